@@ -1,0 +1,62 @@
+# tulle_module(name DEPENDS lower... LINK third-party...): tulle/<name>/*.cpp become the library tulle::<name>,
+# its *_test.cpp become the test program <name>_test. Third-party libraries stay private to the module.
+include(CTest)
+include(GoogleTest)
+
+add_library(tulle_flags INTERFACE)
+target_compile_options(tulle_flags INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:${TULLE_WERROR}>:-Werror>)
+
+set(tulle_modules "" CACHE INTERNAL "")
+
+function(tulle_module name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tulle/${name}/*.cpp)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+
+  if(NOT sources)  # a folder is made when its first file is written
+    add_library(tulle_${name} INTERFACE)
+    return()
+  endif()
+
+  # Each module is an object library; tulle::tulle is all of them in one archive.
+  add_library(tulle_${name} OBJECT ${sources})
+  add_library(tulle::${name} ALIAS tulle_${name})
+  target_include_directories(tulle_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/include)
+  list(TRANSFORM ARG_DEPENDS PREPEND tulle_ OUTPUT_VARIABLE lower)
+  target_link_libraries(tulle_${name} PUBLIC ${lower} PRIVATE tulle_flags ${ARG_LINK})
+  set(tulle_modules ${tulle_modules} ${name} CACHE INTERNAL "")
+  set_property(GLOBAL APPEND PROPERTY tulle_third_party ${ARG_LINK})
+
+  if(tests AND PROJECT_IS_TOP_LEVEL AND BUILD_TESTING)
+    set_property(GLOBAL APPEND PROPERTY tulle_test_modules ${name})
+    set_property(GLOBAL PROPERTY tulle_tests_of_${name} ${tests})
+  endif()
+endfunction()
+
+# The library users link, and one test program per module.
+function(tulle_library)
+  add_library(tulle)
+  add_library(tulle::tulle ALIAS tulle)
+  get_property(third_party GLOBAL PROPERTY tulle_third_party)
+  list(REMOVE_DUPLICATES third_party)
+  foreach(module IN LISTS tulle_modules)
+    target_sources(tulle PRIVATE $<TARGET_OBJECTS:tulle_${module}>)
+  endforeach()
+  target_include_directories(tulle PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                             $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include> $<INSTALL_INTERFACE:include>)
+  target_compile_features(tulle PUBLIC cxx_std_20)
+  target_link_libraries(tulle PRIVATE ${third_party})
+  set_target_properties(tulle PROPERTIES LINKER_LANGUAGE CXX VERSION ${PROJECT_VERSION})
+
+  get_property(test_modules GLOBAL PROPERTY tulle_test_modules)
+  foreach(module IN LISTS test_modules)
+    get_property(tests GLOBAL PROPERTY tulle_tests_of_${module})
+    add_executable(${module}_test ${tests})
+    target_link_libraries(${module}_test PRIVATE tulle tulle_flags GTest::gtest_main GTest::gmock ${third_party}
+                          Eigen3::Eigen)
+    gtest_discover_tests(${module}_test TEST_PREFIX ${module}. DISCOVERY_TIMEOUT 60
+                         PROPERTIES LABELS "quick" TIMEOUT 600)
+  endforeach()
+endfunction()

@@ -1,0 +1,53 @@
+#include "tulle/base/parallel.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <stdexcept>
+
+namespace tulle {
+namespace {
+
+TEST(ParallelParts, RunsEveryPartOnce) {
+  std::vector<int> runs(17, 0);
+  parallel_parts(17, [&](int part) { ++runs[static_cast<std::size_t>(part)]; });
+  EXPECT_EQ(runs, std::vector<int>(17, 1));
+}
+
+TEST(ParallelParts, CarriesAnExceptionToTheCallerAfterAllPartsAreDone) {
+  EXPECT_THROW(parallel_parts(4, [](int part) { if (part == 2) throw std::runtime_error("part 2"); }),
+               std::runtime_error);
+}
+
+TEST(ParallelParts, FlushesDenormalsInsideAndRestoresTheCallersModeAfter) {
+  volatile float tiny = 1e-38f;
+  parallel_parts(2, [&](int) { EXPECT_EQ(tiny * 0.01f, 0.0f); });
+  EXPECT_NE(tiny * 0.01f, 0.0f);
+}
+
+TEST(BalancedRows, GivesEachPartNearlyTheSameConnectionsAndCoversAllRows) {
+  // Row r has r connections: equal row counts would give the last part most of the work.
+  std::vector<std::int64_t> row_ptr(1001, 0);
+  for (std::size_t r = 0; r < 1000; ++r) row_ptr[r + 1] = row_ptr[r] + static_cast<std::int64_t>(r);
+  const auto bounds = balanced_rows(row_ptr, 4);
+  ASSERT_EQ(bounds.front(), 0);
+  ASSERT_EQ(bounds.back(), 1000);
+  for (std::size_t part = 0; part < 4; ++part) {
+    const auto links = row_ptr[static_cast<std::size_t>(bounds[part + 1])] - row_ptr[static_cast<std::size_t>(bounds[part])];
+    EXPECT_NEAR(static_cast<double>(links), static_cast<double>(row_ptr.back()) / 4, 2000.0);
+  }
+}
+
+TEST(EvenRange, PiecesAreContiguousAndCutAtTheGrain) {
+  std::int64_t next = 0;
+  for (int part = 0; part < 3; ++part) {
+    const Range range = even_range(100, 3, part, 16);
+    EXPECT_EQ(range.begin, next);
+    EXPECT_TRUE(range.end % 16 == 0 || range.end == 100);
+    next = range.end;
+  }
+  EXPECT_EQ(next, 100);
+}
+
+}  // namespace
+}  // namespace tulle
