@@ -17,6 +17,9 @@ target_include_directories(tulle_random123 SYSTEM INTERFACE ${RANDOM123_INCLUDE_
 if(TULLE_ONEDNN)
   find_package(dnnl REQUIRED CONFIG)
   set(tulle_dnnl DNNL::dnnl)
+  set(tulle_other_gemm gemm_plain.cpp)
+else()
+  set(tulle_other_gemm gemm_onednn.cpp)
 endif()
 
 if(PROJECT_IS_TOP_LEVEL)

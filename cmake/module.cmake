@@ -1,5 +1,6 @@
 # tulle_module(name DEPENDS lower... LINK third-party...): tulle/<name>/*.cpp become the library tulle::<name>,
-# its *_test.cpp become the test program <name>_test. Third-party libraries stay private to the module.
+# its *_test.cpp become the test program <name>_test. Third-party libraries stay private to the module; EXCLUDE names
+# files that another build choice uses.
 include(CTest)
 include(GoogleTest)
 
@@ -9,10 +10,13 @@ target_compile_options(tulle_flags INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:$
 set(tulle_modules "" CACHE INTERNAL "")
 
 function(tulle_module name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LINK;EXCLUDE" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tulle/${name}/*.cpp)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  foreach(file IN LISTS ARG_EXCLUDE)
+    list(REMOVE_ITEM sources ${PROJECT_SOURCE_DIR}/tulle/${name}/${file})
+  endforeach()
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
 
   if(NOT sources)  # a folder is made when its first file is written

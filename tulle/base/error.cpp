@@ -38,7 +38,9 @@ ErrorKind kind_of(int error_number) {
 }  // namespace
 
 Error::Error(ErrorKind kind, const Place& place, std::string_view what)
-    : std::runtime_error(escape_control(place_text(place)) + escape_control(what)), kind_(kind), place_(place) {}
+    : std::runtime_error(escape_control(place_text(place)) + escape_control(what)),
+      kind_(kind),
+      place_(place) {}
 
 Error system_error(int error_number, const std::string& path, std::string_view operation) {
   const std::string reason = std::generic_category().message(error_number);

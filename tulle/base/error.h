@@ -44,11 +44,12 @@ class Error : public std::runtime_error {
   Place place_;
 };
 
-/// Error of an operating system call on `path`, its kind chosen by `error_number` (errno): missing file, permission,
-/// no space or size limit -> kCannotWrite, the rest kIo.
+/// Error of an operating system call on `path`, its kind chosen by `error_number` (errno): missing file,
+/// permission, no space or size limit -> kCannotWrite, the rest kIo.
 Error system_error(int error_number, const std::string& path, std::string_view operation);
 
-/// `text` with control characters as \xNN and \n, so that a file cannot draw on the reader's terminal. UTF-8 passes.
+/// `text` with control characters as \xNN and \n, so that a file cannot draw on the reader's terminal. UTF-8
+/// passes.
 std::string escape_control(std::string_view text);
 
 }  // namespace tulle

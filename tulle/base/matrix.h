@@ -30,8 +30,12 @@ class Matrix {
   std::int64_t cols() const { return cols_; }
   MatrixView<float> view() { return {values_.data(), rows_, cols_, cols_}; }
   MatrixView<const float> view() const { return {values_.data(), rows_, cols_, cols_}; }
-  float& operator()(std::int64_t r, std::int64_t c) { return values_[static_cast<std::size_t>(r * cols_ + c)]; }
-  float operator()(std::int64_t r, std::int64_t c) const { return values_[static_cast<std::size_t>(r * cols_ + c)]; }
+  float& operator()(std::int64_t r, std::int64_t c) {
+    return values_[static_cast<std::size_t>(r * cols_ + c)];
+  }
+  float operator()(std::int64_t r, std::int64_t c) const {
+    return values_[static_cast<std::size_t>(r * cols_ + c)];
+  }
 
  private:
   AlignedVector<float> values_;

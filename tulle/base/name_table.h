@@ -16,7 +16,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 /// The name nearest to `wanted`, "" if none is at all alike; for "did you mean" hints.
 std::string nearest_name(std::string_view wanted, const std::vector<std::string>& names);
 
-/// The config error for a name that no table holds: "train.optimizer, found 'sdg', expected one of ...; did you mean".
+/// The config error for a name that no table holds: "train.optimizer, found 'sdg', expected one of ...; did
+/// you mean".
 Error unknown_name(std::string_view key, std::string_view found, const std::vector<std::string>& known);
 
 /// The entry of a table (rows with a member `name`) called `name`, or a config error for `key`.

@@ -17,7 +17,9 @@ int g_threads = 0;  // 0: as many as the process may run on
 class FlushDenormals {
  public:
 #if defined(__SSE2__)
-  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }  // flush-to-zero, denormals-are-zero
+  FlushDenormals() : saved_(_mm_getcsr()) {
+    _mm_setcsr(saved_ | 0x8040u);
+  }  // flush-to-zero, denormals-are-zero
   ~FlushDenormals() { _mm_setcsr(saved_); }
   FlushDenormals(const FlushDenormals&) = delete;
   FlushDenormals& operator=(const FlushDenormals&) = delete;
@@ -55,7 +57,8 @@ void run_parts(int parts, void (*call)(void* body, int part), void* body) {
 
 Range even_range(std::int64_t count, int parts, int part, std::int64_t grain) {
   const std::int64_t grains = (count + grain - 1) / grain;
-  return {std::min(count, grains * part / parts * grain), std::min(count, grains * (part + 1) / parts * grain)};
+  return {std::min(count, grains * part / parts * grain),
+          std::min(count, grains * (part + 1) / parts * grain)};
 }
 
 std::vector<std::int64_t> balanced_rows(std::span<const std::int64_t> row_ptr, int parts) {
@@ -69,8 +72,10 @@ std::vector<std::int64_t> balanced_rows(std::span<const std::int64_t> row_ptr, i
     std::int64_t low = bounds[static_cast<std::size_t>(part) - 1], high = rows;
     while (low < high) {
       const std::int64_t middle = (low + high) / 2;
-      if (cost(middle) < wanted) low = middle + 1;
-      else high = middle;
+      if (cost(middle) < wanted)
+        low = middle + 1;
+      else
+        high = middle;
     }
     bounds[static_cast<std::size_t>(part)] = low;
   }

@@ -15,13 +15,15 @@ namespace detail {
 void run_parts(int parts, void (*call)(void* body, int part), void* body);
 }
 
-/// body(part) for every part in [0, parts), each on one thread, the parts dealt out statically. This is the only way to
-/// run in parallel outside comm/ and train/: parts own what they write, so results cannot depend on the thread count.
-/// An exception of a part reaches the caller after all parts are done. Inside, denormals are flushed to zero.
+/// body(part) for every part in [0, parts), each on one thread, the parts dealt out statically. This is the
+/// only way to run in parallel outside comm/ and train/: parts own what they write, so results cannot depend
+/// on the thread count. An exception of a part reaches the caller after all parts are done. Inside, denormals
+/// are flushed to zero.
 template <class Body>
 void parallel_parts(int parts, Body&& body) {
   detail::run_parts(
-      parts, [](void* object, int part) { (*static_cast<std::remove_reference_t<Body>*>(object))(part); }, &body);
+      parts, [](void* object, int part) { (*static_cast<std::remove_reference_t<Body>*>(object))(part); },
+      &body);
 }
 
 /// A half-open range of rows, columns or elements.

@@ -15,7 +15,10 @@ TEST(ParallelParts, RunsEveryPartOnce) {
 }
 
 TEST(ParallelParts, CarriesAnExceptionToTheCallerAfterAllPartsAreDone) {
-  EXPECT_THROW(parallel_parts(4, [](int part) { if (part == 2) throw std::runtime_error("part 2"); }),
+  EXPECT_THROW(parallel_parts(4,
+                              [](int part) {
+                                if (part == 2) throw std::runtime_error("part 2");
+                              }),
                std::runtime_error);
 }
 
@@ -33,7 +36,8 @@ TEST(BalancedRows, GivesEachPartNearlyTheSameConnectionsAndCoversAllRows) {
   ASSERT_EQ(bounds.front(), 0);
   ASSERT_EQ(bounds.back(), 1000);
   for (std::size_t part = 0; part < 4; ++part) {
-    const auto links = row_ptr[static_cast<std::size_t>(bounds[part + 1])] - row_ptr[static_cast<std::size_t>(bounds[part])];
+    const auto links =
+        row_ptr[static_cast<std::size_t>(bounds[part + 1])] - row_ptr[static_cast<std::size_t>(bounds[part])];
     EXPECT_NEAR(static_cast<double>(links), static_cast<double>(row_ptr.back()) / 4, 2000.0);
   }
 }

@@ -39,14 +39,14 @@ float Random::normal(std::uint64_t index) const {
   const auto w = words(index);
   const double radius_draw = (static_cast<double>(w[0]) + 1.0) * 0x1p-32;  // (0, 1]: the logarithm exists
   const double angle_draw = static_cast<double>(w[1]) * 0x1p-32;
-  return static_cast<float>(std::sqrt(-2.0 * std::log(radius_draw)) * std::cos(2.0 * std::numbers::pi * angle_draw));
+  return static_cast<float>(std::sqrt(-2.0 * std::log(radius_draw)) *
+                            std::cos(2.0 * std::numbers::pi * angle_draw));
 }
 
 std::vector<std::uint32_t> random_permutation(std::uint32_t n, const Random& random) {
   std::vector<std::uint32_t> order(n);
   std::iota(order.begin(), order.end(), 0u);
-  for (std::uint32_t last = n; last > 1; --last)
-    std::swap(order[last - 1], order[random.below(last, last)]);
+  for (std::uint32_t last = n; last > 1; --last) std::swap(order[last - 1], order[random.below(last, last)]);
   return order;
 }
 

@@ -6,8 +6,8 @@
 
 namespace tulle {
 
-/// What a random number is for. Numbers are asked for by place (seed, stream, layer, event, index) and never drawn from
-/// a running state: no generator is saved, and nothing depends on the number of threads or ranks.
+/// What a random number is for. Numbers are asked for by place (seed, stream, layer, event, index) and never
+/// drawn from a running state: no generator is saved, and nothing depends on the number of threads or ranks.
 /// Values are part of the reproducibility promise: never renumber.
 enum class Stream : std::uint32_t {
   kTopology = 1,

@@ -1,0 +1,33 @@
+#include <dnnl.h>
+
+#include <string>
+
+#include "tulle/kernels/gemm.h"
+#include "tulle/kernels/targets.h"
+
+namespace tulle::kernels {
+namespace {
+
+// oneDNN takes its limit once, before its first use; TULLE_ISA counts there too.
+void limit_instruction_set() noexcept {
+  const std::string target = current_target();
+  dnnl_cpu_isa_t limit = dnnl_cpu_isa_all;
+  if (target == "avx2") limit = dnnl_cpu_isa_avx2;
+  if (target == "sse4" || target == "ssse3" || target == "scalar") limit = dnnl_cpu_isa_sse41;
+  dnnl_set_max_cpu_isa(limit);
+}
+
+}  // namespace
+
+void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+          std::int64_t a_stride, const float* b, std::int64_t b_stride, bool add, float* c,
+          std::int64_t c_stride) noexcept {
+  static const bool limited = (limit_instruction_set(), true);
+  (void)limited;
+  dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, a_stride, b, b_stride,
+             add ? 1.0f : 0.0f, c, c_stride);
+}
+
+const char* gemm_library() noexcept { return "oneDNN"; }
+
+}  // namespace tulle::kernels

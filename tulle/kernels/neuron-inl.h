@@ -1,0 +1,67 @@
+// The epilogue and the gate on the vectors of one line, shared by the kernels that fuse them.
+#if defined(TULLE_KERNELS_NEURON_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TULLE_KERNELS_NEURON_INL_H_
+#undef TULLE_KERNELS_NEURON_INL_H_
+#else
+#define TULLE_KERNELS_NEURON_INL_H_
+#endif
+
+#include "tulle/kernels/lines-inl.h"
+#include "tulle/kernels/neuron.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tulle::kernels::HWY_NAMESPACE {
+
+// sums: the `kWidth` values of row `row` without bias, in registers; stores a at `out`.
+template <int kWidth>
+HWY_INLINE void StoreNeuron(const Vector* sums, std::int64_t row, const Epilogue& e,
+                            float* HWY_RESTRICT out) {
+  const Floats d;
+  const Vector zero = hn::Zero(d);
+  const Vector bias = hn::Set(d, e.bias == nullptr ? 0.0f : e.bias[row]);
+  const Vector slope = hn::Set(d, e.slope);
+  const Vector scale = hn::Set(d, e.keep_scale);
+  const std::int64_t first_line = row * (kWidth / kLine);
+  for (int line = 0; line < kWidth / kLine; ++line) {
+    std::uint32_t positive_word = 0;
+    const std::uint32_t keep_word = e.keep_bits == nullptr ? 0 : e.keep_bits[first_line + line];
+    for (int s = 0; s < kVectorsPerLine; ++s) {
+      const int v = line * kVectorsPerLine + s;
+      const Vector z = hn::Add(sums[v], bias);
+      const auto positive = e.zero_is_negative ? hn::Gt(z, zero) : hn::Ge(z, zero);
+      Vector a = hn::IfThenElse(positive, z, hn::Mul(slope, z));
+      if (e.positive_bits != nullptr) positive_word |= MaskToBits(positive) << (s * kLanes);
+      if (e.keep_bits != nullptr)
+        a = hn::IfThenElseZero(MaskFromBits(keep_word >> (s * kLanes)), hn::Mul(a, scale));
+      hn::Store(a, d, out + v * kLanes);
+    }
+    if (e.positive_bits != nullptr)
+      e.positive_bits[first_line + line] = static_cast<std::uint16_t>(positive_word);
+  }
+}
+
+// grads: dL/da of row `row`, in registers; stores dL/dz at `out`.
+template <int kWidth>
+HWY_INLINE void StoreGated(const Vector* grads, std::int64_t row, const Gate& g, float* HWY_RESTRICT out) {
+  const Floats d;
+  const Vector slope = hn::Set(d, g.slope);
+  const Vector scale = hn::Set(d, g.keep_scale);
+  const std::int64_t first_line = row * (kWidth / kLine);
+  for (int v = 0; v < kWidth / kLanes; ++v) {
+    const std::int64_t line = first_line + v / kVectorsPerLine;
+    const int shift = v % kVectorsPerLine * kLanes;
+    Vector grad = grads[v];
+    if (g.positive_bits != nullptr)
+      grad = hn::IfThenElse(MaskFromBits(static_cast<std::uint32_t>(g.positive_bits[line]) >> shift), grad,
+                            hn::Mul(slope, grad));
+    if (g.keep_bits != nullptr)
+      grad = hn::IfThenElseZero(MaskFromBits(static_cast<std::uint32_t>(g.keep_bits[line]) >> shift),
+                                hn::Mul(grad, scale));
+    hn::Store(grad, d, out + v * kLanes);
+  }
+}
+
+}  // namespace tulle::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

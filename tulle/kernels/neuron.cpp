@@ -1,0 +1,188 @@
+#include "tulle/kernels/neuron.h"
+
+#include "tulle/base/random.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tulle/kernels/neuron.cpp"
+#include <hwy/foreach_target.h>  // compiles this file once per target
+
+#include <hwy/highway.h>
+
+#include "tulle/kernels/neuron-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tulle::kernels::HWY_NAMESPACE {
+
+template <int kWidth>
+void EpilogueRows(Range rows, float* panel, const Epilogue& epilogue) {
+  const Floats d;
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    Vector z[kWidth / kLanes];
+    for (int v = 0; v < kWidth / kLanes; ++v) z[v] = hn::Load(d, panel + row * kWidth + v * kLanes);
+    StoreNeuron<kWidth>(z, row, epilogue, panel + row * kWidth);
+  }
+}
+
+template <int kWidth>
+void GateRows(Range rows, float* panel, const Gate& gate) {
+  const Floats d;
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    Vector grad[kWidth / kLanes];
+    for (int v = 0; v < kWidth / kLanes; ++v) grad[v] = hn::Load(d, panel + row * kWidth + v * kLanes);
+    StoreGated<kWidth>(grad, row, gate, panel + row * kWidth);
+  }
+}
+
+void ApplyEpilogue(Range rows, int width, float* panel, const Epilogue& epilogue) {
+  switch (width) {
+    case 16:
+      return EpilogueRows<16>(rows, panel, epilogue);
+    case 32:
+      return EpilogueRows<32>(rows, panel, epilogue);
+    case 64:
+      return EpilogueRows<64>(rows, panel, epilogue);
+    default:
+      return EpilogueRows<128>(rows, panel, epilogue);
+  }
+}
+
+void ApplyGate(Range rows, int width, float* panel, const Gate& gate) {
+  switch (width) {
+    case 16:
+      return GateRows<16>(rows, panel, gate);
+    case 32:
+      return GateRows<32>(rows, panel, gate);
+    case 64:
+      return GateRows<64>(rows, panel, gate);
+    default:
+      return GateRows<128>(rows, panel, gate);
+  }
+}
+
+void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, float* HWY_RESTRICT sums) {
+  const Floats d;
+  HWY_ALIGN float lines[kLine * kLine] = {};
+  HWY_ALIGN float block[kLine];
+  for (std::int64_t row = rows.begin; row < rows.end; row += kLine) {
+    const auto count = static_cast<int>(rows.end - row < kLine ? rows.end - row : kLine);
+    for (int j = 0; j < count; ++j) {
+      for (int s = 0; s < kVectorsPerLine; ++s) {
+        const float* HWY_RESTRICT first = panel + (row + j) * width + s * kLanes;
+        Vector sum = hn::Load(d, first);
+        for (int line = 1; line < width / kLine; ++line)
+          sum = hn::Add(sum, hn::Load(d, first + line * kLine));
+        hn::Store(sum, d, lines + j * kLine + s * kLanes);
+      }
+    }
+    SumLines(lines, block);
+    for (int j = 0; j < count; ++j) sums[row + j] = add ? sums[row + j] + block[j] : block[j];
+  }
+}
+
+// Philox4x32-10 (Salmon et al. 2011) on one counter per lane.
+using Words = hn::RebindToUnsigned<Floats>;
+using WordVector = hn::Vec<Words>;
+
+HWY_INLINE void MultiplyWide(WordVector a, std::uint32_t factor, WordVector& high, WordVector& low) {
+  const Words d;
+#if HWY_TARGET == HWY_SCALAR
+  const std::uint64_t product = static_cast<std::uint64_t>(hn::GetLane(a)) * factor;
+  high = hn::Set(d, static_cast<std::uint32_t>(product >> 32));
+  low = hn::Set(d, static_cast<std::uint32_t>(product));
+#else
+  const hn::Repartition<std::uint64_t, Words> wide;
+  const WordVector b = hn::Set(d, factor);
+  const auto even = hn::MulEven(a, b);
+  const auto odd = hn::MulEven(hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, a))), b);
+  high = hn::OddEven(hn::BitCast(d, odd), hn::BitCast(d, hn::ShiftRight<32>(even)));
+  low = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(odd)), hn::BitCast(d, even));
+#endif
+}
+
+HWY_INLINE void Philox(std::uint64_t seed, WordVector word[4]) {
+  const Words d;
+  std::uint32_t key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    WordVector high0, low0, high1, low1;
+    MultiplyWide(word[0], 0xD2511F53u, high0, low0);
+    MultiplyWide(word[2], 0xCD9E8D57u, high1, low1);
+    word[0] = hn::Xor(hn::Xor(high1, word[1]), hn::Set(d, key0));
+    word[1] = low1;
+    word[2] = hn::Xor(hn::Xor(high0, word[3]), hn::Set(d, key1));
+    word[3] = low0;
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+}
+
+// Place of a draw: samples go in groups of 8 lines of 16. Lane s of a group has one Philox block of four
+// words, whose eight 16-bit halves belong to sample s of the eight lines.
+void DropoutBits(Range rows, int width, const DropoutPlace& place, std::uint32_t drop_threshold,
+                 const std::uint32_t* ids, std::uint16_t* HWY_RESTRICT keep_bits) {
+  const Words d;
+  const int lines = width / kLine;
+  const auto first_line = static_cast<std::uint32_t>(place.first_position / kLine);
+  const std::uint32_t stream = stream_word(Stream::kDropout, place.layer);
+  const WordVector limit = hn::Set(d, drop_threshold);
+  const WordVector low_half = hn::Set(d, 0xffffu);
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    std::uint16_t* out = keep_bits + row * lines;
+    for (int line = 0; line < lines; ++line) out[line] = 0;
+    const std::uint32_t neuron = ids == nullptr ? static_cast<std::uint32_t>(row) : ids[row];
+    int line = 0;
+    while (line < lines) {
+      const std::uint32_t group = (first_line + static_cast<std::uint32_t>(line)) / 8;
+      const auto last = static_cast<int>(group * 8 + 8 - first_line);
+      const int end = last < lines ? last : lines;
+      for (int s = 0; s < kVectorsPerLine; ++s) {
+        const std::uint32_t block =
+            (place.worker << 24) + group * kLine + static_cast<std::uint32_t>(s * kLanes);
+        WordVector word[4] = {hn::Set(d, stream), hn::Set(d, place.step), hn::Iota(d, block),
+                              hn::Set(d, neuron)};
+        Philox(place.seed, word);
+        for (int l = line; l < end; ++l) {
+          const std::uint32_t half = (first_line + static_cast<std::uint32_t>(l)) % 8;
+          const WordVector draw =
+              half % 2 == 0 ? hn::And(word[half / 2], low_half) : hn::ShiftRight<16>(word[half / 2]);
+          // Both sides are below 2^17, so the signed comparison, which every instruction set has, is right.
+          const hn::RebindToSigned<Words> i;
+          const auto kept = hn::Not(hn::Lt(hn::BitCast(i, draw), hn::BitCast(i, limit)));
+          const std::uint32_t bits = MaskToBits(hn::RebindMask(Floats(), kept));
+          out[l] = static_cast<std::uint16_t>(out[l] | bits << (s * kLanes));
+        }
+      }
+      line = end;
+    }
+  }
+}
+
+}  // namespace tulle::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tulle::kernels {
+
+HWY_EXPORT(ApplyEpilogue);
+HWY_EXPORT(ApplyGate);
+HWY_EXPORT(SumRows);
+HWY_EXPORT(DropoutBits);
+
+void apply_epilogue(Range rows, int width, float* panel, const Epilogue& epilogue) noexcept {
+  HWY_DYNAMIC_DISPATCH(ApplyEpilogue)(rows, width, panel, epilogue);
+}
+
+void apply_gate(Range rows, int width, float* panel, const Gate& gate) noexcept {
+  HWY_DYNAMIC_DISPATCH(ApplyGate)(rows, width, panel, gate);
+}
+
+void sum_rows(Range rows, int width, const float* panel, bool add, float* sums) noexcept {
+  HWY_DYNAMIC_DISPATCH(SumRows)(rows, width, panel, add, sums);
+}
+
+void dropout_bits(Range rows, int width, const DropoutPlace& place, std::uint32_t drop_threshold,
+                  const std::uint32_t* ids, std::uint16_t* keep_bits) noexcept {
+  HWY_DYNAMIC_DISPATCH(DropoutBits)(rows, width, place, drop_threshold, ids, keep_bits);
+}
+
+}  // namespace tulle::kernels
+#endif

@@ -1,0 +1,69 @@
+#include "tulle/nn/dense_linear.h"
+
+#include <algorithm>
+
+#include "tulle/base/parallel.h"
+#include "tulle/kernels/gemm.h"
+
+namespace tulle {
+namespace {
+
+// Tiles are a function of the shape alone, so that the bits do not depend on the thread count. Small outputs
+// are cut along the samples too, to have work for every thread.
+constexpr std::int64_t kRows = 64;
+
+int lanes_per_tile(std::int64_t rows, int width) { return rows <= kRows ? std::min(width, 32) : width; }
+
+// body(tile of rows) for [0, count) in tiles of kRows, shared out among the threads.
+template <class Body>
+void for_tiles(std::int64_t count, const Body& body) {
+  parallel_ranges((count + kRows - 1) / kRows, 1, [&](Range tiles) {
+    for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile)
+      body(Range{tile * kRows, std::min(count, (tile + 1) * kRows)});
+  });
+}
+
+}  // namespace
+
+DenseLinear::DenseLinear(const LayerOptions& options)
+    : Layer(options, static_cast<std::size_t>(options.outputs) * static_cast<std::size_t>(options.inputs)) {}
+
+void DenseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  const int lanes = lanes_per_tile(outputs(), x.width);
+  const std::int64_t tiles_per_panel = x.width / lanes;
+  const std::int64_t row_tiles = (outputs() + kRows - 1) / kRows;
+  parallel_ranges(x.count() * tiles_per_panel * row_tiles, 1, [&](Range tiles) {
+    for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+      const auto p = static_cast<std::int32_t>(tile / row_tiles / tiles_per_panel);
+      const std::int64_t first_lane = tile / row_tiles % tiles_per_panel * lanes;
+      const std::int64_t row = tile % row_tiles * kRows;
+      const std::int64_t rows = std::min<std::int64_t>(kRows, outputs() - row);
+      kernels::gemm(false, false, rows, lanes, inputs(), weight_.value.data() + row * inputs(), inputs(),
+                    x.panel(p) + first_lane, x.width, false, y.panel(p) + row * x.width + first_lane,
+                    x.width);
+    }
+  });
+  for_tiles(outputs(), [&](Range rows) {
+    for (std::int32_t p = 0; p < y.count(); ++p)
+      kernels::apply_epilogue(rows, y.width, y.panel(p), of_panel(epilogue, p, outputs(), y.width));
+  });
+}
+
+void DenseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                                const kernels::Gate& gate) {
+  // Each tile of inputs owns its columns of the gradient and its rows of dx.
+  for_tiles(inputs(), [&](Range in) {
+    const std::int64_t count = in.end - in.begin;
+    for (std::int32_t p = 0; p < x.count(); ++p) {
+      kernels::gemm(false, true, outputs(), count, x.width, dz.panel(p), x.width,
+                    x.panel(p) + in.begin * x.width, x.width, p > 0, weight_.gradient.data() + in.begin,
+                    inputs());
+      if (!dx) continue;
+      kernels::gemm(true, false, count, x.width, outputs(), weight_.value.data() + in.begin, inputs(),
+                    dz.panel(p), x.width, false, dx.panel(p) + in.begin * x.width, x.width);
+      kernels::apply_gate(in, x.width, dx.panel(p), of_panel(gate, p, inputs(), x.width));
+    }
+  });
+}
+
+}  // namespace tulle

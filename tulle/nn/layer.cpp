@@ -1,0 +1,141 @@
+#include "tulle/nn/layer.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tulle/base/check.h"
+#include "tulle/base/name_table.h"
+#include "tulle/base/parallel.h"
+
+namespace tulle {
+namespace {
+
+constexpr int kLine = 16;
+
+std::unique_ptr<Activation> make_activation(const LayerOptions& options) {
+  return find_name(activations(), "model.activation", options.activation)
+      .make({.alpha = options.alpha,
+             .position = options.index + 2,
+             .neurons = options.outputs,
+             .seed = options.seed});
+}
+
+}  // namespace
+
+Layer::Layer(const LayerOptions& options, std::size_t weights)
+    : weight_(fmt::format("layers.{}.weight", options.index), Parameter::Kind::kWeight, weights),
+      options_(options),
+      activation_(make_activation(options)),
+      bias_(fmt::format("layers.{}.bias", options.index), Parameter::Kind::kBias,
+            static_cast<std::size_t>(options.outputs)) {
+  require(options.inputs > 0 && options.outputs > 0, "Layer: inputs and outputs must be positive");
+  require(options.dropout >= 0.0 && options.dropout < 1.0, "Layer: dropout must be in [0, 1)");
+  drop_threshold_ = static_cast<std::uint32_t>(std::min(std::lround(options.dropout * 65536.0), 65535L));
+}
+
+void Layer::forward(const Pass& pass, Panels<const float> x, Panels<float> y) {
+  require(x.features == inputs() && y.features == outputs(),
+          "Layer: x or y has the wrong number of features");
+  require(x.batch == y.batch && x.width == y.width, "Layer: x and y must have the same batch and width");
+  const auto words = static_cast<std::size_t>(y.count()) * static_cast<std::size_t>(outputs()) *
+                     static_cast<std::size_t>(y.width / kLine);
+  dropped_ = pass.training && drop_threshold_ > 0;
+  if (dropped_) {
+    keep_bits_.resize(std::max(keep_bits_.size(), words));
+    draw_dropout(pass, y);
+  }
+  const kernels::Epilogue keep{.keep_bits = dropped_ ? keep_bits_.data() : nullptr,
+                               .keep_scale = static_cast<float>(1.0 / (1.0 - dropout()))};
+
+  if (const auto form = activation_->piecewise()) {
+    kernels::Epilogue epilogue = keep;
+    epilogue.bias = bias_.value.data();
+    epilogue.slope = form->slope;
+    epilogue.zero_is_negative = form->zero_is_negative;
+    if (pass.training) {
+      positive_bits_.resize(std::max(positive_bits_.size(), words));
+      epilogue.positive_bits = positive_bits_.data();
+    }
+    return multiply(x, y, epilogue);
+  }
+  const Panels<float> z = z_.view(outputs(), y.batch, y.width);
+  multiply(x, z, {.bias = bias_.value.data()});
+  activation_->forward(z, y);
+  if (!dropped_) return;
+  parallel_ranges(outputs(), 1, [&](Range rows) {
+    for (std::int32_t p = 0; p < y.count(); ++p)
+      kernels::apply_epilogue(rows, y.width, y.panel(p), of_panel(keep, p, outputs(), y.width));
+  });
+}
+
+void Layer::backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below) {
+  parallel_ranges(outputs(), kLine, [&](Range rows) {
+    for (std::int32_t p = 0; p < dz.count(); ++p)
+      kernels::sum_rows(rows, dz.width, dz.panel(p), p > 0, bias_.gradient.data());
+  });
+  const bool fused = below != nullptr && below->activation_->piecewise().has_value();
+  multiply_back(x, dz, dx, fused ? below->gate() : kernels::Gate{});
+  if (dx && below != nullptr && !fused) below->backward_activation(dx);
+}
+
+void Layer::backward_activation(Panels<float> grad) {
+  const kernels::Gate full = gate();
+  if (!full.open()) {
+    parallel_ranges(outputs(), 1, [&](Range rows) {
+      for (std::int32_t p = 0; p < grad.count(); ++p)
+        kernels::apply_gate(rows, grad.width, grad.panel(p), of_panel(full, p, outputs(), grad.width));
+    });
+  }
+  if (!activation_->piecewise()) activation_->backward(z_.view(outputs(), grad.batch, grad.width), grad);
+}
+
+std::vector<Parameter*> Layer::parameters() {
+  std::vector<Parameter*> all{&weight_, &bias_};
+  for (Parameter* parameter : activation_->parameters()) all.push_back(parameter);
+  return all;
+}
+
+kernels::Epilogue Layer::of_panel(kernels::Epilogue epilogue, std::int64_t p, std::int32_t features,
+                                  int width) {
+  const std::int64_t words = p * features * (width / kLine);
+  if (epilogue.positive_bits != nullptr) epilogue.positive_bits += words;
+  if (epilogue.keep_bits != nullptr) epilogue.keep_bits += words;
+  return epilogue;
+}
+
+kernels::Gate Layer::of_panel(kernels::Gate gate, std::int64_t p, std::int32_t features, int width) {
+  const std::int64_t words = p * features * (width / kLine);
+  if (gate.positive_bits != nullptr) gate.positive_bits += words;
+  if (gate.keep_bits != nullptr) gate.keep_bits += words;
+  return gate;
+}
+
+void Layer::draw_dropout(const Pass& pass, Panels<const float> y) {
+  parallel_ranges(outputs(), 1, [&](Range rows) {
+    for (std::int32_t p = 0; p < y.count(); ++p) {
+      const kernels::DropoutPlace place{.seed = pass.seed,
+                                        .layer = static_cast<std::uint32_t>(options_.index),
+                                        .step = pass.step,
+                                        .worker = pass.worker,
+                                        .first_position = pass.first_position + std::int64_t{p} * y.width};
+      const std::int64_t words = std::int64_t{p} * outputs() * (y.width / kLine);
+      kernels::dropout_bits(rows, y.width, place, drop_threshold_, nullptr, keep_bits_.data() + words);
+    }
+  });
+}
+
+kernels::Gate Layer::gate() const {
+  kernels::Gate gate;
+  if (const auto form = activation_->piecewise(); form && form->slope != 1.0f) {
+    gate.slope = form->slope;
+    gate.positive_bits = positive_bits_.data();
+  }
+  if (dropped_) {
+    gate.keep_bits = keep_bits_.data();
+    gate.keep_scale = static_cast<float>(1.0 / (1.0 - dropout()));
+  }
+  return gate;
+}
+
+}  // namespace tulle

@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tulle/base/panels.h"
+#include "tulle/kernels/neuron.h"
+#include "tulle/nn/activation.h"
+#include "tulle/nn/parameter.h"
+#include "tulle/sparse/topology.h"
+
+namespace tulle {
+
+/// What is going on around one forward pass; dropout masks depend on it and on nothing else.
+struct Pass {
+  bool training = false;
+  std::uint64_t seed = 0;
+  std::uint32_t step = 0;
+  std::uint32_t worker = 0;
+  std::int64_t first_position = 0;  // place of the batch's first sample in the step's global batch
+};
+
+/// What all layers of a perceptron are made from.
+struct LayerOptions {
+  std::int32_t index = 0;  // from 0; the layer after the input
+  std::int32_t inputs = 0;
+  std::int32_t outputs = 0;
+  std::string activation = "identity";
+  double alpha = 0.6;
+  double dropout = 0.0;  // probability that an output is set to 0 in training, in [0, 1)
+  std::uint64_t seed = 0;
+};
+
+/// y = dropout(f(W x + b)). How W is stored is the subclass's business; bias, activation and dropout are
+/// here. Activations are Panels of the network; forward() leaves behind what backward() needs: one sign bit
+/// and one dropout bit per neuron and sample for piecewise linear activations, z for the others.
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  std::int32_t inputs() const { return options_.inputs; }
+  std::int32_t outputs() const { return options_.outputs; }
+  const LayerOptions& options() const { return options_; }
+  const Activation& activation() const { return *activation_; }
+  /// dropout quantised to 1/65536, as it is drawn.
+  double dropout() const { return drop_threshold_ / 65536.0; }
+
+  /// y = the layer applied to x. Shapes: x inputs() features, y outputs() features, same batch and width.
+  void forward(const Pass& pass, Panels<const float> x, Panels<float> y);
+
+  /// From dz = dL/dz of this layer's last forward pass: fills the gradients of weight and bias (sums over the
+  /// batch) and sets dx = dL/dz of `below`, the layer that made x. dx empty: not wanted (first layer).
+  void backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below);
+
+  /// Turns dL/dy into dL/dz of the last forward pass, in place; activation parameters get their gradients.
+  void backward_activation(Panels<float> grad);
+
+  Parameter& weight() { return weight_; }
+  const Parameter& weight() const { return weight_; }
+  Parameter& bias() { return bias_; }
+  const Parameter& bias() const { return bias_; }
+  /// Weight, bias, activation parameters.
+  std::vector<Parameter*> parameters();
+
+  /// Which connections exist; null where all do (a dense layer).
+  virtual const Topology* topology() const { return nullptr; }
+  std::int64_t connections() const { return static_cast<std::int64_t>(weight_.value.size()); }
+
+ protected:
+  Layer(const LayerOptions& options, std::size_t weights);
+
+  /// y = epilogue(W x), the epilogue's arrays belonging to panel 0.
+  virtual void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) = 0;
+  /// Fills weight().gradient, and dx = gate(W^T dz) unless dx is empty.
+  virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                             const kernels::Gate& gate) = 0;
+
+  /// The epilogue or gate of panel p, from that of panel 0.
+  static kernels::Epilogue of_panel(kernels::Epilogue epilogue, std::int64_t p, std::int32_t features,
+                                    int width);
+  static kernels::Gate of_panel(kernels::Gate gate, std::int64_t p, std::int32_t features, int width);
+
+  Parameter weight_;
+
+ private:
+  void draw_dropout(const Pass& pass, Panels<const float> y);
+  kernels::Gate gate() const;
+
+  LayerOptions options_;
+  std::unique_ptr<Activation> activation_;
+  Parameter bias_;
+  std::uint32_t drop_threshold_ = 0;                      // of 65536
+  bool dropped_ = false;                                  // whether the last forward pass had dropout
+  std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][width / 16]
+  PanelBuffer z_;  // only for activations that are not piecewise linear
+};
+
+}  // namespace tulle

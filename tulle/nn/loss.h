@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "tulle/base/panels.h"
+
+namespace tulle {
+
+/// What the outputs of a batch should be: a class per sample, or `outputs` numbers per sample
+/// ([sample][output]).
+struct Targets {
+  std::span<const std::int32_t> classes;
+  std::span<const float> values;
+
+  /// The wanted value of one output; classes count as one-hot.
+  float at(std::int32_t sample, std::int32_t output, std::int32_t outputs) const {
+    const auto b = static_cast<std::size_t>(sample);
+    if (values.empty()) return classes[b] == output ? 1.0f : 0.0f;
+    return values[b * static_cast<std::size_t>(outputs) + static_cast<std::size_t>(output)];
+  }
+};
+
+struct LossOptions {
+  double label_smoothing = 0.0;  // cross-entropy: y <- (1 - s) y + s / classes
+};
+
+struct LossResult {
+  double loss_sum = 0.0;     // sum over the samples of each sample's loss
+  std::int64_t correct = 0;  // samples whose largest output is their class
+};
+
+/// Value and gradient of a loss in one call.
+/// Shapes  z [panel][output][width]; gradient the same, or empty if not wanted; it gets dL/dz of the mean
+/// over the true
+///         batch, 0 in padded lanes.
+/// Cost    O(batch * outputs).
+struct LossInfo {
+  std::string_view name;
+  std::string_view help;
+  LossResult (*compute)(Panels<const float> z, const Targets&, const LossOptions&, Panels<float> gradient);
+};
+
+std::span<const LossInfo> losses();
+
+/// The outputs as predictions: probabilities for cross-entropy and bce, z itself for mse. Shapes: out
+/// [sample][output].
+void predictions(std::string_view loss, Panels<const float> z, std::span<float> out);
+
+/// Index of the largest output of one sample; the first of equals. -1 if none compares (NaN).
+std::int32_t arg_max(Panels<const float> z, std::int32_t sample);
+
+LossResult cross_entropy(Panels<const float> z, const Targets&, const LossOptions&, Panels<float> gradient);
+LossResult binary_cross_entropy(Panels<const float> z, const Targets&, const LossOptions&,
+                                Panels<float> gradient);
+LossResult squared_error(Panels<const float> z, const Targets&, const LossOptions&, Panels<float> gradient);
+
+}  // namespace tulle

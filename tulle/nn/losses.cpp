@@ -1,0 +1,46 @@
+#include <algorithm>
+#include <cmath>
+
+#include "tulle/nn/loss.h"
+
+namespace tulle {
+namespace {
+
+// To add a loss: its file, its declaration in loss.h, one line here.
+constexpr LossInfo kLosses[] = {
+    {"cross-entropy", "softmax and negative log likelihood of the class", cross_entropy},
+    {"mse", "mean of squared differences, linear outputs", squared_error},
+    {"bce", "sigmoid and binary cross entropy of each output (multi-label)", binary_cross_entropy},
+};
+
+}  // namespace
+
+std::span<const LossInfo> losses() { return kLosses; }
+
+std::int32_t arg_max(Panels<const float> z, std::int32_t sample) {
+  std::int32_t best = -1;
+  for (std::int32_t c = 0; c < z.features; ++c)
+    if (const float value = z.at(sample, c); value == value && (best < 0 || value > z.at(sample, best)))
+      best = c;
+  return best;
+}
+
+void predictions(std::string_view loss, Panels<const float> z, std::span<float> out) {
+  for (std::int32_t b = 0; b < z.batch; ++b) {
+    float* row = out.data() + static_cast<std::size_t>(b) * static_cast<std::size_t>(z.features);
+    for (std::int32_t c = 0; c < z.features; ++c) row[c] = z.at(b, c);
+    if (loss == "cross-entropy") {
+      const float largest = *std::max_element(row, row + z.features);
+      float sum = 0.0f;
+      for (std::int32_t c = 0; c < z.features; ++c) sum += row[c] = std::exp(row[c] - largest);
+      for (std::int32_t c = 0; c < z.features; ++c) row[c] /= sum;
+    } else if (loss == "bce") {
+      for (std::int32_t c = 0; c < z.features; ++c) {
+        const float e = std::exp(-std::abs(row[c]));
+        row[c] = row[c] >= 0.0f ? 1.0f / (1.0f + e) : e / (1.0f + e);
+      }
+    }
+  }
+}
+
+}  // namespace tulle

@@ -1,0 +1,63 @@
+#include "tulle/nn/network.h"
+
+#include "tulle/base/check.h"
+
+namespace tulle {
+
+Network::Network(std::vector<std::unique_ptr<Layer>> layers)
+    : layers_(std::move(layers)), activations_(layers_.size()) {
+  require(!layers_.empty(), "Network: at least one layer is needed");
+  for (std::size_t l = 1; l < layers_.size(); ++l)
+    require(layers_[l]->inputs() == layers_[l - 1]->outputs(), "Network: the layers do not chain");
+}
+
+std::vector<Parameter*> Network::parameters() {
+  std::vector<Parameter*> all;
+  for (const auto& layer : layers_)
+    for (Parameter* parameter : layer->parameters()) all.push_back(parameter);
+  return all;
+}
+
+std::int64_t Network::connections() const {
+  std::int64_t sum = 0;
+  for (const auto& layer : layers_) sum += layer->connections();
+  return sum;
+}
+
+std::uint64_t Network::cells() const {
+  std::uint64_t sum = 0;
+  for (const auto& layer : layers_)
+    sum += static_cast<std::uint64_t>(layer->inputs()) * static_cast<std::uint64_t>(layer->outputs());
+  return sum;
+}
+
+Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {
+  input_ = x;
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Panels<float> y = activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
+    layers_[l]->forward(pass, x, y);
+    x = y;
+  }
+  return x;
+}
+
+Panels<float> Network::output_gradient() {
+  return gradients_[(layers_.size() - 1) % 2].view(outputs(), input_.batch, input_.width);
+}
+
+void Network::backward() {
+  layers_.back()->backward_activation(output_gradient());
+  for (std::size_t l = layers_.size(); l-- > 0;) {
+    const Panels<const float> dz = gradients_[l % 2].view(layers_[l]->outputs(), input_.batch, input_.width);
+    if (l == 0) {
+      layers_[0]->backward(input_, dz, {}, nullptr);
+      break;
+    }
+    Layer& below = *layers_[l - 1];
+    const Panels<float> x = activations_[l - 1].view(below.outputs(), input_.batch, input_.width);
+    const Panels<float> dx = gradients_[(l - 1) % 2].view(below.outputs(), input_.batch, input_.width);
+    layers_[l]->backward(x, dz, dx, &below);
+  }
+}
+
+}  // namespace tulle

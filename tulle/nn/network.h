@@ -1,0 +1,44 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tulle/nn/layer.h"
+
+namespace tulle {
+
+/// Layers in order, with the activations and gradients between them. Layers and kernels see Panels; the
+/// caller turns samples into Panels once at the input (data/loader.h) and reads the outputs sample by sample.
+class Network {
+ public:
+  Network() = default;
+  /// Throws std::invalid_argument if the layers do not chain.
+  explicit Network(std::vector<std::unique_ptr<Layer>> layers);
+
+  std::int32_t inputs() const { return layers_.front()->inputs(); }
+  std::int32_t outputs() const { return layers_.back()->outputs(); }
+  std::size_t size() const { return layers_.size(); }
+  Layer& layer(std::size_t l) { return *layers_[l]; }
+  const Layer& layer(std::size_t l) const { return *layers_[l]; }
+  std::vector<Parameter*> parameters();
+
+  /// Connections that exist, and that could exist.
+  std::int64_t connections() const;
+  std::uint64_t cells() const;
+  double density() const { return static_cast<double>(connections()) / static_cast<double>(cells()); }
+
+  /// The outputs for x; the view is valid until the next call. x must stay alive until backward() is done.
+  Panels<const float> forward(const Pass& pass, Panels<const float> x);
+  /// Memory of the right shape for the gradient of the last outputs.
+  Panels<float> output_gradient();
+  /// From dL/doutput in output_gradient(): fills the gradients of all parameters.
+  void backward();
+
+ private:
+  std::vector<std::unique_ptr<Layer>> layers_;
+  std::vector<PanelBuffer> activations_;  // output of each layer
+  PanelBuffer gradients_[2];              // of the layer at work and the one below, in turn
+  Panels<const float> input_;
+};
+
+}  // namespace tulle

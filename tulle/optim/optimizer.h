@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "tulle/nn/parameter.h"
+
+namespace tulle {
+
+struct OptimizerOptions {
+  double momentum = 0.9;  // set-sgd, sgd, sgdw
+  bool nesterov = false;  // set-sgd, sgd, sgdw
+  double weight_decay = 0.0;
+  double beta1 = 0.9, beta2 = 0.999, adam_epsilon = 1e-8;  // adam, adamw
+};
+
+/// Turns gradients into steps, on arrays of parameters; it never sees a topology. Its state (Parameter::m1,
+/// m2, age) lives beside each parameter and moves with its connection when the topology changes.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  /// Sizes the state arrays this optimizer uses; new entries are 0, existing ones stay.
+  virtual void prepare(Parameter& parameter) const = 0;
+  /// One step of size `rate` from parameter.gradient (the mean over the batch). Cost: O(size), in parallel,
+  /// the same bits for any thread count.
+  virtual void step(Parameter& parameter, float rate) const = 0;
+};
+
+struct OptimizerInfo {
+  std::string_view name;
+  std::string_view help;
+  std::string_view source;
+  std::unique_ptr<Optimizer> (*make)(const OptimizerOptions&);
+};
+
+std::span<const OptimizerInfo> optimizers();
+
+std::unique_ptr<Optimizer> make_set_sgd(const OptimizerOptions&);
+std::unique_ptr<Optimizer> make_sgd(const OptimizerOptions&);
+std::unique_ptr<Optimizer> make_sgdw(const OptimizerOptions&);
+std::unique_ptr<Optimizer> make_adam(const OptimizerOptions&);
+std::unique_ptr<Optimizer> make_adamw(const OptimizerOptions&);
+
+}  // namespace tulle

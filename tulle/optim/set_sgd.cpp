@@ -1,0 +1,44 @@
+#include "tulle/base/parallel.h"
+#include "tulle/optim/optimizer.h"
+
+namespace tulle {
+namespace {
+
+// v <- mu v - eta g;  theta <- theta + v - lambda theta_old, biases included; lambda is not multiplied by
+// eta. With Nesterov theta <- theta + mu v - eta g - lambda theta_old. Source: code published with arXiv
+// 2102.01732.
+class SetSgd final : public Optimizer {
+ public:
+  explicit SetSgd(const OptimizerOptions& options)
+      : momentum_(static_cast<float>(options.momentum)),
+        decay_(static_cast<float>(options.weight_decay)),
+        nesterov_(options.nesterov) {}
+
+  void prepare(Parameter& parameter) const override { parameter.m1.resize(parameter.value.size(), 0.0f); }
+
+  void step(Parameter& parameter, float rate) const override {
+    const float decay = parameter.kind == Parameter::Kind::kActivation ? 0.0f : decay_;
+    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+      float* value = parameter.value.data();
+      float* velocity = parameter.m1.data();
+      const float* gradient = parameter.gradient.data();
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        velocity[i] = momentum_ * velocity[i] - rate * gradient[i];
+        const float move = nesterov_ ? momentum_ * velocity[i] - rate * gradient[i] : velocity[i];
+        value[i] += move - decay * value[i];
+      }
+    });
+  }
+
+ private:
+  float momentum_, decay_;
+  bool nesterov_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_set_sgd(const OptimizerOptions& options) {
+  return std::make_unique<SetSgd>(options);
+}
+
+}  // namespace tulle

@@ -1,0 +1,50 @@
+#include "tulle/base/parallel.h"
+#include "tulle/optim/optimizer.h"
+
+namespace tulle {
+namespace {
+
+// g' = g + lambda theta (sgdw: g' = g);  v <- mu v + g';  theta <- theta - eta v, Nesterov: - eta (g' + mu
+// v); sgdw then subtracts eta lambda theta_old. Biases and activation parameters do not decay.
+class Sgd final : public Optimizer {
+ public:
+  Sgd(const OptimizerOptions& options, bool decoupled)
+      : momentum_(static_cast<float>(options.momentum)),
+        decay_(static_cast<float>(options.weight_decay)),
+        nesterov_(options.nesterov),
+        decoupled_(decoupled) {}
+
+  void prepare(Parameter& parameter) const override { parameter.m1.resize(parameter.value.size(), 0.0f); }
+
+  void step(Parameter& parameter, float rate) const override {
+    const float decay = parameter.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
+    const float coupled = decoupled_ ? 0.0f : decay;
+    const float shrink = decoupled_ ? rate * decay : 0.0f;
+    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+      float* value = parameter.value.data();
+      float* velocity = parameter.m1.data();
+      const float* gradient = parameter.gradient.data();
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        const float g = gradient[i] + coupled * value[i];
+        velocity[i] = momentum_ * velocity[i] + g;
+        const float move = nesterov_ ? g + momentum_ * velocity[i] : velocity[i];
+        value[i] -= rate * move + shrink * value[i];
+      }
+    });
+  }
+
+ private:
+  float momentum_, decay_;
+  bool nesterov_, decoupled_;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_sgd(const OptimizerOptions& options) {
+  return std::make_unique<Sgd>(options, false);
+}
+std::unique_ptr<Optimizer> make_sgdw(const OptimizerOptions& options) {
+  return std::make_unique<Sgd>(options, true);
+}
+
+}  // namespace tulle

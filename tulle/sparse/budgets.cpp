@@ -1,0 +1,150 @@
+#include "tulle/sparse/budgets.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+
+namespace tulle {
+namespace {
+
+using Sizes = std::span<const std::int32_t>;
+
+double cells_of(Sizes sizes, std::size_t layer) {
+  return static_cast<double>(sizes[layer]) * static_cast<double>(sizes[layer + 1]);
+}
+
+double sides_of(Sizes sizes, std::size_t layer) {
+  return static_cast<double>(sizes[layer]) + static_cast<double>(sizes[layer + 1]);
+}
+
+// Rounds so that the total is the rounded total: the layers with the largest remainders get one more.
+std::vector<std::int64_t> round_by_largest_remainder(const std::vector<double>& wanted) {
+  std::vector<std::int64_t> rounded(wanted.size());
+  std::vector<std::size_t> order(wanted.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  for (std::size_t l = 0; l < wanted.size(); ++l)
+    rounded[l] = static_cast<std::int64_t>(std::floor(wanted[l]));
+  const double total = std::accumulate(wanted.begin(), wanted.end(), 0.0);
+  std::int64_t missing =
+      std::llround(total) - std::accumulate(rounded.begin(), rounded.end(), std::int64_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return wanted[a] - std::floor(wanted[a]) > wanted[b] - std::floor(wanted[b]);
+  });
+  for (std::size_t i = 0; i < order.size() && missing > 0; ++i, --missing) ++rounded[order[i]];
+  return rounded;
+}
+
+std::vector<std::int64_t> epsilon_budgets(const TopologyOptions& options, Sizes sizes) {
+  if (!(options.epsilon > 0.0))
+    throw Error(ErrorKind::kConfig,
+                fmt::format("topology.epsilon, found {}, expected above 0", options.epsilon));
+  std::vector<std::int64_t> budgets;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
+    budgets.push_back(static_cast<std::int64_t>(
+        std::floor(std::min(options.epsilon * sides_of(sizes, l), cells_of(sizes, l)) + 0.5)));
+  return budgets;
+}
+
+void check_density(double density) {
+  if (!(density > 0.0 && density <= 1.0))
+    throw Error(ErrorKind::kConfig,
+                fmt::format("topology.density, found {}, expected above 0 and at most 1", density));
+}
+
+std::vector<std::int64_t> uniform_budgets(const TopologyOptions& options, Sizes sizes) {
+  check_density(options.density);
+  std::vector<double> wanted;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) wanted.push_back(options.density * cells_of(sizes, l));
+  return round_by_largest_remainder(wanted);
+}
+
+// A layer gets s * (n_in + n_out) connections; those that would exceed their cells are capped and s is solved
+// again over the rest until no layer exceeds.
+std::vector<std::int64_t> erk_budgets(const TopologyOptions& options, Sizes sizes) {
+  check_density(options.density);
+  const std::size_t layers = sizes.size() - 1;
+  double all_cells = 0.0;
+  for (std::size_t l = 0; l < layers; ++l) all_cells += cells_of(sizes, l);
+  std::vector<bool> capped(layers, false);
+  double scale = 0.0;
+  for (bool changed = true; changed;) {
+    changed = false;
+    double left = options.density * all_cells, sides = 0.0;
+    for (std::size_t l = 0; l < layers; ++l) {
+      if (capped[l])
+        left -= cells_of(sizes, l);
+      else
+        sides += sides_of(sizes, l);
+    }
+    scale = sides > 0.0 ? left / sides : 0.0;
+    for (std::size_t l = 0; l < layers; ++l)
+      if (!capped[l] && scale * sides_of(sizes, l) > cells_of(sizes, l)) capped[l] = changed = true;
+  }
+  std::vector<double> wanted;
+  for (std::size_t l = 0; l < layers; ++l)
+    wanted.push_back(capped[l] ? cells_of(sizes, l) : scale * sides_of(sizes, l));
+  return round_by_largest_remainder(wanted);
+}
+
+std::vector<std::int64_t> fan_in_budgets(const TopologyOptions& options, Sizes sizes) {
+  if (options.fan_in < 1)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("topology.fan_in, found {}, expected at least 1", options.fan_in));
+  std::vector<std::int64_t> budgets;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
+    budgets.push_back(std::min<std::int64_t>(options.fan_in, sizes[l]) * sizes[l + 1]);
+  return budgets;
+}
+
+std::vector<std::int64_t> explicit_budgets(const TopologyOptions& options, Sizes sizes) {
+  if (options.budgets.size() != sizes.size() - 1)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("topology.budgets, found {} numbers, expected {} (one per layer)",
+                            options.budgets.size(), sizes.size() - 1));
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
+    if (options.budgets[l] < 1 || static_cast<double>(options.budgets[l]) > cells_of(sizes, l))
+      throw Error(ErrorKind::kConfig, fmt::format("topology.budgets[{}], found {}, expected 1 to {:.0f}", l,
+                                                  options.budgets[l], cells_of(sizes, l)));
+  return options.budgets;
+}
+
+// To add a distribution: its budget function above and one line here.
+constexpr DistributionInfo kDistributions[] = {
+    {"epsilon", "epsilon * (n_in + n_out) connections per layer, at most all (Mocanu et al. 2018)",
+     epsilon_budgets},
+    {"uniform", "the same density in every layer", uniform_budgets},
+    {"erk", "Erdos-Renyi with epsilon solved from the density of the whole net (Evci et al. 2020)",
+     erk_budgets},
+    {"fixed-fan-in", "every neuron has exactly fan_in inputs", fan_in_budgets, true},
+    {"explicit", "the numbers in topology.budgets", explicit_budgets},
+};
+
+}  // namespace
+
+std::span<const DistributionInfo> distributions() { return kDistributions; }
+
+std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Sizes sizes) {
+  const DistributionInfo& distribution =
+      find_name(distributions(), "topology.distribution", options.distribution);
+  std::vector<std::int64_t> budgets = distribution.budgets(options, sizes);
+  for (std::size_t l = 0; l < budgets.size(); ++l)
+    budgets[l] = std::clamp<std::int64_t>(budgets[l], 1, static_cast<std::int64_t>(cells_of(sizes, l)));
+  return budgets;
+}
+
+Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::int32_t n_in,
+                       std::int64_t budget, std::uint64_t seed, std::uint32_t layer) {
+  const Random key{.seed = seed, .stream = Stream::kTopology, .layer = layer};
+  const DistributionInfo& distribution =
+      find_name(distributions(), "topology.distribution", options.distribution);
+  if (distribution.fixed_fan_in)
+    return fixed_fan_in_topology(n_out, n_in, static_cast<std::int32_t>(budget / n_out), key);
+  return random_topology(n_out, n_in, budget, key);
+}
+
+}  // namespace tulle

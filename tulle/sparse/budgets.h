@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tulle/sparse/sampling.h"
+
+namespace tulle {
+
+/// How many connections each layer of a network gets, as the config's [topology] describes it.
+struct TopologyOptions {
+  std::string distribution = "epsilon";  // a name of distributions()
+  double epsilon = 20.0;                 // epsilon: min(epsilon * (n_in + n_out), n_in * n_out) connections
+  double density = 0.1;                  // uniform, erk: share of all cells
+  std::int64_t fan_in = 16;              // fixed-fan-in
+  std::vector<std::int64_t> budgets;     // explicit: one number per layer
+};
+
+/// Budgets of consecutive layers sizes[l] -> sizes[l + 1].
+struct DistributionInfo {
+  std::string_view name;
+  std::string_view help;
+  std::vector<std::int64_t> (*budgets)(const TopologyOptions&, std::span<const std::int32_t> sizes);
+  bool fixed_fan_in = false;
+};
+
+std::span<const DistributionInfo> distributions();
+
+/// The exact number of connections per layer, each at least 1 and at most n_in * n_out.
+/// Throws tulle::Error (kConfig) for an unknown name or options that make no sense.
+/// Source: Mocanu et al. 2018 (epsilon), Evci et al. 2020 (erk).
+std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const std::int32_t> sizes);
+
+/// Layer `layer` (from 0) with its budget, drawn from (seed, Stream::kTopology, layer). Cost: O(budget).
+Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::int32_t n_in,
+                       std::int64_t budget, std::uint64_t seed, std::uint32_t layer);
+
+}  // namespace tulle

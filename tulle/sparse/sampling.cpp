@@ -1,0 +1,156 @@
+#include "tulle/sparse/sampling.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <numeric>
+
+#include "tulle/base/check.h"
+
+namespace tulle {
+namespace {
+
+constexpr std::uint64_t kStoredBelow = std::uint64_t{1} << 16;
+
+// A 32-bit mixer with full avalanche (multiply and xorshift, constants of the lowbias32 search by C.
+// Wellons).
+std::uint32_t mix(std::uint32_t x) {
+  x ^= x >> 16;
+  x *= 0x7feb352du;
+  x ^= x >> 15;
+  x *= 0x846ca68bu;
+  x ^= x >> 16;
+  return x;
+}
+
+// The sorted keys of [0, n) that `sorted` lacks.
+std::vector<std::uint64_t> complement(const std::vector<std::uint64_t>& sorted, std::uint64_t n) {
+  std::vector<std::uint64_t> rest;
+  rest.reserve(n - sorted.size());
+  std::uint64_t next = 0;
+  for (const std::uint64_t key : sorted) {
+    for (; next < key; ++next) rest.push_back(next);
+    next = key + 1;
+  }
+  for (; next < n; ++next) rest.push_back(next);
+  return rest;
+}
+
+std::vector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
+  const Bijection bijection(n, key);
+  std::vector<std::uint64_t> sample(m);
+  for (std::uint64_t i = 0; i < m; ++i) sample[i] = bijection(i);
+  sort_keys(sample, n);
+  return sample;
+}
+
+}  // namespace
+
+Bijection::Bijection(std::uint64_t n, const Random& key) : n_(n) {
+  if (n < kStoredBelow) {
+    shuffled_ = random_permutation(static_cast<std::uint32_t>(n), key);
+    return;
+  }
+  const auto bits = static_cast<int>(std::bit_width(n - 1));
+  right_bits_ = (bits + 1) / 2;
+  right_mask_ = static_cast<std::uint32_t>((std::uint64_t{1} << right_bits_) - 1);
+  left_mask_ = static_cast<std::uint32_t>((std::uint64_t{1} << (bits - right_bits_)) - 1);
+  for (int round = 0; round < kRounds; ++round)
+    round_keys_[round] = key.words(static_cast<std::uint64_t>(round))[0];
+}
+
+std::uint64_t Bijection::operator()(std::uint64_t i) const {
+  if (!shuffled_.empty()) return shuffled_[i];
+  do {  // cycle walking: outside [0, n) the image is mapped on until it falls inside
+    auto left = static_cast<std::uint32_t>(i >> right_bits_);
+    auto right = static_cast<std::uint32_t>(i) & right_mask_;
+    for (int round = 0; round < kRounds; round += 2) {
+      left ^= mix(right ^ round_keys_[round]) & left_mask_;
+      right ^= mix(left + round_keys_[round + 1]) & right_mask_;
+    }
+    i = static_cast<std::uint64_t>(left) << right_bits_ | right;
+  } while (i >= n_);
+  return i;
+}
+
+void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit) {
+  constexpr int kDigit = 11;
+  std::vector<std::uint64_t> other(keys.size());
+  for (int shift = 0; shift < static_cast<int>(std::bit_width(limit)); shift += kDigit) {
+    std::array<std::size_t, (1 << kDigit) + 1> start{};
+    const auto digit = [shift](std::uint64_t key) { return (key >> shift) & ((1u << kDigit) - 1); };
+    for (const std::uint64_t key : keys) ++start[digit(key) + 1];
+    std::partial_sum(start.begin(), start.end(), start.begin());
+    for (const std::uint64_t key : keys) other[start[digit(key)]++] = key;
+    keys.swap(other);
+  }
+}
+
+Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, const Random& key) {
+  const std::uint64_t cells = static_cast<std::uint64_t>(rows) * static_cast<std::uint64_t>(cols);
+  const auto wanted = static_cast<std::uint64_t>(m);
+  require(m >= 0 && wanted <= cells, "random_topology: more connections than cells");
+  if (wanted == cells) return full_topology(rows, cols);
+  if (wanted <= cells / 2) return Topology::from_keys(rows, cols, sample_sorted(cells, wanted, key));
+  return Topology::from_keys(rows, cols, complement(sample_sorted(cells, cells - wanted, key), cells));
+}
+
+Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key) {
+  require(fan_in >= 0 && fan_in <= cols, "fixed_fan_in_topology: fan_in exceeds the number of sources");
+  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1, 0);
+  std::vector<std::int32_t> columns;
+  columns.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(fan_in));
+  for (std::int32_t r = 0; r < rows; ++r) {
+    std::vector<std::int32_t> chosen;  // sorted
+    const std::uint64_t first_draw = static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols);
+    for (std::int32_t last = cols - fan_in; last < cols; ++last) {
+      const std::uint64_t place = first_draw + static_cast<std::uint64_t>(last);
+      auto source = static_cast<std::int32_t>(key.below(static_cast<std::uint64_t>(last) + 1, place));
+      auto slot = std::lower_bound(chosen.begin(), chosen.end(), source);
+      if (slot != chosen.end() && *slot == source) {  // taken: Floyd's step takes `last`, which cannot be
+        source = last;
+        slot = chosen.end();
+      }
+      chosen.insert(slot, source);
+    }
+    columns.insert(columns.end(), chosen.begin(), chosen.end());
+    row_ptr[static_cast<std::size_t>(r) + 1] = static_cast<std::int64_t>(columns.size());
+  }
+  return Topology(rows, cols, std::move(row_ptr), std::move(columns));
+}
+
+Topology full_topology(std::int32_t rows, std::int32_t cols) {
+  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
+  std::vector<std::int32_t> columns(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols));
+  for (std::size_t r = 0; r < row_ptr.size(); ++r) row_ptr[r] = static_cast<std::int64_t>(r) * cols;
+  for (std::int32_t r = 0; r < rows; ++r)
+    std::iota(columns.begin() + row_ptr[static_cast<std::size_t>(r)],
+              columns.begin() + row_ptr[static_cast<std::size_t>(r) + 1], 0);
+  return Topology(rows, cols, std::move(row_ptr), std::move(columns));
+}
+
+std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
+                                               const Random& key) {
+  const std::uint64_t cells = topology.cells();
+  const std::uint64_t absent = cells - static_cast<std::uint64_t>(topology.nnz());
+  const std::uint64_t wanted = std::min(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 0)), absent);
+  std::vector<std::uint64_t> chosen;
+  if (wanted == 0) return chosen;
+  if (topology.density() > 0.5) {  // rejection would take long: list what is absent, at most nnz cells
+    const std::vector<std::uint64_t> candidates = complement(topology.keys(), cells);
+    for (const std::uint64_t i : sample_sorted(absent, wanted, key)) chosen.push_back(candidates[i]);
+    return chosen;
+  }
+  const Bijection bijection(cells, key);
+  const auto width = static_cast<std::uint64_t>(topology.cols());
+  chosen.reserve(wanted);
+  for (std::uint64_t i = 0; chosen.size() < wanted; ++i) {
+    const std::uint64_t cell = bijection(i);
+    if (!topology.contains(static_cast<std::int32_t>(cell / width), static_cast<std::int32_t>(cell % width)))
+      chosen.push_back(cell);
+  }
+  sort_keys(chosen, cells);
+  return chosen;
+}
+
+}  // namespace tulle

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tulle/base/random.h"
+#include "tulle/sparse/topology.h"
+
+namespace tulle {
+
+/// A keyed bijection of [0, n): the images of 0, 1, ..., m-1 are a random sample of m without replacement,
+/// each image computed alone in O(1), without memory. Below 2^16 a stored Fisher-Yates shuffle, because small
+/// Feistel networks mix poorly; from there on an alternating Feistel network of 8 rounds with cycle walking
+/// (at most 2 steps expected).
+class Bijection {
+ public:
+  Bijection(std::uint64_t n, const Random& key);
+  std::uint64_t operator()(std::uint64_t i) const;
+
+ private:
+  static constexpr int kRounds = 8;
+  std::uint64_t n_;
+  std::vector<std::uint32_t> shuffled_;
+  int right_bits_ = 0;
+  std::uint32_t left_mask_ = 0, right_mask_ = 0;
+  std::uint32_t round_keys_[kRounds] = {};
+};
+
+/// Sorts keys below `limit`. Radix sort, O(count) per 11 bits of limit.
+void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit);
+
+/// Exactly m of the rows x cols cells, every m-subset equally likely. Cost: O(m) time and memory.
+/// Throws std::invalid_argument if m exceeds the cells.
+Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, const Random& key);
+
+/// Every target has exactly fan_in distinct sources, uniformly drawn (Floyd's algorithm per row). Cost: O(nnz
+/// log fan_in).
+Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key);
+
+/// Every cell.
+Topology full_topology(std::int32_t rows, std::int32_t cols);
+
+/// `count` cells that `topology` lacks, uniformly drawn without replacement, as sorted keys; all of them if
+/// there are fewer. Cost: expected O(count / (1 - density)) below half density, O(nnz) above.
+std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
+                                               const Random& key);
+
+}  // namespace tulle

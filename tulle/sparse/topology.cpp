@@ -1,0 +1,97 @@
+#include "tulle/sparse/topology.h"
+
+#include <fmt/format.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "tulle/base/check.h"
+
+namespace tulle {
+
+Topology::Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_t> row_ptr,
+                   std::vector<std::int32_t> columns)
+    : rows_(rows), cols_(cols), row_ptr_(std::move(row_ptr)), columns_(std::move(columns)) {
+  require(rows >= 0 && cols >= 0, "Topology: rows and columns must not be negative");
+  require(row_ptr_.size() == static_cast<std::size_t>(rows) + 1,
+          "Topology: row_ptr must have rows + 1 entries");
+  require(row_ptr_.front() == 0 && row_ptr_.back() == nnz(), "Topology: row_ptr must run from 0 to nnz");
+  for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) {
+    const std::int64_t begin = row_ptr_[r], end = row_ptr_[r + 1];
+    if (begin > end || end > nnz())
+      throw std::invalid_argument(
+          fmt::format("Topology: row_ptr[{}] = {}, expected {}..{}", r + 1, end, begin, nnz()));
+    std::int32_t previous = -1;
+    for (std::int64_t k = begin; k < end; ++k) {
+      const std::int32_t column = columns_[static_cast<std::size_t>(k)];
+      if (column <= previous || column >= cols)
+        throw std::invalid_argument(
+            fmt::format("Topology: row {} has column {} after {}, expected strictly increasing and below {}",
+                        r, column, previous, cols));
+      previous = column;
+    }
+  }
+}
+
+Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys) {
+  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1, 0);
+  std::vector<std::int32_t> columns(keys.size());
+  const auto width = static_cast<std::uint64_t>(cols);
+  for (std::size_t k = 0; k < keys.size(); ++k) {
+    const std::uint64_t row = keys[k] / width;
+    require(row < static_cast<std::uint64_t>(rows), "Topology: a key lies outside the layer");
+    columns[k] = static_cast<std::int32_t>(keys[k] - row * width);
+    ++row_ptr[row + 1];
+  }
+  for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) row_ptr[r + 1] += row_ptr[r];
+  return Topology(rows, cols, std::move(row_ptr), std::move(columns));
+}
+
+bool Topology::contains(std::int32_t target, std::int32_t source) const {
+  const auto sources = row(target);
+  return std::binary_search(sources.begin(), sources.end(), source);
+}
+
+std::vector<std::uint64_t> Topology::keys() const {
+  std::vector<std::uint64_t> keys;
+  keys.reserve(columns_.size());
+  for (std::int32_t r = 0; r < rows_; ++r)
+    for (const std::int32_t column : row(r))
+      keys.push_back(static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols_) +
+                     static_cast<std::uint64_t>(column));
+  return keys;
+}
+
+std::uint64_t Topology::hash() const {
+  const std::uint64_t shape = static_cast<std::uint64_t>(rows_) << 32 | static_cast<std::uint64_t>(cols_);
+  const std::uint64_t rows_hash =
+      XXH3_64bits_withSeed(row_ptr_.data(), row_ptr_.size() * sizeof(row_ptr_[0]), shape);
+  return XXH3_64bits_withSeed(columns_.data(), columns_.size() * sizeof(std::int32_t), rows_hash);
+}
+
+SourceIndex make_source_index(const Topology& topology) {
+  require(topology.nnz() < std::int64_t{std::numeric_limits<std::uint32_t>::max()},
+          "make_source_index: a layer must have fewer than 2^32 connections");
+  const auto nnz = static_cast<std::size_t>(topology.nnz());
+  SourceIndex index;
+  index.source_ptr.assign(static_cast<std::size_t>(topology.cols()) + 1, 0);
+  index.targets.resize(nnz);
+  index.positions.resize(nnz);
+  for (const std::int32_t column : topology.columns())
+    ++index.source_ptr[static_cast<std::size_t>(column) + 1];
+  for (std::size_t s = 0; s + 1 < index.source_ptr.size(); ++s)
+    index.source_ptr[s + 1] += index.source_ptr[s];
+  std::vector<std::int64_t> next(index.source_ptr.begin(), index.source_ptr.end() - 1);
+  std::uint32_t position = 0;
+  for (std::int32_t r = 0; r < topology.rows(); ++r) {
+    for (const std::int32_t column : topology.row(r)) {
+      const auto slot = static_cast<std::size_t>(next[static_cast<std::size_t>(column)]++);
+      index.targets[slot] = r;
+      index.positions[slot] = position++;
+    }
+  }
+  return index;
+}
+
+}  // namespace tulle

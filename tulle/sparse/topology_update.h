@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tulle/sparse/topology.h"
+
+namespace tulle {
+
+/// The answer of an evolution rule: the new topology and, for each of its connections, where it was before.
+struct TopologyUpdate {
+  static constexpr std::int64_t kGrown = -1;
+
+  Topology topology;
+  std::vector<std::int64_t> source;  // old position, or kGrown
+
+  std::int64_t grown() const;
+  std::int64_t dropped(std::int64_t old_nnz) const { return old_nnz - (topology.nnz() - grown()); }
+};
+
+/// The old topology without the connections marked in `drop` (nnz flags), with the cells `grown` (sorted keys
+/// that the rest does not hold). A dropped cell that grows again counts as grown. Cost: O(nnz + grown).
+TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
+                                   std::span<const std::uint64_t> grown);
+
+/// The old topology without the marked connections; old positions are not tracked. Cost: O(nnz).
+Topology without(const Topology& old, std::span<const std::uint8_t> drop);
+
+/// Moves any array of one entry per connection to the new order; grown connections get `initial`. Cost:
+/// O(nnz).
+template <class T>
+std::vector<T> carry_over(const TopologyUpdate& update, std::span<const T> old_values, T initial) {
+  std::vector<T> values(update.source.size());
+  for (std::size_t k = 0; k < values.size(); ++k)
+    values[k] = update.source[k] == TopologyUpdate::kGrown
+                    ? initial
+                    : old_values[static_cast<std::size_t>(update.source[k])];
+  return values;
+}
+
+}  // namespace tulle
