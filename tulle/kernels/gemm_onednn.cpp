@@ -1,5 +1,7 @@
 #include <dnnl.h>
+#include <omp.h>
 
+#include <algorithm>
 #include <string>
 
 #include "tulle/kernels/gemm.h"
@@ -24,8 +26,17 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
           std::int64_t c_stride) noexcept {
   static const bool limited = (limit_instruction_set(), true);
   (void)limited;
+  if (k == 0) {  // oneDNN leaves C as it was
+    if (!add)
+      for (std::int64_t i = 0; i < m; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
+    return;
+  }
+  // Outside a parallel region oneDNN would start its own threads, and its sums depend on their number.
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
   dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, a_stride, b, b_stride,
              add ? 1.0f : 0.0f, c, c_stride);
+  omp_set_num_threads(threads);
 }
 
 const char* gemm_library() noexcept { return "oneDNN"; }

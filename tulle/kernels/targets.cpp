@@ -49,11 +49,22 @@ void apply(const Target* target) {
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
+const Target& find(std::string_view name) {
+  for (const Target& target : kTargets)
+    if (target.name == name && available(target)) return target;
+  throw unknown_name("TULLE_ISA", name, available_targets());
+}
+
+// What the environment asks for; null: nothing.
+const Target* environment_target() {
+  const char* wanted = std::getenv("TULLE_ISA");
+  return wanted == nullptr || *wanted == '\0' ? nullptr : &find(wanted);
+}
+
 const Target& current() {
   // The environment is read once, before the first kernel choice; force_target() overrides it.
   static const bool environment_read = [] {
-    const char* wanted = std::getenv("TULLE_ISA");
-    if (wanted != nullptr && *wanted != '\0' && g_forced == nullptr) force_target(wanted);
+    if (g_forced == nullptr) apply(environment_target());
     return true;
   }();
   (void)environment_read;
@@ -72,12 +83,7 @@ std::vector<std::string> available_targets() {
   return names;
 }
 
-void force_target(std::string_view name) {
-  if (name.empty()) return apply(nullptr);
-  for (const Target& target : kTargets)
-    if (target.name == name && available(target)) return apply(&target);
-  throw unknown_name("TULLE_ISA", name, available_targets());
-}
+void force_target(std::string_view name) { apply(name.empty() ? environment_target() : &find(name)); }
 
 std::string current_target() { return std::string(current().name); }
 

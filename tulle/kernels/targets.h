@@ -10,16 +10,17 @@ namespace tulle::kernels {
 /// sse4, ssse3, scalar.
 std::vector<std::string> available_targets();
 
-/// Makes all kernels use `name` from now on; "" goes back to the best one. Not to be called while kernels
-/// run. At the start the environment variable TULLE_ISA is obeyed in the same way. Throws tulle::Error
-/// (kConfig) if `name` is not available here, naming those that are.
+/// Makes all kernels use `name` from now on; "" goes back to what the environment variable TULLE_ISA names,
+/// as at the start, or to the best one. Not to be called while kernels run. Throws tulle::Error (kConfig) if
+/// the name is not available here, naming those that are.
 void force_target(std::string_view name);
 
 /// The instruction set in use.
 std::string current_target();
 
 /// Samples per panel (Panels::width) that suit the registers of the instruction set in use, for a batch of
-/// `batch`: as many accumulators as stay in registers, never more than the batch rounded up to 16.
+/// `batch`: as many accumulators as stay in registers, never wider than the narrowest panel that holds the
+/// batch.
 int panel_width(std::int64_t batch);
 
 }  // namespace tulle::kernels

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "tulle/base/check.h"
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 
@@ -131,6 +132,8 @@ std::span<const DistributionInfo> distributions() { return kDistributions; }
 std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Sizes sizes) {
   const DistributionInfo& distribution =
       find_name(distributions(), "topology.distribution", options.distribution);
+  require(sizes.size() >= 2 && std::all_of(sizes.begin(), sizes.end(), [](std::int32_t n) { return n >= 1; }),
+          "layer_budgets: a network needs two sizes or more, each at least 1");
   std::vector<std::int64_t> budgets = distribution.budgets(options, sizes);
   for (std::size_t l = 0; l < budgets.size(); ++l)
     budgets[l] = std::clamp<std::int64_t>(budgets[l], 1, static_cast<std::int64_t>(cells_of(sizes, l)));

@@ -16,7 +16,7 @@ struct TopologyOptions {
   double epsilon = 20.0;                 // epsilon: min(epsilon * (n_in + n_out), n_in * n_out) connections
   double density = 0.1;                  // uniform, erk: share of all cells
   std::int64_t fan_in = 16;              // fixed-fan-in
-  std::vector<std::int64_t> budgets;     // explicit: one number per layer
+  std::vector<std::int64_t> budgets{};   // explicit: one number per layer
 };
 
 /// Budgets of consecutive layers sizes[l] -> sizes[l + 1].
@@ -30,7 +30,8 @@ struct DistributionInfo {
 std::span<const DistributionInfo> distributions();
 
 /// The exact number of connections per layer, each at least 1 and at most n_in * n_out.
-/// Throws tulle::Error (kConfig) for an unknown name or options that make no sense.
+/// Throws tulle::Error (kConfig) for an unknown name or options that make no sense, std::invalid_argument
+/// unless there are two sizes or more, each at least 1.
 /// Source: Mocanu et al. 2018 (epsilon), Evci et al. 2020 (erk).
 std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const std::int32_t> sizes);
 

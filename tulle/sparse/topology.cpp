@@ -35,12 +35,15 @@ Topology::Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_
 }
 
 Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys) {
+  require(rows >= 0 && cols >= 0, "Topology: rows and columns must not be negative");
   std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1, 0);
   std::vector<std::int32_t> columns(keys.size());
   const auto width = static_cast<std::uint64_t>(cols);
+  const std::uint64_t cells = static_cast<std::uint64_t>(rows) * width;
   for (std::size_t k = 0; k < keys.size(); ++k) {
+    require(keys[k] < cells, "Topology: a key lies outside the layer");
+    require(k == 0 || keys[k - 1] < keys[k], "Topology: keys must be strictly increasing");
     const std::uint64_t row = keys[k] / width;
-    require(row < static_cast<std::uint64_t>(rows), "Topology: a key lies outside the layer");
     columns[k] = static_cast<std::int32_t>(keys[k] - row * width);
     ++row_ptr[row + 1];
   }

@@ -17,7 +17,8 @@ class Topology {
   /// nnz).
   Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_t> row_ptr,
            std::vector<std::int32_t> columns);
-  /// From keys target * cols + source, sorted and distinct. Cost: O(rows + nnz).
+  /// From keys target * cols + source. Throws std::invalid_argument unless they are strictly increasing and
+  /// inside. Cost: O(rows + nnz).
   static Topology from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys);
 
   std::int32_t rows() const { return rows_; }

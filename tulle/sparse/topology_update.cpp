@@ -12,6 +12,7 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
                                    std::span<const std::uint64_t> grown) {
   require(static_cast<std::int64_t>(drop.size()) == old.nnz(),
           "replace_connections: one drop flag per connection");
+  require(std::is_sorted(grown.begin(), grown.end()), "replace_connections: grown keys must be sorted");
   std::vector<std::int64_t> row_ptr{0}, source;
   std::vector<std::int32_t> columns;
   row_ptr.reserve(static_cast<std::size_t>(old.rows()) + 1);
@@ -39,6 +40,7 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
     grow_below(row_start + width);
     row_ptr.push_back(static_cast<std::int64_t>(columns.size()));
   }
+  require(next == grown.size(), "replace_connections: a grown key lies outside the layer");
   return {Topology(old.rows(), old.cols(), std::move(row_ptr), std::move(columns)), std::move(source)};
 }
 

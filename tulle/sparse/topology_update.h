@@ -20,7 +20,8 @@ struct TopologyUpdate {
 };
 
 /// The old topology without the connections marked in `drop` (nnz flags), with the cells `grown` (sorted keys
-/// that the rest does not hold). A dropped cell that grows again counts as grown. Cost: O(nnz + grown).
+/// that the rest does not hold). A dropped cell that grows again counts as grown. Throws
+/// std::invalid_argument if `grown` is not that. Cost: O(nnz + grown).
 TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
                                    std::span<const std::uint64_t> grown);
 

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace tulle::cli {
+
+/// Adds the options of one verb to its subcommand and returns what runs it; the answer is the exit code.
+using Command = std::function<int()>;
+
+Command train_command(CLI::App& app);
+Command eval_command(CLI::App& app);
+Command predict_command(CLI::App& app);
+Command inspect_command(CLI::App& app);
+Command list_command(CLI::App& app);
+
+}  // namespace tulle::cli

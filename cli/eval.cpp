@@ -1,0 +1,85 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "exit_codes.h"
+#include "options.h"
+#include "tulle/base/parallel.h"
+#include "tulle/checkpoint/model_file.h"
+#include "tulle/data/load.h"
+#include "tulle/train/build.h"
+#include "tulle/train/evaluate.h"
+
+namespace tulle::cli {
+namespace {
+
+struct EvalOptions {
+  std::string model, data, labels;
+  bool json = false;
+};
+
+int eval(const EvalOptions& options, Config config) {
+  set_thread_count(static_cast<int>(config.run.threads));
+  LoadedModel loaded = load_model(options.model);
+  if (!options.data.empty()) config.data.train = options.data;
+  if (!options.labels.empty()) config.data.train_labels = options.labels;
+  const Split split =
+      load_labelled_split(data_options(config), loaded.model.class_names, loaded.model.network.inputs());
+  const Evaluation result = evaluate(loaded.model, split);
+  const std::size_t classes = loaded.model.class_names.size();
+
+  nlohmann::json per_class = nlohmann::json::array();
+  for (std::size_t c = 0; c < classes; ++c) {
+    std::int64_t samples = 0, predicted = 0;
+    for (std::size_t other = 0; other < classes; ++other) {
+      samples += result.confusion[c * classes + other];
+      predicted += result.confusion[other * classes + c];
+    }
+    const std::int64_t right = result.confusion[c * classes + c];
+    const auto share = [right](std::int64_t of) {
+      return of == 0 ? 0.0 : static_cast<double>(right) / static_cast<double>(of);
+    };
+    per_class.push_back(nlohmann::json{{"class", loaded.model.class_names[c]},
+                                       {"samples", samples},
+                                       {"recall", share(samples)},
+                                       {"precision", share(predicted)}});
+  }
+  if (options.json) {
+    nlohmann::json out{{"model", options.model}, {"samples", result.samples}, {"loss", result.loss}};
+    if (classes > 0) {
+      out["accuracy"] = result.accuracy;
+      out["classes"] = per_class;
+    }
+    fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    return kOk;
+  }
+  fmt::print("samples   {}\nloss      {:.6f}\n", result.samples, result.loss);
+  if (classes == 0) return kOk;
+  fmt::print("accuracy  {:.2f} %\n\n{:<24} {:>9} {:>9} {:>9}\n", 100.0 * result.accuracy, "class", "samples",
+             "recall", "precision");
+  for (const auto& row : per_class)
+    fmt::print("{:<24} {:>9} {:>7.2f} % {:>7.2f} %\n", escape_control(row["class"].get<std::string>()),
+               row["samples"].get<std::int64_t>(), 100.0 * row["recall"].get<double>(),
+               100.0 * row["precision"].get<double>());
+  return kOk;
+}
+
+}  // namespace
+
+Command eval_command(CLI::App& app) {
+  auto options = std::make_shared<EvalOptions>();
+  app.add_option("model", options->model, "model file or checkpoint")->required();
+  app.add_option("--data", options->data, "inputs with labels (--train means the same)");
+  app.add_option("--labels", options->labels, "labels, if they are in a file of their own");
+  app.add_flag("--json", options->json, "one JSON document instead of the table");
+  auto flags = std::make_shared<ConfigFlags>(app, std::vector<std::string>{"data.", "run.threads"});
+  return [options, flags] {
+    Config config;
+    flags->apply(config);
+    return eval(*options, config);
+  };
+}
+
+}  // namespace tulle::cli

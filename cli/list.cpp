@@ -1,0 +1,114 @@
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "commands.h"
+#include "exit_codes.h"
+#include "tulle/base/name_table.h"
+#include "tulle/data/readers.h"
+#include "tulle/evolve/rule.h"
+#include "tulle/kernels/targets.h"
+#include "tulle/nn/activation.h"
+#include "tulle/nn/loss.h"
+#include "tulle/optim/optimizer.h"
+#include "tulle/optim/schedule.h"
+#include "tulle/sparse/budgets.h"
+#include "tulle/sparse/weight_init.h"
+#include "tulle/train/config.h"
+
+namespace tulle::cli {
+namespace {
+
+using Json = nlohmann::json;
+
+template <class Row>
+Json rows_of(std::span<const Row> table) {
+  Json rows = Json::array();
+  for (const Row& row : table) {
+    Json entry{{"name", row.name}, {"help", row.help}};
+    if constexpr (requires { row.source; }) entry["source"] = row.source;
+    rows.push_back(std::move(entry));
+  }
+  return rows;
+}
+
+Json instruction_sets() {
+  Json rows = Json::array();
+  for (const std::string& name : kernels::available_targets())
+    rows.push_back({{"name", name}, {"help", name == kernels::current_target() ? "in use" : ""}});
+  return rows;
+}
+
+Json config_rows() {
+  Json rows = Json::array();
+  const Config defaults;
+  for (const KeyInfo& key : config_keys()) {
+    Json entry{{"name", key.name}, {"default", config_value(key, defaults)}, {"help", key.help}};
+    if (key.choices != nullptr) entry["choices"] = key.choices();
+    rows.push_back(std::move(entry));
+  }
+  return rows;
+}
+
+struct Topic {
+  std::string_view name;
+  Json (*rows)();
+};
+
+// To add a topic: one line here.
+constexpr Topic kTopics[] = {
+    {"presets", [] { return rows_of(presets()); }},
+    {"readers", [] { return rows_of(readers()); }},
+    {"distributions", [] { return rows_of(distributions()); }},
+    {"weight-inits", [] { return rows_of(weight_inits()); }},
+    {"activations", [] { return rows_of(activations()); }},
+    {"losses", [] { return rows_of(losses()); }},
+    {"optimizers", [] { return rows_of(optimizers()); }},
+    {"schedules", [] { return rows_of(schedules()); }},
+    {"rules", [] { return rows_of(rules()); }},
+    {"instruction-sets", instruction_sets},
+    {"config", config_rows},
+};
+
+void print_topic(std::string_view name, const Json& rows) {
+  fmt::print("{}\n", name);
+  for (const Json& row : rows) {
+    const auto label = row["name"].get<std::string>();
+    if (row.contains("default"))
+      fmt::print("  {:<26} {:<20} {}\n", label, row["default"].get<std::string>(),
+                 row["help"].get<std::string>());
+    else
+      fmt::print("  {:<16} {}{}\n", label, row["help"].get<std::string>(),
+                 row.value("source", "").empty() ? "" : " (" + row["source"].get<std::string>() + ")");
+  }
+}
+
+int list(const std::string& wanted, bool json) {
+  Json all = Json::object();
+  for (const Topic& topic : kTopics)
+    if (wanted.empty() ? topic.name != "config" : topic.name == wanted)
+      all[std::string(topic.name)] = topic.rows();
+  if (json) {
+    fmt::print("{}\n", (wanted.empty() ? all : all[wanted]).dump(2));
+    return kOk;
+  }
+  for (const Topic& topic : kTopics)
+    if (const auto found = all.find(std::string(topic.name)); found != all.end())
+      print_topic(topic.name, *found);
+  return kOk;
+}
+
+}  // namespace
+
+Command list_command(CLI::App& app) {
+  auto topic = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
+  std::vector<std::string> names;
+  for (const Topic& entry : kTopics) names.emplace_back(entry.name);
+  app.add_option("topic", *topic, "one topic only; config prints every key")->check(CLI::IsMember(names));
+  app.add_flag("--json", *json, "one JSON document");
+  return [topic, json] { return list(*topic, *json); };
+}
+
+}  // namespace tulle::cli

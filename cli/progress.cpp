@@ -1,0 +1,92 @@
+#include "progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+namespace tulle::cli {
+namespace {
+
+Progress::Style style_of(const std::string& name) {
+  if (name == "none") return Progress::Style::kNone;
+  if (name == "line") return Progress::Style::kLines;
+  if (name == "bar") return Progress::Style::kBar;
+  const char* terminal = std::getenv("TERM");
+  const bool dumb = terminal == nullptr || std::strcmp(terminal, "dumb") == 0;
+  return isatty(STDERR_FILENO) != 0 && !dumb ? Progress::Style::kBar : Progress::Style::kLines;
+}
+
+std::size_t terminal_width() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+std::string figures(const EpochRecord& record) {
+  std::string text;
+  if (record.valid_accuracy) text += fmt::format("  valid {:.2f} %", 100.0 * *record.valid_accuracy);
+  if (record.test_accuracy)
+    text += fmt::format("  test {:.2f} %", 100.0 * *record.test_accuracy);
+  else if (record.test_loss)
+    text += fmt::format("  test loss {:.4f}", *record.test_loss);
+  return text + fmt::format("  nnz {} ({:.2f} %)  {:.0f} M conn/s", record.nnz, 100.0 * record.density,
+                            record.connections_per_second * 1e-6);
+}
+
+}  // namespace
+
+Progress::Progress(const std::string& style, bool verbose, std::int64_t epochs, std::int64_t first_epoch)
+    : style_(style_of(style)), verbose_(verbose), epochs_(epochs), first_epoch_(first_epoch) {}
+
+Progress::~Progress() { clear(); }
+
+void Progress::on_batch(const Batch& batch) {
+  if (style_ != Style::kBar || since_draw_.seconds() < 0.1) return;
+  since_draw_.restart();
+  constexpr int kBar = 20;
+  const double part = static_cast<double>(batch.batch) / static_cast<double>(batch.batches);
+  const auto filled = static_cast<std::size_t>(std::lround(kBar * part));
+  std::string bar(filled, '=');
+  if (filled < kBar) bar += '>';
+  bar.resize(kBar, ' ');
+  const double done = static_cast<double>(batch.epoch - 1 - first_epoch_) + part;
+  const double left = static_cast<double>(epochs_ - first_epoch_) - done;
+  draw(fmt::format("epoch {:>3}/{} [{}] loss {:.4f}{}  ETA {}", batch.epoch, epochs_, bar, batch.loss,
+                   last_figures_, eta(done > 0.0 ? since_start_.seconds() / done * left : 0.0)));
+}
+
+bool Progress::on_epoch(const EpochRecord& record) {
+  last_figures_ = figures(record);
+  if (style_ == Style::kNone) return true;
+  const double accuracy = record.valid_accuracy.value_or(record.test_accuracy.value_or(0.0));
+  const bool better = accuracy > best_accuracy_;
+  best_accuracy_ = std::max(best_accuracy_, accuracy);
+  if (style_ == Style::kBar && !verbose_ && !better) return true;
+  clear();
+  fmt::print(stderr, "epoch {:>3}/{}  loss {:.4f}{}  {:.2f} s\n", record.epoch, epochs_, record.train_loss,
+             last_figures_, record.seconds);
+  return true;
+}
+
+std::string Progress::eta(double seconds) const {
+  const auto whole = static_cast<std::int64_t>(seconds);
+  return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
+                       : fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+void Progress::draw(const std::string& line) {
+  fmt::print(stderr, "\r{}\x1b[K", line.substr(0, terminal_width() - 1));
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+void Progress::clear() {
+  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  drawn_ = false;
+}
+
+}  // namespace tulle::cli

@@ -1,0 +1,102 @@
+#include "tulle/checkpoint/integrity.h"
+
+#include <xxhash.h>
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+#endif
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <new>
+
+namespace tulle {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "files are little-endian and written as memory is");
+
+constexpr std::array<std::uint32_t, 256> kCrcOfByte = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t byte = 0; byte < 256; ++byte) {
+    std::uint32_t crc = byte;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (crc & 1 ? 0x82f63b78u : 0u);
+    table[byte] = crc;
+  }
+  return table;
+}();
+
+}  // namespace
+
+namespace detail {
+
+std::uint32_t crc32c_by_table(std::span<const std::byte> bytes, std::uint32_t crc) {
+  crc = ~crc;
+  for (const std::byte byte : bytes)
+    crc = (crc >> 8) ^ kCrcOfByte[(crc ^ static_cast<std::uint32_t>(byte)) & 0xff];
+  return ~crc;
+}
+
+#if defined(__x86_64__)
+bool has_crc32c_instruction() { return __builtin_cpu_supports("sse4.2"); }
+
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_by_instruction(std::span<const std::byte> bytes,
+                                                                      std::uint32_t crc) {
+  std::uint64_t wide = ~crc;
+  for (; bytes.size() >= 8; bytes = bytes.subspan(8)) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes.data(), 8);
+    wide = _mm_crc32_u64(wide, word);
+  }
+  crc = static_cast<std::uint32_t>(wide);
+  for (const std::byte byte : bytes) crc = _mm_crc32_u8(crc, static_cast<unsigned char>(byte));
+  return ~crc;
+}
+#else
+bool has_crc32c_instruction() { return false; }
+std::uint32_t crc32c_by_instruction(std::span<const std::byte> bytes, std::uint32_t crc) {
+  return crc32c_by_table(bytes, crc);
+}
+#endif
+
+}  // namespace detail
+
+std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t crc) {
+  static const bool instruction = detail::has_crc32c_instruction();
+  return instruction ? detail::crc32c_by_instruction(bytes, crc) : detail::crc32c_by_table(bytes, crc);
+}
+
+std::vector<std::byte> crc_table(Pieces pieces) {
+  std::vector<std::byte> table;
+  std::uint32_t crc = 0;
+  std::uint64_t in_block = 0;
+  const auto end_block = [&] {
+    const auto crc_bytes = std::as_bytes(std::span(&crc, 1));
+    table.insert(table.end(), crc_bytes.begin(), crc_bytes.end());
+    crc = 0;
+    in_block = 0;
+  };
+  for (std::span<const std::byte> piece : pieces) {
+    while (!piece.empty()) {
+      const std::size_t count = std::min<std::uint64_t>(piece.size(), kCrcBlock - in_block);
+      crc = crc32c(piece.first(count), crc);
+      in_block += count;
+      piece = piece.subspan(count);
+      if (in_block == kCrcBlock) end_block();
+    }
+  }
+  if (in_block > 0) end_block();
+  return table;
+}
+
+Digest xxh3_digest(Pieces pieces) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  if (state == nullptr) throw std::bad_alloc();
+  XXH3_128bits_reset(state.get());
+  for (const auto& piece : pieces) XXH3_128bits_update(state.get(), piece.data(), piece.size());
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
+  return std::bit_cast<Digest>(canonical);
+}
+
+}  // namespace tulle

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "tulle/base/file_ops.h"
+#include "tulle/checkpoint/model.h"
+
+namespace tulle {
+
+/// Where a training stands between two steps. Random numbers need no state: they are keyed by these counters.
+struct TrainingState {
+  std::int64_t epoch = 0;           // completed epochs
+  std::int64_t batch_in_epoch = 0;  // completed batches of the epoch at work
+  std::int64_t step = 0;            // optimizer steps taken
+  double loss_sum = 0.0;            // over the samples of the epoch at work, for its report
+  std::int64_t correct = 0;
+  std::int64_t samples = 0;
+  double seconds = 0.0;       // training time so far
+  std::string data_identity;  // hash of the training data
+};
+
+/// Writes a model file, or with `state` a checkpoint: the model plus optimizer state and counters. The format
+/// is described in docs/model_format.md; the file appears whole or not at all (atomic_file.h). Returns its
+/// size in bytes. Throws tulle::Error when it cannot be written.
+std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state = nullptr,
+                        FileOps& files = real_file_ops());
+
+struct LoadedModel {
+  Model model;
+  std::optional<TrainingState> state;  // set if the file is a checkpoint
+  bool checksummed = false;            // false: written by another program, content unchecked
+};
+
+/// Reads a model file or checkpoint. Everything is validated here once, so that inner loops need no checks:
+/// sizes, checksums, layer chain, row pointers, column indices. Throws tulle::Error: kMissingInput,
+/// kPermission, or kBadData naming file, tensor, found and expected.
+LoadedModel load_model(const std::string& path);
+
+/// Hash of a training set (features, labels), to refuse resuming on other data. Cost: one pass over the data.
+std::string data_identity(const Split& train);
+
+}  // namespace tulle

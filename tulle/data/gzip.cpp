@@ -1,0 +1,136 @@
+#include "tulle/data/gzip.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <new>
+
+#include "tulle/base/error.h"
+
+namespace tulle {
+namespace {
+
+constexpr std::size_t kChunk = std::size_t{1} << 20;
+constexpr std::size_t kMaxPiece = std::size_t{1} << 30;  // zlib counts in 32 bits
+
+Error too_large(const std::string& name, std::uint64_t limit) {
+  return {
+      ErrorKind::kBadData, {.file = name}, fmt::format("size, found more, expected at most {} bytes", limit)};
+}
+
+std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit, FileOps& files) {
+  std::uint64_t size = 0;
+  const FileHandle file = open_for_reading(files, path, &size);
+  if (size > limit) throw too_large(path, limit);
+  std::vector<std::byte> bytes(size);
+  read_exactly(files, file, path, 0, bytes);
+  // Files of /proc have no size and yet a content; a file that is still being written is no better.
+  std::byte beyond{};
+  const auto end = static_cast<off_t>(size);
+  const ssize_t got = uninterrupted([&] { return files.pread(file.get(), &beyond, 1, end); });
+  if (got < 0) throw system_error(errno, path, "read");
+  if (got > 0)
+    throw Error(
+        ErrorKind::kBadData, {.file = path},
+        fmt::format("size, found more than the {} bytes it should have, expected an ordinary file", size));
+  return bytes;
+}
+
+std::vector<std::byte> read_standard_input(const std::string& name, std::uint64_t limit) {
+  std::vector<std::byte> bytes;
+  std::size_t done = 0;
+  while (true) {
+    bytes.resize(std::max(done + kChunk, done + done / 2));
+    const ssize_t got =
+        uninterrupted([&] { return read(STDIN_FILENO, bytes.data() + done, bytes.size() - done); });
+    if (got < 0) throw system_error(errno, name, "read");
+    done += static_cast<std::size_t>(got);
+    if (done > limit) throw too_large(name, limit);
+    if (got == 0) break;
+  }
+  bytes.resize(done);
+  return bytes;
+}
+
+class Inflater {
+ public:
+  Inflater(std::vector<std::byte> packed, const std::string& name, std::uint64_t limit)
+      : packed_(std::move(packed)), name_(name), limit_(limit) {
+    if (inflateInit2(&stream_, 15 + 16) != Z_OK) throw std::bad_alloc();  // 16: gzip, with its CRC checked
+    stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
+  }
+  ~Inflater() { inflateEnd(&stream_); }
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+
+  std::vector<std::byte> run() {
+    while (true) {
+      const int status = step();
+      if (status == Z_STREAM_END) {
+        if (left() == 0) break;
+        inflateReset(&stream_);  // the next member
+      } else if (status == Z_MEM_ERROR) {
+        throw std::bad_alloc();
+      } else if (status != Z_OK && status != Z_BUF_ERROR) {
+        refuse(stream_.msg != nullptr ? stream_.msg : "broken data");
+      } else if (left() == 0 && stream_.avail_out > 0) {
+        refuse("an end in the middle");
+      }
+    }
+    content_.resize(done_);
+    return std::move(content_);
+  }
+
+ private:
+  std::size_t left() const { return packed_.size() - consumed(); }
+  std::size_t consumed() const {
+    return static_cast<std::size_t>(reinterpret_cast<const std::byte*>(stream_.next_in) - packed_.data());
+  }
+
+  // One call of inflate() into room that is there or is made.
+  int step() {
+    if (done_ == content_.size()) {
+      const std::uint64_t wanted = std::max({content_.size() * 3 / 2, packed_.size() * 2, kChunk});
+      content_.resize(std::min(wanted, limit_ + 1));
+    }
+    const std::size_t room = std::min(content_.size() - done_, kMaxPiece);
+    stream_.avail_in = static_cast<uInt>(std::min(left(), kMaxPiece));
+    stream_.next_out = reinterpret_cast<Bytef*>(content_.data() + done_);
+    stream_.avail_out = static_cast<uInt>(room);
+    const int status = inflate(&stream_, Z_NO_FLUSH);
+    done_ += room - stream_.avail_out;
+    if (done_ > limit_) refuse("more");
+    return status;
+  }
+
+  [[noreturn]] void refuse(std::string_view found) const {
+    throw Error(
+        ErrorKind::kBadData, {.file = name_, .offset = static_cast<std::int64_t>(consumed())},
+        fmt::format("gzip data, found {}, expected whole members of at most {} bytes", found, limit_));
+  }
+
+  std::vector<std::byte> packed_;
+  const std::string& name_;
+  std::uint64_t limit_;
+  z_stream stream_{};
+  std::vector<std::byte> content_;
+  std::size_t done_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::byte> read_content(const std::string& path, std::uint64_t limit, FileOps& files) {
+  const std::string name = path == "-" ? "standard input" : path;
+  return unpack(path == "-" ? read_standard_input(name, limit) : read_file(path, limit, files), name, limit);
+}
+
+std::vector<std::byte> unpack(std::vector<std::byte> bytes, const std::string& name, std::uint64_t limit) {
+  if (bytes.size() < 2 || bytes[0] != std::byte{0x1f} || bytes[1] != std::byte{0x8b}) return bytes;
+  return Inflater(std::move(bytes), name, limit).run();
+}
+
+}  // namespace tulle

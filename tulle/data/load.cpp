@@ -1,0 +1,205 @@
+#include "tulle/data/load.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "tulle/base/error.h"
+#include "tulle/data/labels.h"
+#include "tulle/data/readers.h"
+#include "tulle/data/rows.h"
+#include "tulle/data/standardize.h"
+
+namespace tulle {
+namespace {
+
+constexpr std::string_view kFashionMnist = "fashion-mnist";
+
+[[noreturn]] void refuse(const std::string& file, const std::string& message) {
+  throw Error(ErrorKind::kBadData, {.file = file}, message);
+}
+
+struct Source {
+  std::string inputs, labels;  // the same file, if that holds both
+
+  bool apart() const { return inputs != labels; }
+};
+
+Source source(const std::string& inputs, const std::string& labels) {
+  return {inputs, labels.empty() ? inputs : labels};
+}
+
+struct Sources {
+  Source train, test;
+};
+
+Sources fashion_mnist() {
+  const FashionMnistFiles files = find_fashion_mnist();
+  return {{files.train, files.train_labels}, {files.test, files.test_labels}};
+}
+
+Sources training_sources(const DataOptions& options) {
+  const bool built_in = options.format == kFashionMnist;
+  if (built_in && !(options.train.empty() && options.test.empty()))
+    throw Error(ErrorKind::kConfig, fmt::format("data.train and data.test, found a file, expected none with "
+                                                "data.format = \"{}\"; use \"idx\" for other files",
+                                                kFashionMnist));
+  if (built_in) return fashion_mnist();
+  if (options.train.empty())
+    throw Error(ErrorKind::kConfig,
+                "data.train, found nothing, expected a file; data.format = \"fashion-mnist\" "
+                "needs none");
+  return {source(options.train, options.train_labels), source(options.test, options.test_labels)};
+}
+
+// What a trained model is used on.
+Source use_source(const DataOptions& options) {
+  const bool built_in = options.train.empty() && options.format == kFashionMnist;
+  if (built_in || options.train == kFashionMnist) return fashion_mnist().test;
+  if (options.train.empty()) throw Error(ErrorKind::kConfig, "data.train, found nothing, expected a file");
+  return source(options.train, options.train_labels);
+}
+
+void check_options(const DataOptions& options) {
+  if (options.nan != "error" && options.nan != "zero" && options.nan != "drop")
+    throw Error(ErrorKind::kConfig,
+                fmt::format("data.nan, found '{}', expected error, zero or drop", options.nan));
+  if (!(options.valid_fraction >= 0.0 && options.valid_fraction < 1.0))
+    throw Error(ErrorKind::kConfig,
+                fmt::format("data.valid_fraction, found {}, expected 0 up to 1", options.valid_fraction));
+}
+
+ReadOptions read_options(const DataOptions& options) {
+  return {.sep = options.sep,
+          .header = options.header,
+          .label_column = options.label_column,
+          .max_rows = options.max_rows,
+          .allow_nonfinite = options.nan != "error"};
+}
+
+void check_inputs(const Features& inputs, const RawLabels& labels, const std::string& file) {
+  if (inputs.samples == 0) refuse(file, "samples, found 0, expected at least 1");
+  if (inputs.samples > std::numeric_limits<std::uint32_t>::max())
+    refuse(file, fmt::format("samples, found {}, expected fewer than 2^32", inputs.samples));
+  if (inputs.features == 0)
+    refuse(file,
+           fmt::format("features, found 0, expected at least 1{}",
+                       labels.size() > 0 ? "; a file of labels alone belongs to data.train_labels" : ""));
+}
+
+RawSplit read_inputs(const DataOptions& options, const std::string& file, const std::string& label_column) {
+  ReadOptions how = read_options(options);
+  how.label_column = label_column;
+  RawSplit raw = read_file(options.format, file, how);
+  check_inputs(raw.inputs, raw.labels, file);
+  return raw;
+}
+
+RawSplit read_labelled(const DataOptions& options, const Source& from) {
+  RawSplit raw = read_inputs(options, from.inputs, from.apart() ? "none" : options.label_column);
+  if (from.apart()) raw.labels = read_labels(options.format, from.labels, read_options(options));
+  if (raw.labels.size() == 0)
+    refuse(from.inputs,
+           "labels, found none, expected one per sample; data.train_labels or data.test_labels names "
+           "their file");
+  if (raw.labels.size() != static_cast<std::size_t>(raw.inputs.samples))
+    refuse(from.labels, fmt::format("labels, found {}, expected {}, the samples of {}", raw.labels.size(),
+                                    raw.inputs.samples, from.inputs));
+  return raw;
+}
+
+// Sets what is not finite to 0, or drops its samples. Readers have refused it already under "error".
+void treat_nonfinite(Split& split, const std::string& policy) {
+  std::vector<float>& values = split.inputs.floats;
+  if (policy == "zero")
+    std::replace_if(
+        values.begin(), values.end(), [](float x) { return !std::isfinite(x); }, 0.0f);
+  if (policy != "drop" || values.empty()) return;
+  std::vector<std::uint32_t> finite;
+  for (std::uint32_t row = 0; row < static_cast<std::uint32_t>(split.inputs.samples); ++row) {
+    const float* const first = values.data() + std::int64_t{row} * split.inputs.features;
+    if (std::all_of(first, first + split.inputs.features, [](float x) { return std::isfinite(x); }))
+      finite.push_back(row);
+  }
+  keep_rows(split, finite);
+}
+
+void drop_unknown(Split& split) {
+  std::vector<std::uint32_t> known;
+  for (std::uint32_t row = 0; row < static_cast<std::uint32_t>(split.classes.size()); ++row)
+    if (split.classes[row] >= 0) known.push_back(row);
+  keep_rows(split, known);
+}
+
+// No class names: regression.
+Split labelled_split(RawSplit raw, const Source& from, const DataOptions& options,
+                     const std::vector<std::string>& class_names) {
+  Split split;
+  split.inputs = std::move(raw.inputs);
+  if (class_names.empty()) {
+    split.targets = targets_of(raw.labels, from.labels);
+  } else {
+    split.classes = classes_of(raw.labels, class_names, from.labels, options.ignore_unknown_labels);
+    drop_unknown(split);
+  }
+  treat_nonfinite(split, options.nan);
+  if (split.inputs.samples == 0)
+    refuse(from.inputs, "samples, found none that may be used, expected at least 1");
+  return split;
+}
+
+void check_features(const Features& inputs, std::int32_t expected, const std::string& file,
+                    std::string_view of) {
+  if (inputs.features != expected)
+    refuse(file, fmt::format("features, found {}, expected {} as in {}", inputs.features, expected, of));
+}
+
+}  // namespace
+
+Dataset load_dataset(const DataOptions& options) {
+  check_options(options);
+  const Sources from = training_sources(options);
+  Dataset data;
+  {
+    RawSplit raw = read_labelled(options, from.train);
+    data.image = raw.image;
+    data.description = options.format == kFashionMnist ? options.format : raw.reader;
+    if (!options.regression) data.class_names = class_names_of(raw.labels, from.train.labels);
+    data.train = labelled_split(std::move(raw), from.train, options, data.class_names);
+  }
+  if (!from.test.inputs.empty()) {
+    RawSplit raw = read_labelled(options, from.test);
+    check_features(raw.inputs, data.train.inputs.features, from.test.inputs, "the training data");
+    data.test = labelled_split(std::move(raw), from.test, options, data.class_names);
+  }
+  if (options.valid_fraction > 0.0)
+    data.valid = split_off(data.train, options.valid_fraction, data.class_names.size(), options.seed);
+  data.scaling = fit_scaling(options.scale, data.train.inputs);
+  return data;
+}
+
+Split load_labelled_split(const DataOptions& options, const std::vector<std::string>& class_names,
+                          std::int32_t features) {
+  check_options(options);
+  const Source from = use_source(options);
+  RawSplit raw = read_labelled(options, from);
+  check_features(raw.inputs, features, from.inputs, "the model");
+  return labelled_split(std::move(raw), from, options, class_names);
+}
+
+Features load_inputs(const DataOptions& options, std::int32_t features) {
+  check_options(options);
+  const Source from = use_source(options);
+  Split split;
+  split.inputs = read_inputs(options, from.inputs, options.label_column).inputs;
+  check_features(split.inputs, features, from.inputs, "the model");
+  treat_nonfinite(split, options.nan);
+  if (split.inputs.samples == 0)
+    refuse(from.inputs, "samples, found none that may be used, expected at least 1");
+  return std::move(split.inputs);
+}
+
+}  // namespace tulle

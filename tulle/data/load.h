@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tulle/data/dataset.h"
+
+namespace tulle {
+
+/// The [data] section of a config.
+struct DataOptions {
+  std::string format = "auto";
+  std::string train = "", train_labels = "";  // no labels: they are in the file of the inputs
+  std::string test = "", test_labels = "";
+  double valid_fraction = 0.0;
+  std::string scale = "standard";
+  std::string sep = "auto", header = "auto", label_column = "last";
+  std::int64_t max_rows = 0;  // of each file; 0: all
+  std::string nan = "error";  // error, zero, drop (the sample)
+  std::uint64_t seed = 1;     // of the validation split
+  bool regression = false;    // labels are numbers to be met, not classes
+  bool ignore_unknown_labels = false;
+};
+
+/// Reads training and test data, maps labels to classes (labels.h), splits off validation samples (rows.h)
+/// and fits the scaling to what is left (standardize.h). With format "fashion-mnist" no files are named.
+/// Memory  the raw data once, and the validation samples twice for a moment.
+/// Throws  tulle::Error: kMissingInput, kPermission, kIo, kConfig for an option that cannot be, or kBadData
+/// with the
+///         file, what was found and what was expected.
+Dataset load_dataset(const DataOptions& options);
+
+/// The data in options.train with labels, for a model that knows these classes (none: regression) and this
+/// many raw features. "fashion-mnist" as format or file name means its test files.
+Split load_labelled_split(const DataOptions& options, const std::vector<std::string>& class_names,
+                          std::int32_t features);
+
+/// The inputs in options.train alone; a label column the options name is left aside.
+Features load_inputs(const DataOptions& options, std::int32_t features);
+
+}  // namespace tulle

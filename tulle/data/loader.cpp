@@ -1,0 +1,83 @@
+#include "tulle/data/loader.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
+#include "tulle/base/random.h"
+#include "tulle/kernels/gather.h"
+
+namespace tulle {
+
+Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed)
+    : split_(split), batch_size_(batch_size), keep_last_(keep_last), seed_(seed) {
+  require(batch_size > 0, "Loader: the batch size must be positive");
+  require(split.inputs.samples > 0 && (keep_last || split.inputs.samples >= batch_size),
+          "Loader: fewer samples than one batch, and incomplete batches are dropped");
+  require(split.inputs.samples <= std::numeric_limits<std::uint32_t>::max(), "Loader: too many samples");
+  const auto features = static_cast<std::size_t>(split.inputs.features);
+  const std::size_t scaled = scaling.mean.size();
+  require((scaled == 0 || scaled == features) && scaling.deviation.size() == scaled,
+          "Loader: the scaling must be for the features of the data");
+  mean_ = scaling.mean;
+  mean_.resize(features, 0.0f);
+  factor_.resize(features, 1.0f);
+  for (std::size_t f = 0; f < scaled; ++f)
+    factor_[f] = scaling.deviation[f] == 0.0f ? 0.0f : 1.0f / scaling.deviation[f];
+  start_epoch(0, /*shuffled=*/false);
+}
+
+std::int64_t Loader::batches() const {
+  return (split_.inputs.samples + (keep_last_ ? batch_size_ - 1 : 0)) / batch_size_;
+}
+
+void Loader::start_epoch(int epoch, bool shuffled) {
+  const auto samples = static_cast<std::uint32_t>(split_.inputs.samples);
+  if (shuffled) {
+    order_ = random_permutation(
+        samples, {.seed = seed_, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(epoch)});
+  } else {
+    order_.resize(samples);
+    std::iota(order_.begin(), order_.end(), 0u);
+  }
+}
+
+Batch Loader::get(std::int64_t index, int panel_width) {
+  require(index >= 0 && index < batches(), "Loader: no such batch in this epoch");
+  require(panel_width == 16 || panel_width == 32 || panel_width == 64 || panel_width == 128,
+          "Loader: panels are 16, 32, 64 or 128 samples wide");
+  const std::int64_t first = index * batch_size_;
+  const std::int64_t count = std::min(batch_size_, split_.inputs.samples - first);
+  const std::span<const std::uint32_t> rows(order_.data() + first, static_cast<std::size_t>(count));
+  const Panels<float> panels =
+      panels_.view(split_.inputs.features, static_cast<std::int32_t>(count), panel_width);
+  gather(rows, panels);
+
+  classes_.clear();
+  targets_.clear();
+  for (const std::uint32_t row : rows) {
+    if (!split_.classes.empty()) classes_.push_back(split_.classes[row]);
+    if (!split_.targets.empty()) targets_.push_back(split_.targets[row]);
+  }
+  return {.inputs = panels, .classes = classes_, .targets = targets_, .first_position = first};
+}
+
+void Loader::gather(std::span<const std::uint32_t> rows, Panels<float> panels) const {
+  const Features& inputs = split_.inputs;
+  const auto width = static_cast<std::size_t>(panels.width);
+  parallel_ranges(inputs.features, 16, [&](Range features) {
+    for (std::int32_t p = 0; p < panels.count(); ++p) {
+      const std::size_t start = static_cast<std::size_t>(p) * width;
+      const auto lanes = rows.subspan(start, std::min(width, rows.size() - start));
+      const auto gather_from = [&](const auto& values) {
+        kernels::gather_panel(values.data(), inputs.features, lanes, features, mean_.data(), factor_.data(),
+                              panels.panel(p), panels.width);
+      };
+      inputs.floats.empty() ? gather_from(inputs.bytes) : gather_from(inputs.floats);
+    }
+  });
+}
+
+}  // namespace tulle

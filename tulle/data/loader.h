@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tulle/base/panels.h"
+#include "tulle/data/dataset.h"
+
+namespace tulle {
+
+/// One batch, as the network wants it. The views are valid until the loader's next get().
+struct Batch {
+  Panels<const float> inputs;
+  std::span<const std::int32_t> classes;
+  std::span<const float> targets;
+  std::int64_t first_position = 0;  // of its samples in the epoch's order
+};
+
+/// Deals a split out in batches, scaled and turned into Panels. Any batch of an epoch can be asked for alone,
+/// so that a training can go on in the middle of one. The same bits for any number of threads.
+class Loader {
+ public:
+  /// `split` is looked at as long as the loader lives. keep_last: an incomplete last batch is used too.
+  /// Throws std::invalid_argument if there would be no batch at all, or if the scaling is for other features.
+  Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed);
+
+  std::int64_t batches() const;
+  /// Chooses the order of the samples: theirs, or shuffled by (seed, Stream::kShuffle, epoch). Cost:
+  /// O(samples).
+  void start_epoch(int epoch, bool shuffled);
+  /// Batch `index` of the epoch. Cost: one read of its samples, one write of its panels.
+  Batch get(std::int64_t index, int panel_width);
+
+ private:
+  void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
+
+  const Split& split_;
+  std::int64_t batch_size_;
+  bool keep_last_;
+  std::uint64_t seed_;
+  std::vector<float> mean_, factor_;  // the scaled value is (raw - mean) * factor
+  std::vector<std::uint32_t> order_;
+  std::vector<std::int32_t> classes_;  // of the batch
+  std::vector<float> targets_;
+  PanelBuffer panels_;
+};
+
+}  // namespace tulle

@@ -1,0 +1,156 @@
+#include "tulle/data/loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tulle/base/parallel.h"
+
+namespace tulle {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+// Sample i has class i and the inputs i, i + 1, ...
+Split bytes(std::int64_t samples, std::int32_t features) {
+  Split split;
+  split.inputs.samples = samples;
+  split.inputs.features = features;
+  for (std::int64_t i = 0; i < samples; ++i) {
+    split.classes.push_back(static_cast<std::int32_t>(i));
+    for (std::int32_t f = 0; f < features; ++f)
+      split.inputs.bytes.push_back(static_cast<std::uint8_t>(i + f));
+  }
+  return split;
+}
+
+std::vector<float> copy(Panels<const float> panels) {
+  return {panels.data, panels.data + panels.count() * panels.panel_size()};
+}
+
+TEST(Loader, BringsSamplesScaledIntoPanelsWithZerosBehind) {
+  const Split split = bytes(20, 2);
+  Loader loader(split, {.kind = "standard", .mean = {1, 0}, .deviation = {2, 0.5f}}, 20, true, 1);
+  const Batch batch = loader.get(0, 16);
+  EXPECT_EQ(batch.inputs.batch, 20);
+  EXPECT_EQ(batch.inputs.count(), 2);
+  EXPECT_EQ(batch.inputs.at(3, 0), 1.0f);
+  EXPECT_EQ(batch.inputs.at(3, 1), 8.0f);
+  EXPECT_EQ(batch.inputs.at(19, 0), 9.0f);
+  for (std::int32_t lane = 4; lane < 16; ++lane) EXPECT_EQ(batch.inputs.panel(1)[lane], 0.0f);
+  EXPECT_EQ(batch.classes[19], 19);
+  EXPECT_THAT(batch.targets, IsEmpty());
+}
+
+TEST(Loader, FloatsAndTargetsAreDealtOutTheSameWay) {
+  Split split;
+  split.inputs.samples = 3;
+  split.inputs.features = 1;
+  split.inputs.floats = {0.5f, 1.5f, 2.5f};
+  split.targets = {10, 20, 30};
+  Loader loader(split, {}, 2, true, 1);
+  const Batch batch = loader.get(1, 16);
+  EXPECT_EQ(batch.inputs.batch, 1);
+  EXPECT_EQ(batch.inputs.at(0, 0), 2.5f);
+  EXPECT_THAT(batch.targets, ElementsAre(30));
+  EXPECT_THAT(batch.classes, IsEmpty());
+  EXPECT_EQ(batch.first_position, 2);
+}
+
+TEST(Loader, AFeatureWithDeviationZeroIsZeroEvenIfItVariesHere) {
+  const Split split = bytes(3, 1);
+  Loader loader(split, {.kind = "standard", .mean = {1}, .deviation = {0}}, 3, true, 1);
+  const Batch batch = loader.get(0, 16);
+  for (std::int32_t b = 0; b < 3; ++b) EXPECT_EQ(batch.inputs.at(b, 0), 0.0f);
+}
+
+TEST(Loader, AnIncompleteLastBatchIsKeptOrDropped) {
+  const Split split = bytes(10, 1);
+  EXPECT_EQ(Loader(split, {}, 4, true, 1).batches(), 3);
+  EXPECT_EQ(Loader(split, {}, 4, false, 1).batches(), 2);
+  EXPECT_EQ(Loader(split, {}, 5, true, 1).batches(), 2);
+  EXPECT_EQ(Loader(split, {}, 5, false, 1).batches(), 2);
+  EXPECT_EQ(Loader(split, {}, 11, true, 1).batches(), 1);
+  Loader loader(split, {}, 4, true, 1);
+  EXPECT_EQ(loader.get(2, 16).inputs.batch, 2);
+  EXPECT_EQ(loader.get(2, 16).classes.size(), 2u);
+}
+
+TEST(Loader, EveryEpochHasEverySampleOnceInItsOwnOrder) {
+  const Split split = bytes(10, 1);
+  const auto order = [&](std::uint64_t seed, int epoch, bool shuffled) {
+    Loader loader(split, {}, 4, true, seed);
+    loader.start_epoch(epoch, shuffled);
+    std::vector<std::int32_t> seen;
+    for (std::int64_t b = 0; b < loader.batches(); ++b) {
+      const Batch batch = loader.get(b, 16);
+      for (std::int32_t i = 0; i < batch.inputs.batch; ++i)  // inputs and labels stay together
+        EXPECT_EQ(batch.inputs.at(i, 0), static_cast<float>(batch.classes[static_cast<std::size_t>(i)]));
+      seen.insert(seen.end(), batch.classes.begin(), batch.classes.end());
+    }
+    return seen;
+  };
+  const std::vector<std::int32_t> in_order = order(1, 0, false), first = order(1, 1, true);
+  EXPECT_TRUE(std::is_sorted(in_order.begin(), in_order.end()));
+  EXPECT_TRUE(std::is_permutation(first.begin(), first.end(), in_order.begin(), in_order.end()));
+  EXPECT_NE(first, in_order);
+  EXPECT_EQ(first, order(1, 1, true));
+  EXPECT_NE(first, order(1, 2, true));
+  EXPECT_NE(first, order(2, 1, true));
+}
+
+TEST(Loader, ABatchInMidEpochIsTheSameWithoutTheOnesBefore) {
+  const Split split = bytes(50, 3);
+  Loader all(split, {}, 8, true, 1), resumed(split, {}, 8, true, 1);
+  all.start_epoch(7, true);
+  resumed.start_epoch(7, true);
+  for (std::int64_t b = 0; b < 4; ++b) all.get(b, 16);
+  EXPECT_EQ(copy(all.get(4, 16).inputs), copy(resumed.get(4, 16).inputs));
+}
+
+TEST(Loader, PaddingIsZeroAfterALargerBatchToo) {
+  const Split split = bytes(20, 5);
+  Loader loader(split, {}, 16, true, 1);
+  loader.get(0, 16);
+  const Batch last = loader.get(1, 16);
+  for (std::int32_t f = 0; f < 5; ++f)
+    for (std::int32_t lane = 4; lane < 16; ++lane) EXPECT_EQ(last.inputs.panel(0)[f * 16 + lane], 0.0f);
+}
+
+TEST(Loader, TheBitsDoNotDependOnTheThreads) {
+  const Split split = bytes(100, 333);
+  Scaling scaling{.kind = "standard", .mean = {}, .deviation = {}};
+  for (int f = 0; f < 333; ++f) {
+    scaling.mean.push_back(static_cast<float>(f) * 0.1f);
+    scaling.deviation.push_back(3.0f + static_cast<float>(f % 7));
+  }
+  const auto batch_on = [&](int threads) {
+    set_thread_count(threads);
+    Loader loader(split, scaling, 100, true, 1);
+    loader.start_epoch(1, true);
+    return copy(loader.get(0, 32).inputs);
+  };
+  const std::vector<float> one = batch_on(1);
+  for (const int threads : {2, 3, 8, 64}) EXPECT_EQ(batch_on(threads), one) << threads;
+  set_thread_count(0);
+}
+
+TEST(Loader, RefusesWhatCannotBe) {
+  const Split split = bytes(3, 2);
+  EXPECT_THROW(Loader(split, {}, 4, false, 1), std::invalid_argument);
+  EXPECT_THROW(Loader(split, {}, 0, true, 1), std::invalid_argument);
+  EXPECT_THROW(Loader(Split{}, {}, 1, true, 1), std::invalid_argument);
+  EXPECT_THROW(Loader(split, {.kind = "unit", .mean = {0}, .deviation = {1}}, 1, true, 1),
+               std::invalid_argument);
+  EXPECT_THROW(Loader(split, {.kind = "unit", .mean = {0, 0}, .deviation = {}}, 1, true, 1),
+               std::invalid_argument);
+  Loader loader(split, {}, 2, true, 1);
+  EXPECT_THROW(loader.get(-1, 16), std::invalid_argument);
+  EXPECT_THROW(loader.get(2, 16), std::invalid_argument);
+  EXPECT_THROW(loader.get(0, 24), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace tulle

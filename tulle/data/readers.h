@@ -1,0 +1,59 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "tulle/data/dataset.h"
+
+namespace tulle {
+
+struct ReadOptions {
+  // For separated values alone:
+  std::string sep = "auto";           // auto, comma, semicolon, tab, blank, or the character itself
+  std::string header = "auto";        // auto, yes, no; skip: leave the first line aside, whatever it holds
+  std::string label_column = "last";  // first, last, none, an index from 0, or a name in the header
+  // For all:
+  std::int64_t max_rows = 0;     // 0: all
+  bool allow_nonfinite = false;  // features may be NaN, infinite, or missing (which becomes NaN)
+};
+
+/// From the bytes of one file to samples; `name` stands for the file in messages. Nothing else is read,
+/// nothing is trusted: every count is compared with the bytes that are left before memory is taken, so a
+/// reader can be fuzzed. Throws tulle::Error (kBadData) with file, place, found and expected.
+using ReadBytes = RawSplit (*)(std::span<const std::byte> bytes, const std::string& name, const ReadOptions&);
+
+struct ReaderInfo {
+  std::string_view name;
+  std::string_view help;
+  ReadBytes read = nullptr;  // null: a name that stands for others (auto, built-in data)
+  /// Whether the content looks like this format.
+  bool (*fits)(std::span<const std::byte> bytes) = nullptr;
+  std::array<std::string_view, 4> endings{};  // of file names, without .gz
+};
+
+std::span<const ReaderInfo> readers();
+
+/// Reads one file: by the reader called `format`, or for "auto" by the first that fits its content, then its
+/// name. Throws tulle::Error as read_content() (gzip.h) and the readers do; kConfig for an unknown format.
+RawSplit read_file(const std::string& format, const std::string& path, const ReadOptions& options);
+
+/// The labels in a file that holds labels alone: an IDX of one dimension, separated values of one column.
+RawLabels read_labels(const std::string& format, const std::string& path, const ReadOptions& options);
+
+RawSplit read_idx(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options);
+bool is_idx(std::span<const std::byte> bytes);
+RawSplit read_csv(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options);
+bool is_text(std::span<const std::byte> bytes);
+
+/// The four files of Debian's package dataset-fashion-mnist, or of the folder in TULLE_FASHION_MNIST.
+struct FashionMnistFiles {
+  std::string train, train_labels, test, test_labels;
+};
+/// Throws tulle::Error (kMissingInput) that names the package if they are not there.
+FashionMnistFiles find_fashion_mnist();
+
+}  // namespace tulle

@@ -1,0 +1,73 @@
+#include "tulle/data/rows.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "tulle/base/random.h"
+
+namespace tulle {
+namespace {
+
+// Values of row rows[i] to row i of `out`, which may be `in` if rows ascend. Nothing for an array that is not
+// filled.
+template <class T>
+void gather_rows(const std::vector<T>& in, std::span<const std::uint32_t> rows, std::size_t per_row,
+                 std::vector<T>& out) {
+  if (in.empty()) return;
+  if (out.size() < rows.size() * per_row) out.resize(rows.size() * per_row);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (&in != &out || rows[i] != i)
+      std::copy_n(in.data() + rows[i] * per_row, per_row, out.data() + i * per_row);
+  out.resize(rows.size() * per_row);
+}
+
+void gather_rows(const Split& in, std::span<const std::uint32_t> rows, Split& out) {
+  const auto features = static_cast<std::size_t>(in.inputs.features);
+  gather_rows(in.inputs.bytes, rows, features, out.inputs.bytes);
+  gather_rows(in.inputs.floats, rows, features, out.inputs.floats);
+  gather_rows(in.classes, rows, 1, out.classes);
+  gather_rows(in.targets, rows, 1, out.targets);
+  out.inputs.features = in.inputs.features;
+  out.inputs.samples = static_cast<std::int64_t>(rows.size());
+}
+
+}  // namespace
+
+Split take_rows(const Split& split, std::span<const std::uint32_t> rows) {
+  Split taken;
+  gather_rows(split, rows, taken);
+  return taken;
+}
+
+void keep_rows(Split& split, std::span<const std::uint32_t> rows) {
+  if (rows.size() != static_cast<std::size_t>(split.inputs.samples)) gather_rows(split, rows, split);
+}
+
+Split split_off(Split& train, double fraction, std::size_t classes, std::uint64_t seed) {
+  std::vector<std::vector<std::uint32_t>> members(std::max<std::size_t>(classes, 1));
+  for (std::uint32_t row = 0; row < static_cast<std::uint32_t>(train.inputs.samples); ++row)
+    members[train.classes.empty() ? 0 : static_cast<std::size_t>(train.classes[row])].push_back(row);
+
+  std::vector<std::uint32_t> kept, moved;
+  double owed = 0.0;  // what rounding, or a class with one member, could not give, later classes give
+  for (std::size_t c = 0; c < members.size(); ++c) {
+    const auto count = static_cast<std::int64_t>(members[c].size());
+    owed += fraction * static_cast<double>(count);
+    const std::int64_t taken =
+        std::max<std::int64_t>(std::min<std::int64_t>(std::llround(owed), count - 1), 0);
+    owed -= static_cast<double>(taken);
+    const auto order =
+        random_permutation(static_cast<std::uint32_t>(count),
+                           {.seed = seed, .stream = Stream::kSplit, .layer = static_cast<std::uint32_t>(c)});
+    for (std::int64_t i = 0; i < count; ++i)
+      (i < taken ? moved : kept).push_back(members[c][order[static_cast<std::size_t>(i)]]);
+  }
+  std::sort(kept.begin(), kept.end());
+  std::sort(moved.begin(), moved.end());
+  Split valid = take_rows(train, moved);
+  keep_rows(train, kept);
+  return valid;
+}
+
+}  // namespace tulle

@@ -1,0 +1,85 @@
+#include "tulle/data/standardize.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tulle/base/check.h"
+#include "tulle/base/error.h"
+#include "tulle/base/parallel.h"
+
+namespace tulle {
+namespace {
+
+// 1 / deviation has to be finite, and no denormal is left when a kernel reads it.
+float usable(double deviation) {
+  const auto value = static_cast<float>(deviation);
+  return value >= std::numeric_limits<float>::min() ? value : 0.0f;
+}
+
+// body(feature, value as double) for all values. A thread has a range of features and goes through their
+// samples in order, so no sum depends on the number of threads.
+template <class T, class Body>
+void for_values(const std::vector<T>& values, std::size_t features, const Body& body) {
+  const std::size_t samples = values.size() / features;
+  parallel_ranges(static_cast<std::int64_t>(features), 64, [&](Range range) {
+    for (std::size_t row = 0; row < samples; ++row)
+      for (auto f = static_cast<std::size_t>(range.begin); f < static_cast<std::size_t>(range.end); ++f)
+        body(f, static_cast<double>(values[row * features + f]));
+  });
+}
+
+template <class T>
+void fit_standard(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
+  const auto samples = static_cast<double>(values.size() / features);
+  std::vector<double> mean(features, 0.0), squares(features, 0.0);
+  for_values(values, features, [&](std::size_t f, double x) { mean[f] += x; });
+  for (double& sum : mean) sum /= samples;
+  for_values(values, features, [&](std::size_t f, double x) { squares[f] += (x - mean[f]) * (x - mean[f]); });
+  for (std::size_t f = 0; f < features; ++f) {
+    scaling.mean[f] = static_cast<float>(mean[f]);
+    scaling.deviation[f] = usable(std::sqrt(squares[f] / samples));
+  }
+}
+
+template <class T>
+void fit_minmax(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
+  std::vector<double> low(features, HUGE_VAL), high(features, -HUGE_VAL);
+  for_values(values, features, [&](std::size_t f, double x) {
+    low[f] = std::min(low[f], x);
+    high[f] = std::max(high[f], x);
+  });
+  for (std::size_t f = 0; f < features; ++f) {
+    scaling.mean[f] = static_cast<float>(low[f]);
+    scaling.deviation[f] = usable(high[f] - low[f]);
+  }
+}
+
+}  // namespace
+
+Scaling fit_scaling(const std::string& kind, const Features& train) {
+  Scaling scaling{.kind = kind, .mean = {}, .deviation = {}};
+  if (kind == "none") return scaling;
+  require(train.samples > 0 && train.features > 0, "fit_scaling: there must be training data");
+  const auto features = static_cast<std::size_t>(train.features);
+  scaling.mean.assign(features, 0.0f);
+  scaling.deviation.assign(features, 255.0f);
+  if (kind == "unit") return scaling;
+  if (kind == "standard") {
+    train.floats.empty() ? fit_standard(train.bytes, features, scaling)
+                         : fit_standard(train.floats, features, scaling);
+    return scaling;
+  }
+  if (kind == "minmax") {
+    train.floats.empty() ? fit_minmax(train.bytes, features, scaling)
+                         : fit_minmax(train.floats, features, scaling);
+    return scaling;
+  }
+  throw Error(ErrorKind::kConfig,
+              fmt::format("data.scale, found '{}', expected none, unit, standard or minmax", kind));
+}
+
+}  // namespace tulle

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+
+#include "tulle/data/dataset.h"
+
+namespace tulle {
+
+/// The scaling `kind`, fitted to the training samples alone:
+///   none      nothing
+///   unit      x / 255
+///   standard  (x - mean) / population standard deviation, both in double
+///   minmax    (x - min) / (max - min)
+/// A feature that does not vary in `train` (or by less than a normal float) gets deviation 0: it becomes 0 in
+/// all data. The same bits for any number of threads. Cost: two passes over the data. Throws tulle::Error
+/// (kConfig) for an unknown kind.
+Scaling fit_scaling(const std::string& kind, const Features& train);
+
+}  // namespace tulle

@@ -1,0 +1,299 @@
+#include "tulle/kernels/spmm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tulle/kernels/test_problem.h"
+
+namespace tulle::kernels {
+namespace {
+
+constexpr float kUntouched = 12345.0f;
+
+Guarded<float> forward(const Problem& p, const Epilogue& epilogue = {}) {
+  Guarded<float> y = p.for_rows(kUntouched);
+  spmm_forward(p.csr(), {0, p.rows}, p.width, p.x.data(), y.data(), epilogue);
+  EXPECT_TRUE(y.guards_intact());
+  return y;
+}
+
+struct Backward {
+  Guarded<float> dx, dw;
+};
+
+Backward backward(const Problem& p, const Gate& gate = {}) {
+  Backward b{p.for_sources(kUntouched), p.for_links(kUntouched)};
+  spmm_backward(p.by_source(), {0, p.cols}, p.width, p.x.data(), p.dz.data(), b.dx.data(), gate, false,
+                b.dw.data());
+  EXPECT_TRUE(b.dx.guards_intact() && b.dw.guards_intact());
+  return b;
+}
+
+Problem small_problem(int width, Dice& dice) {
+  return make_problem(random_shape("small", 23, 31, 0.3, dice), width, dice);
+}
+
+class SpmmForward : public EveryTarget {};
+
+TEST_P(SpmmForward, EqualsTheDoubleSumWithinItsRoundingErrors) {
+  for_every_problem([](const Problem& p) {
+    EXPECT_TRUE(within_bounds(forward(p), reference::forward(p.csr(), p.rows, p.width, p.x.data())));
+  });
+}
+
+TEST_P(SpmmForward, WritesOnlyItsRowsAndAnySplitGivesTheSameBits) {
+  Dice dice;
+  for (const int width : kWidths) {
+    const Problem p = small_problem(width, dice);
+    const Guarded<float> whole = forward(p);
+    Guarded<float> parts = p.for_rows(kUntouched);
+    const auto run = [&](Range rows) { spmm_forward(p.csr(), rows, width, p.x.data(), parts.data(), {}); };
+    run({5, 11});
+    run({3, 3});
+    for (std::int64_t row = 0; row < p.rows; ++row) {
+      const float expected = row >= 5 && row < 11 ? whole[reference::at(row, width, width - 1)] : kUntouched;
+      EXPECT_EQ(parts[reference::at(row, width, width - 1)], expected) << "row " << row;
+      EXPECT_EQ(parts[reference::at(row, width, 0)] == kUntouched, row < 5 || row >= 11) << "row " << row;
+    }
+    run({11, p.rows});
+    run({0, 5});
+    EXPECT_TRUE(parts.same_bits(whole)) << p.name;
+  }
+}
+
+TEST_P(SpmmForward, FusedEpilogueEqualsTheUnfusedSequenceBitwise) {
+  Dice dice;
+  for (const int width : kWidths) {
+    const Problem p = small_problem(width, dice);
+    Guarded<float> bias(p.rows);
+    for (float& b : bias.all()) b = dice.value();
+    const Guarded<std::uint16_t> keep = random_bits(p.rows, width, dice);
+    for (int variant = 0; variant < 16; ++variant) {
+      SCOPED_TRACE(p.name + ", variant " + std::to_string(variant));
+      const bool with_keep = (variant & 2) != 0;
+      const Epilogue base{.bias = (variant & 1) != 0 ? bias.data() : nullptr,
+                          .slope = (variant & 4) != 0 ? -0.6f : 0.0f,
+                          .zero_is_negative = (variant & 4) == 0,
+                          .keep_bits = with_keep ? keep.data() : nullptr,
+                          .keep_scale = with_keep ? 1.0f / 0.7f : 1.0f};
+      Guarded<std::uint16_t> fused_bits = random_bits(p.rows, width, dice), unfused_bits = fused_bits;
+      Epilogue fused = base, unfused = base;
+      if ((variant & 8) != 0) {
+        fused.positive_bits = fused_bits.data();
+        unfused.positive_bits = unfused_bits.data();
+      }
+      const Guarded<float> once = forward(p, fused);
+      Guarded<float> twice = forward(p);
+      apply_epilogue({0, p.rows}, width, twice.data(), unfused);
+      EXPECT_TRUE(once.same_bits(twice));
+      EXPECT_TRUE(fused_bits.same_bits(unfused_bits));
+      EXPECT_TRUE(fused_bits.guards_intact());
+    }
+  }
+}
+
+TEST_P(SpmmForward, NaNOfOneSampleStaysInItsSampleAndFollowsConnectionsOnly) {
+  Dice dice;
+  for (const int width : kWidths) {
+    Problem p = small_problem(width, dice);
+    const int sick = width - 3;
+    p.x[reference::at(7, width, sick)] = NAN;
+    const Guarded<float> y = forward(p);
+    for (std::int64_t row = 0; row < p.rows; ++row) {
+      const bool linked = std::find(p.links.begin(), p.links.end(), Link{row, 7}) != p.links.end();
+      for (int s = 0; s < width; ++s)
+        ASSERT_EQ(std::isnan(y[reference::at(row, width, s)]), linked && s == sick) << p.name;
+    }
+  }
+}
+
+TEST_P(SpmmForward, AStoredZeroTimesInfinityIsNaN) {
+  Dice dice;
+  Problem p = make_problem({"two cells", 2, 1, {{0, 0}}}, 16, dice);
+  p.values[0] = 0.0f;
+  p.x[5] = INFINITY;
+  const Guarded<float> y = forward(p);
+  EXPECT_TRUE(std::isnan(y[5]));
+  EXPECT_EQ(y[16 + 5], 0.0f);
+}
+
+class SpmmBackward : public EveryTarget {};
+
+TEST_P(SpmmBackward, EqualsTheDoubleSumsWithinTheirRoundingErrors) {
+  for_every_problem([](const Problem& p) {
+    const Backward b = backward(p);
+    EXPECT_TRUE(within_bounds(b.dx, reference::backward_data(p.csr(), p.rows, p.cols, p.width, p.dz.data())));
+    EXPECT_TRUE(
+        within_bounds(b.dw, reference::backward_weights(p.csr(), p.rows, p.width, p.x.data(), p.dz.data())));
+  });
+}
+
+TEST_P(SpmmBackward, AgreesWithTheForwardPassInTheIdentitiesOfTheTranspose) {
+  for_every_problem([](const Problem& p) {
+    const Guarded<float> y = forward(p);
+    const Backward b = backward(p);
+    const auto y_exact = reference::forward(p.csr(), p.rows, p.width, p.x.data());
+    const auto dx_exact = reference::backward_data(p.csr(), p.rows, p.cols, p.width, p.dz.data());
+    const auto dw_exact = reference::backward_weights(p.csr(), p.rows, p.width, p.x.data(), p.dz.data());
+    // Each product takes over the errors of its computed factor.
+    double by_forward = 0, by_dx = 0, by_dw = 0, dx_bound = 0, dw_bound = 0;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      by_forward += double{p.dz[i]} * y[i];
+      dx_bound += std::abs(p.dz[i]) * y_exact[i].bound();
+    }
+    dw_bound = dx_bound;
+    for (std::size_t i = 0; i < b.dx.size(); ++i) {
+      by_dx += double{p.x[i]} * b.dx[i];
+      dx_bound += std::abs(p.x[i]) * dx_exact[i].bound();
+    }
+    for (std::size_t k = 0; k < b.dw.size(); ++k) {
+      by_dw += double{p.values[k]} * b.dw[k];
+      dw_bound += std::abs(p.values[k]) * dw_exact[k].bound();
+    }
+    EXPECT_NEAR(by_dx, by_forward, dx_bound) << "<W^T dZ, X> = <dZ, W X>";
+    EXPECT_NEAR(by_dw, by_forward, dw_bound) << "sum w dW = <dZ, W X>";
+  });
+}
+
+TEST_P(SpmmBackward, WithoutDxGivesTheSameDwBits) {
+  for_every_problem([](const Problem& p) {
+    Guarded<float> dw = p.for_links(kUntouched);
+    SourceView w = p.by_source();
+    w.values = nullptr;  // the first layer's gradient needs no weights
+    spmm_backward(w, {0, p.cols}, p.width, p.x.data(), p.dz.data(), nullptr, {}, false, dw.data());
+    EXPECT_TRUE(dw.same_bits(backward(p).dw));
+    EXPECT_TRUE(dw.guards_intact());
+  });
+}
+
+TEST_P(SpmmBackward, AddPutsTheNewGradientOnTopOfTheOld) {
+  Dice dice;
+  for (const int width : kWidths) {
+    const Problem p = small_problem(width, dice);
+    Guarded<float> dw = p.for_links(), dx = p.for_sources(), expected = p.for_links();
+    const Backward fresh = backward(p);
+    for (std::size_t k = 0; k < dw.size(); ++k) {
+      dw[k] = dice.value();
+      expected[k] = dw[k] + fresh.dw[k];
+    }
+    spmm_backward(p.by_source(), {0, p.cols}, width, p.x.data(), p.dz.data(), dx.data(), {}, true, dw.data());
+    EXPECT_TRUE(dw.same_bits(expected)) << p.name;
+    EXPECT_TRUE(dx.same_bits(fresh.dx)) << "dx is overwritten, not added to";
+  }
+}
+
+TEST_P(SpmmBackward, WritesOnlyItsSourcesAndAnySplitGivesTheSameBits) {
+  Dice dice;
+  for (const int width : kWidths) {
+    const Problem p = small_problem(width, dice);
+    const Backward whole = backward(p);
+    Backward parts{p.for_sources(kUntouched), p.for_links(kUntouched)};
+    const auto run = [&](Range sources) {
+      spmm_backward(p.by_source(), sources, width, p.x.data(), p.dz.data(), parts.dx.data(), {}, false,
+                    parts.dw.data());
+    };
+    run({4, 9});
+    run({20, 20});
+    for (std::int64_t source = 0; source < p.cols; ++source)
+      for (int s = 0; s < width; ++s)
+        ASSERT_EQ(parts.dx[reference::at(source, width, s)] == kUntouched, source < 4 || source >= 9);
+    for (std::size_t k = 0; k < parts.dw.size(); ++k)
+      ASSERT_EQ(parts.dw[k] == kUntouched, p.links[k].second < 4 || p.links[k].second >= 9);
+    run({9, p.cols});
+    run({0, 4});
+    EXPECT_TRUE(parts.dx.same_bits(whole.dx) && parts.dw.same_bits(whole.dw)) << p.name;
+  }
+}
+
+TEST_P(SpmmBackward, FusedGateEqualsTheUnfusedSequenceBitwise) {
+  Dice dice;
+  for (const int width : kWidths) {
+    const Problem p = small_problem(width, dice);
+    const Guarded<std::uint16_t> positive = random_bits(p.cols, width, dice);
+    const Guarded<std::uint16_t> keep = random_bits(p.cols, width, dice);
+    for (int variant = 0; variant < 4; ++variant) {
+      const Gate gate{.slope = -0.6f,
+                      .positive_bits = (variant & 1) != 0 ? positive.data() : nullptr,
+                      .keep_bits = (variant & 2) != 0 ? keep.data() : nullptr,
+                      .keep_scale = (variant & 2) != 0 ? 1.0f / 0.7f : 1.0f};
+      Guarded<float> unfused = backward(p).dx;
+      apply_gate({0, p.cols}, width, unfused.data(), gate);
+      EXPECT_TRUE(backward(p, gate).dx.same_bits(unfused)) << p.name << ", variant " << variant;
+    }
+  }
+}
+
+TEST_P(SpmmBackward, NaNOfOneSampleReachesNoOtherSampleAndOnlyItsOwnConnections) {
+  Dice dice;
+  for (const int width : kWidths) {
+    Problem p = small_problem(width, dice);
+    const int sick = width - 3;
+    p.dz[reference::at(7, width, sick)] = NAN;
+    const Backward b = backward(p);
+    for (std::int64_t source = 0; source < p.cols; ++source) {
+      const bool linked = std::find(p.links.begin(), p.links.end(), Link{7, source}) != p.links.end();
+      for (int s = 0; s < width; ++s)
+        ASSERT_EQ(std::isnan(b.dx[reference::at(source, width, s)]), linked && s == sick) << p.name;
+    }
+    for (std::size_t k = 0; k < b.dw.size(); ++k)
+      ASSERT_EQ(std::isnan(b.dw[k]), p.links[k].first == 7) << p.name;
+  }
+}
+
+TEST_P(SpmmBackward, SamplesWithZeroErrorAddNothingToDw) {
+  // The last panel of a batch is padded with samples whose error is zero.
+  Dice dice;
+  Problem p = small_problem(32, dice), padded = p;
+  for (std::int64_t row = 0; row < p.rows; ++row)
+    for (int s = 20; s < 32; ++s) p.dz[reference::at(row, 32, s)] = 0.0f;
+  padded.dz = p.dz;
+  for (std::int64_t source = 0; source < p.cols; ++source)
+    for (int s = 20; s < 32; ++s) padded.x[reference::at(source, 32, s)] = 1e30f;
+  EXPECT_TRUE(backward(padded).dw.same_bits(backward(p).dw));
+}
+
+TEST_P(SpmmBackward, DwOfOneLineFollowsTheFixedTreeBitwise) {
+  // 16 samples need no sum of lines, hence no fused multiply-add: the bits are the same on every target.
+  Dice dice;
+  const Problem p = small_problem(16, dice);
+  const Guarded<float> dw = backward(p).dw;
+  for (std::size_t k = 0; k < dw.size(); ++k) {
+    float products[16];
+    for (int s = 0; s < 16; ++s)
+      products[s] =
+          p.x[reference::at(p.links[k].second, 16, s)] * p.dz[reference::at(p.links[k].first, 16, s)];
+    ASSERT_EQ(dw[k], reference::sum_in_fixed_tree(products, 16)) << "connection " << k;
+  }
+}
+
+const auto kTargetName = [](const auto& info) { return info.param; };
+INSTANTIATE_TEST_SUITE_P(Targets, SpmmForward, testing::ValuesIn(available_targets()), kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, SpmmBackward, testing::ValuesIn(available_targets()), kTargetName);
+
+// Sums run in one order everywhere, so instruction sets that multiply and add with the same rounding give the
+// same bits at the same panel width: those with fused multiply-add (one rounding) and those without (two).
+TEST(Spmm, TargetsWithTheSameMultiplyAddAgreeBitwise) {
+  const std::vector<std::vector<std::string>> families{{"avx2", "avx512", "avx512_dl"},
+                                                       {"scalar", "ssse3", "sse4"}};
+  const auto available = available_targets();
+  for (const auto& family : families) {
+    for_every_problem([&](const Problem& p) {
+      std::vector<Guarded<float>> first;  // y, dx, dw of the first target of the family
+      for (const std::string& target : family) {
+        if (std::find(available.begin(), available.end(), target) == available.end()) continue;
+        SCOPED_TRACE(target);
+        force_target(target);
+        const Backward b = backward(p);
+        const std::vector<Guarded<float>> results{forward(p), b.dx, b.dw};
+        force_target("");
+        if (first.empty()) first = results;
+        for (std::size_t i = 0; i < results.size(); ++i)
+          EXPECT_TRUE(results[i].same_bits(first[i])) << "result " << i << " differs";
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace tulle::kernels

@@ -1,0 +1,249 @@
+#include "tulle/report/metrics.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tulle/base/error.h"
+#include "tulle/version.h"
+
+namespace tulle {
+namespace {
+
+using Json = nlohmann::json;
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+// JSON knows no NaN and no infinity: such values become null, and their names are listed.
+void put(Json& json, const char* name, std::optional<double> value) {
+  if (!value) return;
+  if (std::isfinite(*value)) {
+    json[name] = *value;
+  } else {
+    json[name] = nullptr;
+    json["nonfinite"].push_back(name);
+  }
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+std::string metrics_path(const std::string& run_directory) { return run_directory + "/metrics.jsonl"; }
+
+// The steps a line was written after; -1 for lines without.
+std::int64_t step_of(const Json& line) { return line.value("step", std::int64_t{-1}); }
+
+std::optional<double> number(const Json& line, const char* name) {
+  const auto found = line.find(name);
+  if (found == line.end()) return std::nullopt;
+  return found->is_number() ? found->get<double>() : std::nan("");
+}
+
+EpochRecord epoch_of(const Json& line) {
+  EpochRecord record;
+  record.epoch = line.value("epoch", 0);
+  record.step = step_of(line);
+  record.train_loss = number(line, "train_loss").value_or(std::nan(""));
+  record.train_accuracy = number(line, "train_acc");
+  record.test_loss = number(line, "test_loss");
+  record.test_accuracy = number(line, "test_acc");
+  record.valid_loss = number(line, "valid_loss");
+  record.valid_accuracy = number(line, "valid_acc");
+  record.learning_rate = number(line, "lr").value_or(0.0);
+  record.nnz = line.value("nnz", std::int64_t{0});
+  record.density = line.value("density", 0.0);
+  record.layer_density = line.value("layer_density", std::vector<double>{});
+  record.seconds = line.value("seconds", 0.0);
+  record.connections_per_second = line.value("conn_per_s", 0.0);
+  record.peak_rss = line.value("peak_rss", std::int64_t{0});
+  const Json phases = line.value("phase_s", Json::object());
+  record.phases = {phases.value("data", 0.0),   phases.value("forward", 0.0), phases.value("backward", 0.0),
+                   phases.value("update", 0.0), phases.value("evolve", 0.0),  phases.value("eval", 0.0)};
+  return record;
+}
+
+ResultRecord result_of(const Json& line) {
+  ResultRecord record;
+  for (const Json& row : line.value("rows", Json::array())) {
+    record.rows.push_back({.name = row.value("name", ""),
+                           .sparse = row.value("sparse", 0.0),
+                           .dense = number(row, "dense"),
+                           .sparse_text = row.value("sparse_text", ""),
+                           .dense_text = row.value("dense_text", ""),
+                           .factor = row.value("factor", "")});
+  }
+  record.note = line.value("note", "");
+  record.class_names = line.value("class_names", std::vector<std::string>{});
+  record.confusion = line.value("confusion", std::vector<std::int64_t>{});
+  return record;
+}
+
+}  // namespace
+
+std::string to_json(const ResultRecord& record) {
+  Json rows = Json::array();
+  for (const ResultRow& row : record.rows) {
+    Json entry{{"name", row.name},
+               {"sparse_text", row.sparse_text},
+               {"dense_text", row.dense_text},
+               {"factor", row.factor}};
+    put(entry, "sparse", row.sparse);
+    put(entry, "dense", row.dense);
+    rows.push_back(std::move(entry));
+  }
+  return dump({{"event", "result"},
+               {"rows", std::move(rows)},
+               {"note", record.note},
+               {"class_names", record.class_names},
+               {"confusion", record.confusion}});
+}
+
+MetricsFile::MetricsFile(const std::string& run_directory, std::int64_t step)
+    : path_(metrics_path(run_directory)) {
+  std::uintmax_t keep = 0;
+  if (std::ifstream old(path_); old) {
+    for (std::string line; std::getline(old, line) && !old.eof(); keep += line.size() + 1) {
+      const Json json = Json::parse(line, nullptr, false);
+      if (json.is_discarded() || !json.is_object() || step_of(json) > step) break;
+    }
+  }
+  file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (file_ < 0) throw system_error(errno, path_, "open");
+  if (ftruncate(file_, static_cast<off_t>(keep)) != 0) throw system_error(errno, path_, "cut");
+}
+
+MetricsFile::~MetricsFile() { close(file_); }
+
+void MetricsFile::append(const std::string& line) {
+  const std::string text = line + "\n";
+  for (std::size_t done = 0; done < text.size();) {
+    const ssize_t written = ::write(file_, text.data() + done, text.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw system_error(errno, path_, "write");
+    done += static_cast<std::size_t>(written);
+  }
+}
+
+void MetricsFile::write(const StartRecord& r) {
+  append(dump({{"event", "start"},
+               {"time", utc_now()},
+               {"tulle", std::string(kVersion)},
+               {"isa", r.isa},
+               {"threads", r.threads},
+               {"ranks", r.ranks},
+               {"seed", r.seed},
+               {"nnz", r.nnz},
+               {"dense", r.dense},
+               {"config", r.config}}));
+}
+
+void MetricsFile::write(const EpochRecord& r) {
+  Json json{{"event", "epoch"},
+            {"epoch", r.epoch},
+            {"step", r.step},
+            {"lr", r.learning_rate},
+            {"nnz", r.nnz},
+            {"density", r.density},
+            {"layer_density", r.layer_density},
+            {"seconds", r.seconds},
+            {"conn_per_s", r.connections_per_second},
+            {"peak_rss", r.peak_rss},
+            {"phase_s",
+             {{"data", r.phases.data},
+              {"forward", r.phases.forward},
+              {"backward", r.phases.backward},
+              {"update", r.phases.update},
+              {"evolve", r.phases.evolve},
+              {"eval", r.phases.eval}}}};
+  put(json, "train_loss", r.train_loss);
+  put(json, "train_acc", r.train_accuracy);
+  put(json, "test_loss", r.test_loss);
+  put(json, "test_acc", r.test_accuracy);
+  put(json, "valid_loss", r.valid_loss);
+  put(json, "valid_acc", r.valid_accuracy);
+  append(dump(json));
+}
+
+void MetricsFile::write(const EvolveRecord& r) {
+  append(dump({{"event", "evolve"},
+               {"epoch", r.epoch},
+               {"layer", r.layer},
+               {"dropped", r.dropped},
+               {"grown", r.grown}}));
+}
+
+void MetricsFile::write(const CheckpointRecord& r) {
+  append(dump({{"event", "checkpoint"},
+               {"step", r.step},
+               {"path", std::filesystem::path(r.path).filename().string()},
+               {"bytes", r.bytes},
+               {"seconds", r.seconds}}));
+}
+
+void MetricsFile::write(const InputsRecord& r) {
+  append(dump({{"event", "inputs"},
+               {"height", r.height},
+               {"width", r.width},
+               {"channels", r.channels},
+               {"degree", r.degree}}));
+}
+
+void MetricsFile::write(const ResultRecord& r) { append(to_json(r)); }
+
+void MetricsFile::write(const EndRecord& r) {
+  append(dump({{"event", "end"}, {"reason", r.reason}, {"best_epoch", r.best_epoch}, {"exit", r.exit}}));
+}
+
+RunRecord read_metrics(const std::string& run_directory) {
+  RunRecord run;
+  run.directory = run_directory;
+  std::ifstream file(metrics_path(run_directory));
+  if (!file) throw system_error(errno, metrics_path(run_directory), "open");
+  for (std::string text; std::getline(file, text);) {
+    const Json line = Json::parse(text, nullptr, false);
+    if (line.is_discarded() || !line.is_object()) continue;  // a torn last line
+    const std::string event = line.value("event", "");
+    if (event == "start") {
+      run.start = {.version = line.value("tulle", ""),
+                   .isa = line.value("isa", ""),
+                   .threads = line.value("threads", 0),
+                   .ranks = line.value("ranks", 1),
+                   .seed = line.value("seed", std::int64_t{0}),
+                   .nnz = line.value("nnz", std::int64_t{0}),
+                   .dense = line.value("dense", std::int64_t{0})};
+    } else if (event == "epoch") {
+      run.epochs.push_back(epoch_of(line));
+    } else if (event == "evolve") {
+      run.evolutions.push_back({.epoch = line.value("epoch", 0),
+                                .layer = line.value("layer", 0),
+                                .dropped = line.value("dropped", std::int64_t{0}),
+                                .grown = line.value("grown", std::int64_t{0})});
+    } else if (event == "inputs") {
+      run.inputs = {.height = line.value("height", 0),
+                    .width = line.value("width", 0),
+                    .channels = line.value("channels", 0),
+                    .degree = line.value("degree", std::vector<std::int64_t>{})};
+    } else if (event == "result") {
+      run.result = result_of(line);
+    }
+  }
+  std::ostringstream config;
+  if (std::ifstream text(run_directory + "/config.toml"); text) config << text.rdbuf();
+  run.config = config.str();
+  return run;
+}
+
+}  // namespace tulle

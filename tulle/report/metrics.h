@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tulle {
+
+/// The records of a run, one JSON object a line in RUN/metrics.jsonl. Keys are never renamed, only added;
+/// readers ignore what they do not know, and a torn last line.
+struct StartRecord {
+  std::string version, isa, config = "config.toml";
+  int threads = 0, ranks = 1;
+  std::int64_t seed = 0, nnz = 0, dense = 0;
+};
+
+/// Seconds of an epoch by phase.
+struct PhaseSeconds {
+  double data = 0, forward = 0, backward = 0, update = 0, evolve = 0, eval = 0;
+};
+
+struct EpochRecord {
+  int epoch = 0;  // from 1
+  std::int64_t step = 0;
+  double train_loss = 0;
+  std::optional<double> train_accuracy, test_loss, test_accuracy, valid_loss, valid_accuracy;
+  double learning_rate = 0;
+  std::int64_t nnz = 0;
+  double density = 0;
+  std::vector<double> layer_density;
+  double seconds = 0;
+  double connections_per_second = 0;  // nnz * samples / seconds of forward, backward and update
+  std::int64_t peak_rss = 0;
+  PhaseSeconds phases;
+};
+
+struct EvolveRecord {
+  int epoch = 0, layer = 0;
+  std::int64_t dropped = 0, grown = 0;
+};
+
+struct CheckpointRecord {
+  std::int64_t step = 0;
+  std::string path;
+  std::int64_t bytes = 0;
+  double seconds = 0;
+};
+
+/// Connections of each input feature at the end of the training; height is 0 if the inputs are no image.
+struct InputsRecord {
+  int height = 0, width = 0, channels = 0;
+  std::vector<std::int64_t> degree;
+};
+
+/// One line of the result table: the figure of this network and of the dense one, if it was run.
+struct ResultRow {
+  std::string name;
+  double sparse = 0;
+  std::optional<double> dense;
+  std::string sparse_text, dense_text, factor;  // as printed
+};
+
+struct ResultRecord {
+  std::vector<ResultRow> rows;
+  std::string note;
+  std::vector<std::string> class_names;
+  std::vector<std::int64_t> confusion;  // [true class][predicted class]
+};
+
+struct EndRecord {
+  std::string reason;
+  int best_epoch = 0, exit = 0;
+};
+
+std::string to_json(const ResultRecord& record);
+
+/// RUN/metrics.jsonl, appended to line by line, each line written at once.
+class MetricsFile {
+ public:
+  /// Opens the file of a run that stands at optimizer step `step`: lines of later steps, which a training
+  /// that was stopped wrote beyond its last checkpoint, are cut off. Throws tulle::Error of system_error's
+  /// kinds.
+  MetricsFile(const std::string& run_directory, std::int64_t step);
+  ~MetricsFile();
+  MetricsFile(const MetricsFile&) = delete;
+  MetricsFile& operator=(const MetricsFile&) = delete;
+
+  void write(const StartRecord&);
+  void write(const EpochRecord&);
+  void write(const EvolveRecord&);
+  void write(const CheckpointRecord&);
+  void write(const InputsRecord&);
+  void write(const ResultRecord&);
+  void write(const EndRecord&);
+
+ private:
+  void append(const std::string& line);
+
+  std::string path_;
+  int file_ = -1;
+};
+
+/// Everything a metrics file tells.
+struct RunRecord {
+  std::string directory;
+  StartRecord start;
+  std::vector<EpochRecord> epochs;
+  std::vector<EvolveRecord> evolutions;
+  std::optional<InputsRecord> inputs;
+  std::optional<ResultRecord> result;
+  std::string config;  // text of RUN/config.toml
+};
+
+/// Throws tulle::Error (kMissingInput) if there is no metrics file.
+RunRecord read_metrics(const std::string& run_directory);
+
+}  // namespace tulle

@@ -1,0 +1,81 @@
+// Truly sparse: nothing of the size of a dense layer is ever allocated.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "tulle/base/clock.h"
+#include "tulle/sparse/budgets.h"
+#include "tulle/sparse/sampling.h"
+#include "tulle/sparse/topology_update.h"
+#include "tulle/sparse/weight_init.h"
+
+namespace {
+std::atomic<std::size_t> g_allocated{0};  // bytes ever asked for
+}
+
+// Not inlined: the compiler would warn of an operator delete that calls free().
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  g_allocated += bytes;
+  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  g_allocated += bytes;
+  return std::malloc(bytes == 0 ? 1 : bytes);
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace tulle {
+namespace {
+
+constexpr std::int32_t kSide = 200'000;  // 4 * 10^10 cells
+constexpr std::size_t kLinks = 400'000;
+constexpr std::size_t kResult = 8 * (std::size_t{kSide} + 1) + 4 * kLinks;  // row_ptr and columns
+constexpr std::size_t kSmall = 4096;                                        // whatever does not grow
+
+template <class Work>
+std::size_t bytes_of(Work work) {
+  const std::size_t before = g_allocated;
+  work();
+  return g_allocated - before;
+}
+
+Topology huge_layer() { return random_topology(kSide, kSide, kLinks, {.seed = 1}); }
+
+TEST(Memory, DrawingAHugeLayerTakesItsResultAnd16BytesPerConnection) {
+  const Clock clock;
+  EXPECT_LE(bytes_of([] { EXPECT_EQ(huge_layer().nnz(), std::int64_t{kLinks}); }),
+            kResult + 16 * kLinks + kSmall);
+  EXPECT_LT(clock.seconds(), 1.0);
+}
+
+TEST(Memory, FixedFanInTakesItsResultAndALittlePerTarget) {
+  // The sources of one target grow by doubling: 1 + 2 = 3 of them at fan-in 2.
+  EXPECT_LE(bytes_of([] { fixed_fan_in_topology(kSide, kSide, 2, {.seed = 1}); }),
+            kResult + 3 * 4 * std::size_t{kSide} + kSmall);
+}
+
+TEST(Memory, InitialWeightsAndTheSourceIndexTakeTheirResults) {
+  const Topology t = huge_layer();
+  const WeightInitInfo& he_uniform = weight_inits().front();
+  EXPECT_LE(bytes_of([&] { initial_weights(he_uniform, {.topology = t}, {.seed = 1}); }),
+            4 * kLinks + kSmall);
+  EXPECT_LE(bytes_of([&] { make_source_index(t); }), 8 * kLinks + 2 * 8 * (std::size_t{kSide} + 1) + kSmall);
+}
+
+TEST(Memory, GrowingInAHugeLayerDependsOnTheGrownAndTheStoredConnectionsOnly) {
+  const Topology t = huge_layer();
+  const std::size_t count = kLinks / 10;
+  std::vector<std::uint64_t> grown;
+  EXPECT_LE(bytes_of([&] { grown = random_absent_cells(t, count, {.seed = 1, .stream = Stream::kGrow}); }),
+            16 * count + kSmall);
+  const std::vector<std::uint8_t> drop(kLinks, 0);
+  EXPECT_LE(bytes_of([&] { replace_connections(t, drop, grown); }),
+            8 * (std::size_t{kSide} + 1) + (4 + 8) * (kLinks + count) + kSmall);
+}
+
+}  // namespace
+}  // namespace tulle

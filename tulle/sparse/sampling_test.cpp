@@ -1,0 +1,176 @@
+#include "tulle/sparse/sampling.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <stdexcept>
+
+#include "tulle/sparse/test_statistics.h"
+
+namespace tulle {
+namespace {
+
+TEST(Bijection, HitsEveryNumberOnce) {
+  // Stored shuffles below 65536, Feistel networks from there on; 65537 and 100003 walk cycles.
+  for (const std::uint64_t n : {1, 2, 3, 65535, 65536, 65537, 100003, 131072, 131073}) {
+    const Bijection bijection(n, {.seed = trial_seed(0), .layer = 3});
+    std::vector<bool> hit(n, false);
+    for (std::uint64_t i = 0; i < n; ++i) {
+      const std::uint64_t image = bijection(i);
+      ASSERT_LT(image, n) << "n = " << n << ", " << seed_note();
+      ASSERT_FALSE(hit[image]) << "n = " << n << ", " << seed_note();
+      hit[image] = true;
+    }
+  }
+}
+
+TEST(Bijection, OfAHugeRangeStaysInsideAndDistinct) {
+  const std::uint64_t n = std::uint64_t{2'147'483'647} * 2'147'483'647;  // the largest layer there can be
+  const Bijection bijection(n, {.seed = trial_seed(0)});
+  std::set<std::uint64_t> images;
+  for (std::uint64_t i = 0; i < 10'000; ++i) images.insert(bijection(i));
+  EXPECT_EQ(images.size(), 10'000u);
+  EXPECT_LT(*images.rbegin(), n);
+  EXPECT_GT(*images.rbegin(), n / 100 * 99) << "and reaches its upper end";
+}
+
+TEST(Bijection, DependsOnEveryPartOfItsKey) {
+  for (const std::uint64_t n : {1000, 100'000}) {
+    const auto first = [n](const Random& key) {
+      const Bijection bijection(n, key);
+      std::vector<std::uint64_t> images;
+      for (std::uint64_t i = 0; i < 20; ++i) images.push_back(bijection(i));
+      return images;
+    };
+    const auto images = first({.seed = 1});
+    EXPECT_EQ(first({.seed = 1}), images);
+    EXPECT_NE(first({.seed = 2}), images);
+    EXPECT_NE(first({.seed = 1, .stream = Stream::kGrow}), images);
+    EXPECT_NE(first({.seed = 1, .layer = 1}), images);
+    EXPECT_NE(first({.seed = 1, .event = 1}), images);
+  }
+}
+
+TEST(SortKeys, EqualsStdSort) {
+  SCOPED_TRACE(seed_note());
+  std::mt19937_64 random(test_seed());
+  for (const std::uint64_t limit :
+       {std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{2047}, std::uint64_t{2048}, std::uint64_t{2049},
+        std::uint64_t{1} << 22, (std::uint64_t{1} << 33) + 5, std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
+    for (const std::size_t size : {0, 1, 2, 17, 1000, 20'000}) {
+      std::vector<std::uint64_t> keys(size);
+      for (auto& key : keys) key = random() % limit;
+      if (size > 0) keys[size / 2] = limit - 1;
+      auto expected = keys;
+      std::sort(expected.begin(), expected.end());
+      sort_keys(keys, limit);
+      EXPECT_EQ(keys, expected) << size << " keys below " << limit;
+    }
+  }
+}
+
+TEST(RandomTopology, HasExactlyTheWantedConnections) {
+  for (const auto& [rows, cols] : {std::pair{1, 1}, {1, 9}, {9, 1}, {13, 7}, {300, 250}}) {
+    const std::int64_t cells = std::int64_t{rows} * cols;
+    for (const std::int64_t m :
+         {std::int64_t{0}, std::int64_t{1}, cells / 2, cells / 2 + 1, cells - 1, cells}) {
+      const Topology t =
+          random_topology(rows, cols, m, {.seed = trial_seed(0)});  // the constructor checks the order
+      EXPECT_EQ(t.nnz(), m) << rows << " x " << cols;
+      EXPECT_EQ(t.rows(), rows);
+      EXPECT_EQ(t.cols(), cols);
+    }
+  }
+}
+
+TEST(RandomTopology, WithoutCellsIsEmpty) {
+  EXPECT_EQ(random_topology(0, 5, 0, {.seed = 1}).nnz(), 0);
+  EXPECT_EQ(random_topology(5, 0, 0, {.seed = 1}).nnz(), 0);
+}
+
+TEST(RandomTopology, RefusesMoreConnectionsThanCellsAndNegativeCounts) {
+  EXPECT_THROW(random_topology(3, 4, 13, {.seed = 1}), std::invalid_argument);
+  EXPECT_THROW(random_topology(3, 4, -1, {.seed = 1}), std::invalid_argument);
+}
+
+TEST(RandomTopology, IsAFunctionOfSeedAndLayer) {
+  for (const auto& [rows, cols, m] : {std::array{30, 20, 60}, {30, 20, 540}, {400, 300, 1000}}) {
+    const Topology t = random_topology(rows, cols, m, {.seed = 1, .layer = 2});
+    EXPECT_EQ(random_topology(rows, cols, m, {.seed = 1, .layer = 2}), t);
+    EXPECT_NE(random_topology(rows, cols, m, {.seed = 2, .layer = 2}), t);
+    EXPECT_NE(random_topology(rows, cols, m, {.seed = 1, .layer = 3}), t);
+  }
+}
+
+TEST(FixedFanInTopology, GivesEveryTargetExactlyItsFanIn) {
+  for (const std::int32_t fan_in : {0, 1, 7, 12, 13}) {
+    const Topology t = fixed_fan_in_topology(50, 13, fan_in, {.seed = trial_seed(0)});
+    ASSERT_EQ(t.nnz(), 50 * fan_in);
+    for (std::int32_t r = 0; r < 50; ++r) EXPECT_EQ(static_cast<std::int32_t>(t.row(r).size()), fan_in);
+  }
+  EXPECT_EQ(fixed_fan_in_topology(50, 13, 13, {.seed = 1}), full_topology(50, 13));
+}
+
+TEST(FixedFanInTopology, RefusesAFanInThatCannotBe) {
+  EXPECT_THROW(fixed_fan_in_topology(5, 13, 14, {.seed = 1}), std::invalid_argument);
+  EXPECT_THROW(fixed_fan_in_topology(5, 13, -1, {.seed = 1}), std::invalid_argument);
+}
+
+TEST(FixedFanInTopology, IsAFunctionOfSeedAndLayer) {
+  const Topology t = fixed_fan_in_topology(30, 20, 4, {.seed = 1, .layer = 2});
+  EXPECT_EQ(fixed_fan_in_topology(30, 20, 4, {.seed = 1, .layer = 2}), t);
+  EXPECT_NE(fixed_fan_in_topology(30, 20, 4, {.seed = 2, .layer = 2}), t);
+  EXPECT_NE(fixed_fan_in_topology(30, 20, 4, {.seed = 1, .layer = 3}), t);
+}
+
+TEST(FullTopology, HoldsEveryCell) {
+  EXPECT_EQ(full_topology(2, 3), Topology(2, 3, {0, 3, 6}, {0, 1, 2, 0, 1, 2}));
+  EXPECT_EQ(full_topology(0, 3).nnz(), 0);
+}
+
+// Cells that are absent from `t`, sorted and distinct.
+void expect_absent(const Topology& t, const std::vector<std::uint64_t>& cells) {
+  const auto width = static_cast<std::uint64_t>(t.cols());
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    ASSERT_LT(cells[i], t.cells());
+    ASSERT_FALSE(
+        t.contains(static_cast<std::int32_t>(cells[i] / width), static_cast<std::int32_t>(cells[i] % width)));
+    ASSERT_TRUE(i == 0 || cells[i - 1] < cells[i]) << "sorted and without repeats";
+  }
+}
+
+TEST(RandomAbsentCells, AreExactlyAsManyAsWantedOrAllAtEveryDensity) {
+  SCOPED_TRACE(seed_note());
+  for (const auto& [rows, cols] : {std::pair{40, 25}, {400, 250}}) {  // stored and Feistel
+    const std::int64_t cells = std::int64_t{rows} * cols;
+    for (const double density : {0.0, 0.01, 0.499, 0.501, 0.9, 0.999, 1.0}) {
+      const auto nnz = static_cast<std::int64_t>(density * static_cast<double>(cells));
+      const Topology t = random_topology(rows, cols, nnz, {.seed = trial_seed(1)});
+      const std::int64_t absent = cells - nnz;
+      for (const std::int64_t wanted : {std::int64_t{0}, std::int64_t{1}, absent / 2, absent, absent + 5}) {
+        const auto grown = random_absent_cells(t, wanted, {.seed = trial_seed(2), .stream = Stream::kGrow});
+        EXPECT_EQ(static_cast<std::int64_t>(grown.size()), std::min(wanted, absent)) << "density " << density;
+        expect_absent(t, grown);
+      }
+    }
+  }
+}
+
+TEST(RandomAbsentCells, OfANegativeCountOrAnEmptyLayerAreNone) {
+  EXPECT_TRUE(random_absent_cells(Topology(2, 2, {0, 0, 0}, {}), -3, {.seed = 1}).empty());
+  EXPECT_TRUE(random_absent_cells(Topology(), 3, {.seed = 1}).empty());
+}
+
+TEST(RandomAbsentCells, DependOnTheEvent) {
+  for (const std::int64_t nnz : {100, 900}) {
+    const Topology t = random_topology(40, 25, nnz, {.seed = 1});
+    const auto first = random_absent_cells(t, 50, {.seed = 1, .stream = Stream::kGrow, .event = 1});
+    EXPECT_EQ(random_absent_cells(t, 50, {.seed = 1, .stream = Stream::kGrow, .event = 1}), first);
+    EXPECT_NE(random_absent_cells(t, 50, {.seed = 1, .stream = Stream::kGrow, .event = 2}), first);
+  }
+}
+
+}  // namespace
+}  // namespace tulle

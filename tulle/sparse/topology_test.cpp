@@ -1,0 +1,151 @@
+#include "tulle/sparse/topology.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <stdexcept>
+
+#include "tulle/sparse/sampling.h"
+#include "tulle/sparse/test_statistics.h"
+
+namespace tulle {
+namespace {
+
+using Keys = std::vector<std::uint64_t>;
+
+// Row 0: sources 1 and 3; row 1: none; row 2: sources 0, 1, 2.
+Topology example() { return Topology(3, 4, {0, 2, 2, 5}, {1, 3, 0, 1, 2}); }
+
+TEST(Topology, TellsItsShapeItsRowsAndItsConnections) {
+  const Topology t = example();
+  EXPECT_EQ(t.rows(), 3);
+  EXPECT_EQ(t.cols(), 4);
+  EXPECT_EQ(t.nnz(), 5);
+  EXPECT_EQ(t.cells(), 12u);
+  EXPECT_DOUBLE_EQ(t.density(), 5.0 / 12.0);
+  EXPECT_EQ(t.row(1).size(), 0u);
+  EXPECT_EQ(t.row(2)[2], 2);
+  for (std::int32_t target = 0; target < 3; ++target)
+    for (std::int32_t source = 0; source < 4; ++source)
+      EXPECT_EQ(t.contains(target, source), (target == 0 && source % 2 == 1) || (target == 2 && source < 3));
+}
+
+TEST(Topology, CountsCellsBeyond32Bits) {
+  const Topology wide(5, 2'000'000'000, {0, 0, 0, 0, 0, 1}, {1'999'999'999});
+  EXPECT_EQ(wide.cells(), 10'000'000'000u);
+  EXPECT_EQ(wide.keys(), Keys{9'999'999'999u});
+  EXPECT_EQ(Topology::from_keys(5, 2'000'000'000, wide.keys()), wide);
+}
+
+TEST(Topology, EmptyOnesAreValid) {
+  EXPECT_EQ(Topology().nnz(), 0);
+  EXPECT_EQ(Topology().density(), 0.0);
+  EXPECT_EQ(Topology(), Topology(0, 0, {0}, {}));
+  EXPECT_EQ(Topology::from_keys(0, 5, {}), Topology(0, 5, {0}, {}));
+  EXPECT_EQ(Topology::from_keys(2, 0, {}), Topology(2, 0, {0, 0, 0}, {}));
+}
+
+struct Malformed {
+  const char* name;
+  std::int32_t rows, cols;
+  std::vector<std::int64_t> row_ptr;
+  std::vector<std::int32_t> columns;
+};
+
+class EveryMalformedTopology : public testing::TestWithParam<Malformed> {};
+
+TEST_P(EveryMalformedTopology, IsRefused) {
+  const Malformed& m = GetParam();
+  EXPECT_THROW(Topology(m.rows, m.cols, m.row_ptr, m.columns), std::invalid_argument);
+}
+
+INSTANTIATE_TEST_SUITE_P(Topology, EveryMalformedTopology,
+                         testing::ValuesIn(std::vector<Malformed>{
+                             {"UnsortedColumns", 1, 4, {0, 2}, {3, 1}},
+                             {"DuplicateColumns", 1, 4, {0, 2}, {1, 1}},
+                             {"ColumnTooLarge", 1, 4, {0, 1}, {4}},
+                             {"ColumnNegative", 1, 4, {0, 1}, {-1}},
+                             {"ColumnWithoutColumns", 1, 0, {0, 1}, {0}},
+                             {"NegativeRows", -1, 4, {}, {}},
+                             {"NegativeColumns", 1, -4, {0, 0}, {}},
+                             {"RowPtrTooShort", 2, 4, {0, 1}, {1}},
+                             {"RowPtrTooLong", 1, 4, {0, 1, 1}, {1}},
+                             {"RowPtrEmpty", 0, 4, {}, {}},
+                             {"RowPtrStartsLate", 2, 4, {1, 1, 1}, {1}},
+                             {"RowPtrEndsEarly", 2, 4, {0, 1, 1}, {1, 2}},
+                             {"RowPtrEndsLate", 2, 4, {0, 1, 3}, {1, 2}},
+                             {"RowPtrDecreases", 3, 4, {0, 2, 1, 2}, {1, 2}},
+                             {"RowPtrLeavesTheArray", 2, 4, {0, 9, 2}, {1, 2}},
+                             {"RowPtrNegative", 2, 4, {0, -3, 2}, {1, 2}},
+                         }),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Topology, FromKeysRefusesKeysThatAreUnsortedRepeatedOrOutside) {
+  const std::pair<const char*, Keys> cases[] = {
+      {"unsorted in a row", {2, 1}}, {"unsorted across rows", {6, 1}},     {"repeated", {1, 5, 5}},
+      {"outside", {1, 8}},           {"far outside", {~std::uint64_t{0}}},
+  };
+  for (const auto& [name, keys] : cases)
+    EXPECT_THROW(Topology::from_keys(2, 4, keys), std::invalid_argument) << name;
+  EXPECT_THROW(Topology::from_keys(2, 0, Keys{0}), std::invalid_argument);
+  EXPECT_THROW(Topology::from_keys(0, 4, Keys{0}), std::invalid_argument);
+  EXPECT_THROW(Topology::from_keys(-1, 4, Keys{0}), std::invalid_argument);
+  EXPECT_THROW(Topology::from_keys(4, -1, Keys{0}), std::invalid_argument);
+}
+
+TEST(Topology, KeysNameEachConnectionInOrderAndRoundTrip) {
+  EXPECT_EQ(example().keys(), (Keys{1, 3, 8, 9, 10}));
+  EXPECT_EQ(Topology::from_keys(3, 4, example().keys()), example());
+}
+
+TEST(TopologyHash, IsTheSameForEqualTopologiesAndForEver) {
+  EXPECT_EQ(example().hash(), Topology::from_keys(3, 4, example().keys()).hash());
+  EXPECT_EQ(example().hash(), 1418059353242005450ull) << "part of checkpoints: must never change";
+}
+
+TEST(TopologyHash, ChangesWithEveryConnectionEveryRowAndTheShape) {
+  const std::uint64_t hash = example().hash();
+  EXPECT_NE(Topology(3, 4, {0, 2, 2, 5}, {1, 2, 0, 1, 2}).hash(), hash) << "another column";
+  EXPECT_NE(Topology(3, 4, {0, 1, 2, 5}, {1, 3, 0, 1, 2}).hash(), hash) << "another row";
+  EXPECT_NE(Topology(3, 5, {0, 2, 2, 5}, {1, 3, 0, 1, 2}).hash(), hash) << "another width";
+  EXPECT_NE(Topology(2, 0, {0, 0, 0}, {}).hash(), Topology(2, 1, {0, 0, 0}, {}).hash());
+  EXPECT_NE(Topology(1, 2, {0, 0}, {}).hash(), Topology(2, 2, {0, 0, 0}, {}).hash());
+}
+
+TEST(SourceIndex, OfASmallExampleReadsItsColumns) {
+  const SourceIndex index = make_source_index(example());
+  EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 1, 3, 4, 5}));
+  EXPECT_EQ(index.targets, (std::vector<std::int32_t>{2, 0, 2, 2, 0}));
+  EXPECT_EQ(index.positions, (std::vector<std::uint32_t>{2, 0, 3, 4, 1}));
+}
+
+TEST(SourceIndex, IsTheTransposeOfEveryRandomTopology) {
+  SCOPED_TRACE(seed_note());
+  std::mt19937_64 random(test_seed());
+  for (int trial = 0; trial < 200; ++trial) {
+    const auto rows = static_cast<std::int32_t>(random() % 30),
+               cols = static_cast<std::int32_t>(random() % 30);
+    const auto links = static_cast<std::int64_t>(random() % (static_cast<std::uint64_t>(rows * cols) + 1));
+    const Topology t = random_topology(rows, cols, links, {.seed = random()});
+    const SourceIndex index = make_source_index(t);
+    ASSERT_EQ(index.source_ptr.size(), static_cast<std::size_t>(cols) + 1);
+    ASSERT_EQ(index.source_ptr.back(), t.nnz());
+    const Keys keys = t.keys();
+    std::vector<bool> seen(keys.size(), false);
+    for (std::size_t s = 0; s < static_cast<std::size_t>(cols); ++s) {
+      for (auto i = static_cast<std::size_t>(index.source_ptr[s]);
+           i < static_cast<std::size_t>(index.source_ptr[s + 1]); ++i) {
+        const std::uint32_t position = index.positions[i];
+        ASSERT_EQ(keys[position], static_cast<std::uint64_t>(index.targets[i] * cols) + s);
+        ASSERT_FALSE(seen[position]);
+        seen[position] = true;
+        ASSERT_TRUE(i == static_cast<std::size_t>(index.source_ptr[s]) ||
+                    index.targets[i - 1] < index.targets[i])
+            << "targets ascend";
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tulle

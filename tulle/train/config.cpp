@@ -1,0 +1,316 @@
+#include "tulle/train/config.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/data/readers.h"
+#include "tulle/evolve/rule.h"
+#include "tulle/nn/activation.h"
+#include "tulle/nn/loss.h"
+#include "tulle/optim/optimizer.h"
+#include "tulle/optim/schedule.h"
+#include "tulle/sparse/budgets.h"
+#include "tulle/sparse/weight_init.h"
+
+namespace tulle {
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::infinity();
+constexpr double kCount = 9.0e15;
+
+template <class Row>
+std::vector<std::string> names(std::span<const Row> table) {
+  std::vector<std::string> all;
+  for (const Row& row : table) all.emplace_back(row.name);
+  return all;
+}
+
+using Field = KeyInfo::Field;
+using Names = std::vector<std::string>;
+
+// To add a key: its member in config.h and one line here.
+const KeyInfo kKeys[] = {
+    {"run.name", [](Config& c) -> Field { return &c.run.name; }, "name of the run directory"},
+    {"run.out", [](Config& c) -> Field { return &c.run.out; }, "folder of run directories", -kNone, kNone,
+     false, nullptr, true},
+    {"run.seed", [](Config& c) -> Field { return &c.run.seed; }, "the same seed gives the same bits", 0,
+     kCount},
+    {"run.threads", [](Config& c) -> Field { return &c.run.threads; }, "0: all cores this process may use", 0,
+     4096},
+    {"run.preset", [](Config& c) -> Field { return &c.run.preset; }, "sets defaults; keys you give win",
+     -kNone, kNone, false, [] { return names(presets()); }},
+
+    {"data.format", [](Config& c) -> Field { return &c.data.format; }, "reader", -kNone, kNone, false,
+     [] { return names(readers()); }},
+    {"data.train", [](Config& c) -> Field { return &c.data.train; }, "training inputs", -kNone, kNone, false,
+     nullptr, true},
+    {"data.train_labels", [](Config& c) -> Field { return &c.data.train_labels; },
+     "training labels, if they are in a file of their own", -kNone, kNone, false, nullptr, true},
+    {"data.test", [](Config& c) -> Field { return &c.data.test; }, "test inputs", -kNone, kNone, false,
+     nullptr, true},
+    {"data.test_labels", [](Config& c) -> Field { return &c.data.test_labels; }, "test labels", -kNone, kNone,
+     false, nullptr, true},
+    {"data.valid_fraction", [](Config& c) -> Field { return &c.data.valid_fraction; },
+     "share of the training samples kept for validation", 0, 1, true},
+    {"data.scale", [](Config& c) -> Field { return &c.data.scale; }, "what is done to each feature", -kNone,
+     kNone, false,
+     [] {
+       return Names{"none", "unit", "standard", "minmax"};
+     }},
+    {"data.sep", [](Config& c) -> Field { return &c.data.sep; }, "csv: separator"},
+    {"data.header", [](Config& c) -> Field { return &c.data.header; }, "csv: first line", -kNone, kNone,
+     false,
+     [] {
+       return Names{"auto", "yes", "no", "skip"};
+     }},
+    {"data.label_column", [](Config& c) -> Field { return &c.data.label_column; },
+     "csv: first, last, none, a name or an index"},
+    {"data.max_rows", [](Config& c) -> Field { return &c.data.max_rows; },
+     "read at most so many samples; 0: all", 0, kCount},
+    {"data.nan", [](Config& c) -> Field { return &c.data.nan; }, "NaN or infinity in features", -kNone, kNone,
+     false,
+     [] {
+       return Names{"error", "zero", "drop"};
+     }},
+    {"data.ignore_unknown_labels", [](Config& c) -> Field { return &c.data.ignore_unknown_labels; },
+     "leave out test samples whose label training never saw"},
+
+    {"model.kind", [](Config& c) -> Field { return &c.model.kind; }, "model family", -kNone, kNone, false,
+     [] { return Names{"mlp"}; }},
+    {"model.hidden", [](Config& c) -> Field { return &c.model.hidden; }, "neurons of the hidden layers", 1,
+     2147483647},
+    {"model.activation", [](Config& c) -> Field { return &c.model.activation; }, "of the hidden layers",
+     -kNone, kNone, false, [] { return names(activations()); }},
+    {"model.alpha", [](Config& c) -> Field { return &c.model.alpha; }, "slope of all-relu and leaky-relu", 0,
+     1e6},
+    {"model.dropout", [](Config& c) -> Field { return &c.model.dropout; }, "of the hidden layers", 0, 1,
+     true},
+    {"model.loss", [](Config& c) -> Field { return &c.model.loss; }, "training loss", -kNone, kNone, false,
+     [] { return names(losses()); }},
+
+    {"topology.distribution", [](Config& c) -> Field { return &c.topology.distribution; },
+     "connections of each layer", -kNone, kNone, false, [] { return names(distributions()); }},
+    {"topology.epsilon", [](Config& c) -> Field { return &c.topology.epsilon; },
+     "epsilon: min(epsilon * (n_in + n_out), n_in * n_out) connections", 1e-9, 1e9},
+    {"topology.density", [](Config& c) -> Field { return &c.topology.density; },
+     "uniform, erk: share of all cells", 1e-12, 1},
+    {"topology.fan_in", [](Config& c) -> Field { return &c.topology.fan_in; },
+     "fixed-fan-in: inputs per neuron", 1, 2147483647},
+    {"topology.budgets", [](Config& c) -> Field { return &c.topology.budgets; },
+     "explicit: connections per layer", 1, kCount},
+    {"topology.weight_init", [](Config& c) -> Field { return &c.topology.weight_init; },
+     "law of start values", -kNone, kNone, false, [] { return names(weight_inits()); }},
+    {"topology.fan", [](Config& c) -> Field { return &c.topology.fan; },
+     "degree the law counts: dense (as published) or sparse (connections that exist)", -kNone, kNone, false,
+     [] {
+       return Names{"dense", "sparse"};
+     }},
+
+    {"train.epochs", [](Config& c) -> Field { return &c.train.epochs; }, "passes over the training data", 1,
+     1e9},
+    {"train.batch_size", [](Config& c) -> Field { return &c.train.batch_size; }, "samples per step", 1,
+     1 << 24},
+    {"train.last_batch", [](Config& c) -> Field { return &c.train.last_batch; }, "an incomplete last batch",
+     -kNone, kNone, false,
+     [] {
+       return Names{"keep", "drop"};
+     }},
+    {"train.optimizer", [](Config& c) -> Field { return &c.train.optimizer; }, "step rule", -kNone, kNone,
+     false, [] { return names(optimizers()); }},
+    {"train.nesterov", [](Config& c) -> Field { return &c.train.nesterov; }, "Nesterov momentum"},
+    {"train.learning_rate", [](Config& c) -> Field { return &c.train.learning_rate; }, "step size", 0, kNone},
+    {"train.schedule", [](Config& c) -> Field { return &c.train.schedule; }, "of the learning rate", -kNone,
+     kNone, false, [] { return names(schedules()); }},
+    {"train.warmup_epochs", [](Config& c) -> Field { return &c.train.warmup_epochs; },
+     "the rate rises linearly over so many epochs", 0, 1e9},
+    {"train.minimum_rate", [](Config& c) -> Field { return &c.train.minimum_rate; }, "cosine: last rate", 0,
+     kNone},
+    {"train.milestones", [](Config& c) -> Field { return &c.train.milestones; }, "step: epochs", 0, 1e9},
+    {"train.gamma", [](Config& c) -> Field { return &c.train.gamma; }, "step: factor at each milestone", 0,
+     1e3},
+    {"train.momentum", [](Config& c) -> Field { return &c.train.momentum; }, "set-sgd, sgd, sgdw", 0, 1,
+     true},
+    {"train.beta1", [](Config& c) -> Field { return &c.train.beta1; }, "adam, adamw", 0, 1, true},
+    {"train.beta2", [](Config& c) -> Field { return &c.train.beta2; }, "adam, adamw", 0, 1, true},
+    {"train.weight_decay", [](Config& c) -> Field { return &c.train.weight_decay; }, "see the optimizer", 0,
+     1e6},
+    {"train.label_smoothing", [](Config& c) -> Field { return &c.train.label_smoothing; }, "cross-entropy", 0,
+     1, true},
+
+    {"evolve.rule", [](Config& c) -> Field { return &c.evolve.rule; }, "which connections go and come",
+     -kNone, kNone, false, [] { return names(rules()); }},
+    {"evolve.zeta", [](Config& c) -> Field { return &c.evolve.zeta; }, "share of connections replaced", 0, 1},
+    {"evolve.update_every", [](Config& c) -> Field { return &c.evolve.update_every; },
+     "\"N epoch\" or \"N step\""},
+    {"evolve.stop_after", [](Config& c) -> Field { return &c.evolve.stop_after; },
+     "share of the training after which the topology stays", 0, 1},
+
+    {"checkpoint.save_every", [](Config& c) -> Field { return &c.checkpoint.save_every; },
+     "\"N epoch\", \"N step\", \"N min\" or \"never\""},
+    {"checkpoint.keep", [](Config& c) -> Field { return &c.checkpoint.keep; }, "newest checkpoints kept", 2,
+     1e6},
+
+    {"log.progress", [](Config& c) -> Field { return &c.log.progress; }, "how progress is shown", -kNone,
+     kNone, false,
+     [] {
+       return Names{"auto", "bar", "line", "none"};
+     }},
+    {"log.report", [](Config& c) -> Field { return &c.log.report; }, "write report.html at the end"},
+    {"log.compare_dense", [](Config& c) -> Field { return &c.log.compare_dense; },
+     "dense network of the same shape at the end: a few batches, a full training, or none", -kNone, kNone,
+     false,
+     [] {
+       return Names{"none", "timing", "train"};
+     }},
+};
+
+[[noreturn]] void refuse(const KeyInfo& key, std::string_view found, std::string_view expected) {
+  throw Error(ErrorKind::kConfig, fmt::format("{}, found {}, expected {}", key.name, found, expected));
+}
+
+void check_number(const KeyInfo& key, double value) {
+  const bool high = key.open_maximum ? value >= key.maximum : value > key.maximum;
+  if (std::isnan(value) || value < key.minimum || high)
+    refuse(key, fmt::format("{}", value),
+           fmt::format("at least {} and {} {}", key.minimum, key.open_maximum ? "below" : "at most",
+                       key.maximum));
+}
+
+}  // namespace
+
+std::span<const KeyInfo> config_keys() { return kKeys; }
+
+void check_config_value(const KeyInfo& key, Config& config) {
+  const Field field = key.field(config);
+  if (const auto* const* number = std::get_if<std::int64_t*>(&field))
+    check_number(key, static_cast<double>(**number));
+  if (const auto* const* number = std::get_if<double*>(&field)) check_number(key, **number);
+  if (const auto* const* list = std::get_if<std::vector<std::int64_t>*>(&field))
+    for (const std::int64_t number : **list) check_number(key, static_cast<double>(number));
+  if (const auto* const* text = std::get_if<std::string*>(&field);
+      text != nullptr && key.choices != nullptr) {
+    const Names known = key.choices();
+    if (std::find(known.begin(), known.end(), **text) == known.end())
+      throw unknown_name(key.name, **text, known);
+  }
+}
+
+std::string config_value(const KeyInfo& key, const Config& config) {
+  const auto quoted = [](const std::string& text) {
+    std::string out = "\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') out += '\\';
+      if (static_cast<unsigned char>(c) < 0x20)
+        out += fmt::format("\\u{:04x}", static_cast<int>(c));
+      else
+        out += c;
+    }
+    return out + '"';
+  };
+  const Field field = key.field(const_cast<Config&>(config));  // only read
+  if (const auto* flag = std::get_if<bool*>(&field)) return **flag ? "true" : "false";
+  if (const auto* number = std::get_if<std::int64_t*>(&field)) return fmt::format("{}", **number);
+  if (const auto* number = std::get_if<double*>(&field)) {
+    const std::string text = fmt::format("{}", **number);  // the shortest text that reads back the same
+    return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
+  }
+  if (const auto* text = std::get_if<std::string*>(&field)) return quoted(**text);
+  return fmt::format("[{}]", fmt::join(*std::get<std::vector<std::int64_t>*>(field), ", "));
+}
+
+namespace {
+
+template <class Wanted>
+std::string toml_of(const Config& config, const Wanted& wanted) {
+  std::string text;
+  std::string_view section;
+  for (const KeyInfo& key : kKeys) {
+    if (!wanted(key)) continue;
+    const std::string_view own = key.name.substr(0, key.name.find('.'));
+    if (own != section) text += fmt::format("\n[{}]\n", section = own);
+    text += fmt::format("{} = {}\n", key.leaf(), config_value(key, config));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string effective_config(const Config& config, const std::vector<std::string>& heading) {
+  std::string text;
+  for (const std::string& line : heading) text += "# " + escape_control(line) + "\n";
+  Config absolute = config;
+  for (const KeyInfo& key : kKeys) {
+    if (!key.path) continue;
+    std::string& path = *std::get<std::string*>(key.field(absolute));
+    if (!path.empty() && path != "-") path = std::filesystem::absolute(path).lexically_normal().string();
+  }
+  return text + toml_of(absolute, [](const KeyInfo&) { return true; });
+}
+
+bool changes_result(const KeyInfo& key) {
+  if (key.name == "run.seed") return true;
+  return !key.path && !key.name.starts_with("run.") && !key.name.starts_with("checkpoint.") &&
+         !key.name.starts_with("log.");
+}
+
+std::string learning_config(const Config& config) { return toml_of(config, changes_result); }
+
+Interval parse_interval(std::string_view key, std::string_view text) {
+  if (text == "never") return {};
+  const auto fail = [&]() -> Interval {
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("{}, found '{}', expected \"N epoch\", \"N step\", \"N min\" or \"never\"", key, text));
+  };
+  Interval interval;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), interval.count);
+  if (error != std::errc{} || !(interval.count > 0) || interval.count > 1e12 ||
+      rest == text.data() + text.size() || *rest != ' ')
+    return fail();
+  const std::string_view unit(rest + 1, static_cast<std::size_t>(text.data() + text.size() - rest - 1));
+  if (unit == "epoch" || unit == "epochs")
+    interval.unit = Interval::Unit::kEpoch;
+  else if (unit == "step" || unit == "steps")
+    interval.unit = Interval::Unit::kStep;
+  else if (unit == "min")
+    interval.unit = Interval::Unit::kMinute;
+  else
+    return fail();
+  if (interval.unit != Interval::Unit::kMinute && interval.count != std::floor(interval.count)) return fail();
+  return interval;
+}
+
+void finish_config(Config& config) {
+  const PresetInfo& preset = find_name(presets(), "run.preset", config.run.preset);
+  const std::set<std::string> given = config.given;
+  for (const auto& [key, text] : preset.values)
+    if (!given.contains(std::string(key))) set_config_value(config, key, text);
+  config.given = given;
+
+  for (const KeyInfo& key : kKeys) check_config_value(key, config);
+  const Interval update = parse_interval("evolve.update_every", config.evolve.update_every);
+  if (update.unit == Interval::Unit::kMinute)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("evolve.update_every, found '{}', expected \"N epoch\" or \"N step\" "
+                            "(minutes would not be reproducible)",
+                            config.evolve.update_every));
+  parse_interval("checkpoint.save_every", config.checkpoint.save_every);
+  if (config.topology.distribution == "explicit" &&
+      config.topology.budgets.size() != config.model.hidden.size() + 1)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("topology.budgets, found {} numbers, expected {} (one per layer)",
+                            config.topology.budgets.size(), config.model.hidden.size() + 1));
+  if (config.run.name.empty() || config.run.name.find('/') != std::string::npos || config.run.name == "." ||
+      config.run.name == "..")
+    throw Error(ErrorKind::kConfig,
+                fmt::format("run.name, found '{}', expected the name of one folder", config.run.name));
+}
+
+}  // namespace tulle

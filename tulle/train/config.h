@@ -1,0 +1,158 @@
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace tulle {
+
+/// Everything that describes a training run. A key exists once: a member here and a line in the table of
+/// config.cpp; the TOML file, the flags, `tulle list config` and the effective config are made from that
+/// table.
+struct Config {
+  struct Run {
+    std::string name = "run";
+    std::string out = "out";
+    std::int64_t seed = 1;
+    std::int64_t threads = 0;
+    std::string preset = "none";
+  } run;
+  struct Data {
+    std::string format = "auto";
+    std::string train, train_labels, test, test_labels;
+    double valid_fraction = 0.0;
+    std::string scale = "standard";
+    std::string sep = "auto";
+    std::string header = "auto";
+    std::string label_column = "last";
+    std::int64_t max_rows = 0;
+    std::string nan = "error";
+    bool ignore_unknown_labels = false;
+  } data;
+  struct Model {
+    std::string kind = "mlp";
+    std::vector<std::int64_t> hidden{1000, 1000, 1000};
+    std::string activation = "all-relu";
+    double alpha = 0.6;
+    double dropout = 0.3;
+    std::string loss = "cross-entropy";
+  } model;
+  struct Topology {
+    std::string distribution = "epsilon";
+    double epsilon = 20.0;
+    double density = 0.1;
+    std::int64_t fan_in = 16;
+    std::vector<std::int64_t> budgets;
+    std::string weight_init = "he-uniform";
+    std::string fan = "dense";
+  } topology;
+  struct Train {
+    std::int64_t epochs = 20;
+    std::int64_t batch_size = 128;
+    std::string last_batch = "keep";
+    std::string optimizer = "set-sgd";
+    bool nesterov = false;
+    double learning_rate = 0.01;
+    std::string schedule = "constant";
+    double warmup_epochs = 0.0;
+    double minimum_rate = 0.0;
+    std::vector<std::int64_t> milestones;
+    double gamma = 0.1;
+    double momentum = 0.9;
+    double beta1 = 0.9;
+    double beta2 = 0.999;
+    double weight_decay = 0.0002;
+    double label_smoothing = 0.0;
+  } train;
+  struct Evolve {
+    std::string rule = "set";
+    double zeta = 0.3;
+    std::string update_every = "1 epoch";
+    double stop_after = 1.0;
+  } evolve;
+  struct Checkpoint {
+    std::string save_every = "5 min";
+    std::int64_t keep = 2;
+  } checkpoint;
+  struct Log {
+    std::string progress = "auto";
+    bool report = true;
+    std::string compare_dense = "timing";
+  } log;
+
+  std::set<std::string> given;  // names of keys the user set; presets leave them alone
+};
+
+/// One key: where its value lives, what it may be, what it means.
+struct KeyInfo {
+  using Field = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*>;
+
+  std::string_view name;  // "train.batch_size"
+  Field (*field)(Config&);
+  std::string_view help;
+  double minimum = -std::numeric_limits<double>::infinity();
+  double maximum = std::numeric_limits<double>::infinity();
+  bool open_maximum = false;                        // the maximum itself is not allowed
+  std::vector<std::string> (*choices)() = nullptr;  // allowed texts; null: any
+  bool path = false;                                // relative to the config file
+
+  std::string_view leaf() const { return name.substr(name.find('.') + 1); }
+};
+
+std::span<const KeyInfo> config_keys();
+
+/// Throws tulle::Error (kConfig) if the value of `key` is out of its range or not among its choices.
+void check_config_value(const KeyInfo& key, Config& config);
+
+/// The value of a key as TOML text.
+std::string config_value(const KeyInfo& key, const Config& config);
+
+struct PresetInfo {
+  std::string_view name;
+  std::string_view help;
+  std::span<const std::pair<std::string_view, std::string_view>> values;  // key, TOML text
+};
+
+std::span<const PresetInfo> presets();
+
+/// Reads a TOML file into `config`. Throws tulle::Error: kMissingInput, or kConfig with FILE:LINE for syntax,
+/// unknown keys (with the nearest known one), wrong types and values out of range.
+void read_config_file(Config& config, const std::string& path);
+/// The same for text; `base` is the folder that paths are relative to.
+void read_config_text(Config& config, std::string_view text, const std::string& name,
+                      const std::string& base);
+
+/// Sets one key from text, as a flag or --set does. Bare words are strings, lists may be written 1,2,3.
+/// Throws std::invalid_argument for an unknown key or text of the wrong type, tulle::Error (kConfig) for a
+/// value out of range.
+void set_config_value(Config& config, std::string_view key, std::string_view text);
+
+/// Applies run.preset to the keys the user did not give, then checks what no single key can tell.
+/// Throws tulle::Error (kConfig).
+void finish_config(Config& config);
+
+/// All keys with their values, as a TOML file that reproduces the run from any folder; `heading` lines become
+/// comments.
+std::string effective_config(const Config& config, const std::vector<std::string>& heading);
+
+/// Whether the trained weights depend on the key. Names, paths, threads, checkpoints and the log do not
+/// count.
+bool changes_result(const KeyInfo& key);
+/// The keys that change the result, as TOML: what a model file keeps of its training.
+std::string learning_config(const Config& config);
+
+/// "3 epoch", "100 step", "5 min", "never".
+struct Interval {
+  enum class Unit { kNever, kEpoch, kStep, kMinute } unit = Unit::kNever;
+  double count = 0;
+};
+/// Throws tulle::Error (kConfig) naming `key`.
+Interval parse_interval(std::string_view key, std::string_view text);
+
+}  // namespace tulle

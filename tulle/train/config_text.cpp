@@ -1,0 +1,148 @@
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/train/config.h"
+
+namespace tulle {
+
+namespace {
+
+using Field = KeyInfo::Field;
+
+std::string_view type_name(const Field& field) {
+  if (std::holds_alternative<bool*>(field)) return "true or false";
+  if (std::holds_alternative<std::int64_t*>(field)) return "a whole number";
+  if (std::holds_alternative<double*>(field)) return "a number";
+  if (std::holds_alternative<std::string*>(field)) return "a text in quotes";
+  return "a list of whole numbers";
+}
+
+// False if the node's type is not the field's.
+bool assign(const Field& field, const toml::node& node) {
+  if (auto* const* flag = std::get_if<bool*>(&field)) {
+    if (!node.is_boolean()) return false;
+    **flag = node.value<bool>().value();
+  } else if (auto* const* whole = std::get_if<std::int64_t*>(&field)) {
+    if (!node.is_integer()) return false;
+    **whole = node.value<std::int64_t>().value();
+  } else if (auto* const* number = std::get_if<double*>(&field)) {
+    if (!node.is_number()) return false;
+    **number = node.value<double>().value();
+  } else if (auto* const* text = std::get_if<std::string*>(&field)) {
+    if (!node.is_string()) return false;
+    **text = node.value<std::string>().value();
+  } else {
+    if (!node.is_array()) return false;
+    std::vector<std::int64_t> list;
+    for (const toml::node& item : *node.as_array()) {
+      if (!item.is_integer()) return false;
+      list.push_back(item.value<std::int64_t>().value());
+    }
+    *std::get<std::vector<std::int64_t>*>(field) = std::move(list);
+  }
+  return true;
+}
+
+const KeyInfo* find_key(std::string_view name) {
+  for (const KeyInfo& key : config_keys())
+    if (key.name == name) return &key;
+  return nullptr;
+}
+
+std::string unknown_key(std::string_view name) {
+  std::vector<std::string> known;
+  for (const KeyInfo& key : config_keys()) known.emplace_back(key.name);
+  const std::string nearest = nearest_name(name, known);
+  return nearest.empty() ? fmt::format("unknown key {}", name)
+                         : fmt::format("unknown key {}; did you mean {}?", name, nearest);
+}
+
+void read_node(Config& config, const std::string& name, const toml::node& node, const std::string& file,
+               const std::string& base) {
+  const Place place{.file = file, .line = node.source().begin.line};
+  const KeyInfo* key = find_key(name);
+  if (key == nullptr) throw Error(ErrorKind::kConfig, place, unknown_key(name));
+  const Field field = key->field(config);
+  if (!assign(field, node)) {
+    std::ostringstream found;
+    found << toml::node_view<const toml::node>(node);
+    throw Error(ErrorKind::kConfig, place,
+                fmt::format("{}, found {}, expected {}", name, found.str(), type_name(field)));
+  }
+  if (key->path) {
+    std::string& path = *std::get<std::string*>(field);
+    if (!path.empty() && path != "-") path = (std::filesystem::path(base) / path).lexically_normal().string();
+  }
+  try {
+    check_config_value(*key, config);
+  } catch (const Error& error) {
+    throw Error(error.kind(), place, error.what());
+  }
+  config.given.insert(name);
+}
+
+}  // namespace
+
+void read_config_text(Config& config, std::string_view text, const std::string& name,
+                      const std::string& base) {
+  toml::table table;
+  try {
+    table = toml::parse(text, name);
+  } catch (const toml::parse_error& error) {
+    throw Error(ErrorKind::kConfig, {.file = name, .line = error.source().begin.line}, error.description());
+  }
+  for (const auto& [section, node] : table) {
+    const std::string prefix(section.str());
+    if (!node.is_table()) {
+      read_node(config, prefix, node, name, base);
+      continue;
+    }
+    for (const auto& [leaf, value] : *node.as_table())
+      read_node(config, prefix + "." + std::string(leaf.str()), value, name, base);
+  }
+}
+
+void read_config_file(Config& config, const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw system_error(errno, path, "open the config file");
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file || std::filesystem::is_directory(path))
+    throw Error(ErrorKind::kConfig, {.file = path},
+                "found something that cannot be read as text, expected a TOML file");
+  std::string base = std::filesystem::path(path).parent_path().string();
+  read_config_text(config, text.str(), path, base.empty() ? "." : base);
+}
+
+void set_config_value(Config& config, std::string_view name, std::string_view text) {
+  const KeyInfo* key = find_key(name);
+  if (key == nullptr) throw std::invalid_argument(unknown_key(name));
+  const Field field = key->field(config);
+  if (auto* const* string = std::get_if<std::string*>(&field)) {
+    **string = text;
+    if (text.size() >= 2 && text.front() == '"' && text.back() == '"')
+      **string = text.substr(1, text.size() - 2);
+  } else {
+    const bool list = std::holds_alternative<std::vector<std::int64_t>*>(field) && !text.starts_with('[');
+    bool good = false;
+    try {
+      const toml::table table =
+          toml::parse(list ? fmt::format("value = [{}]", text) : fmt::format("value = {}", text));
+      good = table.size() == 1 && assign(field, *table.get("value"));
+    } catch (const toml::parse_error&) {
+      good = false;
+    }
+    if (!good)
+      throw std::invalid_argument(fmt::format("{}, found '{}', expected {}", name, text, type_name(field)));
+  }
+  check_config_value(*key, config);
+  config.given.insert(std::string(name));
+}
+
+}  // namespace tulle

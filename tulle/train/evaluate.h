@@ -1,0 +1,25 @@
+#pragma once
+
+#include <vector>
+
+#include "tulle/checkpoint/model.h"
+#include "tulle/data/loader.h"
+
+namespace tulle {
+
+struct Evaluation {
+  double loss = 0.0;      // mean over the samples
+  double accuracy = 0.0;  // share of right classes; 0 for regression
+  std::int64_t samples = 0;
+  std::vector<std::int64_t> confusion;  // [true class][predicted class], empty for regression
+};
+
+/// Loss and accuracy over every sample of `split`, without dropout. Cost: one forward pass, no training
+/// buffers.
+Evaluation evaluate(Model& model, const Split& split);
+
+/// Outputs of all samples in their order: probabilities (cross-entropy, bce) or values (mse).
+/// Returns [sample][output].
+std::vector<float> predict(Model& model, const Features& inputs);
+
+}  // namespace tulle

@@ -1,0 +1,292 @@
+#include "tulle/train/train.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tulle/base/clock.h"
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/base/parallel.h"
+#include "tulle/kernels/targets.h"
+#include "tulle/nn/loss.h"
+#include "tulle/report/memory.h"
+
+namespace tulle {
+namespace {
+
+// Everything train() needs beside the run itself, set up once.
+struct Machinery {
+  const LossInfo& loss;
+  LossOptions loss_options;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<TopologyRule> rule;  // null: fixed topology
+  const ScheduleInfo& schedule;
+  ScheduleOptions schedule_options;
+  Interval evolve_every, save_every;
+};
+
+Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
+  const Config::Train& t = config.train;
+  const RuleInfo& rule = find_name(rules(), "evolve.rule", config.evolve.rule);
+  return {.loss = find_name(losses(), "model.loss", config.model.loss),
+          .loss_options = {.label_smoothing = t.label_smoothing},
+          .optimizer = find_name(optimizers(), "train.optimizer", t.optimizer)
+                           .make({.momentum = t.momentum,
+                                  .nesterov = t.nesterov,
+                                  .weight_decay = t.weight_decay,
+                                  .beta1 = t.beta1,
+                                  .beta2 = t.beta2}),
+          .rule = rule.make == nullptr ? nullptr : rule.make({.zeta = config.evolve.zeta}),
+          .schedule = find_name(schedules(), "train.schedule", t.schedule),
+          .schedule_options = {.rate = t.learning_rate,
+                               .minimum_rate = t.minimum_rate,
+                               .gamma = t.gamma,
+                               .milestones = t.milestones,
+                               .warmup_steps =
+                                   std::llround(t.warmup_epochs * static_cast<double>(steps_per_epoch)),
+                               .total_steps = t.epochs * steps_per_epoch,
+                               .steps_per_epoch = steps_per_epoch},
+          .evolve_every = parse_interval("evolve.update_every", config.evolve.update_every),
+          .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every)};
+}
+
+bool all_finite(const Parameter& parameter) {
+  float sum = 0.0f;  // NaN and infinity survive multiplication by 0
+  for (const float value : parameter.value) sum += 0.0f * value;
+  return sum == 0.0f;
+}
+
+[[noreturn]] void diverged(Run& run, std::string_view what, double found) {
+  std::string where = "no weight is affected yet";
+  for (const Parameter* parameter : run.model.network.parameters()) {
+    if (all_finite(*parameter)) continue;
+    where = fmt::format("first affected: {}", parameter->name);
+    break;
+  }
+  throw Error(
+      ErrorKind::kDiverged,
+      fmt::format("{} in epoch {}, batch {} (step {}), found {}, expected a finite number; {}; try a smaller "
+                  "train.learning_rate",
+                  what, run.state.epoch + 1, run.state.batch_in_epoch + 1, run.state.step, found, where));
+}
+
+// One training, taken apart so that each piece fits on a page.
+class Trainer {
+ public:
+  Trainer(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals)
+      : run_(run),
+        data_(data),
+        directory_(directory),
+        observer_(observer),
+        signals_(signals),
+        loader_(data.train, data.scaling, static_cast<int>(run.config.train.batch_size),
+                run.config.train.last_batch == "keep", run.model.seed),
+        machinery_(make_machinery(run.config, loader_.batches())),
+        width_(kernels::panel_width(run.config.train.batch_size)) {
+    for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
+    if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
+  }
+
+  Ending train() {
+    write(start_record());
+    while (run_.state.epoch < run_.config.train.epochs) {
+      if (!train_epoch()) return stop();
+      if (!finish_epoch()) return stop();
+    }
+    if (directory_ != nullptr && last_saved_step_ != run_.state.step) save();
+    return Ending::kFinished;
+  }
+
+ private:
+  // The batches of one epoch; false if a signal ended it early.
+  bool train_epoch() {
+    TrainingState& state = run_.state;
+    Network& network = run_.model.network;
+    if (state.batch_in_epoch == 0) state.loss_sum = 0.0, state.correct = 0, state.samples = 0;
+    loader_.start_epoch(static_cast<int>(state.epoch), /*shuffled=*/true);
+    phases_ = {};
+    Clock clock;
+    while (state.batch_in_epoch < loader_.batches()) {
+      if (signals_.stop) return false;
+      clock.restart();
+      const Batch batch = loader_.get(state.batch_in_epoch, width_);
+      phases_.data += clock.restart();
+      const Panels<const float> outputs = network.forward(
+          {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(state.step)},
+          batch.inputs);
+      const LossResult loss =
+          machinery_.loss.compute(outputs, {.classes = batch.classes, .values = batch.targets},
+                                  machinery_.loss_options, network.output_gradient());
+      if (!std::isfinite(loss.loss_sum)) diverged(run_, "loss", loss.loss_sum);
+      phases_.forward += clock.restart();
+      network.backward();
+      phases_.backward += clock.restart();
+      rate_ = learning_rate(machinery_.schedule, machinery_.schedule_options, state.step);
+      for (Parameter* parameter : network.parameters())
+        machinery_.optimizer->step(*parameter, static_cast<float>(rate_));
+      phases_.update += clock.restart();
+
+      state.loss_sum += loss.loss_sum;
+      state.correct += loss.correct;
+      state.samples += outputs.batch;
+      ++state.step;
+      ++state.batch_in_epoch;
+      evolve_if_due(Interval::Unit::kStep, state.step, machinery_.schedule_options.total_steps);
+      observer_.on_batch({state.epoch + 1, state.batch_in_epoch, loader_.batches(),
+                          state.loss_sum / static_cast<double>(state.samples)});
+      save_if_due(Interval::Unit::kStep, state.step);
+    }
+    return true;
+  }
+
+  // Topology event, evaluation, records, checkpoint; false if the observer ends the training.
+  bool finish_epoch() {
+    TrainingState& state = run_.state;
+    evolve_if_due(Interval::Unit::kEpoch, state.epoch + 1, run_.config.train.epochs);
+    Clock clock;
+    EpochRecord record = epoch_record();
+    if (data_.test.inputs.samples > 0) {
+      const Evaluation test = evaluate(run_.model, data_.test);
+      record.test_loss = test.loss;
+      record.test_accuracy = test.accuracy;
+    }
+    if (data_.valid.inputs.samples > 0) {
+      const Evaluation valid = evaluate(run_.model, data_.valid);
+      record.valid_loss = valid.loss;
+      record.valid_accuracy = valid.accuracy;
+    }
+    phases_.eval = clock.seconds();
+    record.phases = phases_;
+    record.seconds = phases_.data + phases_.forward + phases_.backward + phases_.update + phases_.evolve;
+    const double compute = phases_.forward + phases_.backward + phases_.update;
+    record.connections_per_second =
+        static_cast<double>(record.nnz) * static_cast<double>(state.samples) / std::max(compute, 1e-9);
+    record.peak_rss = peak_rss_bytes();
+
+    ++state.epoch;
+    state.batch_in_epoch = 0;
+    state.seconds += record.seconds;
+    write(record);
+    const bool go_on = observer_.on_epoch(record);
+    save_if_due(Interval::Unit::kEpoch, state.epoch);
+    return go_on;
+  }
+
+  EpochRecord epoch_record() const {
+    const TrainingState& state = run_.state;
+    const auto samples = static_cast<double>(std::max<std::int64_t>(state.samples, 1));
+    EpochRecord record;
+    record.epoch = static_cast<int>(state.epoch) + 1;
+    record.step = state.step;
+    record.train_loss = state.loss_sum / samples;
+    if (!data_.class_names.empty()) record.train_accuracy = static_cast<double>(state.correct) / samples;
+    record.learning_rate = rate_;
+    record.nnz = run_.model.network.connections();
+    record.density = run_.model.network.density();
+    for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
+      const Layer& layer = run_.model.network.layer(l);
+      record.layer_density.push_back(
+          static_cast<double>(layer.connections()) /
+          (static_cast<double>(layer.inputs()) * static_cast<double>(layer.outputs())));
+    }
+    return record;
+  }
+
+  // `done` of `total` epochs or steps are over. Never at the very end: what grows there would stay untrained.
+  void evolve_if_due(Interval::Unit unit, std::int64_t done, std::int64_t total) {
+    const Interval& every = machinery_.evolve_every;
+    if (machinery_.rule == nullptr || every.unit != unit ||
+        done % static_cast<std::int64_t>(every.count) != 0)
+      return;
+    if (done >= total ||
+        static_cast<double>(done) > run_.config.evolve.stop_after * static_cast<double>(total))
+      return;
+    Clock clock;
+    const auto events = evolve(run_.model.network, *machinery_.rule, weight_law(run_.config), run_.model.seed,
+                               static_cast<std::uint32_t>(run_.state.step));
+    phases_.evolve += clock.seconds();
+    for (const LayerEvolution& event : events) {
+      const EvolveRecord record{.epoch = static_cast<int>(run_.state.epoch) + 1,
+                                .layer = static_cast<int>(event.layer),
+                                .dropped = event.dropped,
+                                .grown = event.grown};
+      write(record);
+      observer_.on_evolve(record);
+    }
+  }
+
+  void save_if_due(Interval::Unit unit, std::int64_t done) {
+    if (directory_ == nullptr) return;
+    const Interval& every = machinery_.save_every;
+    bool due = signals_.save.exchange(false);
+    if (every.unit == unit && unit != Interval::Unit::kMinute)
+      due = due || done % static_cast<std::int64_t>(every.count) == 0;
+    if (every.unit == Interval::Unit::kMinute) due = due || since_save_.seconds() >= 60.0 * every.count;
+    if (due) save();
+  }
+
+  void save() {
+    for (const Parameter* parameter : run_.model.network.parameters())
+      if (!all_finite(*parameter)) diverged(run_, parameter->name, std::nan(""));
+    Clock clock;
+    const std::string path = directory_->checkpoint_path(run_.state.step);
+    CheckpointRecord record{.step = run_.state.step, .path = path};
+    record.bytes = save_model(path, run_.model, &run_.state);
+    directory_->prune(run_.state.step, static_cast<int>(run_.config.checkpoint.keep));
+    record.seconds = clock.seconds();
+    write(record);
+    observer_.on_checkpoint(record);
+    last_saved_step_ = run_.state.step;
+    since_save_.restart();
+  }
+
+  Ending stop() {
+    if (directory_ != nullptr && last_saved_step_ != run_.state.step) save();
+    return Ending::kStopped;
+  }
+
+  StartRecord start_record() const {
+    StartRecord record;
+    record.isa = kernels::current_target();
+    record.threads = thread_count();
+    record.seed = run_.config.run.seed;
+    record.nnz = run_.model.network.connections();
+    record.dense = static_cast<std::int64_t>(run_.model.network.cells());
+    return record;
+  }
+
+  template <class Record>
+  void write(const Record& record) {
+    if (metrics_) metrics_->write(record);
+  }
+
+  Run& run_;
+  const Dataset& data_;
+  RunDirectory* directory_;
+  Observer& observer_;
+  Signals& signals_;
+  Loader loader_;
+  Machinery machinery_;
+  int width_;
+  std::optional<MetricsFile> metrics_;
+  PhaseSeconds phases_;
+  double rate_ = 0.0;
+  Clock since_save_;
+  std::int64_t last_saved_step_ = -1;
+};
+
+}  // namespace
+
+Run start_run(const Config& config, const Dataset& data) {
+  Run run{.config = config, .model = build_model(config, data), .state = {}};
+  run.model.config = learning_config(config);
+  run.state.data_identity = data_identity(data.train);
+  return run;
+}
+
+Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals) {
+  return Trainer(run, data, directory, observer, signals).train();
+}
+
+}  // namespace tulle

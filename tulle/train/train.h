@@ -1,0 +1,65 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tulle/checkpoint/model_file.h"
+#include "tulle/checkpoint/run_directory.h"
+#include "tulle/optim/optimizer.h"
+#include "tulle/optim/schedule.h"
+#include "tulle/report/metrics.h"
+#include "tulle/train/build.h"
+#include "tulle/train/evaluate.h"
+
+namespace tulle {
+
+/// A training between two steps: what it is made from, and where it stands.
+struct Run {
+  Config config;
+  Model model;
+  TrainingState state;
+};
+
+/// What the training tells while it goes on. Every method may be left out.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  struct Batch {
+    std::int64_t epoch, batch, batches;
+    double loss;  // mean over the epoch so far
+  };
+  virtual void on_batch(const Batch&) {}
+  /// False ends the training after a checkpoint.
+  virtual bool on_epoch(const EpochRecord&) { return true; }
+  virtual void on_evolve(const EvolveRecord&) {}
+  virtual void on_checkpoint(const CheckpointRecord&) {}
+};
+
+/// Set from signal handlers or other threads; read between batches.
+struct Signals {
+  std::atomic<bool> stop{false};  // finish the batch, save, return
+  std::atomic<bool> save{false};  // save and go on
+};
+
+enum class Ending { kFinished, kStopped };
+
+/// A new training: model built from the config, nothing learnt.
+Run start_run(const Config& config, const Dataset& data);
+
+/// A training that goes on from a checkpoint. Throws tulle::Error: kBadData for a damaged file or one that is
+/// no checkpoint; kConfig if the network or the data is not the checkpoint's.
+Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint);
+
+/// The newest checkpoint in `directory` that loads, or none if there are none; files that do not load are
+/// reported to `skipped`. Throws tulle::Error (kBadData) if there are checkpoints but none loads.
+std::optional<std::string> newest_checkpoint(const std::string& directory, std::vector<std::string>& skipped);
+
+/// Trains run.model to the end of run.config on `data`, or until a signal. Metrics and checkpoints go to
+/// `directory` (null: nowhere). The result depends on the config, the data and the seed alone: not on the
+/// number of threads, and not on whether the training was stopped and resumed. Throws tulle::Error: kDiverged
+/// when the loss is NaN or infinite (the last good checkpoint stays), kCannotWrite, kIo.
+Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals);
+
+}  // namespace tulle

@@ -1,0 +1,8 @@
+#pragma once
+
+/// Everything a user of the library needs.
+#include "tulle/base/error.h"
+#include "tulle/checkpoint/model_file.h"
+#include "tulle/data/load.h"
+#include "tulle/train/train.h"
+#include "tulle/version.h"
