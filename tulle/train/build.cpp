@@ -46,6 +46,11 @@ WeightLaw weight_law(const Config& config) {
           .sparse_fan = config.topology.fan == "sparse"};
 }
 
+WeightLaw grow_law(const Config& config) {
+  if (config.evolve.grow_init == "law") return weight_law(config);
+  return {.law = &find_name(weight_inits(), "evolve.grow_init", config.evolve.grow_init)};
+}
+
 std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data) {
   std::vector<std::int32_t> sizes{data.train.inputs.features};
   for (const std::int64_t neurons : config.model.hidden) sizes.push_back(static_cast<std::int32_t>(neurons));

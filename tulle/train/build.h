@@ -17,6 +17,8 @@ Model build_model(const Config& config, const Dataset& data);
 /// The layer sizes input, hidden..., output.
 std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data);
 
+/// How connections get their values at the start, and when they grow.
 WeightLaw weight_law(const Config& config);
+WeightLaw grow_law(const Config& config);
 
 }  // namespace tulle

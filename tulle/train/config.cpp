@@ -147,6 +147,11 @@ const KeyInfo kKeys[] = {
     {"evolve.rule", [](Config& c) -> Field { return &c.evolve.rule; }, "which connections go and come",
      -kNone, kNone, false, [] { return names(rules()); }},
     {"evolve.zeta", [](Config& c) -> Field { return &c.evolve.zeta; }, "share of connections replaced", 0, 1},
+    {"evolve.grow_init", [](Config& c) -> Field { return &c.evolve.grow_init; },
+     "value of grown connections: drawn as at the start (as published), or zero", -kNone, kNone, false,
+     [] {
+       return Names{"law", "zero"};
+     }},
     {"evolve.update_every", [](Config& c) -> Field { return &c.evolve.update_every; },
      "\"N epoch\" or \"N step\""},
     {"evolve.stop_after", [](Config& c) -> Field { return &c.evolve.stop_after; },

@@ -73,6 +73,7 @@ struct Config {
   struct Evolve {
     std::string rule = "set";
     double zeta = 0.3;
+    std::string grow_init = "law";
     std::string update_every = "1 epoch";
     double stop_after = 1.0;
   } evolve;

@@ -140,10 +140,9 @@ class Trainer {
     return true;
   }
 
-  // Topology event, evaluation, records, checkpoint; false if the observer ends the training.
+  // Evaluation, topology event, records, checkpoint; false if the observer ends the training.
   bool finish_epoch() {
     TrainingState& state = run_.state;
-    evolve_if_due(Interval::Unit::kEpoch, state.epoch + 1, run_.config.train.epochs);
     Clock clock;
     EpochRecord record = epoch_record();
     if (data_.test.inputs.samples > 0) {
@@ -157,6 +156,8 @@ class Trainer {
       record.valid_accuracy = valid.accuracy;
     }
     phases_.eval = clock.seconds();
+    // After the evaluation: connections that just grew are noise until they are trained.
+    evolve_if_due(Interval::Unit::kEpoch, state.epoch + 1, run_.config.train.epochs);
     record.phases = phases_;
     record.seconds = phases_.data + phases_.forward + phases_.backward + phases_.update + phases_.evolve;
     const double compute = phases_.forward + phases_.backward + phases_.update;
@@ -203,7 +204,7 @@ class Trainer {
         static_cast<double>(done) > run_.config.evolve.stop_after * static_cast<double>(total))
       return;
     Clock clock;
-    const auto events = evolve(run_.model.network, *machinery_.rule, weight_law(run_.config), run_.model.seed,
+    const auto events = evolve(run_.model.network, *machinery_.rule, grow_law(run_.config), run_.model.seed,
                                static_cast<std::uint32_t>(run_.state.step));
     phases_.evolve += clock.seconds();
     for (const LayerEvolution& event : events) {
