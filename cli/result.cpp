@@ -46,11 +46,15 @@ Outcome run_dense(const std::string& run_directory, const std::string& mode, std
       "train",          run_directory + "/config.toml", "--quiet",           "--out=" + run_directory,
       "--name=dense",   "--distribution=uniform",       "--density=1",       "--rule=none",
       "--report=false", "--compare-dense=none",         "--save-every=never"};
+  Config config;
+  read_config_file(config, run_directory + "/config.toml");
   if (mode == "timing") {
-    Config config;
-    read_config_file(config, run_directory + "/config.toml");
     arguments.push_back(fmt::format("--max-rows={}", kTimedBatches * config.train.batch_size));
     arguments.push_back("--epochs=1");
+    arguments.push_back(
+        "--learning-rate=0");  // the same work, and a network that does not learn cannot diverge
+  } else if (config.log.dense_learning_rate > 0.0) {
+    arguments.push_back(fmt::format("--learning-rate={}", config.log.dense_learning_rate));
   }
   run_self(arguments);
 

@@ -196,7 +196,11 @@ Finished train_once(const Config& config, const Dataset& data, const std::string
     if (!options.quiet)
       fmt::print(stderr, "dense   the same shape, {}\n",
                  config.log.compare_dense == "train" ? "full training" : "a few batches");
-    dense = run_dense(path, config.log.compare_dense, recorder.batches() * config.train.epochs);
+    try {
+      dense = run_dense(path, config.log.compare_dense, recorder.batches() * config.train.epochs);
+    } catch (const Error& error) {  // the training is done; its result must not be lost for a comparison
+      fmt::print(stderr, "tulle: no dense comparison: {}\n", error.what());
+    }
   }
   ResultRecord result = result_record(finished.outcome, dense ? &*dense : nullptr);
   if (!data.class_names.empty() && data.test.inputs.samples > 0) {

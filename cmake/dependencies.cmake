@@ -24,7 +24,6 @@ endif()
 
 if(PROJECT_IS_TOP_LEVEL)
   find_package(CLI11 REQUIRED)
-  find_package(spdlog REQUIRED)
   include(CTest)
   if(BUILD_TESTING)
     find_package(GTest REQUIRED)

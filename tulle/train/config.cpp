@@ -174,6 +174,8 @@ const KeyInfo kKeys[] = {
      [] {
        return Names{"none", "timing", "train"};
      }},
+    {"log.dense_learning_rate", [](Config& c) -> Field { return &c.log.dense_learning_rate; },
+     "step size of the dense network that is trained beside; 0: train.learning_rate", 0, kNone},
 };
 
 [[noreturn]] void refuse(const KeyInfo& key, std::string_view found, std::string_view expected) {

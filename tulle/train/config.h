@@ -85,6 +85,7 @@ struct Config {
     std::string progress = "auto";
     bool report = true;
     std::string compare_dense = "timing";
+    double dense_learning_rate = 0.0;
   } log;
 
   std::set<std::string> given;  // names of keys the user set; presets leave them alone

@@ -7,6 +7,7 @@
 #include "tulle/train/train.h"
 
 namespace tulle {
+
 Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint) {
   LoadedModel loaded = load_model(checkpoint);
   if (!loaded.state)
@@ -44,11 +45,11 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
 
 std::optional<std::string> newest_checkpoint(const std::string& directory,
                                              std::vector<std::string>& skipped) {
-  const auto checkpoints = list_checkpoints(directory);
-  for (auto candidate = checkpoints.rbegin(); candidate != checkpoints.rend(); ++candidate) {
+  const auto checkpoints = list_checkpoints(directory);  // newest first
+  for (const CheckpointFile& candidate : checkpoints) {
     try {
-      load_model(candidate->path);
-      return candidate->path;
+      load_model(candidate.path);
+      return candidate.path;
     } catch (const Error& error) {
       skipped.emplace_back(error.what());
     }
