@@ -21,6 +21,8 @@ class Adam final : public Optimizer {
   Adam(const OptimizerOptions& options, bool decoupled)
       : beta1_(static_cast<float>(options.beta1)),
         beta2_(static_cast<float>(options.beta2)),
+        fresh1_(static_cast<float>(1.0 - options.beta1)),  // not from the rounded beta: 1.3e-5 off at 0.999
+        fresh2_(static_cast<float>(1.0 - options.beta2)),
         epsilon_(static_cast<float>(options.adam_epsilon)),
         decay_(static_cast<float>(options.weight_decay)),
         decoupled_(decoupled),
@@ -45,8 +47,8 @@ class Adam final : public Optimizer {
       const float* gradient = parameter.gradient.data();
       for (std::int64_t i = range.begin; i < range.end; ++i) {
         const float g = gradient[i] + coupled * value[i];
-        first[i] = beta1_ * first[i] + (1.0f - beta1_) * g;
-        second[i] = beta2_ * second[i] + (1.0f - beta2_) * g * g;
+        first[i] = beta1_ * first[i] + fresh1_ * g;
+        second[i] = beta2_ * second[i] + fresh2_ * g * g;
         age[i] = static_cast<std::uint16_t>(age[i] + (age[i] < kOldest ? 1 : 0));
         const float m = first[i] * correction1_[age[i]];
         const float s = second[i] * correction2_[age[i]];
@@ -67,7 +69,7 @@ class Adam final : public Optimizer {
     return table;
   }
 
-  float beta1_, beta2_, epsilon_, decay_;
+  float beta1_, beta2_, fresh1_, fresh2_, epsilon_, decay_;
   bool decoupled_;
   std::vector<float> correction1_, correction2_;
 };

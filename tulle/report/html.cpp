@@ -31,7 +31,7 @@ section.wide{grid-column:1/-1}.scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:right;padding:5px 10px;border-top:1px solid var(--rule);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}thead th{border-top:0;color:var(--soft);font-weight:600}
-table.confusion td,table.confusion th{padding:3px 6px;font-size:.8rem;text-align:right}
+table.confusion td,table.confusion th{padding:3px 6px;font-size:.8rem}
 table.confusion tr>:first-child{max-width:9rem;overflow:hidden;text-overflow:ellipsis}
 td.right{outline:1px solid var(--s2);outline-offset:-2px}
 svg{width:100%;height:auto;display:block}svg.map{max-width:420px;margin:auto;border:1px solid var(--rule)}
@@ -50,6 +50,7 @@ i.s4{background:var(--s4)}i.s5{background:var(--s5)}
 .bars div{display:grid;grid-template-columns:6rem 1fr 5.5rem;align-items:center;gap:10px;font-size:.9rem}
 .bars u{display:block;height:12px;background:var(--s0);border-radius:2px}.bars b{text-align:right;font-weight:400}
 pre{margin:0;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
+@media(max-width:600px){th,td{padding:5px 4px;font-size:.85rem}.tick,.label{font-size:19px}}
 @media print{body{max-width:none}section{border-color:#bbb}}
 )";
 

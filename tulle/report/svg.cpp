@@ -56,7 +56,7 @@ class Frame {
       out += fmt::format("<path class=\"grid\" d=\"M{:.1f} {:.1f}H{:.1f}\"/>", kLeft, py(y), kWidth - kRight);
       out += fmt::format(
           "<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", kLeft - 8,
-          py(y) + 4, options.percent ? fmt::format("{:.4g} %", 100.0 * value) : fmt::format("{:.4g}", value));
+          py(y) + 4, options.percent ? fmt::format("{:.4g} %", 100.0 * value) : fmt::format("{:.6g}", value));
     }
     for (double x = std::ceil(x_.low / x_step) * x_step; x <= x_.high + 1e-9 * x_step; x += x_step)
       out +=

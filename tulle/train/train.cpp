@@ -201,7 +201,7 @@ class Trainer {
         done % static_cast<std::int64_t>(every.count) != 0)
       return;
     if (done >= total ||
-        static_cast<double>(done) > run_.config.evolve.stop_after * static_cast<double>(total))
+        static_cast<double>(done) >= run_.config.evolve.stop_after * static_cast<double>(total))
       return;
     Clock clock;
     const auto events = evolve(run_.model.network, *machinery_.rule, grow_law(run_.config), run_.model.seed,
