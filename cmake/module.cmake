@@ -1,7 +1,6 @@
 # tulle_module(name DEPENDS lower... LINK third-party...): tulle/<name>/*.cpp become the library tulle::<name>,
 # its *_test.cpp become the test program <name>_test. Third-party libraries stay private to the module; EXCLUDE names
 # files that another build choice uses.
-include(CTest)
 include(GoogleTest)
 
 add_library(tulle_flags INTERFACE)
@@ -48,6 +47,7 @@ function(tulle_library)
   add_library(tulle::tulle ALIAS tulle)
   get_property(third_party GLOBAL PROPERTY tulle_third_party)
   list(REMOVE_DUPLICATES third_party)
+  list(REMOVE_ITEM third_party tulle_random123)  # headers alone, used in one .cpp
   foreach(module IN LISTS tulle_modules)
     target_sources(tulle PRIVATE $<TARGET_OBJECTS:tulle_${module}>)
   endforeach()

@@ -1,0 +1,17 @@
+# What find_package(tulle) needs: library, headers, targets, and the packages the library itself links.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(TARGETS tulle EXPORT tulleTargets)
+install(DIRECTORY tulle DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
+        PATTERN "*-inl.h" EXCLUDE PATTERN "test_*.h" EXCLUDE PATTERN "*_testing.h" EXCLUDE PATTERN "oracle.h" EXCLUDE
+        PATTERN "reference.h" EXCLUDE)
+install(FILES ${PROJECT_BINARY_DIR}/include/tulle/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tulle)
+
+set(destination ${CMAKE_INSTALL_LIBDIR}/cmake/tulle)
+install(EXPORT tulleTargets NAMESPACE tulle:: DESTINATION ${destination})
+configure_package_config_file(cmake/tulleConfig.cmake.in ${PROJECT_BINARY_DIR}/tulleConfig.cmake
+                              INSTALL_DESTINATION ${destination})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/tulleConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/tulleConfig.cmake ${PROJECT_BINARY_DIR}/tulleConfigVersion.cmake
+        DESTINATION ${destination})
