@@ -24,8 +24,8 @@ class Adam final : public Optimizer {
         epsilon_(static_cast<float>(options.adam_epsilon)),
         decay_(static_cast<float>(options.weight_decay)),
         decoupled_(decoupled),
-        correction1_(corrections(options.beta1)),
-        correction2_(corrections(options.beta2)) {}
+        correction1_(corrections(beta1_)),
+        correction2_(corrections(beta2_)) {}
 
   void prepare(Parameter& parameter) const override {
     parameter.m1.resize(parameter.value.size(), 0.0f);
@@ -56,7 +56,8 @@ class Adam final : public Optimizer {
   }
 
  private:
-  // 1 / (1 - beta^age) for every age.
+  // 1 / (1 - beta^age) for every age. beta is the rounded one the moments use: 1 - 0.999f is 1.3e-5 off
+  // 0.001, which must cancel.
   static std::vector<float> corrections(double beta) {
     std::vector<float> table(static_cast<std::size_t>(kOldest) + 1, 1.0f);
     double power = 1.0;
