@@ -2,167 +2,279 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <map>
 
+#include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/evolve/test_layer.h"
 #include "tulle/nn/test_network.h"
+#include "tulle/optim/optimizer.h"
 #include "tulle/sparse/test_statistics.h"
 
 namespace tulle {
 namespace {
 
-const WeightInitInfo& law_named(std::string_view name) {
-  for (const WeightInitInfo& info : weight_inits())
-    if (info.name == name) return info;
-  throw std::logic_error("no such law");
+WeightLaw law_of(std::string_view name, bool sparse_fan = false) {
+  return {.law = &find_name(weight_inits(), "test", name), .sparse_fan = sparse_fan};
 }
 
-struct Entry {
-  float value, m1, m2;
-  std::uint16_t age;
-  bool operator==(const Entry&) const = default;
+/// All a parameter remembers of one connection, as bits.
+struct Memory {
+  std::uint32_t value, gradient, m1, m2;
+  int age;
+  bool operator==(const Memory&) const = default;
 };
 
-// Every connection of a layer by its cell.
-std::map<std::uint64_t, Entry> entries(const Layer& layer) {
-  std::map<std::uint64_t, Entry> all;
-  const auto keys = layer.topology()->keys();
-  const Parameter& w = layer.weight();
-  for (std::size_t k = 0; k < keys.size(); ++k) all[keys[k]] = {w.value[k], w.m1[k], w.m2[k], w.age[k]};
+std::uint32_t bits(const AlignedVector<float>& array, std::size_t k) {
+  return array.empty() ? 0u : std::bit_cast<std::uint32_t>(array[k]);
+}
+
+Memory memory_of(const Parameter& p, std::size_t k) {
+  return {bits(p.value, k), bits(p.gradient, k), bits(p.m1, k), bits(p.m2, k), p.age.empty() ? 0 : p.age[k]};
+}
+
+/// What every connection of a layer remembers, by its cell.
+std::map<std::uint64_t, Memory> memories_of(const Layer& layer) {
+  std::map<std::uint64_t, Memory> memories;
+  const std::vector<std::uint64_t> keys = layer.topology()->keys();
+  for (std::size_t k = 0; k < keys.size(); ++k) memories[keys[k]] = memory_of(layer.weight(), k);
+  return memories;
+}
+
+std::vector<Memory> all_of(const Parameter& parameter) {
+  std::vector<Memory> all;
+  for (std::size_t k = 0; k < parameter.value.size(); ++k) all.push_back(memory_of(parameter, k));
   return all;
 }
 
-// Optimizer states that tell which connection they belong to.
-void fill_states(Network& network) {
-  for (Parameter* p : network.parameters()) {
-    p->m1.clear(), p->m2.clear(), p->age.clear();
-    for (std::size_t k = 0; k < p->value.size(); ++k) {
-      p->m1.push_back(static_cast<float>(k) + 0.5f);
-      p->m2.push_back(static_cast<float>(k) + 0.25f);
-      p->age.push_back(static_cast<std::uint16_t>(k + 1));
-    }
+/// A network some steps into its training with adam, so that every state array is in use.
+Network trained_network(const NetworkSpec& spec, Dice& dice, std::string_view optimizer_name = "adam") {
+  Network network = make_network(spec, dice);
+  const auto optimizer = find_name(optimizers(), "test", optimizer_name).make({});
+  for (Parameter* parameter : network.parameters()) optimizer->prepare(*parameter);
+  oracle::Batch batch = make_batch("cross-entropy", spec.sizes.front(), spec.sizes.back(), 20, dice);
+  batch.training = true;
+  for (int t = 0; t < 3; ++t) {
+    (void)run_network(network, batch, {.name = "cross-entropy"}, 16);
+    for (Parameter* parameter : network.parameters()) optimizer->step(*parameter, 0.01f);
   }
+  return network;
 }
 
-NetworkSpec spec() { return {.sizes = {40, 30, 20, 5}, .densities = {0.2, 0.3, 0.5}}; }
+const NetworkSpec kSpec{.sizes = {40, 50, 30, 10}, .densities = {0.3}};
 
-TEST(Evolve, SurvivorsKeepWeightAndStateBitForBitAndGrownConnectionsStartWithoutState) {
-  Dice dice;
-  Network network = make_network(spec(), dice);
-  fill_states(network);
-  const auto rule = make_set({.zeta = 0.3});
-  for (std::uint32_t event = 0; event < 20; ++event) {
-    const std::map<std::uint64_t, Entry> before[] = {entries(network.layer(0)), entries(network.layer(1))};
-    const auto records = evolve(network, *rule, {.law = &law_named("he-uniform")}, 1, event);
-    ASSERT_EQ(records.size(), 2u) << "the output layer does not evolve";
-    for (std::size_t l = 0; l < 2; ++l) {
-      std::int64_t grown = 0;
-      for (const auto& [key, entry] : entries(network.layer(l))) {
-        const auto old = before[l].find(key);
-        if (old != before[l].end() && entry == old->second) continue;
-        ++grown;
-        EXPECT_EQ(entry.m1, 0.0f);
-        EXPECT_EQ(entry.m2, 0.0f);
-        EXPECT_EQ(entry.age, 0);
+class EvolveWith : public testing::TestWithParam<RuleInfo> {
+ protected:
+  void TearDown() override { set_thread_count(0); }
+  std::unique_ptr<TopologyRule> rule() const { return GetParam().make({.zeta = 0.3}); }
+};
+
+TEST_P(EvolveWith, SurvivorsKeepAllTheyRememberBitForBitAndGrownConnectionsRememberNothing) {
+  for (const char* optimizer : {"adam", "sgd"}) {
+    Dice dice;
+    Network network = trained_network(kSpec, dice, optimizer);
+    std::vector<std::map<std::uint64_t, Memory>> before;
+    for (std::size_t l = 0; l < network.size(); ++l) before.push_back(memories_of(network.layer(l)));
+    const auto events = evolve(network, *rule(), law_of("normal"), 5, 1);
+    ASSERT_EQ(events.size(), 2u);
+    for (const LayerEvolution& event : events) {
+      // Normal start values are never exactly those of a trained connection, so that a cell which was dropped
+      // and grew again is told by its value.
+      std::int64_t kept = 0, grown = 0;
+      for (const auto& [key, now] : memories_of(network.layer(event.layer))) {
+        const auto old = before[event.layer].find(key);
+        if (old != before[event.layer].end() && now.value == old->second.value) {
+          ++kept;
+          EXPECT_EQ(now, old->second) << optimizer;
+        } else {
+          ++grown;
+          EXPECT_EQ(now, (Memory{now.value, 0, 0, 0, 0})) << optimizer;
+        }
       }
-      EXPECT_EQ(records[l].layer, l);
-      EXPECT_EQ(records[l].grown, grown);
-      EXPECT_EQ(records[l].dropped, grown);
-      EXPECT_EQ(records[l].before, records[l].after);
-      EXPECT_EQ(network.layer(l).weight().gradient.size(), before[l].size());
+      EXPECT_EQ(grown, event.grown);
+      EXPECT_EQ(kept, event.before - event.dropped);
     }
-    fill_states(network);
   }
 }
 
-TEST(Evolve, LeavesBiasesTheOutputLayerAndDenseLayersAlone) {
+TEST_P(EvolveWith, ReportsWhatItDidAndKeepsTheNumberOfConnections) {
   Dice dice;
-  Network network = make_network(spec(), dice);
-  fill_states(network);
-  const auto output = entries(network.layer(2));
-  const auto bias = network.layer(0).bias().value;
-  evolve(network, *make_set({.zeta = 0.5}), {.law = &law_named("he-uniform")}, 1, 0);
-  EXPECT_EQ(entries(network.layer(2)), output);
-  EXPECT_EQ(network.layer(0).bias().value, bias);
-
-  NetworkSpec dense = spec();
-  dense.dense = true;
-  Network full = make_network(dense, dice);
-  const auto values = values_of(full);
-  EXPECT_TRUE(evolve(full, *make_set({.zeta = 0.5}), {.law = &law_named("he-uniform")}, 1, 0).empty());
-  EXPECT_EQ(values_of(full), values);
-}
-
-TEST(Evolve, GivesTheSameBitsForAnyNumberOfThreads) {
-  std::vector<float> first;
-  for (const int threads : {1, 2, 3, 7}) {
-    Dice dice;
-    set_thread_count(threads);
-    Network network = make_network(spec(), dice);
-    for (std::uint32_t event = 0; event < 3; ++event)
-      evolve(network, *make_set({.zeta = 0.3}), {.law = &law_named("he-uniform")}, 1, event);
-    const std::vector<float> values = values_of(network);
-    if (first.empty()) first = values;
-    EXPECT_EQ(values, first) << threads << " threads";
+  Network network = make_network(kSpec, dice);
+  const auto events = evolve(network, *rule(), law_of("he-uniform"), 5, 1);
+  ASSERT_EQ(events.size(), 2u);
+  for (std::size_t l = 0; l < 2; ++l) {
+    EXPECT_EQ(events[l].layer, l);
+    EXPECT_EQ(events[l].before, l == 0 ? 600 : 450);
+    EXPECT_EQ(events[l].after, events[l].before);
+    EXPECT_EQ(events[l].dropped, events[l].grown);
+    EXPECT_NEAR(static_cast<double>(events[l].grown), 0.3 * static_cast<double>(events[l].before), 3);
+    EXPECT_EQ(network.layer(l).connections(), events[l].after);
+    EXPECT_EQ(network.layer(l).topology()->nnz(), events[l].after);
   }
-  set_thread_count(0);
 }
 
-TEST(Evolve, GrowsElsewhereWithOtherValuesAtAnotherEventAndInAnotherLayer) {
-  const auto cells_and_values = [](std::uint64_t seed, std::uint32_t event) {
-    Dice dice;
-    Network network = make_network({.sizes = {30, 30, 30, 5}, .densities = {0.2}}, dice);
-    evolve(network, *make_set({.zeta = 1.0}), {.law = &law_named("he-uniform")}, seed, event);
-    return std::pair(network.layer(0).topology()->keys(), values_of(network));
+TEST_P(EvolveWith, LeavesTheLastLayerDenseLayersAndBiasesAlone) {
+  Dice dice;
+  std::vector<std::unique_ptr<Layer>> layers;
+  const auto sparse = [&](std::int32_t index, std::int32_t inputs, std::int32_t outputs) {
+    const LayerOptions options{
+        .index = index, .inputs = inputs, .outputs = outputs, .activation = "srelu", .seed = 1};
+    layers.push_back(std::make_unique<SparseLinear>(
+        options, random_topology(outputs, inputs, inputs * outputs / 3, {.seed = dice.below(~0ull)})));
   };
-  const auto first = cells_and_values(1, 1);
-  for (const auto& other : {cells_and_values(2, 1), cells_and_values(1, 2)}) {
-    EXPECT_NE(other.first, first.first);
-    EXPECT_NE(other.second, first.second);
+  sparse(0, 20, 30);
+  layers.push_back(std::make_unique<DenseLinear>(LayerOptions{.index = 1, .inputs = 30, .outputs = 15}));
+  sparse(2, 15, 9);
+  Network network(std::move(layers));
+  const auto optimizer = make_adam({});
+  for (Parameter* parameter : network.parameters()) {
+    optimizer->prepare(*parameter);
+    for (float& v : parameter->value) v = dice.value();
+    for (float& g : parameter->gradient) g = dice.value();
+    optimizer->step(*parameter, 0.01f);
   }
-  Dice dice;
-  Network network = make_network({.sizes = {30, 30, 30, 5}, .densities = {0.2}}, dice);
-  evolve(network, *make_set({.zeta = 1.0}), {.law = &law_named("he-uniform")}, 1, 1);
-  EXPECT_NE(network.layer(0).topology()->keys(), network.layer(1).topology()->keys());
+  std::map<std::string, std::vector<Memory>> before;
+  for (const Parameter* parameter : network.parameters()) before[parameter->name] = all_of(*parameter);
+  const Topology first = *network.layer(0).topology(), last = *network.layer(2).topology();
+
+  const auto events = evolve(network, *rule(), law_of("he-uniform"), 5, 1);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].layer, 0u);
+  EXPECT_NE(*network.layer(0).topology(), first);
+  EXPECT_EQ(*network.layer(2).topology(), last);
+  for (const Parameter* parameter : network.parameters()) {
+    if (parameter->name == "layers.0.weight") continue;
+    EXPECT_EQ(all_of(*parameter), before[parameter->name]) << parameter->name;
+  }
 }
 
-TEST(Evolve, GrownConnectionsFollowTheLawOfTheirTarget) {
-  SCOPED_TRACE(seed_note());
-  Dice dice;
-  Network network = make_network({.sizes = {300, 200, 3}, .densities = {0.1}}, dice);
-  const WeightLaw law{.law = &law_named("he-uniform"), .sparse_fan = true};
-  const auto rule = make_set({.zeta = 1.0});  // every connection is new
-  std::vector<double> shares;
-  for (std::uint32_t event = 0; event < 3; ++event) {
-    evolve(network, *rule, law, test_seed(), event);
-    const Topology& topology = *network.layer(0).topology();
-    std::size_t k = 0;
-    for (std::int32_t target = 0; target < topology.rows(); ++target) {
-      const double limit = std::sqrt(6.0 / static_cast<double>(topology.row(target).size()));
-      for (std::size_t i = 0; i < topology.row(target).size(); ++i, ++k)
-        shares.push_back((network.layer(0).weight().value[k] / limit + 1.0) / 2.0);
-    }
-  }
-  // Kolmogorov-Smirnov against the uniform law; 2.6 / sqrt(n) is passed with probability 1 - 3e-6.
-  std::sort(shares.begin(), shares.end());
-  const auto n = static_cast<double>(shares.size());
-  double distance = 0.0;
-  for (std::size_t i = 0; i < shares.size(); ++i) {
-    distance = std::max(distance, std::abs(shares[i] - static_cast<double>(i) / n));
-    distance = std::max(distance, std::abs(shares[i] - static_cast<double>(i + 1) / n));
-  }
-  EXPECT_LT(distance, 2.6 / std::sqrt(n));
+TEST_P(EvolveWith, GivesTheSameForAnyThreadCountAndAnotherForAnotherEventOrSeed) {
+  struct Result {
+    std::vector<Topology> topologies;
+    std::vector<float> values;
+    bool operator==(const Result&) const = default;
+  };
+  const auto evolved = [&](int threads, std::uint64_t seed, std::uint32_t event) {
+    set_thread_count(threads);
+    Dice dice;
+    Network network = trained_network(kSpec, dice);
+    (void)evolve(network, *rule(), law_of("he-uniform"), seed, event);
+    Result result{{}, values_of(network)};
+    for (std::size_t l = 0; l < network.size(); ++l)
+      result.topologies.push_back(*network.layer(l).topology());
+    return result;
+  };
+  const Result one = evolved(1, 5, 1);
+  for (const int threads : {2, 3, 8}) EXPECT_EQ(evolved(threads, 5, 1), one) << threads << " threads";
+  EXPECT_NE(evolved(1, 5, 2), one);
+  EXPECT_NE(evolved(1, 6, 1), one);
 }
 
-TEST(Evolve, ByTheZeroLawGrowsZeros) {
+TEST_P(EvolveWith, NetworkComputesWithItsNewConnections) {
   Dice dice;
-  Network network = make_network(spec(), dice);
-  const auto records = evolve(network, *make_set({.zeta = 0.5}), {.law = &law_named("zero")}, 1, 0);
-  const auto& values = network.layer(0).weight().value;
-  EXPECT_GT(records[0].grown, 0);
-  EXPECT_EQ(std::count(values.begin(), values.end(), 0.0f), records[0].grown);
+  Network network =
+      trained_network({.sizes = {20, 25, 15, 4}, .activation = "tanh", .densities = {0.3}}, dice);
+  oracle::Batch batch = make_batch("cross-entropy", 20, 4, 30, dice);
+  batch.training = true;
+  const oracle::Loss loss{.name = "cross-entropy"};
+  for (const std::uint32_t event : {1u, 2u, 3u}) {
+    (void)evolve(network, *rule(), law_of("he-uniform"), 5, event);
+    EXPECT_TRUE(equals_oracle(network, run_network(network, batch, loss, 32),
+                              oracle::evaluate(oracle_of(network), batch, loss), 1e-5))
+        << "event " << event;
+  }
+}
+
+TEST_P(EvolveWith, EndsOnLayersThatAreAlmostFull) {
+  Dice dice;
+  Network network = make_network({.sizes = {100, 100, 100, 5}, .densities = {0.999, 0.9999, 0.5}}, dice);
+  const auto events = evolve(network, *rule(), law_of("he-uniform"), 5, 1);
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(network.layer(0).connections(), 9'990);
+  EXPECT_EQ(network.layer(1).connections(), 9'999);
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, EvolveWith, testing::ValuesIn(active_rules()), rule_name);
+
+// The values of all connections of layer `l` right after everything was renewed, each divided by
+// scale(target).
+template <class Scale>
+std::vector<float> renewed_values(Network& network, std::size_t l, const WeightLaw& law, const Scale& scale) {
+  (void)evolve(network, *make_set({.zeta = 1.0}), law, test_seed(), 1);
+  const Layer& layer = network.layer(l);
+  std::vector<float> values;
+  std::size_t k = 0;
+  for (std::int32_t target = 0; target < layer.outputs(); ++target)
+    for (std::size_t i = 0; i < layer.topology()->row(target).size(); ++i)
+      values.push_back(layer.weight().value[k++] / static_cast<float>(scale(target)));
+  return values;
+}
+
+double uniform_cdf(double x) { return std::clamp((x + 1) / 2, 0.0, 1.0); }
+double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
+
+class GrownValues : public testing::Test {
+ protected:
+  Dice dice_;
+  Network network_ = make_network(
+      {.sizes = {100, 200, 150, 4}, .activation = "relu", .densities = {0.1}, .dropout = 0.5}, dice_);
+};
+
+TEST_F(GrownValues, FollowHeUniformOfAllInputs) {
+  const double limit = std::sqrt(6.0 / 100);
+  EXPECT_TRUE(follows_law(renewed_values(network_, 0, law_of("he-uniform"), [&](int) { return limit; }),
+                          uniform_cdf));
+}
+
+TEST_F(GrownValues, FollowXavier) {
+  const double limit = std::sqrt(6.0 / (200 + 150));
+  EXPECT_TRUE(
+      follows_law(renewed_values(network_, 1, law_of("xavier"), [&](int) { return limit; }), uniform_cdf));
+}
+
+TEST_F(GrownValues, FollowTheNormalLaw) {
+  EXPECT_TRUE(
+      follows_law(renewed_values(network_, 0, law_of("normal"), [](int) { return 0.1; }), normal_cdf));
+}
+
+TEST_F(GrownValues, WithSparseFanUseTheDegreeAfterTheGrowth) {
+  const auto limit = [&](std::int32_t target) {
+    return std::sqrt(6.0 / static_cast<double>(network_.layer(0).topology()->row(target).size()));
+  };
+  const std::vector<float> values = renewed_values(network_, 0, law_of("he-uniform", true), limit);
+  for (const float v : values) EXPECT_LE(std::abs(v), 1.0f + kEpsilon);
+  EXPECT_TRUE(follows_law(values, uniform_cdf));
+}
+
+TEST_F(GrownValues, OfTheVarianceLawKnowTheActivationAndDropoutBeforeThem) {
+  // ReLU passes half the second moment on, dropout 1/2 doubles it: c = 1. Inputs count as 1 too.
+  const auto limit = [&](std::size_t l) {
+    return [&, l](std::int32_t target) {
+      return std::sqrt(3.0 / static_cast<double>(network_.layer(l).topology()->row(target).size()));
+    };
+  };
+  EXPECT_TRUE(follows_law(renewed_values(network_, 0, law_of("var", true), limit(0)), uniform_cdf));
+  EXPECT_TRUE(follows_law(renewed_values(network_, 1, law_of("var", true), limit(1)), uniform_cdf));
+}
+
+TEST_F(GrownValues, OfTheZeroLawAreZero) {
+  for (const float v : renewed_values(network_, 0, law_of("zero"), [](int) { return 1.0; }))
+    EXPECT_EQ(v, 0.0f);
+}
+
+TEST_F(GrownValues, DifferFromEventToEvent) {
+  const auto renewed_at = [&](std::uint32_t event) {
+    Dice dice;
+    Network network = make_network({.sizes = {10, 10, 2}, .densities = {0.99}}, dice);
+    (void)evolve(network, *make_set({.zeta = 1.0}), law_of("normal"), 5, event);
+    return values_of(network);
+  };
+  const std::vector<float> first = renewed_at(1), second = renewed_at(2);
+  int same = 0;
+  for (std::size_t k = 0; k < 99; ++k) same += first[k] == second[k];
+  EXPECT_EQ(same, 0);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -29,10 +30,14 @@ class Set final : public TopologyRule {
                     std::vector<std::uint8_t>& drop) const {
     const auto count = static_cast<std::ptrdiff_t>(std::floor(zeta_ * static_cast<double>(positions.size())));
     if (count == 0) return;
+    // Bits of numbers without sign are ordered like the numbers, with NaN above infinity: after a divergence
+    // NaN stays where the loss shows it.
+    const auto strength = [&](std::int64_t k) {
+      return std::bit_cast<std::uint32_t>(std::abs(weights[static_cast<std::size_t>(k)]));
+    };
     const auto weaker = [&](std::int64_t a, std::int64_t b) {
-      const float wa = std::abs(weights[static_cast<std::size_t>(a)]);
-      const float wb = std::abs(weights[static_cast<std::size_t>(b)]);
-      return wa != wb ? wa < wb : a < b;
+      const std::uint32_t sa = strength(a), sb = strength(b);
+      return sa != sb ? sa < sb : a < b;
     };
     std::nth_element(positions.begin(), positions.begin() + count - 1, positions.end(), weaker);
     for (std::ptrdiff_t i = 0; i < count; ++i)

@@ -47,9 +47,11 @@ class SetPublished final : public TopologyRule {
     return {ordered(weights, low), ordered(weights, high)};
   }
 
+  // The value at `place` of the sorted weights; NaN come last, as NumPy sorts them.
   static float ordered(std::span<const float> weights, std::int64_t place) {
     std::vector<float> values(weights.begin(), weights.end());
-    std::nth_element(values.begin(), values.begin() + place, values.end());
+    const auto less = [](float a, float b) { return a < b || (std::isnan(b) && !std::isnan(a)); };
+    std::nth_element(values.begin(), values.begin() + place, values.end(), less);
     return values[static_cast<std::size_t>(place)];
   }
 

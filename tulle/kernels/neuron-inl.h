@@ -40,7 +40,8 @@ HWY_INLINE void StoreNeuron(const Vector* sums, std::int64_t row, const Epilogue
   }
 }
 
-// grads: dL/da of row `row`, in registers; stores dL/dz at `out`.
+// grads: dL/da of row `row`, in registers; stores dL/dz at `out`. Dropout comes before the slope, as in the
+// chain rule and where z is stored, so that both ways give the same bits.
 template <int kWidth>
 HWY_INLINE void StoreGated(const Vector* grads, std::int64_t row, const Gate& g, float* HWY_RESTRICT out) {
   const Floats d;
@@ -51,12 +52,12 @@ HWY_INLINE void StoreGated(const Vector* grads, std::int64_t row, const Gate& g,
     const std::int64_t line = first_line + v / kVectorsPerLine;
     const int shift = v % kVectorsPerLine * kLanes;
     Vector grad = grads[v];
-    if (g.positive_bits != nullptr)
-      grad = hn::IfThenElse(MaskFromBits(static_cast<std::uint32_t>(g.positive_bits[line]) >> shift), grad,
-                            hn::Mul(slope, grad));
     if (g.keep_bits != nullptr)
       grad = hn::IfThenElseZero(MaskFromBits(static_cast<std::uint32_t>(g.keep_bits[line]) >> shift),
                                 hn::Mul(grad, scale));
+    if (g.positive_bits != nullptr)
+      grad = hn::IfThenElse(MaskFromBits(static_cast<std::uint32_t>(g.positive_bits[line]) >> shift), grad,
+                            hn::Mul(slope, grad));
     hn::Store(grad, d, out + v * kLanes);
   }
 }

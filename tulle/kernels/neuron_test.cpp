@@ -202,7 +202,8 @@ TEST_P(NeuronKernels, TheSignBitPathEqualsTheStoredSumPathBitwise) {
         const std::size_t i = reference::at(row, width, s);
         const bool kept = reference::bit(keep.data(), row, width, s);
         ASSERT_EQ(a[i], kept ? (z[i] >= 0 ? z[i] : slope * z[i]) * scale : 0.0f);
-        ASSERT_EQ(dz[i], kept ? (z[i] >= 0 ? error[i] : slope * error[i]) * scale : 0.0f);
+        const float through = error[i] * scale;  // dropout first, as in the chain rule
+        ASSERT_EQ(dz[i], kept ? (z[i] >= 0 ? through : slope * through) : 0.0f);
       }
   }
 }

@@ -91,9 +91,9 @@ inline double epilogue(const Epilogue& e, std::int64_t row, int width, int sampl
 
 /// dL/dz of one sample of one row from dL/da.
 inline double gate(const Gate& g, std::int64_t row, int width, int sample, double grad) {
-  if (g.positive_bits != nullptr && !bit(g.positive_bits, row, width, sample)) grad *= g.slope;
-  if (g.keep_bits == nullptr) return grad;
-  return bit(g.keep_bits, row, width, sample) ? grad * g.keep_scale : 0.0;
+  if (g.keep_bits != nullptr) grad = bit(g.keep_bits, row, width, sample) ? grad * g.keep_scale : 0.0;
+  const bool negative = g.positive_bits != nullptr && !bit(g.positive_bits, row, width, sample);
+  return negative ? grad * g.slope : grad;
 }
 
 /// The sum over the samples of each row.

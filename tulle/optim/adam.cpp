@@ -21,13 +21,11 @@ class Adam final : public Optimizer {
   Adam(const OptimizerOptions& options, bool decoupled)
       : beta1_(static_cast<float>(options.beta1)),
         beta2_(static_cast<float>(options.beta2)),
-        fresh1_(static_cast<float>(1.0 - options.beta1)),  // not from the rounded beta: 1.3e-5 off at 0.999
-        fresh2_(static_cast<float>(1.0 - options.beta2)),
         epsilon_(static_cast<float>(options.adam_epsilon)),
         decay_(static_cast<float>(options.weight_decay)),
         decoupled_(decoupled),
-        correction1_(corrections(options.beta1)),
-        correction2_(corrections(options.beta2)) {}
+        correction1_(corrections(beta1_)),
+        correction2_(corrections(beta2_)) {}
 
   void prepare(Parameter& parameter) const override {
     parameter.m1.resize(parameter.value.size(), 0.0f);
@@ -47,8 +45,8 @@ class Adam final : public Optimizer {
       const float* gradient = parameter.gradient.data();
       for (std::int64_t i = range.begin; i < range.end; ++i) {
         const float g = gradient[i] + coupled * value[i];
-        first[i] = beta1_ * first[i] + fresh1_ * g;
-        second[i] = beta2_ * second[i] + fresh2_ * g * g;
+        first[i] = beta1_ * first[i] + (1.0f - beta1_) * g;
+        second[i] = beta2_ * second[i] + (1.0f - beta2_) * g * g;
         age[i] = static_cast<std::uint16_t>(age[i] + (age[i] < kOldest ? 1 : 0));
         const float m = first[i] * correction1_[age[i]];
         const float s = second[i] * correction2_[age[i]];
@@ -58,7 +56,8 @@ class Adam final : public Optimizer {
   }
 
  private:
-  // 1 / (1 - beta^age) for every age.
+  // 1 / (1 - beta^age) for every age. beta is the rounded one the moments use: 1 - 0.999f is 1.3e-5 off
+  // 0.001, which must cancel.
   static std::vector<float> corrections(double beta) {
     std::vector<float> table(static_cast<std::size_t>(kOldest) + 1, 1.0f);
     double power = 1.0;
@@ -69,7 +68,7 @@ class Adam final : public Optimizer {
     return table;
   }
 
-  float beta1_, beta2_, fresh1_, fresh2_, epsilon_, decay_;
+  float beta1_, beta2_, epsilon_, decay_;
   bool decoupled_;
   std::vector<float> correction1_, correction2_;
 };
