@@ -211,6 +211,24 @@ TEST_F(Metrics, GoingOnCutsTheLinesAfterTheCheckpointItStartsFrom) {
   EXPECT_THAT(events(), ElementsAre("start", "evolve", "epoch 469", "checkpoint 469"));
 }
 
+TEST_F(Metrics, GoingOnFromACheckpointThatWasNotToldCutsTheLinesOfLaterSteps) {
+  {
+    MetricsFile file(folder_.path(), 0);
+    file.write(epoch_at(1, 469));
+    file.write(EvolveRecord{.epoch = 2});
+    file.write(epoch_at(2, 938));
+  }
+  const MetricsFile file(folder_.path(), 500);
+  EXPECT_THAT(events(), ElementsAre("epoch 469"));
+}
+
+TEST_F(Metrics, ALastLineWithoutItsEndIsTorn) {
+  MetricsFile(folder_.path(), 0).write(epoch_at(1, 469));
+  append_text(R"({"event":"checkpoint","step":469})");
+  MetricsFile(folder_.path(), 469).write(epoch_at(2, 938));
+  EXPECT_THAT(events(), ElementsAre("epoch 469", "epoch 938"));
+}
+
 // A checkpoint asked for by a signal may stand between an epoch's last step and its line.
 TEST_F(Metrics, GoingOnCutsAnEpochThatWasToldAfterTheCheckpointOfItsLastStep) {
   {
