@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <utility>
 
 #include "tulle/base/error.h"
 #include "tulle/version.h"
@@ -52,6 +53,26 @@ std::optional<double> number(const Json& line, const char* name) {
   return found->is_number() ? found->get<double>() : std::nan("");
 }
 
+// Where the records end that a training going on from `step` still stands by. A checkpoint of that step is
+// the line: what follows it is done again. Lines without a step (the topology event of an epoch stands before
+// the epoch's line) go with the next line that has one; only "start" and "end" stand for themselves.
+std::uintmax_t bytes_to_keep(const std::string& path, std::int64_t step) {
+  std::uintmax_t keep = 0, end = 0;
+  bool at_checkpoint = false;
+  std::ifstream file(path);
+  for (std::string text; std::getline(file, text) && !file.eof();) {
+    const std::uintmax_t begin = std::exchange(end, end + text.size() + 1);
+    const Json line = Json::parse(text, nullptr, false);
+    if (!line.is_object() || step_of(line) > step) break;
+    const std::string event = line.value("event", "");
+    const bool is_checkpoint = event == "checkpoint" && step_of(line) == step;
+    const bool follows = keep == begin && (event == "start" || event == "end");
+    if (is_checkpoint || follows || (step_of(line) >= 0 && !at_checkpoint)) keep = end;
+    at_checkpoint = at_checkpoint || is_checkpoint;
+  }
+  return keep;
+}
+
 EpochRecord epoch_of(const Json& line) {
   EpochRecord record;
   record.epoch = line.value("epoch", 0);
@@ -64,10 +85,10 @@ EpochRecord epoch_of(const Json& line) {
   record.valid_accuracy = number(line, "valid_acc");
   record.learning_rate = number(line, "lr").value_or(0.0);
   record.nnz = line.value("nnz", std::int64_t{0});
-  record.density = line.value("density", 0.0);
+  record.density = number(line, "density").value_or(0.0);
   record.layer_density = line.value("layer_density", std::vector<double>{});
-  record.seconds = line.value("seconds", 0.0);
-  record.connections_per_second = line.value("conn_per_s", 0.0);
+  record.seconds = number(line, "seconds").value_or(0.0);
+  record.connections_per_second = number(line, "conn_per_s").value_or(0.0);
   record.peak_rss = line.value("peak_rss", std::int64_t{0});
   const Json phases = line.value("phase_s", Json::object());
   record.phases = {phases.value("data", 0.0),   phases.value("forward", 0.0), phases.value("backward", 0.0),
@@ -79,7 +100,7 @@ ResultRecord result_of(const Json& line) {
   ResultRecord record;
   for (const Json& row : line.value("rows", Json::array())) {
     record.rows.push_back({.name = row.value("name", ""),
-                           .sparse = row.value("sparse", 0.0),
+                           .sparse = number(row, "sparse").value_or(0.0),
                            .dense = number(row, "dense"),
                            .sparse_text = row.value("sparse_text", ""),
                            .dense_text = row.value("dense_text", ""),
@@ -89,6 +110,39 @@ ResultRecord result_of(const Json& line) {
   record.class_names = line.value("class_names", std::vector<std::string>{});
   record.confusion = line.value("confusion", std::vector<std::int64_t>{});
   return record;
+}
+
+void add_line(RunRecord& run, const Json& line) {
+  const std::string event = line.value("event", "");
+  if (event == "start") {
+    run.start = {.version = line.value("tulle", ""),
+                 .isa = line.value("isa", ""),
+                 .threads = line.value("threads", 0),
+                 .ranks = line.value("ranks", 1),
+                 .seed = line.value("seed", std::int64_t{0}),
+                 .nnz = line.value("nnz", std::int64_t{0}),
+                 .dense = line.value("dense", std::int64_t{0}),
+                 .time = line.value("time", "")};
+    run.end.reset();  // a stopped training goes on
+  } else if (event == "epoch") {
+    run.epochs.push_back(epoch_of(line));
+  } else if (event == "evolve") {
+    run.evolutions.push_back({.epoch = line.value("epoch", 0),
+                              .layer = line.value("layer", 0),
+                              .dropped = line.value("dropped", std::int64_t{0}),
+                              .grown = line.value("grown", std::int64_t{0})});
+  } else if (event == "inputs") {
+    run.inputs = {.height = line.value("height", 0),
+                  .width = line.value("width", 0),
+                  .channels = line.value("channels", 0),
+                  .degree = line.value("degree", std::vector<std::int64_t>{})};
+  } else if (event == "result") {
+    run.result = result_of(line);
+  } else if (event == "end") {
+    run.end = {.reason = line.value("reason", ""),
+               .best_epoch = line.value("best_epoch", 0),
+               .exit = line.value("exit", 0)};
+  }
 }
 
 }  // namespace
@@ -113,16 +167,14 @@ std::string to_json(const ResultRecord& record) {
 
 MetricsFile::MetricsFile(const std::string& run_directory, std::int64_t step)
     : path_(metrics_path(run_directory)) {
-  std::uintmax_t keep = 0;
-  if (std::ifstream old(path_); old) {
-    for (std::string line; std::getline(old, line) && !old.eof(); keep += line.size() + 1) {
-      const Json json = Json::parse(line, nullptr, false);
-      if (json.is_discarded() || !json.is_object() || step_of(json) > step) break;
-    }
-  }
+  const std::uintmax_t keep = bytes_to_keep(path_, step);
   file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file_ < 0) throw system_error(errno, path_, "open");
-  if (ftruncate(file_, static_cast<off_t>(keep)) != 0) throw system_error(errno, path_, "cut");
+  if (ftruncate(file_, static_cast<off_t>(keep)) != 0) {
+    const int error_number = errno;
+    close(file_);
+    throw system_error(error_number, path_, "cut");
+  }
 }
 
 MetricsFile::~MetricsFile() { close(file_); }
@@ -154,12 +206,8 @@ void MetricsFile::write(const EpochRecord& r) {
   Json json{{"event", "epoch"},
             {"epoch", r.epoch},
             {"step", r.step},
-            {"lr", r.learning_rate},
             {"nnz", r.nnz},
-            {"density", r.density},
             {"layer_density", r.layer_density},
-            {"seconds", r.seconds},
-            {"conn_per_s", r.connections_per_second},
             {"peak_rss", r.peak_rss},
             {"phase_s",
              {{"data", r.phases.data},
@@ -168,6 +216,10 @@ void MetricsFile::write(const EpochRecord& r) {
               {"update", r.phases.update},
               {"evolve", r.phases.evolve},
               {"eval", r.phases.eval}}}};
+  put(json, "lr", r.learning_rate);
+  put(json, "density", r.density);
+  put(json, "seconds", r.seconds);
+  put(json, "conn_per_s", r.connections_per_second);
   put(json, "train_loss", r.train_loss);
   put(json, "train_acc", r.train_accuracy);
   put(json, "test_loss", r.test_loss);
@@ -214,30 +266,10 @@ RunRecord read_metrics(const std::string& run_directory) {
   if (!file) throw system_error(errno, metrics_path(run_directory), "open");
   for (std::string text; std::getline(file, text);) {
     const Json line = Json::parse(text, nullptr, false);
-    if (line.is_discarded() || !line.is_object()) continue;  // a torn last line
-    const std::string event = line.value("event", "");
-    if (event == "start") {
-      run.start = {.version = line.value("tulle", ""),
-                   .isa = line.value("isa", ""),
-                   .threads = line.value("threads", 0),
-                   .ranks = line.value("ranks", 1),
-                   .seed = line.value("seed", std::int64_t{0}),
-                   .nnz = line.value("nnz", std::int64_t{0}),
-                   .dense = line.value("dense", std::int64_t{0})};
-    } else if (event == "epoch") {
-      run.epochs.push_back(epoch_of(line));
-    } else if (event == "evolve") {
-      run.evolutions.push_back({.epoch = line.value("epoch", 0),
-                                .layer = line.value("layer", 0),
-                                .dropped = line.value("dropped", std::int64_t{0}),
-                                .grown = line.value("grown", std::int64_t{0})});
-    } else if (event == "inputs") {
-      run.inputs = {.height = line.value("height", 0),
-                    .width = line.value("width", 0),
-                    .channels = line.value("channels", 0),
-                    .degree = line.value("degree", std::vector<std::int64_t>{})};
-    } else if (event == "result") {
-      run.result = result_of(line);
+    if (!line.is_object()) continue;  // a torn last line
+    try {
+      add_line(run, line);
+    } catch (const Json::exception&) {  // values of another kind than ours: nothing we know
     }
   }
   std::ostringstream config;

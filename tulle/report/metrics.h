@@ -13,6 +13,7 @@ struct StartRecord {
   std::string version, isa, config = "config.toml";
   int threads = 0, ranks = 1;
   std::int64_t seed = 0, nnz = 0, dense = 0;
+  std::string time;  // UTC, ISO 8601; set when the line is written
 };
 
 /// Seconds of an epoch by phase.
@@ -78,9 +79,8 @@ std::string to_json(const ResultRecord& record);
 /// RUN/metrics.jsonl, appended to line by line, each line written at once.
 class MetricsFile {
  public:
-  /// Opens the file of a run that stands at optimizer step `step`: lines of later steps, which a training
-  /// that was stopped wrote beyond its last checkpoint, are cut off. Throws tulle::Error of system_error's
-  /// kinds.
+  /// Opens the file of a run that stands at optimizer step `step`: what a training that was stopped wrote
+  /// beyond its checkpoint of that step is cut off. Throws tulle::Error of system_error's kinds.
   MetricsFile(const std::string& run_directory, std::int64_t step);
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
@@ -109,6 +109,7 @@ struct RunRecord {
   std::vector<EvolveRecord> evolutions;
   std::optional<InputsRecord> inputs;
   std::optional<ResultRecord> result;
+  std::optional<EndRecord> end;
   std::string config;  // text of RUN/config.toml
 };
 
