@@ -1,12 +1,18 @@
-#include <fmt/format.h>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <new>
+#include <system_error>
 
 #include "commands.h"
 #include "exit_codes.h"
+#include "say.h"
+#include "tulle/base/name_table.h"
 #include "tulle/version.h"
 
 namespace tulle::cli {
@@ -27,26 +33,65 @@ constexpr CommandInfo kCommands[] = {
     {"list", "names of everything that can be chosen, and all config keys", list_command},
 };
 
-void complain(std::string_view message) { fmt::print(stderr, "tulle: {}\n", message); }
+void complain(std::string_view message) { say("tulle: {}\n", message); }
+
+int refuse(const Error& error) {
+  complain(error.what());
+  return exit_code(error.kind());
+}
+
+int refuse_usage(std::string_view message, const char* verb = nullptr) {
+  complain(fmt::format("{}; see tulle{}{} --help", escape_control(message), verb != nullptr ? " " : "",
+                       verb != nullptr ? verb : ""));
+  return kUsage;
+}
+
+// What the argument parser left over: a flag it does not know, with the nearest one, or a word too many.
+std::string leftover(const CLI::App& verb) {
+  const std::vector<std::string> rest = verb.remaining();
+  const auto flag = std::find_if(rest.begin(), rest.end(), [](const auto& word) { return word[0] == '-'; });
+  if (flag == rest.end()) return fmt::format("argument, found '{}', expected none", rest.front());
+  const std::string name = flag->substr(0, flag->find('='));
+  std::vector<std::string> known;
+  for (const CLI::Option* option : verb.get_options())
+    for (const std::string& word : option->get_lnames()) known.push_back("--" + word);
+  const std::string nearest = nearest_name(name, known);
+  return fmt::format("unknown flag {}{}", name,
+                     nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
+}
 
 int run(int argc, char** argv) {
   CLI::App app{"tulle: truly sparse neural networks", "tulle"};
   app.set_version_flag("--version", std::string("tulle ") + std::string(kVersion));
   app.require_subcommand(1);
   int code = kOk;
+  std::vector<std::string> verbs;
   for (const CommandInfo& command : kCommands) {
     CLI::App* verb = app.add_subcommand(command.name, command.help);
     verb->callback([&code, run = command.make(*verb)] { code = run(); });
+    verbs.emplace_back(command.name);
   }
+  if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
+    return refuse_usage(unknown_name("verb", argv[1], verbs).what());
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
+  } catch (const CLI::ExtrasError& error) {
+    const auto chosen = app.get_subcommands();
+    if (chosen.empty() || chosen.front()->remaining().empty()) return refuse_usage(error.what());
+    return refuse_usage(leftover(*chosen.front()), chosen.front()->get_name().c_str());
   } catch (const CLI::ParseError& error) {
-    complain(escape_control(error.what()) + "; see tulle --help");
-    return kUsage;
+    return refuse_usage(error.what());
   }
   return code;
+}
+
+// A program started without standard streams would get their numbers for its own files, and print into them.
+void occupy_standard_streams() {
+  int file = 0;
+  while (file >= 0 && file <= STDERR_FILENO) file = open("/dev/null", O_RDWR);
+  if (file > STDERR_FILENO) close(file);
 }
 
 }  // namespace
@@ -54,21 +99,23 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace tulle::cli;
+  occupy_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is a write error, not a death
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that grows beyond its limit
   try {
     const int code = run(argc, argv);
     std::cout.flush();
-    if (std::fflush(stdout) != 0 || !std::cout) {
-      complain("cannot write to standard output");
-      return exit_code(tulle::ErrorKind::kIo);
-    }
+    if (std::fflush(stdout) != 0 || !std::cout) throw tulle::system_error(errno, "standard output", "write");
     return code;
   } catch (const tulle::Error& error) {
-    complain(error.what());
-    return exit_code(error.kind());
+    return refuse(error);
   } catch (const std::bad_alloc&) {
     complain("out of memory");
     return kMemory;
+  } catch (const std::filesystem::filesystem_error& error) {
+    return refuse(tulle::system_error(error.code().value(), error.path1().string(), "access"));
+  } catch (const std::system_error& error) {  // of fmt::print: results that cannot be printed
+    return refuse(tulle::system_error(error.code().value(), "standard output", "write"));
   } catch (const std::exception& error) {
     complain(fmt::format("internal error: {}; please report this", tulle::escape_control(error.what())));
     return kInternal;

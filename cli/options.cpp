@@ -5,14 +5,29 @@
 #include <algorithm>
 #include <charconv>
 
+#include "tulle/base/error.h"
+
 namespace tulle::cli {
 namespace {
 
-// A malformed value on the command line is a mistake of usage, whatever the library calls it.
-void set_value(Config& config, std::string_view key, const std::string& text) {
+const KeyInfo* find_key(std::string_view name) {
+  const auto keys = config_keys();
+  const auto found =
+      std::find_if(keys.begin(), keys.end(), [&](const KeyInfo& key) { return key.name == name; });
+  return found == keys.end() ? nullptr : &*found;
+}
+
+// A malformed value on the command line is a mistake of usage, whatever the library calls it; an unknown key
+// is one of configuration, wherever it stands. No count is negative: a minus sign is malformed, not out of
+// range.
+void set_value(Config& config, std::string_view name, const std::string& text) {
+  const KeyInfo* key = find_key(name);
+  if (key != nullptr && text.starts_with('-') && std::holds_alternative<std::int64_t*>(key->field(config)))
+    throw CLI::ValidationError(fmt::format("{}, found '{}', expected a whole number from 0", name, text));
   try {
-    set_config_value(config, key, text);
+    set_config_value(config, name, text);
   } catch (const std::invalid_argument& error) {
+    if (key == nullptr) throw Error(ErrorKind::kConfig, fmt::format("--set: {}", error.what()));
     throw CLI::ValidationError(error.what());
   }
 }
@@ -68,7 +83,9 @@ void ConfigFlags::apply(Config& config) const {
   for (const Flag& flag : flags_) {
     if (flag.option->count() == 0) continue;
     const std::vector<std::string> given = flag.option->results();
-    set_value(config, flag.key->name, given.empty() || given.back().empty() ? "true" : given.back());
+    const bool bare =
+        std::holds_alternative<bool*>(flag.key->field(config)) && (given.empty() || given.back().empty());
+    set_value(config, flag.key->name, bare ? "true" : given.back());
   }
 }
 

@@ -1,6 +1,5 @@
 #include "progress.h"
 
-#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -8,6 +7,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+
+#include "say.h"
 
 namespace tulle::cli {
 namespace {
@@ -45,7 +46,7 @@ Progress::Progress(const std::string& style, bool verbose, std::int64_t epochs, 
 Progress::~Progress() { clear(); }
 
 void Progress::on_batch(const Batch& batch) {
-  if (style_ != Style::kBar || since_draw_.seconds() < 0.1) return;
+  if (style_ == Style::kNone || since_draw_.seconds() < (style_ == Style::kBar ? 0.1 : 60.0)) return;
   since_draw_.restart();
   constexpr int kBar = 20;
   const double part = static_cast<double>(batch.batch) / static_cast<double>(batch.batches);
@@ -67,8 +68,9 @@ bool Progress::on_epoch(const EpochRecord& record) {
   best_accuracy_ = std::max(best_accuracy_, accuracy);
   if (style_ == Style::kBar && !verbose_ && !better) return true;
   clear();
-  fmt::print(stderr, "epoch {:>3}/{}  loss {:.4f}{}  {:.2f} s\n", record.epoch, epochs_, record.train_loss,
-             last_figures_, record.seconds);
+  since_draw_.restart();
+  say("epoch {:>3}/{}  loss {:.4f}{}  {:.2f} s\n", record.epoch, epochs_, record.train_loss, last_figures_,
+      record.seconds);
   return true;
 }
 
@@ -79,13 +81,13 @@ std::string Progress::eta(double seconds) const {
 }
 
 void Progress::draw(const std::string& line) {
-  fmt::print(stderr, "\r{}\x1b[K", line.substr(0, terminal_width() - 1));
-  std::fflush(stderr);
+  if (style_ == Style::kLines) return say("{}\n", line);
+  say("\r{}\x1b[K", line.substr(0, terminal_width() - 1));
   drawn_ = true;
 }
 
 void Progress::clear() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) say("\r\x1b[K");
   drawn_ = false;
 }
 

@@ -7,7 +7,8 @@
 
 namespace tulle::cli {
 
-/// Shows a training on standard error: one redrawn line on a terminal, one line per epoch elsewhere.
+/// Shows a training on standard error: one redrawn line on a terminal; elsewhere one line
+/// per epoch, and one a minute while an epoch lasts.
 class Progress final : public Observer {
  public:
   enum class Style { kNone, kLines, kBar };
@@ -20,9 +21,11 @@ class Progress final : public Observer {
   void on_batch(const Batch& batch) override;
   bool on_epoch(const EpochRecord& record) override;
 
+  /// Wipes the redrawn line, if there is one. Call it before anything else is written to standard error.
+  void clear();
+
  private:
   void draw(const std::string& line);
-  void clear();
   std::string eta(double epochs_left) const;
 
   Style style_;

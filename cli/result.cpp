@@ -1,10 +1,14 @@
 #include "result.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <filesystem>
 
 #include "tulle/kernels/gemm.h"
@@ -12,34 +16,59 @@
 namespace tulle::cli {
 namespace {
 
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+// Everything that `child` writes into `pipe`, until its end; asks the child to stop when we are asked.
+std::string listen(pid_t child, int pipe, const std::atomic<bool>& stop) {
+  std::string text;
+  for (bool told = false;;) {
+    if (stop && !told) told = kill(child, SIGTERM) == 0;
+    pollfd readable{.fd = pipe, .events = POLLIN, .revents = 0};
+    if (poll(&readable, 1, 100) <= 0) continue;
+    char buffer[4096];
+    const ssize_t count = read(pipe, buffer, sizeof buffer);
+    if (count > 0) text.append(buffer, static_cast<std::size_t>(count));
+    if (count == 0 || (count < 0 && errno != EINTR)) return text;
+  }
+}
+
 // Runs this program again with `arguments` and waits for it.
-void run_self(const std::vector<std::string>& arguments) {
+void run_self(const std::vector<std::string>& arguments, const std::atomic<bool>& stop) {
   std::vector<std::string> words{"tulle"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
+  int errors[2];
+  if (pipe2(errors, O_CLOEXEC) != 0) throw system_error(errno, "pipe", "create");
   const pid_t child = fork();
-  if (child < 0) throw system_error(errno, "/proc/self/exe", "start a second process");
   if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would wait for the comparison
+    dup2(errors[1], STDERR_FILENO);
     execv("/proc/self/exe", argv.data());
     _exit(127);
   }
+  const int fork_error = errno;
+  close(errors[1]);
+  const std::string complaint = child > 0 ? listen(child, errors[0], stop) : "";
+  close(errors[0]);
+  if (child < 0) throw system_error(fork_error, "/proc/self/exe", "start a second process");
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw Error(ErrorKind::kTemporary,
-                fmt::format("the dense comparison, found exit status {}, expected 0; "
-                            "--compare-dense none leaves it out",
-                            WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)));
+    throw Error(
+        ErrorKind::kTemporary,
+        fmt::format("found exit status {}, expected 0: {}",
+                    WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), first_line(complaint)));
 }
 
 constexpr int kTimedBatches = 30;
 
 }  // namespace
 
-Outcome run_dense(const std::string& run_directory, const std::string& mode, std::int64_t batches) {
+Outcome run_dense(const std::string& run_directory, const std::string& mode, std::int64_t batches,
+                  const std::atomic<bool>& stop) {
   const std::string folder = run_directory + "/dense";
   std::filesystem::remove_all(folder);
   std::vector<std::string> arguments{
@@ -51,22 +80,23 @@ Outcome run_dense(const std::string& run_directory, const std::string& mode, std
   if (mode == "timing") {
     arguments.push_back(fmt::format("--max-rows={}", kTimedBatches * config.train.batch_size));
     arguments.push_back("--epochs=1");
+    arguments.push_back("--ignore-unknown-labels");  // the first rows need not have all classes
     arguments.push_back(
         "--learning-rate=0");  // the same work, and a network that does not learn cannot diverge
   } else if (config.log.dense_learning_rate > 0.0) {
     arguments.push_back(fmt::format("--learning-rate={}", config.log.dense_learning_rate));
   }
-  run_self(arguments);
+  run_self(arguments, stop);
 
   const RunRecord record = read_metrics(folder);
   const auto number = [&](std::string_view name) {
     for (const ResultRow& row : record.result->rows)
       if (row.name == name) return row.sparse;
-    return 0.0;
+    return Outcome::kUnknown;
   };
+  if (!record.result) throw Error(ErrorKind::kBadData, {.file = folder}, "result, found none, expected one");
   Outcome outcome;
-  outcome.accuracy = mode == "train" ? number("test accuracy") : -1.0;
-  outcome.loss = number("loss");
+  if (mode == "train") outcome.accuracy = number("test accuracy"), outcome.loss = number("loss");
   outcome.nnz = number("connections");
   outcome.density = number("density");
   outcome.seconds_per_batch = number("seconds per batch");
@@ -87,22 +117,22 @@ ResultRecord result_record(const Outcome& sparse, const Outcome* dense) {
   };
   const auto add = [&](std::string name, double Outcome::*number, const auto& text,
                        std::string_view good = "", std::string_view bad = "") {
+    if (sparse.*number == Outcome::kUnknown) return;
     ResultRow row{.name = std::move(name),
                   .sparse = sparse.*number,
                   .dense = {},
                   .sparse_text = text(sparse.*number),
                   .dense_text = "",
                   .factor = ""};
-    if (dense != nullptr) {
+    if (dense != nullptr && dense->*number == Outcome::kUnknown) row.dense_text = "-";
+    if (dense != nullptr && dense->*number != Outcome::kUnknown) {
       row.dense = dense->*number;
       row.dense_text = text(dense->*number);
       if (!good.empty()) row.factor = factor(sparse.*number, dense->*number, good, bad);
     }
     record.rows.push_back(std::move(row));
   };
-  const auto percent = [](double share) {
-    return share < 0.0 ? std::string("-") : fmt::format("{:.2f} %", 100.0 * share);
-  };
+  const auto percent = [](double share) { return fmt::format("{:.2f} %", 100.0 * share); };
   const auto bytes = [](double count) { return bytes_text(static_cast<std::int64_t>(count)); };
   add("test accuracy", &Outcome::accuracy, percent);
   add("loss", &Outcome::loss, [](double loss) { return fmt::format("{:.4f}", loss); });
@@ -120,8 +150,9 @@ ResultRecord result_record(const Outcome& sparse, const Outcome* dense) {
   add("peak memory", &Outcome::training_bytes, bytes, "smaller", "(larger)");
   record.note = "peak memory: of the process while training, beyond the data";
   if (dense != nullptr)
-    record.note += fmt::format("; dense: by {}, in a process of its own{}", kernels::gemm_library(),
-                               dense->accuracy < 0.0 ? ", a few batches only, seconds extrapolated" : "");
+    record.note +=
+        fmt::format("; dense: by {}, in a process of its own{}", kernels::gemm_library(),
+                    dense->loss == Outcome::kUnknown ? ", a few batches only, seconds extrapolated" : "");
   return record;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "tulle/report/metrics.h"
@@ -9,8 +10,9 @@ namespace tulle::cli {
 
 /// What a finished training cost and reached: the numbers of the result table.
 struct Outcome {
-  double accuracy = -1.0;  // of the last epoch on the test data; negative: not known
-  double loss = 0.0;
+  static constexpr double kUnknown = -1.0;
+  double accuracy = kUnknown;  // on the test data
+  double loss = kUnknown;      // on the test data if there is any, else on the training data
   double nnz = 0.0;
   double density = 0.0;
   double seconds = 0.0;            // training, without reading data and evaluation
@@ -20,9 +22,10 @@ struct Outcome {
 };
 
 /// Trains the dense network of the same shape in a process of its own and returns what it cost: a few batches
-/// for mode "timing" (accuracy unknown, seconds extrapolated to `batches`), everything for "train". Throws
-/// tulle::Error (kTemporary) if the process fails.
-Outcome run_dense(const std::string& run_directory, const std::string& mode, std::int64_t batches);
+/// for mode "timing" (accuracy and loss unknown, seconds extrapolated to `batches`), everything for "train";
+/// ends it early on `stop`. Throws tulle::Error (kTemporary) if the process fails, with what it said.
+Outcome run_dense(const std::string& run_directory, const std::string& mode, std::int64_t batches,
+                  const std::atomic<bool>& stop);
 
 /// The table as records for metrics.jsonl and the report.
 ResultRecord result_record(const Outcome& sparse, const Outcome* dense);

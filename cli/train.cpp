@@ -1,8 +1,6 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -12,6 +10,8 @@
 #include "options.h"
 #include "progress.h"
 #include "result.h"
+#include "say.h"
+#include "signals.h"
 #include "tulle/base/parallel.h"
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/data/load.h"
@@ -31,51 +31,28 @@ struct TrainOptions {
   bool json = false, quiet = false, verbose = false;
 };
 
-Signals g_signals;
-volatile std::sig_atomic_t g_stop_signal = 0;
-
-// Async-signal-safe: only flags are set. A second SIGINT leaves at once; the newest checkpoint is whole
-// anyway.
-extern "C" void on_signal(int signal) {
-  if (signal == SIGUSR1) {
-    g_signals.save = true;
-    return;
-  }
-  if (signal == SIGINT && g_stop_signal == SIGINT) _exit(kInterrupted);
-  g_stop_signal = signal;
-  g_signals.stop = true;
-}
-
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
-  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large is a write error
-}
-
 std::string counts(const Split& split) {
   return fmt::format("{} x {}", split.inputs.samples, split.inputs.features);
 }
 
 void print_heading(const Config& config, const Dataset& data, const Run& run, const std::string& directory) {
-  fmt::print(stderr, "tulle {}   {}   {} threads   seed {}   -> {}\n", kVersion, kernels::current_target(),
-             thread_count(), config.run.seed, directory);
-  fmt::print(stderr, "data    train {}   valid {}   test {}   {} classes   {}, {}\n", counts(data.train),
-             data.valid.inputs.samples, data.test.inputs.samples, data.class_names.size(), data.description,
-             data.scaling.kind);
+  say("tulle {}   {}   {} threads   seed {}   -> {}\n", kVersion, kernels::current_target(), thread_count(),
+      config.run.seed, escape_control(directory));
+  say("data    train {}   valid {}   test {}   {} classes   {}, {}\n", counts(data.train),
+      data.valid.inputs.samples, data.test.inputs.samples, data.class_names.size(), data.description,
+      data.scaling.kind);
   for (std::size_t l = 0; l < run.model.network.size(); ++l) {
     const Layer& layer = run.model.network.layer(l);
     const auto form = layer.activation().piecewise();
     const std::string slope = form && form->slope != 1.0f ? fmt::format(" {:+g}", form->slope) : "";
-    fmt::print(stderr, "layer {:<2} {:>5} x {:<5} nnz {:>8} {:>7.2f} %   {}   {}{}\n", l, layer.outputs(),
-               layer.inputs(), layer.connections(),
-               100.0 * static_cast<double>(layer.connections()) / (double(layer.inputs()) * layer.outputs()),
-               layer.topology() != nullptr ? "sparse" : "dense ", layer.options().activation, slope);
+    say("layer {:<2} {:>5} x {:<5} nnz {:>8} {:>7.2f} %   {}   {}{}\n", l, layer.outputs(), layer.inputs(),
+        layer.connections(),
+        100.0 * static_cast<double>(layer.connections()) / (double(layer.inputs()) * layer.outputs()),
+        layer.topology() != nullptr ? "sparse" : "dense ", layer.options().activation, slope);
   }
-  fmt::print(stderr, "total   nnz {} of {} ({:.2f} %)\n", run.model.network.connections(),
-             run.model.network.cells(), 100.0 * run.model.network.density());
+  if (run.state.step > 0) say("resume  after epoch {}, step {}\n", run.state.epoch, run.state.step);
+  say("total   nnz {} of {} ({:.2f} %)\n", run.model.network.connections(), run.model.network.cells(),
+      100.0 * run.model.network.density());
 }
 
 // Bytes of one checkpoint, for the preflight: every array, and a little for the header.
@@ -101,23 +78,24 @@ InputsRecord inputs_record(const Model& model) {
   return record;
 }
 
-// What the run learnt and cost, from its own records.
-Outcome outcome_of(const Run& run, const EpochRecord& last, double batch_seconds, std::int64_t file_bytes,
-                   std::int64_t training_bytes) {
+// What the run learnt and cost. Taken from the finished network and its state, not from the last epoch's
+// record: a training that was killed between its last checkpoint and its result is resumed without an epoch.
+Outcome outcome_of(const Run& run, const Evaluation* test) {
   Outcome outcome;
-  outcome.accuracy = last.test_accuracy.value_or(-1.0);
-  outcome.loss = last.test_loss.value_or(last.train_loss);
+  const TrainingState& state = run.state;
+  if (test != nullptr) {
+    if (!run.model.class_names.empty()) outcome.accuracy = test->accuracy;
+    outcome.loss = test->loss;
+  } else if (state.samples > 0) {
+    outcome.loss = state.loss_sum / static_cast<double>(state.samples);
+  }
   outcome.nnz = static_cast<double>(run.model.network.connections());
   outcome.density = run.model.network.density();
-  outcome.seconds = run.state.seconds;
-  outcome.seconds_per_batch = batch_seconds;
-  outcome.file_bytes = static_cast<double>(file_bytes);
-  outcome.training_bytes = static_cast<double>(training_bytes);
+  outcome.seconds = state.seconds;
   return outcome;
 }
 
-// Keeps the fastest epoch's time per batch and the last record, and passes everything on to the progress
-// line.
+// Keeps the fastest epoch's time per batch and passes everything on to the progress line.
 class Recorder final : public Observer {
  public:
   Recorder(Progress& progress, bool verbose) : progress_(progress), verbose_(verbose) {}
@@ -126,7 +104,6 @@ class Recorder final : public Observer {
     progress_.on_batch(batch);
   }
   bool on_epoch(const EpochRecord& record) override {
-    last_ = record;
     const PhaseSeconds& p = record.phases;
     const double seconds =
         (p.forward + p.backward + p.update) / static_cast<double>(std::max<std::int64_t>(batches_, 1));
@@ -134,36 +111,36 @@ class Recorder final : public Observer {
     return progress_.on_epoch(record);
   }
   void on_checkpoint(const CheckpointRecord& record) override {
-    if (verbose_) fmt::print(stderr, "saved   {} ({})\n", record.path, bytes_text(record.bytes));
+    if (!verbose_) return;
+    progress_.clear();
+    say("saved   {} ({})\n", escape_control(record.path), bytes_text(record.bytes));
   }
-  const EpochRecord& last() const { return last_; }
   double batch_seconds() const { return best_batch_seconds_; }
-  std::int64_t batches() const { return batches_; }
 
  private:
   Progress& progress_;
   bool verbose_;
-  EpochRecord last_;
   std::int64_t batches_ = 0;
   double best_batch_seconds_ = 0.0;
 };
 
 struct Finished {
   int code = kOk;
-  Outcome outcome;
+  double accuracy = Outcome::kUnknown;
+  ResultRecord result;
 };
 
 // One training with one seed, from the data to the result table.
 Finished train_once(const Config& config, const Dataset& data, const std::string& checkpoint,
-                    const TrainOptions& options) {
+                    const TrainOptions& options, Signals& signals) {
   Run run = checkpoint.empty() ? start_run(config, data) : resume_run(config, data, checkpoint);
   const std::string path = (fs::path(config.run.out) / config.run.name).string();
   RunDirectory directory = RunDirectory::open(path, {.predicted_bytes = checkpoint_bytes(run.model.network)});
   if (checkpoint.empty() && !list_checkpoints(path).empty())
-    throw Error(ErrorKind::kConfig, {.file = path},
-                "the run directory, found checkpoints of an earlier training, expected none; continue it "
-                "with --resume "
-                "auto or choose another --name");
+    throw Error(
+        ErrorKind::kConfig, {.file = path},
+        "the run directory, found checkpoints of an earlier training, expected none; continue it with "
+        "--resume auto or choose another --name");
   write_file_atomically(
       path + "/config.toml",
       effective_config(config, {fmt::format("tulle {} on {}", kVersion, kernels::current_target())}));
@@ -174,48 +151,56 @@ Finished train_once(const Config& config, const Dataset& data, const std::string
   Progress progress(options.quiet ? "none" : config.log.progress, options.verbose, config.train.epochs,
                     run.state.epoch);
   Recorder recorder(progress, options.verbose);
-  const Ending ending = train(run, data, &directory, recorder, g_signals);
+  const Ending ending = train(run, data, &directory, recorder, signals);
   const std::int64_t training_bytes = peak_rss_bytes() - before;
+  progress.clear();
 
   MetricsFile metrics(path, run.state.step);
   Finished finished;
   if (ending == Ending::kStopped) {
-    finished.code = g_stop_signal == SIGINT ? kInterrupted : kTerminated;
+    finished.code = stopped_exit_code();
     metrics.write(EndRecord{.reason = "stopped", .best_epoch = 0, .exit = finished.code});
-    fmt::print(stderr, "stopped after epoch {}, step {}; go on with: tulle train --resume {}\n",
-               run.state.epoch, run.state.step, path);
+    if (!options.quiet)
+      say("stopped after epoch {}, step {}; go on with: tulle train --resume {}\n", run.state.epoch,
+          run.state.step, escape_control(path));
     return finished;
   }
   const std::string model_path = path + "/model.safetensors";
-  const std::int64_t bytes = save_model(model_path, run.model);
-  finished.outcome = outcome_of(run, recorder.last(), recorder.batch_seconds(), bytes, training_bytes);
+  const std::int64_t file_bytes = save_model(model_path, run.model);
+  std::optional<Evaluation> test;
+  if (data.test.inputs.samples > 0) test = evaluate(run.model, data.test);
+  Outcome outcome = outcome_of(run, test ? &*test : nullptr);
+  outcome.seconds_per_batch = recorder.batch_seconds();
+  outcome.file_bytes = static_cast<double>(file_bytes);
+  outcome.training_bytes = static_cast<double>(training_bytes);
   metrics.write(inputs_record(run.model));
 
   std::optional<Outcome> dense;
-  if (config.log.compare_dense != "none" && !g_signals.stop) {
+  if (config.log.compare_dense != "none" && !signals.stop) {
     if (!options.quiet)
-      fmt::print(stderr, "dense   the same shape, {}\n",
-                 config.log.compare_dense == "train" ? "full training" : "a few batches");
+      say("dense   the same shape, {}\n",
+          config.log.compare_dense == "train" ? "full training" : "a few batches");
     try {
-      dense = run_dense(path, config.log.compare_dense, recorder.batches() * config.train.epochs);
-    } catch (const Error& error) {  // the training is done; its result must not be lost for a comparison
-      fmt::print(stderr, "tulle: no dense comparison: {}\n", error.what());
+      dense = run_dense(path, config.log.compare_dense, run.state.step, signals.stop);
+    } catch (
+        const std::exception& error) {  // the training is done; its result must not be lost for a comparison
+      say("tulle: warning: no dense comparison: {}\n", escape_control(error.what()));
     }
   }
-  ResultRecord result = result_record(finished.outcome, dense ? &*dense : nullptr);
-  if (!data.class_names.empty() && data.test.inputs.samples > 0) {
-    result.class_names = data.class_names;
-    result.confusion = evaluate(run.model, data.test).confusion;
+  finished.accuracy = outcome.accuracy;
+  finished.result = result_record(outcome, dense ? &*dense : nullptr);
+  if (!data.class_names.empty() && test) {
+    finished.result.class_names = data.class_names;
+    finished.result.confusion = test->confusion;
   }
-  metrics.write(result);
-  metrics.write(EndRecord{.reason = "finished", .best_epoch = recorder.last().epoch, .exit = kOk});
+  metrics.write(finished.result);
+  metrics.write(
+      EndRecord{.reason = "finished", .best_epoch = static_cast<int>(run.state.epoch), .exit = kOk});
   if (config.log.report) write_file_atomically(path + "/report.html", html_report(read_metrics(path)));
-  if (options.json) {
-    fmt::print("{}\n", to_json(result));
-  } else if (!options.quiet) {
-    print_result(result);
-    fmt::print("model   {}\n", model_path);
-    if (config.log.report) fmt::print("report  {}/report.html\n", path);
+  if (!options.json && !options.quiet) {
+    print_result(finished.result);
+    fmt::print("model   {}\n", escape_control(model_path));
+    if (config.log.report) fmt::print("report  {}/report.html\n", escape_control(path));
   }
   return finished;
 }
@@ -232,10 +217,40 @@ std::string find_checkpoint(const std::string& resume, Config& config) {
   }
   std::optional<std::string> newest;
   if (fs::is_directory(folder)) newest = newest_checkpoint(folder, skipped);
-  for (const std::string& message : skipped) fmt::print(stderr, "tulle: skipped {}\n", message);
+  for (const std::string& message : skipped) say("tulle: warning: skipped {}\n", message);
   if (!newest && resume != "auto")
     throw Error(ErrorKind::kMissingInput, {.file = folder}, "checkpoints, found none, expected at least one");
   return newest.value_or("");
+}
+
+// One run for each seed, in OUT/NAME/seed-N; what they have in common is printed at the end.
+int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const TrainOptions& options,
+                Signals& signals) {
+  config.run.out = (fs::path(config.run.out) / config.run.name).string();
+  nlohmann::json results = nlohmann::json::array();
+  double sum = 0.0, squares = 0.0;
+  for (const std::int64_t seed : seeds) {
+    config.run.seed = seed;
+    config.run.name = fmt::format("seed-{}", seed);
+    const Dataset data = load_dataset(data_options(config));  // the validation split depends on the seed
+    const Finished finished = train_once(config, data, "", options, signals);
+    if (finished.code != kOk) return finished.code;
+    results.push_back({{"seed", seed}, {"result", nlohmann::json::parse(to_json(finished.result))}});
+    sum += finished.accuracy;
+    squares += finished.accuracy * finished.accuracy;
+    if (finished.accuracy == Outcome::kUnknown) sum = std::nan("");
+  }
+  const auto count = static_cast<double>(seeds.size());
+  const double mean = sum / count;
+  const double deviation = std::sqrt(std::max(squares - count * mean * mean, 0.0) / (count - 1.0));
+  if (options.json) {
+    nlohmann::json out{{"seeds", results}};
+    if (!std::isnan(mean)) out["test_accuracy"] = {{"mean", mean}, {"deviation", deviation}};
+    fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  } else if (!options.quiet && !std::isnan(mean)) {
+    fmt::print("{} seeds: test accuracy {:.2f} % +- {:.2f}\n", seeds.size(), 100.0 * mean, 100.0 * deviation);
+  }
+  return kOk;
 }
 
 int run_train(const TrainOptions& options, const ConfigFlags& flags) {
@@ -267,30 +282,12 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
     throw Error(ErrorKind::kConfig, "--resume, found several seeds, expected one");
 
   set_thread_count(static_cast<int>(config.run.threads));
-  catch_signals();
-  if (seeds.size() == 1) {
-    const Dataset data = load_dataset(data_options(config));
-    return train_once(config, data, checkpoint, options).code;
-  }
-
-  config.run.out = (fs::path(config.run.out) / config.run.name).string();
-  std::vector<double> accuracies;
-  for (const std::int64_t seed : seeds) {
-    config.run.seed = seed;
-    config.run.name = fmt::format("seed-{}", seed);
-    const Dataset data = load_dataset(data_options(config));  // the validation split depends on the seed
-    const Finished finished = train_once(config, data, "", options);
-    if (finished.code != kOk) return finished.code;
-    accuracies.push_back(finished.outcome.accuracy);
-  }
-  double mean = 0.0, variance = 0.0;
-  for (const double accuracy : accuracies) mean += accuracy / static_cast<double>(accuracies.size());
-  for (const double accuracy : accuracies)
-    variance += (accuracy - mean) * (accuracy - mean) / static_cast<double>(accuracies.size() - 1);
-  if (!options.quiet)
-    fmt::print("{} seeds: test accuracy {:.2f} % +- {:.2f}\n", seeds.size(), 100.0 * mean,
-               100.0 * std::sqrt(variance));
-  return kOk;
+  Signals& signals = catch_signals();
+  if (seeds.size() > 1) return train_seeds(config, seeds, options, signals);
+  const Dataset data = load_dataset(data_options(config));
+  const Finished finished = train_once(config, data, checkpoint, options, signals);
+  if (options.json && finished.code == kOk) fmt::print("{}\n", to_json(finished.result));
+  return finished.code;
 }
 
 }  // namespace
@@ -300,8 +297,7 @@ Command train_command(CLI::App& app) {
   app.add_option("config", options->config, "TOML file; every key is also a flag");
   app.add_option("--resume", options->resume,
                  "go on from a checkpoint file, from the newest good one in a run directory, or auto: from "
-                 "the newest of "
-                 "this run, from the start if there is none");
+                 "the newest of this run, from the start if there is none");
   app.add_flag("--json", options->json, "print the result as one JSON document");
   app.add_flag("-q,--quiet", options->quiet, "print nothing but errors");
   app.add_flag("-v,--verbose", options->verbose, "keep the line of every epoch, tell of checkpoints");
