@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "tulle/report/axis.h"
 #include "tulle/report/escape.h"
@@ -17,16 +18,26 @@ constexpr std::size_t kMostPoints = 2000;
 constexpr int kColumns = 660;  // of a chart, two screen pixels for each of its units at most
 
 // The chart's own units; the page scales them to the width it has.
-constexpr double kWidth = 480, kHeight = 252, kLeft = 50, kRight = 466, kTop = 10, kBottom = 216;
+constexpr double kWidth = 480, kHeight = 252, kLeft = 50, kRight = 460, kTop = 10, kBottom = 216;
 
 struct Frame {
   Axis x, y;
+  double spacing = 1;  // between bars
   double at_x(double value) const { return kLeft + (kRight - kLeft) * x.share(value); }
   double at_y(double value) const { return kBottom - (kBottom - kTop) * y.share(value); }
 };
 
 // Far beyond any figure of a training, but differences stay finite.
 double bounded(double value) { return std::clamp(value, -1e300, 1e300); }
+
+// The least distance between two neighbours.
+double spacing_of(const Chart& chart) {
+  double spacing = std::numeric_limits<double>::infinity();
+  for (const Series& series : chart.series)
+    for (std::size_t i = 1; i < series.points.size(); ++i)
+      spacing = std::min(spacing, series.points[i].x - series.points[i - 1].x);
+  return spacing;
+}
 
 std::optional<Frame> frame_of(const Chart& chart) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -43,7 +54,11 @@ std::optional<Frame> frame_of(const Chart& chart) {
   if (y_low > y_high) return std::nullopt;
   if (chart.bars) y_low = std::min(y_low, 0.0), y_high = std::max(y_high, 0.0);
   Frame frame{.x = count_axis(x_low, x_high, 6), .y = round_axis(y_low, y_high, 5)};
-  if (chart.bars && x_high > x_low) frame.x.low -= 0.5, frame.x.high += 0.5;
+  if (chart.bars && x_high > x_low) {
+    frame.spacing = spacing_of(chart);
+    frame.x.low -= 0.5 * frame.spacing;
+    frame.x.high += 0.5 * frame.spacing;
+  }
   return frame;
 }
 
@@ -69,20 +84,29 @@ std::string axes(const Chart& chart, const Frame& frame) {
   return svg;
 }
 
-// A point between two gaps is a line of no length, which its round cap makes a dot.
 std::string line_path(const std::vector<Point>& points, const Frame& frame) {
   std::string path;
   bool open = false;  // a part of the line has begun
+  for (const Point& point : points) {
+    const bool known = std::isfinite(point.y);
+    if (known)
+      path +=
+          fmt::format("{}{:.1f} {:.1f}", open ? "L" : "M", frame.at_x(point.x), frame.at_y(bounded(point.y)));
+    open = known;
+  }
+  return path;
+}
+
+// A dot is a line of no length, round by its caps: every point of a short series, and each between two gaps,
+// which no line shows.
+std::string dot_path(const std::vector<Point>& points, const Frame& frame) {
+  constexpr std::size_t kShort = 30;
+  const auto known = [&](std::size_t i) { return i < points.size() && std::isfinite(points[i].y); };
+  std::string path;
   for (std::size_t i = 0; i < points.size(); ++i) {
-    if (!std::isfinite(points[i].y)) {
-      open = false;
-      continue;
-    }
-    path += fmt::format("{}{:.1f} {:.1f}", open ? "L" : "M", frame.at_x(points[i].x),
-                        frame.at_y(bounded(points[i].y)));
-    const bool alone = !open && (i + 1 == points.size() || !std::isfinite(points[i + 1].y));
-    if (alone) path += "h0";
-    open = true;
+    const bool alone = !known(i + 1) && (i == 0 || !known(i - 1));
+    if (known(i) && (alone || points.size() <= kShort))
+      path += fmt::format("M{:.1f} {:.1f}h0", frame.at_x(points[i].x), frame.at_y(bounded(points[i].y)));
   }
   return path;
 }
@@ -99,26 +123,28 @@ std::string bar_path(const std::vector<Point>& points, const Frame& frame) {
 std::string series_path(const Chart& chart, const Series& series, const Frame& frame) {
   const std::vector<Point> points = thin(series.points, kColumns);
   if (!chart.bars)
-    return fmt::format("<path class=\"line s{}\" d=\"{}\"/>", series.color % 8, line_path(points, frame));
-  const double room = (kRight - kLeft) / (frame.x.high - frame.x.low);
+    return fmt::format("<path class=\"line s{0}\" d=\"{1}\"/><path class=\"dot s{0}\" d=\"{2}\"/>",
+                       series.color % 8, line_path(points, frame), dot_path(points, frame));
+  const double room = frame.spacing * (kRight - kLeft) / (frame.x.high - frame.x.low);
   return fmt::format("<path class=\"bar s{}\" style=\"stroke-width:{:.2f}\" d=\"{}\"/>", series.color % 8,
                      std::clamp(0.7 * room, 0.6, 26.0), bar_path(points, frame));
 }
 
-// "Loss by epoch: train 0.76 to 0.30; test ..." for those who do not see the picture.
+// "Loss by epoch: train from 0.76 to 0.30; test ..." for those who do not see the picture.
 std::string spoken(const Chart& chart) {
   std::string text = fmt::format("{} by {}", chart.title, chart.x_label);
   const char* separator = ": ";
   for (const Series& series : chart.series) {
-    const auto known = [](const Point& point) { return std::isfinite(point.y); };
-    const auto first = std::find_if(series.points.begin(), series.points.end(), known);
-    if (first == series.points.end()) continue;
-    const auto last = std::find_if(series.points.rbegin(), series.points.rend(), known);
-    text +=
-        fmt::format("{}{} from {:.4g} to {:.4g}{}", separator, series.name,
-                    chart.mirrored ? std::abs(first->y) : first->y,
-                    chart.mirrored ? std::abs(last->y) : last->y, chart.unit.empty() ? "" : " " + chart.unit);
-    separator = "; ";
+    std::vector<double> values;
+    for (const Point& point : series.points)
+      if (std::isfinite(point.y)) values.push_back(chart.mirrored ? std::abs(point.y) : point.y);
+    if (values.empty()) continue;
+    text += std::exchange(separator, "; ") + series.name;
+    if (chart.bars)
+      text += fmt::format(" up to {:.6g}", *std::max_element(values.begin(), values.end()));
+    else
+      text += fmt::format(" from {:.4g} to {:.4g}", values.front(), values.back());
+    if (!chart.unit.empty() && chart.unit != series.name) text += " " + chart.unit;
   }
   return escape_html(text);
 }

@@ -28,9 +28,12 @@ std::int64_t row_sum(const ResultRecord& result, std::size_t row) {
 
 std::string matrix(const ResultRecord& result) {
   const std::size_t classes = result.class_names.size();
-  std::string html =
+  const bool are_long = std::any_of(result.class_names.begin(), result.class_names.end(),
+                                    [](const std::string& name) { return name.size() > 3; });
+  std::string html = fmt::format(
       "<div class=\"card\"><h3>Confusion matrix <small>rows: true class, columns: predicted</small></h3>"
-      "<div class=\"wide\"><table class=\"confusion\"><thead><tr><td></td>";
+      "<div class=\"wide\"><table class=\"confusion{}\"><thead><tr><td></td>",
+      are_long ? " long" : "");
   for (const std::string& name : result.class_names)
     html += fmt::format("<th title=\"{0}\"><span>{0}</span></th>", escape_html(name));
   html += "</tr></thead><tbody>";

@@ -108,14 +108,24 @@ std::string facts(const Spread& spread, const char* things) {
       grouped(spread.low), grouped(spread.median), grouped(spread.high), things, grouped(spread.unconnected));
 }
 
-// How many inputs have how many connections.
+// How many inputs have how many connections, in at most 48 bars.
 std::string distribution(const std::vector<std::int64_t>& degrees, const std::string& things) {
+  const Spread spread = spread_of(degrees);
+  const std::int64_t width = (spread.high - spread.low) / 48 + 1;
   std::map<std::int64_t, std::int64_t> counts;
-  for (const std::int64_t degree : degrees) ++counts[degree];
-  Chart chart{.title = "Distribution", .unit = things, .x_label = "connections", .bars = true};
-  chart.series.push_back({.name = things, .color = 1});
-  for (const auto& [degree, count] : counts)
-    chart.series[0].points.push_back({static_cast<double>(degree), static_cast<double>(count)});
+  for (std::int64_t bin = 0; bin <= (spread.high - spread.low) / width; ++bin) counts[bin] = 0;
+  for (const std::int64_t degree : degrees) ++counts[(degree - spread.low) / width];
+  Chart chart{.title = "Distribution",
+              .unit = things,
+              .x_label = width > 1 ? fmt::format("connections, {} a bar", width) : "connections",
+              .series = {},
+              .bars = true};
+  chart.series.push_back({.name = things, .color = 0, .points = {}});
+  for (const auto& [bin, count] : counts) {
+    const double middle =
+        static_cast<double>(spread.low + bin * width) + 0.5 * static_cast<double>(width - 1);
+    chart.series[0].points.push_back({middle, static_cast<double>(count)});
+  }
   return chart_figure(chart);
 }
 

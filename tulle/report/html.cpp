@@ -161,7 +161,7 @@ std::string html_report(const RunRecord& run) {
   html += section("Result", (run.result ? result_table(*run.result) : "") + phase_table(run));
   if (!run.epochs.empty())
     html += section("Training", loss_figure(run) + accuracy_figure(run) + rate_figure(run) +
-                                    layer_table(run) + density_figure(run));
+                                    density_figure(run) + layer_table(run));
   html += section("Connections", (run.inputs ? inputs_figure(*run.inputs) : "") + topology_figure(run));
   if (run.result) html += section("Classes", confusion_section(*run.result));
   if (!run.config.empty())

@@ -37,12 +37,12 @@ figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:2px 16p
 .legend{display:flex;flex-wrap:wrap;gap:2px 14px;list-style:none;font-size:13px;color:var(--soft)}
 .legend li{overflow-wrap:anywhere}
 .legend i{display:inline-block;width:14px;height:3px;border-radius:2px;margin-right:6px;vertical-align:middle}
-svg{display:block;width:100%;height:auto}
+svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{fill:var(--soft);font-size:11.5px}
 .end{text-anchor:end}.mid{text-anchor:middle}
 .grid{stroke:var(--grid)}.axis,.tick{stroke:var(--soft);stroke-opacity:.6}
 .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-.bar{fill:none}
+.bar{fill:none}.dot{fill:none;stroke-width:6;stroke-linecap:round}
 .s0{stroke:var(--c0)}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}
 .s4{stroke:var(--c4)}.s5{stroke:var(--c5)}.s6{stroke:var(--c6)}.s7{stroke:var(--c7)}
 .b0{background:var(--c0)}.b1{background:var(--c1)}.b2{background:var(--c2)}.b3{background:var(--c3)}
@@ -63,7 +63,8 @@ thead th,thead td{border-top:0;color:var(--soft);font-size:13px;padding-top:0}
 .quiet{font-size:13px;margin-top:10px;overflow-wrap:anywhere}
 .meter{width:46%}.meter i{display:block;height:10px;border-radius:2px;background:var(--c0)}
 .sum th,.sum td{font-weight:620;color:var(--ink)}
-.pairs th{text-align:left;white-space:normal;overflow-wrap:anywhere}
+.pairs{table-layout:fixed}.pairs th,.pairs td{white-space:normal}
+.pairs th:nth-child(-n+2){width:33%;text-align:left;overflow-wrap:anywhere}
 .pairs tbody th{color:var(--ink)}
 .wide{overflow-x:auto}
 .confusion{width:auto;table-layout:fixed;font-size:13px}
@@ -71,6 +72,8 @@ thead th,thead td{border-top:0;color:var(--soft);font-size:13px;padding-top:0}
 .confusion tbody th{text-align:right;padding-right:8px;border:0}
 .confusion span{display:block;max-width:130px;overflow:hidden;text-overflow:ellipsis}
 .confusion thead th span{max-width:44px;margin:0 auto}
+.confusion.long thead th{vertical-align:bottom;padding-bottom:6px}
+.confusion.long thead th span{writing-mode:vertical-rl;transform:rotate(180deg);max-width:none;max-height:110px}
 .confusion .hit{background:rgb(var(--hit)/var(--v))}.confusion .miss{background:rgb(var(--miss)/var(--v))}
 .confusion .on{color:#fff}
 pre{margin:0;font:12.5px/1.55 ui-monospace,"SF Mono",Menlo,Consolas,"Liberation Mono",monospace;white-space:pre-wrap;
@@ -81,8 +84,8 @@ h1{font-size:27px}h2{margin-top:30px}.tiles{grid-template-columns:1fr 1fr;gap:10
 .tile{padding:12px 14px}.tile dd{font-size:21px}.cards{grid-template-columns:minmax(0,1fr);gap:10px}.card{padding:14px}
 svg text{font-size:15px}.line{stroke-width:2.6}.card.tall{grid-row:auto}.meter{width:26%}pre{columns:1}
 table{font-size:13px}th,td{padding-left:8px}.result tbody th,.result .factor{white-space:normal}
-.confusion{font-size:11px}.confusion td,.confusion th{min-width:27px;height:27px}.confusion thead th span{max-width:27px}
-.confusion span{max-width:70px}}
+.confusion{font-size:11px}.confusion td,.confusion th{min-width:25px;height:25px}.confusion tbody th{padding-right:5px}
+.confusion thead th span{max-width:25px}.confusion tbody span{max-width:62px}}
 @media print{:root{color-scheme:light}body{background:#fff;font-size:12px}main{max-width:none;padding:0}
 h2{break-after:avoid}.card,.tile{border-color:#ccc}}
 )css";
