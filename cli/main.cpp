@@ -60,6 +60,20 @@ std::string leftover(const CLI::App& verb) {
                      nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
 }
 
+// The words of the command line, last first as the parser wants them. "--key=" gives the empty text: the
+// parser would take the next word instead.
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const bool emptied = word.starts_with("--") && word.find('=') == word.size() - 1;
+    words.emplace_back(emptied ? word.substr(0, word.size() - 1) : word);
+    if (emptied) words.emplace_back();
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"tulle: truly sparse neural networks", "tulle"};
   app.set_version_flag("--version", std::string("tulle ") + std::string(kVersion));
@@ -74,7 +88,7 @@ int run(int argc, char** argv) {
   if (argc > 1 && argv[1][0] != '-' && std::find(verbs.begin(), verbs.end(), argv[1]) == verbs.end())
     return refuse_usage(unknown_name("verb", argv[1], verbs).what());
   try {
-    app.parse(argc, argv);
+    app.parse(words_of(argc, argv));
   } catch (const CLI::Success& done) {  // --help, --version
     return app.exit(done);
   } catch (const CLI::ExtrasError& error) {

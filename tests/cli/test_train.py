@@ -34,7 +34,7 @@ def test_set_overrides_the_file_and_a_flag_overrides_set(trained, tulle):
 def test_a_preset_gives_way_to_every_key_that_is_given(problem, tulle):
     tulle("train", "config.toml", "--preset=published", check=True)
     effective = (problem / "out/run/config.toml").read_text()
-    assert 'rule = "set-published"' in effective and 'weight_init = "normal"' in effective
+    assert 'rule = "set-published"' in effective and 'last_batch = "drop"' in effective
     assert "epsilon = 3.0" in effective and "learning_rate = 0.02" in effective
 
 
@@ -52,6 +52,7 @@ def test_the_effective_config_repeats_the_run_from_another_folder(trained, tulle
 def test_paths_in_a_config_file_are_relative_to_it(problem, tulle):
     tulle.folder = problem / "below"
     tulle.folder.mkdir()
+    (problem / "config.toml").write_text(config_text(run__out="out"))
     tulle("train", "../config.toml", check=True)
     assert model(problem)
     assert contents(tulle.folder) == {}

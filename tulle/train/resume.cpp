@@ -40,6 +40,7 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
         ErrorKind::kConfig, {.file = checkpoint},
         fmt::format("training data, found hash {}, expected {}; the data has changed since this checkpoint",
                     identity, loaded.state->data_identity));
+  loaded.model.config = learning_config(config);  // more epochs, perhaps
   return {.config = config, .model = std::move(loaded.model), .state = *loaded.state};
 }
 

@@ -1,0 +1,157 @@
+"""`tulle eval`, `predict`, `inspect` and `list`, and the help of every verb."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from conftest import REPOSITORY, write_safetensors
+
+MODEL = "out/run/model.safetensors"
+CHECKPOINT = "out/run/ckpt-000040.safetensors"
+TEST = ["--data=test.csv", "--label-column=last"]
+
+
+def predicted(tulle, *arguments, **options):
+    rows = list(csv.reader(io.StringIO(tulle("predict", *arguments, check=True, **options).out)))
+    assert rows[0] == ["prediction", "p(0)", "p(1)", "p(2)"]
+    return rows[1:]
+
+
+def test_predictions_keep_the_order_of_the_rows(trained, tulle):
+    rows = (trained / "test.csv").read_text().splitlines()
+    (trained / "backwards.csv").write_text("\n".join(rows[::-1]) + "\n")
+    forwards = predicted(tulle, MODEL, *TEST)
+    assert len(forwards) == len(rows) and len({tuple(row) for row in forwards}) > 50
+    assert predicted(tulle, MODEL, "--data=backwards.csv", "--label-column=last") == forwards[::-1]
+
+
+def test_predictions_read_standard_input(trained, tulle):
+    content = (trained / "test.csv").read_bytes()
+    arguments = [MODEL, "--data=-", "--label-column=last"]
+    assert predicted(tulle, *arguments, stdin=content) == predicted(tulle, MODEL, *TEST)
+
+
+def test_a_model_and_its_checkpoint_predict_alike(trained, tulle):
+    assert predicted(tulle, CHECKPOINT, *TEST) == predicted(tulle, MODEL, *TEST)
+
+
+def test_two_threads_predict_what_one_does(trained, tulle):
+    one, two = (tulle("predict", MODEL, *TEST, f"--threads={n}", "--as=jsonl") for n in [1, 2])
+    assert one.code == 0 and one.out == two.out
+
+
+def test_lines_of_json_hold_what_the_table_holds(trained, tulle):
+    lines = tulle("predict", MODEL, *TEST, "--as=jsonl", check=True).out.splitlines()
+    records = [json.loads(line) for line in lines]
+    table = predicted(tulle, MODEL, *TEST)
+    assert [record["row"] for record in records] == list(range(60))
+    assert [record["prediction"] for record in records] == [row[0] for row in table]
+    outputs = np.array([record["outputs"] for record in records])
+    np.testing.assert_allclose(outputs, np.array([row[1:] for row in table], float), rtol=1e-5)
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_predictions_go_into_a_file(trained, tulle):
+    result = tulle("predict", MODEL, *TEST, "-o", "x.csv", check=True)
+    assert (result.out, result.err) == ("", "")
+    assert (trained / "x.csv").read_text() == tulle("predict", MODEL, *TEST).out
+
+
+def test_evaluation_counts_what_prediction_says(trained, tulle):
+    result = json.loads(tulle("eval", MODEL, "--data=test.csv", "--json", check=True).out)
+    truth = [line.split(",")[-1] for line in (trained / "test.csv").read_text().splitlines()]
+    guesses = [row[0] for row in predicted(tulle, MODEL, *TEST)]
+    right = [guess for guess, label in zip(guesses, truth) if guess == label]
+    assert result["samples"] == 60 and result["accuracy"] == len(right) / 60
+    for row in result["classes"]:
+        name = row["class"]
+        assert row["samples"] == truth.count(name)
+        assert row["recall"] == pytest.approx(right.count(name) / truth.count(name))
+        assert row["precision"] == pytest.approx(right.count(name) / guesses.count(name))
+    table = tulle("eval", MODEL, "--data=test.csv", check=True).out
+    assert f"accuracy  {100 * result['accuracy']:.2f} %" in table
+
+
+def test_inspection_tells_layers_and_sizes(trained, tulle):
+    model = json.loads(tulle("inspect", MODEL, "--json", check=True).out)
+    assert (model["kind"], model["checksums"], model["file"]) == ("model", "good", MODEL)
+    assert [layer["shape"] for layer in model["layers"]] == [[16, 6], [12, 16], [3, 12]]
+    assert [layer["nnz"] for layer in model["layers"]] == [3 * 22, 3 * 28, 36]  # epsilon = 3, at most all
+    assert [layer["stored"] for layer in model["layers"]] == ["sparse", "sparse", "dense"]
+    assert model["nnz"] == 186 and model["classes"] == ["0", "1", "2"]
+    checkpoint = json.loads(tulle("inspect", CHECKPOINT, "--json", check=True).out)
+    assert (checkpoint["kind"], checkpoint["epoch"], checkpoint["step"]) == ("checkpoint", 4, 40)
+    table = tulle("inspect", CHECKPOINT, check=True).out
+    assert "stands after epoch 4, step 40" in table and "nnz 186" in table
+
+
+def test_inspection_shows_the_tensors_of_any_safetensors_file(trained, tulle):
+    tensors = {"fc\x1b[31m": np.ones((3, 6), np.float32), "ids": np.ones(4, np.int64)}
+    write_safetensors(trained / "foreign.safetensors", {}, tensors)
+    found = json.loads(tulle("inspect", "foreign.safetensors", "--json", check=True).out)
+    assert (found["kind"], found["checksums"]) == ("safetensors", "unchecked")
+    assert {row["name"]: (row["dtype"], row["shape"], row["bytes"]) for row in found["tensors"]} == {
+        "fc\x1b[31m": ("F32", [3, 6], 72),
+        "ids": ("I64", [4], 32),
+    }
+    table = tulle("inspect", "foreign.safetensors", check=True).out
+    assert "\x1b" not in table and "ids" in table
+
+
+def listed(tulle, *topic):
+    return json.loads(tulle("list", *topic, "--json", check=True).out)
+
+
+def test_the_list_of_keys_is_the_effective_config_and_every_key_is_a_flag(trained, tulle):
+    keys = [row["name"] for row in listed(tulle, "config")]
+    section, written = "", []
+    for line in (trained / "out/run/config.toml").read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif " = " in line:
+            written.append(f"{section}.{line.split(' = ')[0]}")
+    assert keys == written
+    leaves = [key.split(".")[1] for key in keys]
+    assert len(set(leaves)) == len(leaves)
+    words = tulle("train", "--help", check=True).out.replace(",", " ").split()
+    for leaf in leaves:
+        assert "--" + leaf.replace("_", "-") in words
+
+
+def test_every_choice_is_listed_under_its_own_topic(tulle):
+    topics = listed(tulle)
+    keys = {row["name"]: row for row in listed(tulle, "config")}
+    for topic, key in {
+        "presets": "run.preset",
+        "readers": "data.format",
+        "distributions": "topology.distribution",
+        "weight-inits": "topology.weight_init",
+        "activations": "model.activation",
+        "losses": "model.loss",
+        "optimizers": "train.optimizer",
+        "schedules": "train.schedule",
+        "rules": "evolve.rule",
+    }.items():
+        assert [row["name"] for row in topics[topic]] == keys[key]["choices"]
+        assert all(row["help"] for row in topics[topic])
+    assert [row["help"] for row in topics["instruction-sets"]].count("in use") == 1
+
+
+def test_one_topic_is_listed_alone(tulle):
+    text = tulle("list", "rules", check=True).out
+    assert text.startswith("rules\n") and "presets" not in text and "set" in text
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "inspect", "list"])
+def test_every_verb_has_help(verb, tulle):
+    assert verb in tulle("--help", check=True).out
+    result = tulle(verb, "--help", check=True)
+    assert "--help" in result.out and result.err == ""
+
+
+def test_the_version_is_the_one_of_the_file(tulle):
+    version = (REPOSITORY / "VERSION").read_text().strip()
+    assert tulle("--version", check=True).out == f"tulle {version}\n"
