@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "commands.h"
 #include "exit_codes.h"
@@ -75,8 +76,8 @@ int predict_rows(const PredictOptions& options, Config config) {
   LoadedModel loaded = load_model(options.model);
   if (!options.data.empty()) config.data.train = options.data;
   if (!config.given.contains("data.label_column")) config.data.label_column = "none";
-  const Features inputs = load_inputs(data_options(config), loaded.model.network.inputs());
-  const std::vector<float> outputs = predict(loaded.model, inputs);
+  Features inputs = load_inputs(data_options(config), loaded.model.network.inputs());
+  const std::vector<float> outputs = predict(loaded.model, std::move(inputs));
   const std::string text =
       options.format == "csv" ? as_csv(loaded.model, outputs) : as_jsonl(loaded.model, outputs);
   if (options.output == "-") {

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "tulle/base/file_ops.h"
 #include "tulle/checkpoint/model.h"
@@ -36,8 +39,11 @@ struct LoadedModel {
 /// sizes, checksums, layer chain, row pointers, column indices. Throws tulle::Error: kMissingInput,
 /// kPermission, or kBadData naming file, tensor, found and expected.
 LoadedModel load_model(const std::string& path);
+/// The same for bytes that are in memory; `name` stands for the file in messages.
+LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name);
 
-/// Hash of a training set (features, labels), to refuse resuming on other data. Cost: one pass over the data.
+/// Hash of a training set (shape, features, labels), to refuse resuming on other data. Cost: one pass over
+/// the data.
 std::string data_identity(const Split& train);
 
 }  // namespace tulle

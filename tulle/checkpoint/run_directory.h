@@ -32,6 +32,8 @@ class RunDirectory {
   static RunDirectory open(const std::string& path, const Options& options, FileOps& files = real_file_ops());
 
   const std::string& path() const { return path_; }
+  /// What its checkpoints are to be written with.
+  FileOps& files() const { return *files_; }
 
   /// PATH/ckpt-<step, at least 6 digits>.safetensors
   std::string checkpoint_path(std::int64_t step) const;

@@ -128,6 +128,7 @@ void add_line(RunRecord& run, const Json& line) {
     run.epochs.push_back(epoch_of(line));
   } else if (event == "evolve") {
     run.evolutions.push_back({.epoch = line.value("epoch", 0),
+                              .step = step_of(line),
                               .layer = line.value("layer", 0),
                               .dropped = line.value("dropped", std::int64_t{0}),
                               .grown = line.value("grown", std::int64_t{0})});
@@ -232,6 +233,7 @@ void MetricsFile::write(const EpochRecord& r) {
 void MetricsFile::write(const EvolveRecord& r) {
   append(dump({{"event", "evolve"},
                {"epoch", r.epoch},
+               {"step", r.step},
                {"layer", r.layer},
                {"dropped", r.dropped},
                {"grown", r.grown}}));

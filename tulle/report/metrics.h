@@ -37,7 +37,9 @@ struct EpochRecord {
 };
 
 struct EvolveRecord {
-  int epoch = 0, layer = 0;
+  int epoch = 0;
+  std::int64_t step = 0;
+  int layer = 0;
   std::int64_t dropped = 0, grown = 0;
 };
 

@@ -10,6 +10,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/checkpoint/json_text.h"
 #include "tulle/data/readers.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/nn/activation.h"
@@ -184,10 +185,11 @@ const KeyInfo kKeys[] = {
 
 void check_number(const KeyInfo& key, double value) {
   const bool high = key.open_maximum ? value >= key.maximum : value > key.maximum;
-  if (std::isnan(value) || value < key.minimum || high)
-    refuse(key, fmt::format("{}", value),
-           fmt::format("at least {} and {} {}", key.minimum, key.open_maximum ? "below" : "at most",
-                       key.maximum));
+  if (std::isfinite(value) && value >= key.minimum && !high) return;
+  const std::string limit = key.maximum == kNone
+                                ? "finite"
+                                : fmt::format("{} {}", key.open_maximum ? "below" : "at most", key.maximum);
+  refuse(key, fmt::format("{}", value), fmt::format("at least {} and {}", key.minimum, limit));
 }
 
 }  // namespace
@@ -201,8 +203,10 @@ void check_config_value(const KeyInfo& key, Config& config) {
   if (const auto* const* number = std::get_if<double*>(&field)) check_number(key, **number);
   if (const auto* const* list = std::get_if<std::vector<std::int64_t>*>(&field))
     for (const std::int64_t number : **list) check_number(key, static_cast<double>(number));
-  if (const auto* const* text = std::get_if<std::string*>(&field);
-      text != nullptr && key.choices != nullptr) {
+  if (const auto* const* text = std::get_if<std::string*>(&field)) {
+    // Else the effective config would be no TOML and the model no safetensors file.
+    if (valid_utf8_length(**text) != (*text)->size()) refuse(key, in_quotes(**text), "text in UTF-8");
+    if (key.choices == nullptr) return;
     const Names known = key.choices();
     if (std::find(known.begin(), known.end(), **text) == known.end())
       throw unknown_name(key.name, **text, known);
@@ -214,7 +218,7 @@ std::string config_value(const KeyInfo& key, const Config& config) {
     std::string out = "\"";
     for (const char c : text) {
       if (c == '"' || c == '\\') out += '\\';
-      if (static_cast<unsigned char>(c) < 0x20)
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
         out += fmt::format("\\u{:04x}", static_cast<int>(c));
       else
         out += c;

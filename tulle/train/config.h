@@ -130,7 +130,7 @@ void read_config_file(Config& config, const std::string& path);
 void read_config_text(Config& config, std::string_view text, const std::string& name,
                       const std::string& base);
 
-/// Sets one key from text, as a flag or --set does. Bare words are strings, lists may be written 1,2,3.
+/// Sets one key from text, as a flag or --set does: TOML, but strings need no quotes and lists no brackets.
 /// Throws std::invalid_argument for an unknown key or text of the wrong type, tulle::Error (kConfig) for a
 /// value out of range.
 void set_config_value(Config& config, std::string_view key, std::string_view text);

@@ -33,7 +33,9 @@ bool assign(const Field& field, const toml::node& node) {
     **whole = node.value<std::int64_t>().value();
   } else if (auto* const* number = std::get_if<double*>(&field)) {
     if (!node.is_number()) return false;
-    **number = node.value<double>().value();
+    // value<double>() has no answer for whole numbers beyond 2^53.
+    **number =
+        node.is_integer() ? static_cast<double>(node.as_integer()->get()) : node.as_floating_point()->get();
   } else if (auto* const* text = std::get_if<std::string*>(&field)) {
     if (!node.is_string()) return false;
     **text = node.value<std::string>().value();
@@ -124,12 +126,12 @@ void set_config_value(Config& config, std::string_view name, std::string_view te
   const KeyInfo* key = find_key(name);
   if (key == nullptr) throw std::invalid_argument(unknown_key(name));
   const Field field = key->field(config);
-  if (auto* const* string = std::get_if<std::string*>(&field)) {
-    **string = text;
-    if (text.size() >= 2 && text.front() == '"' && text.back() == '"')
-      **string = text.substr(1, text.size() - 2);
+  const bool bare = std::holds_alternative<std::string*>(field) &&
+                    !(text.size() >= 2 && text.front() == '"' && text.back() == '"');
+  const bool list = std::holds_alternative<std::vector<std::int64_t>*>(field) && !text.starts_with('[');
+  if (bare) {
+    *std::get<std::string*>(field) = text;
   } else {
-    const bool list = std::holds_alternative<std::vector<std::int64_t>*>(field) && !text.starts_with('[');
     bool good = false;
     try {
       const toml::table table =

@@ -1,6 +1,7 @@
 #include "tulle/train/evaluate.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "tulle/base/check.h"
 #include "tulle/base/name_table.h"
@@ -31,6 +32,11 @@ Evaluation evaluate(Model& model, const Split& split) {
   const LossInfo& loss = find_name(losses(), "model.loss", model.loss);
   Evaluation result;
   const std::size_t classes = model.class_names.size();
+  const auto is_class = [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < classes; };
+  require((classes > 0 ? split.classes.size() : split.targets.size()) ==
+                  static_cast<std::size_t>(split.inputs.samples) &&
+              std::ranges::all_of(split.classes, is_class),
+          "evaluate: every sample must have a label that the model knows");
   result.confusion.assign(classes * classes, 0);
   std::int64_t correct = 0;
   for_outputs(model, split, [&](Panels<const float> z, const Batch& batch) {
@@ -51,13 +57,12 @@ Evaluation evaluate(Model& model, const Split& split) {
   return result;
 }
 
-std::vector<float> predict(Model& model, const Features& inputs) {
-  std::vector<float> outputs;
+std::vector<float> predict(Model& model, Features inputs) {
   const auto width = static_cast<std::size_t>(model.network.outputs());
-  outputs.resize(static_cast<std::size_t>(inputs.samples) * width);
+  std::vector<float> outputs(static_cast<std::size_t>(inputs.samples) * width);
   std::size_t done = 0;
   Split split;
-  split.inputs = inputs;
+  split.inputs = std::move(inputs);
   for_outputs(model, split, [&](Panels<const float> z, const Batch&) {
     const std::size_t count = static_cast<std::size_t>(z.batch) * width;
     predictions(model.loss, z, std::span(outputs).subspan(done, count));

@@ -14,12 +14,13 @@ struct Evaluation {
   std::vector<std::int64_t> confusion;  // [true class][predicted class], empty for regression
 };
 
-/// Loss and accuracy over every sample of `split`, without dropout. Cost: one forward pass, no training
-/// buffers.
+/// Loss and accuracy over every sample of `split`, at least one, without dropout. Throws
+/// std::invalid_argument if the samples are not of the model's features and labels. Cost: one forward pass,
+/// no training buffers.
 Evaluation evaluate(Model& model, const Split& split);
 
 /// Outputs of all samples in their order: probabilities (cross-entropy, bce) or values (mse).
-/// Returns [sample][output].
-std::vector<float> predict(Model& model, const Features& inputs);
+/// Returns [sample][output]. Move the inputs in to spare a copy.
+std::vector<float> predict(Model& model, Features inputs);
 
 }  // namespace tulle

@@ -4,61 +4,134 @@
 #include <algorithm>
 
 #include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
 #include "tulle/train/train.h"
 
 namespace tulle {
+namespace {
+
+std::int64_t batches_per_epoch(const Config& config, const Dataset& data) {
+  const std::int64_t samples = data.train.inputs.samples, batch = config.train.batch_size;
+  if (config.train.last_batch == "keep") return (samples + batch - 1) / batch;
+  if (samples < batch)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("train.batch_size, found {}, expected at most {}, the training samples, as "
+                            "train.last_batch is \"drop\"",
+                            batch, samples));
+  return samples / batch;
+}
+
+// The config a checkpoint was written under.
+Config stored_config(const Model& model, const std::string& checkpoint) {
+  Config stored;
+  try {
+    read_config_text(stored, model.config, checkpoint, "");
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kBadData, {.file = checkpoint},
+                fmt::format("metadata 'config', {}", error.what()));
+  }
+  return stored;
+}
+
+void check_network(const Network& network, const Config& config, const Dataset& data,
+                   const std::string& checkpoint) {
+  const std::vector<std::int32_t> sizes = layer_sizes(config, data);
+  std::vector<std::int32_t> stored{network.inputs()};
+  for (std::size_t l = 0; l < network.size(); ++l) stored.push_back(network.layer(l).outputs());
+  if (sizes != stored)
+    throw Error(ErrorKind::kConfig, {.file = checkpoint},
+                fmt::format("layer sizes, found {}, expected {} as the config and the data say; this "
+                            "checkpoint is of another net",
+                            fmt::join(stored, "-"), fmt::join(sizes, "-")));
+}
+
+void check_config(const Config& stored, const Config& config, const std::string& checkpoint) {
+  for (const KeyInfo& key : config_keys()) {
+    if (!changes_result(key) || key.name == "train.epochs") continue;
+    const std::string now = config_value(key, config), then = config_value(key, stored);
+    if (now != then)
+      throw Error(ErrorKind::kConfig, {.file = checkpoint},
+                  fmt::format("{}, found {}, expected {} as in the config; a training resumes only unchanged",
+                              key.name, then, now));
+  }
+}
+
+// Without its state an optimizer would quietly start anew.
+void check_optimizer_state(Network& network, const Config& config, const std::string& checkpoint) {
+  const auto optimizer = find_name(optimizers(), "train.optimizer", config.train.optimizer).make({});
+  for (const Parameter* parameter : network.parameters()) {
+    Parameter wanted(parameter->name, parameter->kind, parameter->value.size());
+    optimizer->prepare(wanted);
+    if (parameter->m1.size() != wanted.m1.size() || parameter->m2.size() != wanted.m2.size() ||
+        parameter->age.size() != wanted.age.size())
+      throw Error(ErrorKind::kBadData, {.file = checkpoint},
+                  fmt::format("state of '{}', found other tensors, expected those of {}", parameter->name,
+                              config.train.optimizer));
+  }
+}
+
+void check_counters(const TrainingState& state, const Config& config, const Dataset& data,
+                    const std::string& checkpoint) {
+  const std::int64_t batches = batches_per_epoch(config, data);
+  const bool together = state.epoch <= state.step / batches && state.batch_in_epoch < batches &&
+                        state.step == state.epoch * batches + state.batch_in_epoch;
+  if (!together)
+    throw Error(ErrorKind::kBadData, {.file = checkpoint},
+                fmt::format("metadata 'step', found {}, expected that of epoch {} and batch {} of {}",
+                            state.step, state.epoch, state.batch_in_epoch, batches));
+  if (const std::int64_t begun = state.epoch + (state.batch_in_epoch > 0); begun > config.train.epochs)
+    throw Error(ErrorKind::kConfig, {.file = checkpoint},
+                fmt::format("train.epochs, found {}, expected at least {}, where this checkpoint stands",
+                            config.train.epochs, begun));
+}
+
+}  // namespace
+
+Run start_run(const Config& config, const Dataset& data) {
+  batches_per_epoch(config, data);  // at least one
+  Run run{.config = config, .model = build_model(config, data), .state = {}};
+  run.model.config = learning_config(config);
+  run.state.data_identity = data_identity(data.train);
+  return run;
+}
 
 Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint) {
   LoadedModel loaded = load_model(checkpoint);
   if (!loaded.state)
     throw Error(ErrorKind::kBadData, {.file = checkpoint},
                 "found a model without training state, expected a checkpoint");
-
-  const std::vector<std::int32_t> sizes = layer_sizes(config, data);
-  std::vector<std::int32_t> stored{loaded.model.network.inputs()};
-  for (std::size_t l = 0; l < loaded.model.network.size(); ++l)
-    stored.push_back(loaded.model.network.layer(l).outputs());
-  if (sizes != stored)
-    throw Error(
-        ErrorKind::kConfig, {.file = checkpoint},
-        fmt::format(
-            "layer sizes, found {}, expected {} as the config and the data say; this checkpoint is of "
-            "another net",
-            fmt::join(stored, "-"), fmt::join(sizes, "-")));
-  Config written;
-  read_config_text(written, loaded.model.config, checkpoint, "");
-  for (const KeyInfo& key : config_keys()) {
-    if (!changes_result(key) || key.name == "train.epochs") continue;  // more epochs are more of the same
-    const std::string now = config_value(key, config), then = config_value(key, written);
-    if (now != then)
-      throw Error(ErrorKind::kConfig, {.file = checkpoint},
-                  fmt::format("{}, found {}, expected {} as in the config; a training resumes only unchanged",
-                              key.name, then, now));
-  }
+  check_network(loaded.model.network, config, data, checkpoint);
+  check_config(stored_config(loaded.model, checkpoint), config, checkpoint);
   if (const std::string identity = data_identity(data.train); identity != loaded.state->data_identity)
     throw Error(
         ErrorKind::kConfig, {.file = checkpoint},
         fmt::format("training data, found hash {}, expected {}; the data has changed since this checkpoint",
                     identity, loaded.state->data_identity));
-  loaded.model.config = learning_config(config);  // more epochs, perhaps
-  return {.config = config, .model = std::move(loaded.model), .state = *loaded.state};
+  check_optimizer_state(loaded.model.network, config, checkpoint);
+  check_counters(*loaded.state, config, data, checkpoint);
+  Run run{.config = config, .model = std::move(loaded.model), .state = *loaded.state};
+  run.model.config = learning_config(config);  // train.epochs may differ
+  return run;
 }
 
 std::optional<std::string> newest_checkpoint(const std::string& directory,
                                              std::vector<std::string>& skipped) {
   const auto checkpoints = list_checkpoints(directory);  // newest first
+  std::string newest_fault;
   for (const CheckpointFile& candidate : checkpoints) {
+    std::string fault = candidate.path + ": found a model without training state, expected a checkpoint";
     try {
-      load_model(candidate.path);
-      return candidate.path;
+      if (load_model(candidate.path).state) return candidate.path;
     } catch (const Error& error) {
-      skipped.emplace_back(error.what());
+      fault = error.what();
     }
+    if (newest_fault.empty()) newest_fault = fault;
+    skipped.push_back(std::move(fault));
   }
   if (!checkpoints.empty())
     throw Error(ErrorKind::kBadData, {.file = directory},
                 fmt::format("checkpoints, found {} of which none loads, expected a good one; newest: {}",
-                            checkpoints.size(), skipped.front()));
+                            checkpoints.size(), newest_fault));
   return std::nullopt;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "tulle/base/clock.h"
@@ -51,24 +53,13 @@ Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
           .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every)};
 }
 
-bool all_finite(const Parameter& parameter) {
-  float sum = 0.0f;  // NaN and infinity survive multiplication by 0
-  for (const float value : parameter.value) sum += 0.0f * value;
-  return sum == 0.0f;
-}
-
-[[noreturn]] void diverged(Run& run, std::string_view what, double found) {
-  std::string where = "no weight is affected yet";
-  for (const Parameter* parameter : run.model.network.parameters()) {
-    if (all_finite(*parameter)) continue;
-    where = fmt::format("first affected: {}", parameter->name);
-    break;
-  }
-  throw Error(
-      ErrorKind::kDiverged,
-      fmt::format("{} in epoch {}, batch {} (step {}), found {}, expected a finite number; {}; try a smaller "
-                  "train.learning_rate",
-                  what, run.state.epoch + 1, run.state.batch_in_epoch + 1, run.state.step, found, where));
+// NaN counts as more than infinity: without the sign, floats are ordered as their bits are, and whole numbers
+// compare in vectors.
+float largest_magnitude(const Parameter& parameter) {
+  std::int32_t largest = 0;
+  for (const float value : parameter.value)
+    largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7fffffff);
+  return std::bit_cast<float>(largest);
 }
 
 // One training, taken apart so that each piece fits on a page.
@@ -89,13 +80,12 @@ class Trainer {
   }
 
   Ending train() {
+    TrainingState& state = run_.state;
     write(start_record());
-    while (run_.state.epoch < run_.config.train.epochs) {
-      if (!train_epoch()) return stop();
-      if (!finish_epoch()) return stop();
-    }
-    if (directory_ != nullptr && last_saved_step_ != run_.state.step) save();
-    return Ending::kFinished;
+    while (state.epoch < run_.config.train.epochs)
+      if (!train_epoch() || !finish_epoch()) break;
+    if (!saved_) save();
+    return state.epoch < run_.config.train.epochs ? Ending::kStopped : Ending::kFinished;
   }
 
  private:
@@ -106,6 +96,8 @@ class Trainer {
     if (state.batch_in_epoch == 0) state.loss_sum = 0.0, state.correct = 0, state.samples = 0;
     loader_.start_epoch(static_cast<int>(state.epoch), /*shuffled=*/true);
     phases_ = {};
+    seconds_counted_ = 0.0;
+    samples_timed_ = 0;
     Clock clock;
     while (state.batch_in_epoch < loader_.batches()) {
       if (signals_.stop) return false;
@@ -118,24 +110,28 @@ class Trainer {
       const LossResult loss =
           machinery_.loss.compute(outputs, {.classes = batch.classes, .values = batch.targets},
                                   machinery_.loss_options, network.output_gradient());
-      if (!std::isfinite(loss.loss_sum)) diverged(run_, "loss", loss.loss_sum);
+      if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
       phases_.forward += clock.restart();
       network.backward();
       phases_.backward += clock.restart();
       rate_ = learning_rate(machinery_.schedule, machinery_.schedule_options, state.step);
       for (Parameter* parameter : network.parameters())
         machinery_.optimizer->step(*parameter, static_cast<float>(rate_));
+      check_parameters();
       phases_.update += clock.restart();
 
       state.loss_sum += loss.loss_sum;
       state.correct += loss.correct;
       state.samples += outputs.batch;
+      samples_timed_ += outputs.batch;
       ++state.step;
       ++state.batch_in_epoch;
-      evolve_if_due(Interval::Unit::kStep, state.step, machinery_.schedule_options.total_steps);
+      saved_ = false;
       observer_.on_batch({state.epoch + 1, state.batch_in_epoch, loader_.batches(),
                           state.loss_sum / static_cast<double>(state.samples)});
-      save_if_due(Interval::Unit::kStep, state.step);
+      if (state.batch_in_epoch == loader_.batches()) break;  // the rest is finish_epoch()'s
+      evolve_if_due(/*epoch_done=*/false);
+      save_if_due(/*epoch_done=*/false);
     }
     return true;
   }
@@ -157,20 +153,21 @@ class Trainer {
     }
     phases_.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
-    evolve_if_due(Interval::Unit::kEpoch, state.epoch + 1, run_.config.train.epochs);
+    evolve_if_due(/*epoch_done=*/true);
     record.phases = phases_;
-    record.seconds = phases_.data + phases_.forward + phases_.backward + phases_.update + phases_.evolve;
+    record.seconds = training_seconds();
     const double compute = phases_.forward + phases_.backward + phases_.update;
     record.connections_per_second =
-        static_cast<double>(record.nnz) * static_cast<double>(state.samples) / std::max(compute, 1e-9);
+        static_cast<double>(record.nnz) * static_cast<double>(samples_timed_) / std::max(compute, 1e-9);
     record.peak_rss = peak_rss_bytes();
 
+    count_seconds();
     ++state.epoch;
     state.batch_in_epoch = 0;
-    state.seconds += record.seconds;
+    saved_ = false;
     write(record);
     const bool go_on = observer_.on_epoch(record);
-    save_if_due(Interval::Unit::kEpoch, state.epoch);
+    save_if_due(/*epoch_done=*/true);
     return go_on;
   }
 
@@ -194,21 +191,27 @@ class Trainer {
     return record;
   }
 
-  // `done` of `total` epochs or steps are over. Never at the very end: what grows there would stay untrained.
-  void evolve_if_due(Interval::Unit unit, std::int64_t done, std::int64_t total) {
-    const Interval& every = machinery_.evolve_every;
-    if (machinery_.rule == nullptr || every.unit != unit ||
-        done % static_cast<std::int64_t>(every.count) != 0)
-      return;
-    if (done >= total ||
-        static_cast<double>(done) >= run_.config.evolve.stop_after * static_cast<double>(total))
-      return;
+  // Whether `every` falls on the step just taken, which is the last of its epoch if `epoch_done`.
+  bool is_due(const Interval& every, bool epoch_done) const {
+    const auto count = static_cast<std::int64_t>(every.count);
+    if (every.unit == Interval::Unit::kStep) return run_.state.step % count == 0;
+    if (every.unit == Interval::Unit::kEpoch)
+      return epoch_done && run_.state.step / loader_.batches() % count == 0;
+    return every.unit == Interval::Unit::kMinute && since_save_.seconds() >= 60.0 * every.count;
+  }
+
+  void evolve_if_due(bool epoch_done) {
+    if (machinery_.rule == nullptr || !is_due(machinery_.evolve_every, epoch_done)) return;
+    // stop_after is at most 1: what would grow at the very end would stay untrained.
+    const auto total = static_cast<double>(machinery_.schedule_options.total_steps);
+    if (static_cast<double>(run_.state.step) >= run_.config.evolve.stop_after * total) return;
     Clock clock;
     const auto events = evolve(run_.model.network, *machinery_.rule, grow_law(run_.config), run_.model.seed,
                                static_cast<std::uint32_t>(run_.state.step));
     phases_.evolve += clock.seconds();
     for (const LayerEvolution& event : events) {
       const EvolveRecord record{.epoch = static_cast<int>(run_.state.epoch) + 1,
+                                .step = run_.state.step,
                                 .layer = static_cast<int>(event.layer),
                                 .dropped = event.dropped,
                                 .grown = event.grown};
@@ -217,34 +220,58 @@ class Trainer {
     }
   }
 
-  void save_if_due(Interval::Unit unit, std::int64_t done) {
-    if (directory_ == nullptr) return;
-    const Interval& every = machinery_.save_every;
-    bool due = signals_.save.exchange(false);
-    if (every.unit == unit && unit != Interval::Unit::kMinute)
-      due = due || done % static_cast<std::int64_t>(every.count) == 0;
-    if (every.unit == Interval::Unit::kMinute) due = due || since_save_.seconds() >= 60.0 * every.count;
-    if (due) save();
+  void save_if_due(bool epoch_done) {
+    const bool asked = signals_.save.exchange(false);
+    if (asked || is_due(machinery_.save_every, epoch_done)) save();
   }
 
   void save() {
-    for (const Parameter* parameter : run_.model.network.parameters())
-      if (!all_finite(*parameter)) diverged(run_, parameter->name, std::nan(""));
+    if (directory_ == nullptr) return;
+    count_seconds();
     Clock clock;
     const std::string path = directory_->checkpoint_path(run_.state.step);
     CheckpointRecord record{.step = run_.state.step, .path = path};
-    record.bytes = save_model(path, run_.model, &run_.state);
+    record.bytes = save_model(path, run_.model, &run_.state, directory_->files());
     directory_->prune(run_.state.step, static_cast<int>(run_.config.checkpoint.keep));
     record.seconds = clock.seconds();
     write(record);
     observer_.on_checkpoint(record);
-    last_saved_step_ = run_.state.step;
+    saved_ = true;
     since_save_.restart();
   }
 
-  Ending stop() {
-    if (directory_ != nullptr && last_saved_step_ != run_.state.step) save();
-    return Ending::kStopped;
+  // Weights can overflow where the loss does not see it, behind a sigmoid or in the last step. Cost: one read
+  // of the weights.
+  void check_parameters() {
+    for (const Parameter* parameter : run_.model.network.parameters())
+      if (const float largest = largest_magnitude(*parameter); !std::isfinite(largest))
+        diverged("weights", largest);
+  }
+
+  [[noreturn]] void diverged(std::string_view what, double found) {
+    std::string where;
+    float largest = -1.0f;
+    for (const Parameter* parameter : run_.model.network.parameters()) {
+      const float here = largest_magnitude(*parameter);
+      if (here <= largest) continue;
+      where = fmt::format("largest weight {} in {}", largest = here, parameter->name);
+      if (!std::isfinite(here)) break;
+    }
+    throw Error(
+        ErrorKind::kDiverged,
+        fmt::format("{} in epoch {}, batch {} (step {}), found {}, expected a finite number; {}; try a "
+                    "smaller train.learning_rate",
+                    what, run_.state.epoch + 1, run_.state.batch_in_epoch + 1, run_.state.step + 1, found,
+                    where));
+  }
+
+  void count_seconds() {
+    run_.state.seconds += training_seconds() - seconds_counted_;
+    seconds_counted_ = training_seconds();
+  }
+  // Of the epoch at work, evaluation and saving aside.
+  double training_seconds() const {
+    return phases_.data + phases_.forward + phases_.backward + phases_.update + phases_.evolve;
   }
 
   StartRecord start_record() const {
@@ -271,20 +298,15 @@ class Trainer {
   Machinery machinery_;
   int width_;
   std::optional<MetricsFile> metrics_;
-  PhaseSeconds phases_;
+  PhaseSeconds phases_;             // of the epoch at work, as far as this process did it
+  double seconds_counted_ = 0.0;    // of those, what state.seconds holds
+  std::int64_t samples_timed_ = 0;  // trained on meanwhile
   double rate_ = 0.0;
+  bool saved_ = false;  // the state as it is now
   Clock since_save_;
-  std::int64_t last_saved_step_ = -1;
 };
 
 }  // namespace
-
-Run start_run(const Config& config, const Dataset& data) {
-  Run run{.config = config, .model = build_model(config, data), .state = {}};
-  run.model.config = learning_config(config);
-  run.state.data_identity = data_identity(data.train);
-  return run;
-}
 
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals) {
   return Trainer(run, data, directory, observer, signals).train();

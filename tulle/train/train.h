@@ -45,21 +45,31 @@ struct Signals {
 
 enum class Ending { kFinished, kStopped };
 
-/// A new training: model built from the config, nothing learnt.
+/// A new training: model built from the config, nothing learnt. Throws tulle::Error (kConfig) for a network
+/// that cannot be, or if there are fewer samples than one batch needs.
 Run start_run(const Config& config, const Dataset& data);
 
-/// A training that goes on from a checkpoint. Throws tulle::Error: kBadData for a damaged file or one that is
-/// no checkpoint; kConfig if the network or the data is not the checkpoint's.
+/// A training that goes on from a checkpoint. All keys that change the result must be the checkpoint's, but
+/// train.epochs may differ, down to the epochs already done: the training then goes on under the new number.
+/// What counts from the end (schedules such as cosine, evolve.stop_after, no topology event after the last
+/// epoch) follows the new end from here on, so the result is not that of one training of that length.
+/// Throws tulle::Error: kBadData for a damaged file or one that is no checkpoint; kConfig if the network, a
+/// key or the data is not the checkpoint's.
 Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint);
 
 /// The newest checkpoint in `directory` that loads, or none if there are none; files that do not load are
 /// reported to `skipped`. Throws tulle::Error (kBadData) if there are checkpoints but none loads.
 std::optional<std::string> newest_checkpoint(const std::string& directory, std::vector<std::string>& skipped);
 
-/// Trains run.model to the end of run.config on `data`, or until a signal. Metrics and checkpoints go to
-/// `directory` (null: nowhere). The result depends on the config, the data and the seed alone: not on the
-/// number of threads, and not on whether the training was stopped and resumed. Throws tulle::Error: kDiverged
-/// when the loss is NaN or infinite (the last good checkpoint stays), kCannotWrite, kIo.
+/// Trains run.model to the end of run.config on `data`, or until a signal or the observer stops it. Metrics
+/// and checkpoints go to `directory` (null: nowhere).
+///
+/// The result depends on the config, the data, the seed and the instruction set, to the last bit, and on
+/// nothing else: not on the number of threads, nor on where the training was stopped and resumed. Between
+/// instruction sets sums are rounded in another order (panels are as wide as registers suit), so bits differ.
+///
+/// Throws tulle::Error: kDiverged within the batch that makes the loss or a weight NaN or infinite (the last
+/// good checkpoint stays), kCannotWrite, kIo.
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals);
 
 }  // namespace tulle

@@ -4,243 +4,318 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 
-#include "tulle/base/error.h"
-#include "tulle/base/file_ops_testing.h"
-#include "tulle/base/parallel.h"
+#include "tulle/kernels/targets.h"
 #include "tulle/train/train_testing.h"
 
-namespace tulle {
+namespace tulle::testing {
 namespace {
 
-using testing::Finished;
-using testing::small_config;
-using testing::small_dataset;
-using testing::state_of;
-using testing::TemporaryDirectory;
-using testing::train_whole;
-using testing::Witness;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
-TEST(Train, LearnsWhatCanBeLearnt) {
-  Config config = small_config();
-  config.train.epochs = 40;
-  const Finished finished = train_whole(config, small_dataset());
-  EXPECT_EQ(finished.ending, Ending::kFinished);
-  ASSERT_EQ(finished.witness.epochs.size(), 40u);
-  EXPECT_GT(finished.witness.epochs.back().test_accuracy.value_or(0), 0.85);
-  EXPECT_LT(finished.witness.epochs.back().train_loss, 0.5 * finished.witness.epochs.front().train_loss);
+std::vector<std::int64_t> event_steps(const Diary& diary) {
+  std::vector<std::int64_t> steps;
+  for (const EvolveRecord& event : diary.events)
+    if (event.layer == 0) steps.push_back(event.step);
+  return steps;
+}
+std::vector<std::int64_t> save_steps(const Diary& diary) {
+  std::vector<std::int64_t> steps;
+  for (const CheckpointRecord& save : diary.saves) steps.push_back(save.step);
+  return steps;
 }
 
-class TrainWith : public ::testing::TestWithParam<OptimizerInfo> {
+class Training : public ::testing::Test {
  protected:
-  Config config() const {
-    Config config = small_config();
-    config.train.optimizer = std::string(GetParam().name);
-    return config;
+  Ending go(const Config& config) { return go(start_run(config, data_)); }
+  Ending go(tulle::Run run) {
+    run_ = std::move(run);
+    return train(run_, data_, nullptr, diary_, signals_);
   }
+  Ending go_with_directory(const Config& config) {
+    RunDirectory directory = RunDirectory::open(path(), {}, hasty_file_ops());
+    run_ = start_run(config, data_);
+    return train(run_, data_, &directory, diary_, signals_);
+  }
+  std::string path() const { return folder_ / "run"; }
+
+  TemporaryDirectory folder_;
+  Dataset data_ = small_data();
+  Diary diary_;
+  Signals signals_;
+  tulle::Run run_;
 };
 
-TEST_P(TrainWith, GivesTheSameBitsForAnyNumberOfThreads) {
-  for (const bool dense : {false, true}) {
-    Config config = this->config();
-    config.train.epochs = 3;
-    if (dense) config.topology.distribution = "uniform", config.topology.density = 1.0;
-    std::string first;
-    for (int threads = 1; threads <= 8; ++threads) {
-      set_thread_count(threads);
-      Finished finished = train_whole(config, small_dataset());
-      if (first.empty()) first = state_of(finished.run);
-      EXPECT_TRUE(state_of(finished.run) == first) << threads << " threads, dense " << dense;
-    }
-    set_thread_count(0);
-  }
-}
+class TrainingOnEveryInstructionSet : public Training, public ::testing::WithParamInterface<std::string> {
+ protected:
+  void SetUp() override { kernels::force_target(GetParam()); }
+  void TearDown() override { kernels::force_target(""); }
+};
 
-// Stops after every possible batch in turn (of each optimizer but the first only in the middle of an epoch,
-// at its end and late), and goes on from the checkpoint with another number of threads.
-TEST_P(TrainWith, ResumedAfterAnyStepEqualsATrainingThatWasNeverStopped) {
-  const Dataset data = small_dataset();
-  for (const char* update_every : {"1 epoch", "3 step"}) {
-    Config config = this->config();
-    config.evolve.update_every = update_every;
-    config.train.schedule = "cosine";
-    Finished whole = train_whole(config, data);
-    for (std::int64_t stop = 1; stop < 25; ++stop) {
-      if (GetParam().name != optimizers().front().name && stop != 3 && stop != 5 && stop != 19) continue;
-      const TemporaryDirectory folder;
-      RunDirectory directory = RunDirectory::open(folder.path(), {});
-      tulle::Run run = start_run(config, data);
-      Signals signals;
-      Witness witness;
-      witness.signals = &signals;
-      witness.stop_after = stop;
-      set_thread_count(2);
-      ASSERT_EQ(train(run, data, &directory, witness, signals), Ending::kStopped);
-      std::vector<std::string> skipped;
-      const auto checkpoint = newest_checkpoint(folder.path(), skipped);
-      ASSERT_TRUE(checkpoint.has_value());
-      tulle::Run resumed = resume_run(config, data, *checkpoint);
-      EXPECT_EQ(resumed.state.step, stop);
-      Signals quiet;
-      Witness rest;
-      set_thread_count(3);
-      ASSERT_EQ(train(resumed, data, nullptr, rest, quiet), Ending::kFinished);
-      set_thread_count(0);
-      ASSERT_TRUE(state_of(resumed) == state_of(whole.run)) << "stopped after step " << stop;
-      // The record of the epoch that was cut in two is the whole epoch's.
-      const EpochRecord& now = rest.epochs.back();
-      const EpochRecord& then = whole.witness.epochs.back();
-      EXPECT_EQ(now.train_loss, then.train_loss);
-      EXPECT_EQ(now.test_accuracy, then.test_accuracy);
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Optimizers, TrainWith, ::testing::ValuesIn(optimizers().begin(), optimizers().end()),
-                         [](const auto& info) {
-                           std::string name(info.param.name);
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
-
-TEST(Train, AnotherSeedGivesAnotherNetwork) {
+TEST_P(TrainingOnEveryInstructionSet, LearnsASeparableProblem) {
   Config config = small_config();
-  Finished one = train_whole(config, small_dataset());
-  config.run.seed = 2;
-  Finished two = train_whole(config, small_dataset());
-  EXPECT_FALSE(state_of(one.run) == state_of(two.run));
+  config.train.epochs = 12;
+  config.train.learning_rate = 0.05;
+  EXPECT_EQ(go(config), Ending::kFinished);
+  EXPECT_LT(diary_.epochs.back().train_loss, 0.5 * diary_.epochs.front().train_loss);
+  EXPECT_GE(*diary_.epochs.back().test_accuracy, 0.95);
 }
 
-TEST(Train, StopsWithinOneBatchWhenItDivergesAndKeepsTheCheckpoint) {
-  const TemporaryDirectory folder;
-  const Dataset data = small_dataset();
+INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
+                         ::testing::ValuesIn(kernels::available_targets()),
+                         [](const auto& info) { return info.param; });
+
+TEST_F(Training, TheRecordOfAnEpochTellsWhatHappenedInIt) {
+  Config config = small_config();
+  config.train.schedule = "linear";
+  data_.valid = blobs(9, 3);
+  go(config);
+  ASSERT_EQ(diary_.epochs.size(), 3u);
+  const EpochRecord& second = diary_.epochs[1];
+  EXPECT_EQ(second.epoch, 2);
+  EXPECT_EQ(second.step, 8);
+  EXPECT_NEAR(second.learning_rate, 0.02 * (1.0 - 7.0 / 12.0), 1e-12);  // of the epoch's last step
+  EXPECT_EQ(second.nnz, run_.model.network.connections());
+  EXPECT_EQ(second.density, run_.model.network.density());
+  ASSERT_EQ(second.layer_density.size(), 3u);
+  EXPECT_DOUBLE_EQ(second.layer_density[0], 108.0 / (12 * 24));  // epsilon (12 + 24)
+  EXPECT_EQ(second.layer_density[2], 1.0);
+  EXPECT_DOUBLE_EQ(second.train_loss, diary_.batches[7].loss);  // the mean over the epoch
+  EXPECT_EQ(diary_.batches[7].batch, 4);
+  EXPECT_EQ(diary_.batches[7].batches, 4);
+  EXPECT_EQ(diary_.batches[7].epoch, 2);
+  EXPECT_GT(*second.train_accuracy, 0.0);
+  EXPECT_TRUE(second.test_loss && second.valid_loss && second.valid_accuracy);
+  const PhaseSeconds& p = second.phases;
+  EXPECT_DOUBLE_EQ(second.seconds, p.data + p.forward + p.backward + p.update + p.evolve);
+  EXPECT_NEAR(second.connections_per_second,
+              static_cast<double>(second.nnz) * 52 / (p.forward + p.backward + p.update), 1e-3);
+  EXPECT_NEAR(run_.state.seconds,
+              diary_.epochs[0].seconds + diary_.epochs[1].seconds + diary_.epochs[2].seconds, 1e-9);
+  const Evaluation test = evaluate(run_.model, data_.test);
+  EXPECT_EQ(*diary_.epochs.back().test_loss, test.loss);
+  EXPECT_EQ(*diary_.epochs.back().test_accuracy, test.accuracy);
+}
+
+TEST_F(Training, WithoutTestDataItsFiguresAreLeftOut) {
+  data_.test = {};
+  go(small_config());
+  EXPECT_FALSE(diary_.epochs.back().test_loss);
+  EXPECT_FALSE(diary_.epochs.back().valid_loss);
+}
+
+TEST_F(Training, AnIncompleteLastBatchIsUsedOrDropped) {
+  Config config = small_config();
+  go(config);
+  EXPECT_EQ(run_.state.samples, 52);
+  EXPECT_EQ(run_.state.step, 12);
+  config.train.last_batch = "drop";
+  go(config);
+  EXPECT_EQ(run_.state.samples, 48);
+  EXPECT_EQ(run_.state.step, 9);
+}
+
+TEST_F(Training, FewerSamplesThanOneBatchAreRefusedIfIncompleteOnesAreDropped) {
+  Config config = small_config();
+  config.train.batch_size = 53;
+  EXPECT_EQ(go(config), Ending::kFinished);
+  config.train.last_batch = "drop";
+  EXPECT_THAT(refusal([&] { start_run(config, data_); }, ErrorKind::kConfig),
+              HasSubstr("train.batch_size, found 53, expected at most 52"));
+}
+
+TEST_F(Training, TheTopologyChangesAfterEachEpochButTheLast) {
+  go(small_config());
+  EXPECT_THAT(event_steps(diary_), ElementsAre(4, 8));
+  for (const EvolveRecord& event : diary_.events) {
+    EXPECT_EQ(event.epoch, event.step / 4);
+    EXPECT_GT(event.grown, 0);
+    EXPECT_EQ(event.grown, event.dropped);
+    EXPECT_LT(event.layer, 2);  // not the last layer
+  }
+  EXPECT_EQ(diary_.events.size(), 4u);
+}
+
+TEST_F(Training, TheTopologyMayChangeEverySoManySteps) {
+  Config config = small_config();
+  config.evolve.update_every = "4 step";  // also at the ends of epochs, but not at the very end
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(4, 8));
+  diary_ = {};
+  config.evolve.update_every = "3 step";
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(3, 6, 9));
+  EXPECT_EQ(diary_.events[0].epoch, 1);
+  diary_ = {};
+  config.evolve.update_every = "2 epoch";
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(8));
+}
+
+TEST_F(Training, TheTopologyStaysFromStopAfterOn) {
+  Config config = small_config();
+  config.train.epochs = 4;
+  config.evolve.stop_after = 0.5;
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(4));  // not after epoch 2 of 4
+  diary_ = {};
+  config.evolve.update_every = "1 step";
+  config.evolve.stop_after = 0.3;
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(1, 2, 3, 4));
+  for (const auto& [key, value] :
+       {std::pair{"evolve.rule", "none"}, {"evolve.update_every", "never"}, {"evolve.stop_after", "0"}}) {
+    diary_ = {};
+    Config fixed = small_config();
+    set_config_value(fixed, key, value);
+    go(fixed);
+    EXPECT_THAT(diary_.events, IsEmpty()) << key;
+  }
+}
+
+TEST_F(Training, SeesTheNetworkBeforeTheTopologyEventInItsFigures) {
+  // What the epoch's record says must be the accuracy of what was trained, not of connections just grown.
+  Config config = small_config();
+  config.train.epochs = 2;
+  config.evolve.zeta = 1.0;
+  Config fixed = config;
+  fixed.evolve.rule = "none";
+  go(config);
+  const double with_event = *diary_.epochs[0].test_loss;
+  go(fixed);
+  EXPECT_EQ(*diary_.epochs[2].test_loss, with_event);
+}
+
+TEST_F(Training, EndsWhenTheObserverSaysSoAndKeepsACheckpointOfThatEpoch) {
+  diary_.at_epoch = [](const EpochRecord& record) { return record.epoch < 2; };
+  EXPECT_EQ(go_with_directory(small_config()), Ending::kStopped);
+  EXPECT_EQ(run_.state.epoch, 2);
+  EXPECT_THAT(save_steps(diary_), ElementsAre(8));
+  EXPECT_EQ(load_model(diary_.saves[0].path).state->epoch, 2);
+}
+
+TEST_F(Training, IsFinishedIfTheObserverSaysStopAtTheLastEpoch) {
+  diary_.at_epoch = [](const EpochRecord& record) { return record.epoch < 3; };
+  EXPECT_EQ(go(small_config()), Ending::kFinished);
+}
+
+TEST_F(Training, ASignalToStopEndsItAfterTheBatchWithACheckpoint) {
+  diary_.at_batch = [&](const Observer::Batch&) { signals_.stop = run_.state.step == 6; };
+  EXPECT_EQ(go_with_directory(small_config()), Ending::kStopped);
+  EXPECT_EQ(run_.state.step, 6);
+  EXPECT_THAT(save_steps(diary_), ElementsAre(6));
+  const LoadedModel loaded = load_model(diary_.saves[0].path);
+  EXPECT_EQ(loaded.state->epoch, 1);
+  EXPECT_EQ(loaded.state->batch_in_epoch, 2);
+}
+
+TEST_F(Training, ASignalBeforeTheFirstBatchSavesTheStart) {
+  signals_.stop = true;
+  EXPECT_EQ(go_with_directory(small_config()), Ending::kStopped);
+  EXPECT_THAT(save_steps(diary_), ElementsAre(0));
+}
+
+TEST_F(Training, ASignalToSaveSavesOnceAndGoesOn) {
+  diary_.at_batch = [&](const Observer::Batch&) {
+    if (run_.state.step == 5) signals_.save = true;
+  };
+  EXPECT_EQ(go_with_directory(small_config()), Ending::kFinished);
+  EXPECT_THAT(save_steps(diary_), ElementsAre(5, 12));
+  EXPECT_FALSE(signals_.save);
+}
+
+TEST_F(Training, SavesWhenItIsDueAndAlwaysAtTheEnd) {
+  for (const auto& [when, steps] : {std::pair<const char*, std::vector<std::int64_t>>{"never", {12}},
+                                    {"1 epoch", {4, 8, 12}},
+                                    {"2 epoch", {8, 12}},
+                                    {"5 step", {5, 10, 12}},
+                                    {"4 step", {4, 8, 12}},
+                                    {"1e-9 min", {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}}) {
+    Config config = small_config();
+    config.checkpoint.save_every = when;
+    diary_ = {};
+    go_with_directory(config);
+    EXPECT_EQ(save_steps(diary_), steps) << when;
+    EXPECT_EQ(load_model(diary_.saves.back().path).state->epoch, 3) << when;
+  }
+}
+
+TEST_F(Training, KeepsTheNewestCheckpointsAndWritesItsRecords) {
   Config config = small_config();
   config.checkpoint.save_every = "1 step";
-  config.train.learning_rate = 1e30;
-  RunDirectory directory = RunDirectory::open(folder.path(), {});
-  tulle::Run run = start_run(config, data);
-  Signals signals;
-  Witness witness;
-  try {
-    train(run, data, &directory, witness, signals);
-    FAIL() << "went on";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kDiverged);
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("epoch 1, batch"));
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("train.learning_rate"));
+  go_with_directory(config);
+  EXPECT_THAT(folder_.names(), ElementsAre("run"));
+  EXPECT_EQ(list_checkpoints(path()).size(), 2u);
+  const RunRecord records = read_metrics(path());
+  EXPECT_EQ(records.start.seed, 1);
+  EXPECT_EQ(records.start.threads, thread_count());
+  EXPECT_EQ(records.start.isa, kernels::current_target());
+  EXPECT_EQ(records.start.nnz, run_.model.network.connections());
+  EXPECT_EQ(records.start.dense, 12 * 24 + 24 * 16 + 16 * 3);
+  EXPECT_EQ(records.epochs.size(), 3u);
+  EXPECT_EQ(records.evolutions.size(), 4u);
+}
+
+TEST_F(Training, ALearningRateThatIsFarTooLargeEndsItAtTheNextBatch) {
+  for (const OptimizerInfo& optimizer : optimizers()) {
+    Config config = small_config();
+    config.train.optimizer = optimizer.name;
+    config.train.learning_rate = 1e30;
+    diary_ = {};
+    const std::string message = refusal([&] { go(config); }, ErrorKind::kDiverged);
+    EXPECT_THAT(message, AllOf(HasSubstr("in epoch 1, batch "), HasSubstr("expected a finite number"),
+                               HasSubstr("largest weight "), HasSubstr("smaller train.learning_rate")))
+        << optimizer.name;
+    EXPECT_LE(diary_.batches.size(), 1u) << optimizer.name;
   }
-  EXPECT_LE(witness.batches.size(), 3u);
-  for (const CheckpointRecord& saved : witness.checkpoints)  // only finite weights were saved
-    for (const Parameter* p : load_model(saved.path).model.network.parameters())
-      for (const float value : p->value) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST(Train, UsesTheIncompleteLastBatchOrDropsItAsAsked) {
+TEST_F(Training, DivergenceNamesEpochBatchAndArrayAndTheLastGoodCheckpointStays) {
   Config config = small_config();
-  config.train.epochs = 1;
-  const Finished kept = train_whole(config, small_dataset());
-  EXPECT_EQ(kept.witness.batches.size(), 5u);  // 70 samples by 16
-  EXPECT_EQ(kept.run.state.step, 5);
-  config.train.last_batch = "drop";
-  const Finished dropped = train_whole(config, small_dataset());
-  EXPECT_EQ(dropped.witness.batches.size(), 4u);
+  config.checkpoint.save_every = "5 step";
+  diary_.at_batch = [&](const Observer::Batch&) {
+    if (run_.state.step == 6) run_.model.network.layer(1).weight().value[3] = std::nanf("");
+  };
+  EXPECT_THAT(refusal([&] { go_with_directory(config); }, ErrorKind::kDiverged),
+              AllOf(HasSubstr("loss in epoch 2, batch 3 (step 7), found nan"),
+                    HasSubstr("largest weight nan in layers.1.weight")));
+  EXPECT_THAT(save_steps(diary_), ElementsAre(5));
+  std::vector<std::string> skipped;
+  EXPECT_EQ(newest_checkpoint(path(), skipped), diary_.saves[0].path);
 }
 
-TEST(Train, EvolvesAfterEveryEpochButTheLast) {
-  const Finished finished = train_whole(small_config(), small_dataset());
-  std::vector<int> epochs;
-  for (const EvolveRecord& event : finished.witness.events)
-    if (event.layer == 0) epochs.push_back(event.epoch);
-  EXPECT_EQ(epochs, (std::vector<int>{1, 2, 3, 4}));
-}
-
-TEST(Train, LeavesTheTopologyAloneFromTheAskedShareOn) {
+TEST_F(Training, AWeightThatIsInfiniteBehindASigmoidIsFoundThoughTheLossIsFinite) {
   Config config = small_config();
-  config.evolve.stop_after = 0.6;
-  const Finished finished = train_whole(config, small_dataset());
-  int last = 0;
-  for (const EvolveRecord& event : finished.witness.events) last = std::max(last, event.epoch);
-  EXPECT_EQ(last, 2) << "no event at 3 of 5 epochs or later";
+  config.model.activation = "sigmoid";
+  diary_.at_batch = [&](const Observer::Batch&) {
+    // This neuron is 0 from now on.
+    if (run_.state.step == 2) run_.model.network.layer(0).bias().value[5] = -HUGE_VALF;
+  };
+  EXPECT_THAT(
+      refusal([&] { go(config); }, ErrorKind::kDiverged),
+      AllOf(HasSubstr("weights in epoch 1, batch 3 (step 3), found "), HasSubstr(" in layers.0.bias")));
 }
 
-TEST(Train, KeepsTheNumberOfConnections) {
-  const Config config = small_config();
-  const Dataset data = small_dataset();
-  tulle::Run run = start_run(config, data);
-  const std::int64_t before = run.model.network.connections();
-  const Finished finished = train_whole(config, data);
-  for (const EpochRecord& epoch : finished.witness.epochs) EXPECT_EQ(epoch.nnz, before);
-}
-
-TEST(Train, MeasuresTheNetworkBeforeItEvolves) {
-  // With the topology event of the only other epoch left out, the first epoch's figures are the same.
+TEST_F(Training, ARegressionTrainsOnNumbers) {
+  data_.class_names.clear();
+  for (Split* split : {&data_.train, &data_.test}) {
+    for (const std::int32_t c : split->classes) split->targets.push_back(static_cast<float>(c));
+    split->classes.clear();
+  }
   Config config = small_config();
-  config.evolve.zeta = 1.0;
-  const Finished evolving = train_whole(config, small_dataset());
-  config.evolve.rule = "none";
-  const Finished fixed = train_whole(config, small_dataset());
-  EXPECT_EQ(evolving.witness.epochs[0].test_loss, fixed.witness.epochs[0].test_loss);
-  EXPECT_NE(evolving.witness.epochs[1].test_loss, fixed.witness.epochs[1].test_loss);
-}
-
-TEST(Train, EndsWhenTheObserverSaysSoWithACheckpoint) {
-  const TemporaryDirectory folder;
-  const Dataset data = small_dataset();
-  RunDirectory directory = RunDirectory::open(folder.path(), {});
-  tulle::Run run = start_run(small_config(), data);
-  Signals signals;
-  Witness witness;
-  witness.last_epoch = 2;
-  EXPECT_EQ(train(run, data, &directory, witness, signals), Ending::kStopped);
-  EXPECT_EQ(run.state.epoch, 2);
-  ASSERT_EQ(list_checkpoints(folder.path()).size(), 1u);
-  EXPECT_EQ(list_checkpoints(folder.path())[0].step, 10);
-}
-
-TEST(Train, SavesWhenItIsAskedToAndGoesOn) {
-  const TemporaryDirectory folder;
-  const Dataset data = small_dataset();
-  RunDirectory directory = RunDirectory::open(folder.path(), {});
-  tulle::Run run = start_run(small_config(), data);
-  Signals signals;
-  signals.save = true;
-  Witness witness;
-  EXPECT_EQ(train(run, data, &directory, witness, signals), Ending::kFinished);
-  ASSERT_EQ(witness.checkpoints.size(), 2u);
-  EXPECT_EQ(witness.checkpoints[0].step, 1);
-  EXPECT_EQ(witness.checkpoints[1].step, 25) << "the end is always saved";
-}
-
-TEST(Train, KeepsAsManyCheckpointsAsAsked) {
-  const TemporaryDirectory folder;
-  const Dataset data = small_dataset();
-  Config config = small_config();
-  config.checkpoint.save_every = "2 step";
-  config.checkpoint.keep = 3;
-  RunDirectory directory = RunDirectory::open(folder.path(), {});
-  tulle::Run run = start_run(config, data);
-  Signals signals;
-  Witness witness;
-  train(run, data, &directory, witness, signals);
-  std::vector<std::int64_t> steps;
-  for (const CheckpointFile& file : list_checkpoints(folder.path())) steps.push_back(file.step);
-  EXPECT_EQ(steps, (std::vector<std::int64_t>{25, 24, 22}));
-}
-
-TEST(Train, AZeroWeightStaysAConnectionThroughAThousandSteps) {
-  Config config = small_config();
-  config.evolve.rule = "none";
-  config.topology.weight_init = "zero";  // nothing ever learns: all weights stay 0
-  config.train.epochs = 200;
-  const Dataset data = small_dataset();
-  tulle::Run run = start_run(config, data);
-  const Topology before = *run.model.network.layer(0).topology();
-  const Finished finished = train_whole(config, data);
-  EXPECT_EQ(finished.run.state.step, 1000);
-  EXPECT_EQ(*finished.run.model.network.layer(0).topology(), before);
-  EXPECT_EQ(finished.run.model.network.layer(0).weight().value[0], 0.0f);
+  config.model.loss = "mse";
+  config.train.epochs = 30;
+  config.model.dropout = 0.0;
+  config.train.optimizer = "adam";
+  EXPECT_EQ(go(config), Ending::kFinished);
+  EXPECT_EQ(run_.model.network.outputs(), 1);
+  EXPECT_FALSE(diary_.epochs.back().train_accuracy);
+  EXPECT_LT(*diary_.epochs.back().test_loss, 0.3);  // the variance of the targets is 2/3
 }
 
 }  // namespace
-}  // namespace tulle
+}  // namespace tulle::testing

@@ -1,0 +1,258 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/checkpoint/model_file.h"
+#include "tulle/checkpoint/model_metadata.h"
+#include "tulle/checkpoint/safetensors.h"
+#include "tulle/nn/dense_linear.h"
+#include "tulle/nn/loss.h"
+#include "tulle/nn/sparse_linear.h"
+
+namespace tulle {
+namespace {
+
+constexpr std::int64_t kMaxLayers = 10'000;
+constexpr double kMaxSlope = 1e6;
+
+std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); }
+
+// Reads one file; every refusal names it.
+class Reader {
+ public:
+  explicit Reader(SafetensorsFile file) : file_(std::move(file)), in_(file_) {}
+
+  LoadedModel read() {
+    if (in_.text("format") != "tulle")
+      in_.refuse("metadata 'format'", in_.text("format"), "'tulle'; not a model of tulle");
+    if (const auto version = in_.number<std::int64_t>("format_version"); version > kFormatVersion)
+      in_.refuse("format_version",
+                 fmt::format("{} (written by tulle {})", version, in_.optional_text("tulle_version")),
+                 fmt::format("at most {}; a newer tulle is needed", kFormatVersion));
+    check_hashes();
+    LoadedModel loaded;
+    Model& model = loaded.model;
+    const Json description = in_.json("model");
+    if (const auto kind = in_.field<std::string>("model", description, "kind"); kind != "mlp")
+      in_.refuse("model kind", kind, "'mlp'");
+    model.loss = in_.field<std::string>("model", description, "loss");
+    check_name(losses(), "metadata 'model', loss", model.loss);
+    model.seed = in_.number<std::uint64_t>("seed");
+    model.config = in_.text("config");
+    read_layers(description, model);
+    read_preprocessing(model);
+    read_classes(model);
+    loaded.checksummed = file_.has_checksums();
+    if (file_.metadata().contains("step")) loaded.state = read_state(model);
+    return loaded;
+  }
+
+ private:
+  template <class Row>
+  void check_name(std::span<const Row> table, std::string_view what, const std::string& name) const {
+    try {
+      find_name(table, what, name);
+    } catch (const Error& error) {
+      throw Error(ErrorKind::kBadData, {.file = file_.name()}, error.what());
+    }
+  }
+
+  // A file without the checksums of a whole may still have hashes of its tensors.
+  void check_hashes() const {
+    if (!file_.metadata().contains("xxh3")) {
+      if (file_.has_checksums()) in_.text("xxh3");
+      return;
+    }
+    const Json hashes = in_.json("xxh3");
+    for (const TensorView& tensor : file_.tensors()) {
+      const auto stored = in_.field<std::string>("xxh3", hashes, tensor.name);
+      if (const std::string found = hash_of(tensor.bytes); found != stored)
+        in_.refuse(fmt::format("tensor '{}'", tensor.name), "hash " + found, stored + "; file is damaged");
+    }
+  }
+
+  // The tensor `name` with exactly this type and shape.
+  template <class T>
+  std::span<const T> values(const std::string& name, DType dtype,
+                            const std::vector<std::int64_t>& shape) const {
+    const TensorView* view = file_.find(name);
+    if (view == nullptr) in_.refuse(fmt::format("tensor '{}'", name), "none", "one");
+    if (view->dtype != dtype || view->shape != shape)
+      in_.refuse(
+          fmt::format("tensor '{}'", name), "another type or shape",
+          fmt::format("{} of {} values", dtype_name(dtype), shape[0] * (shape.size() > 1 ? shape[1] : 1)));
+    return file_.as<T>(name);
+  }
+  template <class T>
+  void read_optional(const std::string& name, DType dtype, AlignedVector<T>& into, std::size_t size) const {
+    if (file_.find(name) == nullptr) return;
+    const auto found = values<T>(name, dtype, {length(size)});
+    into.assign(found.begin(), found.end());
+  }
+
+  LayerOptions read_options(const Json& description, std::int32_t index, std::uint64_t seed) const {
+    const std::string what = fmt::format("metadata 'model', layer {}", index);
+    LayerOptions options;
+    options.index = index;
+    options.seed = seed;
+    options.inputs = size(description, "inputs");
+    options.outputs = size(description, "outputs");
+    options.activation = in_.field<std::string>("model", description, "activation");
+    check_name(activations(), what + " activation", options.activation);
+    options.alpha = in_.field<double>("model", description, "alpha");
+    if (!(std::abs(options.alpha) <= kMaxSlope))
+      in_.refuse(what + " alpha", fmt::format("{}", options.alpha), fmt::format("at most {}", kMaxSlope));
+    options.dropout = in_.field<double>("model", description, "dropout");
+    if (!(options.dropout >= 0.0 && options.dropout < 1.0))
+      in_.refuse(what + " dropout", fmt::format("{}", options.dropout), "0 or more and below 1");
+    return options;
+  }
+
+  std::unique_ptr<Layer> read_layer(const LayerOptions& options, bool sparse) const {
+    const std::string name = fmt::format("layers.{}.weight", options.index);
+    std::unique_ptr<Layer> layer;
+    std::span<const float> weights;
+    if (sparse) {
+      const auto crow = values<std::int64_t>(name + ".crow", DType::I64, {std::int64_t{options.outputs} + 1});
+      const TensorView* columns = file_.find(name + ".col");
+      const std::int64_t nnz = columns == nullptr || columns->shape.size() != 1 ? 0 : columns->shape[0];
+      const auto col = values<std::int32_t>(name + ".col", DType::I32, {nnz});
+      weights = values<float>(name + ".val", DType::F32, {nnz});
+      try {
+        layer = std::make_unique<SparseLinear>(
+            options,
+            Topology(options.outputs, options.inputs, {crow.begin(), crow.end()}, {col.begin(), col.end()}));
+      } catch (const std::invalid_argument& error) {
+        throw Error(ErrorKind::kBadData, {.file = file_.name()}, fmt::format("{}: {}", name, error.what()));
+      }
+    } else {
+      weights = values<float>(name, DType::F32, {options.outputs, options.inputs});
+      layer = std::make_unique<DenseLinear>(options);
+    }
+    std::ranges::copy(weights, layer->weight().value.begin());
+    for (Parameter* parameter : layer->parameters())
+      if (parameter->kind != Parameter::Kind::kWeight)
+        std::ranges::copy(values<float>(parameter->name, DType::F32, {length(parameter->value.size())}),
+                          parameter->value.begin());
+    return layer;
+  }
+
+  std::int32_t size(const Json& description, const std::string& key) const {
+    const auto value = in_.field<std::int64_t>("model", description, key);
+    if (value < 1 || value > 2147483646)
+      in_.refuse(fmt::format("metadata 'model', field '{}'", key), fmt::format("{}", value),
+                 "1 to 2147483646");
+    return static_cast<std::int32_t>(value);
+  }
+
+  void read_layers(const Json& description, Model& model) const {
+    const Json entries = in_.field<Json>("model", description, "layers");
+    if (!entries.is_array() || entries.empty() || length(entries.size()) > kMaxLayers)
+      in_.refuse("metadata 'model', number of layers", fmt::format("{}", entries.size()),
+                 fmt::format("1 to {}", kMaxLayers));
+    std::vector<std::unique_ptr<Layer>> layers;
+    for (const Json& entry : entries) {
+      const auto index = static_cast<std::int32_t>(layers.size());
+      const LayerOptions options = read_options(entry, index, model.seed);
+      // Memory is taken for each input; unlike outputs, those of the first layer need not be in the file.
+      if (layers.empty() && options.inputs > kMaxFreeInputs + length(file_bytes()) / 8)
+        in_.refuse("metadata 'model', inputs of layer 0", fmt::format("{}", options.inputs),
+                   "fewer in a file of this size");
+      if (!layers.empty() && options.inputs != layers.back()->outputs())
+        in_.refuse(fmt::format("metadata 'model', inputs of layer {}", index),
+                   fmt::format("{}", options.inputs),
+                   fmt::format("{}, the outputs of the layer before", layers.back()->outputs()));
+      layers.push_back(read_layer(options, in_.field<bool>("model", entry, "sparse")));
+    }
+    model.network = Network(std::move(layers));
+    if (in_.json("sparse") != sparse_layout(model.network))
+      in_.refuse("metadata 'sparse'", "other matrices", "the sparse layers of metadata 'model'");
+  }
+
+  std::size_t file_bytes() const {
+    std::size_t bytes = 0;
+    for (const TensorView& tensor : file_.tensors()) bytes += tensor.bytes.size();
+    return bytes;
+  }
+
+  void read_preprocessing(Model& model) const {
+    const Json preprocess = in_.json("preprocess");
+    Scaling& scaling = model.scaling;
+    scaling.kind = in_.field<std::string>("preprocess", preprocess, "scale");
+    if (std::ranges::find(kScalings, scaling.kind) == std::end(kScalings))
+      in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'", "none, unit, standard or minmax");
+    if (scaling.kind != "none") {
+      const std::vector<std::int64_t> shape{model.network.inputs()};
+      const auto mean = values<float>("data.mean", DType::F32, shape);
+      const auto deviation = values<float>("data.std", DType::F32, shape);
+      scaling.mean.assign(mean.begin(), mean.end());
+      scaling.deviation.assign(deviation.begin(), deviation.end());
+    }
+    const Json image = in_.field<Json>("preprocess", preprocess, "image");
+    std::vector<std::int64_t> shape;
+    if (image.is_array())
+      for (const Json& side : image)
+        if (is_json<std::int64_t>(side)) shape.push_back(side.get<std::int64_t>());
+    const std::int64_t pixels = model.network.inputs();
+    const bool none = shape == std::vector<std::int64_t>{0, 0, 0};
+    const auto is_side = [&](std::int64_t side) { return side >= 1 && side <= pixels; };
+    if (image.size() != 3 || shape.size() != 3 ||
+        (!none && !(std::ranges::all_of(shape, is_side) && shape[0] * shape[1] <= pixels &&
+                    shape[0] * shape[1] * shape[2] == pixels)))
+      in_.refuse("metadata 'preprocess', image", image.dump(), fmt::format("3 sides of {} pixels", pixels));
+    model.image = {static_cast<int>(shape[0]), static_cast<int>(shape[1]), static_cast<int>(shape[2])};
+  }
+
+  void read_classes(Model& model) const {
+    const Json classes = in_.json("classes");
+    if (!classes.is_array()) in_.refuse("metadata 'classes'", "no list", "a list of texts");
+    for (const Json& name : classes) {
+      if (!name.is_string()) in_.refuse("metadata 'classes'", "another type", "texts");
+      model.class_names.push_back(name.get<std::string>());
+    }
+    if (!model.class_names.empty() && length(model.class_names.size()) != model.network.outputs())
+      in_.refuse("metadata 'classes'", fmt::format("{} names", model.class_names.size()),
+                 fmt::format("{}, the outputs of the last layer", model.network.outputs()));
+  }
+
+  TrainingState read_state(Model& model) const {
+    TrainingState state;
+    state.epoch = in_.number<std::int64_t>("epoch");
+    state.batch_in_epoch = in_.number<std::int64_t>("batch_in_epoch");
+    state.step = in_.number<std::int64_t>("step");
+    const Json rng = in_.json("rng");
+    if (const auto found = in_.field<std::string>("rng", rng, "algorithm"); found != kRandomAlgorithm)
+      in_.refuse("metadata 'rng', algorithm", "'" + found + "'", std::string("'") + kRandomAlgorithm + "'");
+    if (const auto found = in_.field<std::uint64_t>("rng", rng, "key"); found != model.seed)
+      in_.refuse("metadata 'rng', key", fmt::format("{}", found), fmt::format("{}, the seed", model.seed));
+    const Json progress = in_.json("progress");
+    state.loss_sum = in_.field<double>("progress", progress, "loss_sum");
+    state.correct = in_.count("progress", progress, "correct");
+    state.samples = in_.count("progress", progress, "samples");
+    state.seconds = in_.field<double>("progress", progress, "seconds");
+    state.data_identity = in_.text("data");
+    for (Parameter* parameter : model.network.parameters()) {
+      const std::size_t size = parameter->value.size();
+      read_optional(parameter->name + ".m1", DType::F32, parameter->m1, size);
+      read_optional(parameter->name + ".m2", DType::F32, parameter->m2, size);
+      read_optional(parameter->name + ".age", DType::U16, parameter->age, size);
+    }
+    return state;
+  }
+
+  SafetensorsFile file_;
+  MetadataReader in_;
+};
+
+}  // namespace
+
+LoadedModel load_model(const std::string& path) { return Reader(SafetensorsFile::read(path)).read(); }
+
+LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name) {
+  return Reader(SafetensorsFile::parse(std::move(bytes), name)).read();
+}
+
+}  // namespace tulle
