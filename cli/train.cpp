@@ -155,7 +155,7 @@ Finished train_once(const Config& config, const Dataset& data, const std::string
   const std::int64_t training_bytes = peak_rss_bytes() - before;
   progress.clear();
 
-  MetricsFile metrics(path, run.state.step);
+  MetricsFile metrics(path);
   Finished finished;
   if (ending == Ending::kStopped) {
     finished.code = stopped_exit_code();

@@ -73,6 +73,13 @@ std::uintmax_t bytes_to_keep(const std::string& path, std::int64_t step) {
   return keep;
 }
 
+std::uintmax_t bytes_of_whole_lines(const std::string& path) {
+  std::uintmax_t bytes = 0;
+  std::ifstream file(path);
+  for (std::string text; std::getline(file, text) && !file.eof();) bytes += text.size() + 1;
+  return bytes;
+}
+
 EpochRecord epoch_of(const Json& line) {
   EpochRecord record;
   record.epoch = line.value("epoch", 0);
@@ -168,10 +175,17 @@ std::string to_json(const ResultRecord& record) {
 
 MetricsFile::MetricsFile(const std::string& run_directory, std::int64_t step)
     : path_(metrics_path(run_directory)) {
-  const std::uintmax_t keep = bytes_to_keep(path_, step);
+  open_cut_to(bytes_to_keep(path_, step));
+}
+
+MetricsFile::MetricsFile(const std::string& run_directory) : path_(metrics_path(run_directory)) {
+  open_cut_to(bytes_of_whole_lines(path_));
+}
+
+void MetricsFile::open_cut_to(std::uintmax_t bytes) {
   file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file_ < 0) throw system_error(errno, path_, "open");
-  if (ftruncate(file_, static_cast<off_t>(keep)) != 0) {
+  if (ftruncate(file_, static_cast<off_t>(bytes)) != 0) {
     const int error_number = errno;
     close(file_);
     throw system_error(error_number, path_, "cut");

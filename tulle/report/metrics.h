@@ -84,6 +84,8 @@ class MetricsFile {
   /// Opens the file of a run that stands at optimizer step `step`: what a training that was stopped wrote
   /// beyond its checkpoint of that step is cut off. Throws tulle::Error of system_error's kinds.
   MetricsFile(const std::string& run_directory, std::int64_t step);
+  /// Opens the file to go on where it ends; only a torn last line is cut off.
+  explicit MetricsFile(const std::string& run_directory);
   ~MetricsFile();
   MetricsFile(const MetricsFile&) = delete;
   MetricsFile& operator=(const MetricsFile&) = delete;
@@ -97,6 +99,7 @@ class MetricsFile {
   void write(const EndRecord&);
 
  private:
+  void open_cut_to(std::uintmax_t bytes);
   void append(const std::string& line);
 
   std::string path_;

@@ -241,6 +241,20 @@ TEST_F(Metrics, GoingOnCutsAnEpochThatWasToldAfterTheCheckpointOfItsLastStep) {
   EXPECT_THAT(events(), ElementsAre("checkpoint 469"));
 }
 
+// A training's results are added after its end: the last epoch was told after the checkpoint of its last
+// step.
+TEST_F(Metrics, AddingToTheEndCutsNothingButATornLine) {
+  {
+    MetricsFile file(folder_.path(), 0);
+    file.write(CheckpointRecord{.step = 469});
+    file.write(epoch_at(1, 469));
+    file.write(EvolveRecord{.epoch = 1});
+  }
+  append_text(R"({"event":"en)");
+  MetricsFile(folder_.path()).write(EndRecord{});
+  EXPECT_THAT(events(), ElementsAre("checkpoint 469", "epoch 469", "evolve", "end"));
+}
+
 TEST_F(Metrics, GoingOnKeepsThatTheTrainingWasStoppedAndIsNoLongerAtItsEnd) {
   {
     MetricsFile file(folder_.path(), 0);
