@@ -8,7 +8,7 @@ std::string_view page_style() {
 :root{color-scheme:light dark;--page:#f6f6f3;--card:#fff;--ink:#1b1d21;--soft:#62666e;--line:#e2e2dc;--grid:#ebebe6;
 --accent:#0b66b8;--hit:11 102 184;--miss:208 84 20;
 --c0:#0b66b8;--c1:#d05414;--c2:#0c8a66;--c3:#a8468c;--c4:#9a7400;--c5:#2b93c9;--c6:#5b5f97;--c7:#6b6f76}
-@media(prefers-color-scheme:dark){:root{--page:#121417;--card:#1a1d21;--ink:#eceded;--soft:#9aa0a8;--line:#2c3036;
+@media screen and (prefers-color-scheme:dark){:root{--page:#121417;--card:#1a1d21;--ink:#eceded;--soft:#9aa0a8;--line:#2c3036;
 --grid:#272b30;--accent:#62b0f2;--hit:62 140 214;--miss:224 112 52;
 --c0:#62b0f2;--c1:#f2884b;--c2:#3fc79a;--c3:#dd8cc6;--c4:#e0b83c;--c5:#8fd3f7;--c6:#a5a8e6;--c7:#aeb3ba}}
 *{box-sizing:border-box;print-color-adjust:exact;-webkit-print-color-adjust:exact}
