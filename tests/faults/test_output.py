@@ -1,5 +1,6 @@
 """Outputs that cannot be written: the documented code, no partial file, earlier checkpoints untouched."""
 
+import json
 import os
 import resource
 import subprocess
@@ -71,13 +72,14 @@ def test_a_reader_that_leaves_is_an_error_and_not_a_death(trained, tulle):
 
 def test_a_training_does_not_need_its_standard_streams(problem, tulle):
     command = " ".join(tulle.command("train", "config.toml")) + " <&- >&- 2>&-"
-    assert subprocess.run(["bash", "-c", command], cwd=problem, timeout=60).returncode in (0, 74)
+    assert subprocess.run(["bash", "-c", command], cwd=problem, timeout=60).returncode == 0
     streams = Tulle(problem)("train", "config.toml", "--name=streams", check=True)
     assert "tulle" in streams.err
     models = [problem / "out" / name / "model.safetensors" for name in ["run", "streams"]]
     assert models[0].read_bytes() == models[1].read_bytes()
-    lines = (problem / "out/run/metrics.jsonl").read_text().splitlines()
-    assert all(line.startswith("{") for line in lines)  # no message went into a file with number 2
+    metrics = [(problem / "out" / name / "metrics.jsonl").read_text() for name in ["run", "streams"]]
+    events = [[json.loads(line)["event"] for line in text.splitlines()] for text in metrics]
+    assert events[0] == events[1]  # no message went into a file with number 2
 
 
 @pytest.mark.parametrize("out", ["train.csv", "/proc/none"], ids=["a_file", "no_place"])
@@ -128,9 +130,13 @@ def small_disk(tmp_path):
 
 
 def fill(folder, leave):
-    """Takes all space but about `leave` bytes."""
-    free = os.statvfs(folder)
-    (folder / "filler").write_bytes(b"x" * max(free.f_bavail * free.f_bsize - leave, 0))
+    """Takes all space but `leave` bytes, also from a training that writes at the same time."""
+    with open(folder / "filler", "wb", buffering=0) as filler:
+        try:
+            while os.statvfs(folder).f_bavail * os.statvfs(folder).f_bsize > leave:
+                filler.write(b"x" * 4096)
+        except OSError:  # no space left
+            assert leave == 0
 
 
 def test_too_little_space_for_two_checkpoints_is_refused_before_the_training(problem, small_disk, tulle):

@@ -109,7 +109,7 @@ def children(pid):
 
 def started_comparison(problem, tulle, *arguments):
     """A finished training whose dense comparison, which would take very long, has begun."""
-    more = ["--epochs=2", "--compare-dense=train", "--hidden=3000,3000"]
+    more = ["--epochs=8", "--learning-rate=0.0001", "--compare-dense=train", "--hidden=3000,3000"]
     (problem / "config.toml").write_text(
         (problem / "config.toml").read_text().replace("epsilon = 3", "epsilon = 1")
     )
