@@ -32,12 +32,12 @@ Split split_of(std::vector<float> x, std::vector<std::int32_t> classes) {
 
 TEST(Evaluate, CountsRightAnswersAndWhichWereTakenForWhich) {
   Model model = sign_model();
-  const Evaluation found = evaluate(model, split_of({2, 1, -1, 3, -2}, {0, 0, 0, 1, 1}));
+  const Evaluation found = evaluate(model, split_of({2, 1, -1, -3, -2}, {0, 0, 0, 1, 1}));
   EXPECT_EQ(found.samples, 5);
-  EXPECT_DOUBLE_EQ(found.accuracy, 3.0 / 5.0);
-  EXPECT_THAT(found.confusion, ElementsAre(2, 1, 1, 1));  // [true][predicted]
+  EXPECT_DOUBLE_EQ(found.accuracy, 4.0 / 5.0);
+  EXPECT_THAT(found.confusion, ElementsAre(2, 1, 0, 2));  // [true][predicted]
   double loss = 0.0;                                      // log(1 + exp(-2 x)) for class 0, of -x for class 1
-  for (const double margin : {2, 1, -1, -3, 2}) loss += std::log1p(std::exp(-2.0 * margin)) / 5.0;
+  for (const double margin : {2, 1, -1, 3, 2}) loss += std::log1p(std::exp(-2.0 * margin)) / 5.0;
   EXPECT_NEAR(found.loss, loss, 1e-6);
 }
 

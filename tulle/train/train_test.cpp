@@ -195,7 +195,7 @@ TEST_F(Training, EndsWhenTheObserverSaysSoAndKeepsACheckpointOfThatEpoch) {
   EXPECT_EQ(go_with_directory(small_config()), Ending::kStopped);
   EXPECT_EQ(run_.state.epoch, 2);
   EXPECT_THAT(save_steps(diary_), ElementsAre(8));
-  EXPECT_EQ(load_model(diary_.saves[0].path).state->epoch, 2);
+  EXPECT_EQ(load_model(diary_.saves.at(0).path).state->epoch, 2);
 }
 
 TEST_F(Training, IsFinishedIfTheObserverSaysStopAtTheLastEpoch) {
@@ -208,7 +208,7 @@ TEST_F(Training, ASignalToStopEndsItAfterTheBatchWithACheckpoint) {
   EXPECT_EQ(go_with_directory(small_config()), Ending::kStopped);
   EXPECT_EQ(run_.state.step, 6);
   EXPECT_THAT(save_steps(diary_), ElementsAre(6));
-  const LoadedModel loaded = load_model(diary_.saves[0].path);
+  const LoadedModel loaded = load_model(diary_.saves.at(0).path);
   EXPECT_EQ(loaded.state->epoch, 1);
   EXPECT_EQ(loaded.state->batch_in_epoch, 2);
 }
@@ -240,7 +240,7 @@ TEST_F(Training, SavesWhenItIsDueAndAlwaysAtTheEnd) {
     diary_ = {};
     go_with_directory(config);
     EXPECT_EQ(save_steps(diary_), steps) << when;
-    EXPECT_EQ(load_model(diary_.saves.back().path).state->epoch, 3) << when;
+    EXPECT_EQ(load_model(diary_.saves.at(steps.size() - 1).path).state->epoch, 3) << when;
   }
 }
 
@@ -285,7 +285,7 @@ TEST_F(Training, DivergenceNamesEpochBatchAndArrayAndTheLastGoodCheckpointStays)
                     HasSubstr("largest weight nan in layers.1.weight")));
   EXPECT_THAT(save_steps(diary_), ElementsAre(5));
   std::vector<std::string> skipped;
-  EXPECT_EQ(newest_checkpoint(path(), skipped), diary_.saves[0].path);
+  EXPECT_EQ(newest_checkpoint(path(), skipped), diary_.saves.at(0).path);
 }
 
 TEST_F(Training, AWeightThatIsInfiniteBehindASigmoidIsFoundThoughTheLossIsFinite) {
