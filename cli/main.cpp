@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,7 +34,7 @@ constexpr CommandInfo kCommands[] = {
     {"list", "names of everything that can be chosen, and all config keys", list_command},
 };
 
-void complain(std::string_view message) { say("tulle: {}\n", message); }
+void complain(std::string_view message) { say(fmt::format("tulle: {}\n", message)); }
 
 int refuse(const Error& error) {
   complain(error.what());

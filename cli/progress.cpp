@@ -1,5 +1,6 @@
 #include "progress.h"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -69,8 +70,8 @@ bool Progress::on_epoch(const EpochRecord& record) {
   if (style_ == Style::kBar && !verbose_ && !better) return true;
   clear();
   since_draw_.restart();
-  say("epoch {:>3}/{}  loss {:.4f}{}  {:.2f} s\n", record.epoch, epochs_, record.train_loss, last_figures_,
-      record.seconds);
+  say(fmt::format("epoch {:>3}/{}  loss {:.4f}{}  {:.2f} s\n", record.epoch, epochs_, record.train_loss,
+                  last_figures_, record.seconds));
   return true;
 }
 
@@ -81,8 +82,8 @@ std::string Progress::eta(double seconds) const {
 }
 
 void Progress::draw(const std::string& line) {
-  if (style_ == Style::kLines) return say("{}\n", line);
-  say("\r{}\x1b[K", line.substr(0, terminal_width() - 1));
+  if (style_ == Style::kLines) return say(fmt::format("{}\n", line));
+  say(fmt::format("\r{}\x1b[K", line.substr(0, terminal_width() - 1)));
   drawn_ = true;
 }
 

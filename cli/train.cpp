@@ -36,23 +36,25 @@ std::string counts(const Split& split) {
 }
 
 void print_heading(const Config& config, const Dataset& data, const Run& run, const std::string& directory) {
-  say("tulle {}   {}   {} threads   seed {}   -> {}\n", kVersion, kernels::current_target(), thread_count(),
-      config.run.seed, escape_control(directory));
-  say("data    train {}   valid {}   test {}   {} classes   {}, {}\n", counts(data.train),
-      data.valid.inputs.samples, data.test.inputs.samples, data.class_names.size(), data.description,
-      data.scaling.kind);
+  say(fmt::format("tulle {}   {}   {} threads   seed {}   -> {}\n", kVersion, kernels::current_target(),
+                  thread_count(), config.run.seed, escape_control(directory)));
+  say(fmt::format("data    train {}   valid {}   test {}   {} classes   {}, {}\n", counts(data.train),
+                  data.valid.inputs.samples, data.test.inputs.samples, data.class_names.size(),
+                  data.description, data.scaling.kind));
   for (std::size_t l = 0; l < run.model.network.size(); ++l) {
     const Layer& layer = run.model.network.layer(l);
     const auto form = layer.activation().piecewise();
     const std::string slope = form && form->slope != 1.0f ? fmt::format(" {:+g}", form->slope) : "";
-    say("layer {:<2} {:>5} x {:<5} nnz {:>8} {:>7.2f} %   {}   {}{}\n", l, layer.outputs(), layer.inputs(),
+    say(fmt::format(
+        "layer {:<2} {:>5} x {:<5} nnz {:>8} {:>7.2f} %   {}   {}{}\n", l, layer.outputs(), layer.inputs(),
         layer.connections(),
         100.0 * static_cast<double>(layer.connections()) / (double(layer.inputs()) * layer.outputs()),
-        layer.topology() != nullptr ? "sparse" : "dense ", layer.options().activation, slope);
+        layer.topology() != nullptr ? "sparse" : "dense ", layer.options().activation, slope));
   }
-  if (run.state.step > 0) say("resume  after epoch {}, step {}\n", run.state.epoch, run.state.step);
-  say("total   nnz {} of {} ({:.2f} %)\n", run.model.network.connections(), run.model.network.cells(),
-      100.0 * run.model.network.density());
+  if (run.state.step > 0)
+    say(fmt::format("resume  after epoch {}, step {}\n", run.state.epoch, run.state.step));
+  say(fmt::format("total   nnz {} of {} ({:.2f} %)\n", run.model.network.connections(),
+                  run.model.network.cells(), 100.0 * run.model.network.density()));
 }
 
 // Bytes of one checkpoint, for the preflight: every array, and a little for the header.
@@ -113,7 +115,7 @@ class Recorder final : public Observer {
   void on_checkpoint(const CheckpointRecord& record) override {
     if (!verbose_) return;
     progress_.clear();
-    say("saved   {} ({})\n", escape_control(record.path), bytes_text(record.bytes));
+    say(fmt::format("saved   {} ({})\n", escape_control(record.path), bytes_text(record.bytes)));
   }
   double batch_seconds() const { return best_batch_seconds_; }
 
@@ -161,8 +163,8 @@ Finished train_once(const Config& config, const Dataset& data, const std::string
     finished.code = stopped_exit_code();
     metrics.write(EndRecord{.reason = "stopped", .best_epoch = 0, .exit = finished.code});
     if (!options.quiet)
-      say("stopped after epoch {}, step {}; go on with: tulle train --resume {}\n", run.state.epoch,
-          run.state.step, escape_control(path));
+      say(fmt::format("stopped after epoch {}, step {}; go on with: tulle train --resume {}\n",
+                      run.state.epoch, run.state.step, escape_control(path)));
     return finished;
   }
   const std::string model_path = path + "/model.safetensors";
@@ -178,13 +180,13 @@ Finished train_once(const Config& config, const Dataset& data, const std::string
   std::optional<Outcome> dense;
   if (config.log.compare_dense != "none" && !signals.stop) {
     if (!options.quiet)
-      say("dense   the same shape, {}\n",
-          config.log.compare_dense == "train" ? "full training" : "a few batches");
+      say(fmt::format("dense   the same shape, {}\n",
+                      config.log.compare_dense == "train" ? "full training" : "a few batches"));
     try {
       dense = run_dense(path, config.log.compare_dense, run.state.step, signals.stop);
     } catch (
         const std::exception& error) {  // the training is done; its result must not be lost for a comparison
-      say("tulle: warning: no dense comparison: {}\n", escape_control(error.what()));
+      say(fmt::format("tulle: warning: no dense comparison: {}\n", escape_control(error.what())));
     }
   }
   finished.accuracy = outcome.accuracy;
@@ -217,7 +219,7 @@ std::string find_checkpoint(const std::string& resume, Config& config) {
   }
   std::optional<std::string> newest;
   if (fs::is_directory(folder)) newest = newest_checkpoint(folder, skipped);
-  for (const std::string& message : skipped) say("tulle: warning: skipped {}\n", message);
+  for (const std::string& message : skipped) say(fmt::format("tulle: warning: skipped {}\n", message));
   if (!newest && resume != "auto")
     throw Error(ErrorKind::kMissingInput, {.file = folder}, "checkpoints, found none, expected at least one");
   return newest.value_or("");

@@ -53,9 +53,9 @@ std::optional<double> number(const Json& line, const char* name) {
   return found->is_number() ? found->get<double>() : std::nan("");
 }
 
-// Where the records end that a training going on from `step` still stands by. A checkpoint of that step is
-// the line: what follows it is done again. Lines without a step (the topology event of an epoch stands before
-// the epoch's line) go with the next line that has one; only "start" and "end" stand for themselves.
+// Where the records end that a training going on from `step` still stands by: those of its steps. A
+// checkpoint of that step is the line: what follows it is done again. Of the lines without a step, "start"
+// and "end" are kept behind kept ones; the results of a training that goes on are not.
 std::uintmax_t bytes_to_keep(const std::string& path, std::int64_t step) {
   std::uintmax_t keep = 0, end = 0;
   bool at_checkpoint = false;

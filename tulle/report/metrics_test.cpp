@@ -145,7 +145,8 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
                                    "layer_density", "seconds", "conn_per_s", "peak_rss", "phase_s"));
   EXPECT_THAT(keys(written.at(1)["phase_s"]),
               UnorderedElementsAre("data", "forward", "backward", "update", "evolve", "eval"));
-  EXPECT_THAT(keys(written.at(2)), UnorderedElementsAre("event", "epoch", "layer", "dropped", "grown"));
+  EXPECT_THAT(keys(written.at(2)),
+              UnorderedElementsAre("event", "epoch", "step", "layer", "dropped", "grown"));
   EXPECT_THAT(keys(written.at(3)), UnorderedElementsAre("event", "step", "path", "bytes", "seconds"));
   EXPECT_EQ(written.at(3)["path"], "ckpt-000469.safetensors");
   EXPECT_THAT(keys(written.at(4)), UnorderedElementsAre("event", "reason", "best_epoch", "exit"));
@@ -201,21 +202,21 @@ TEST_F(Metrics, GoingOnCutsTheLinesAfterTheCheckpointItStartsFrom) {
   {
     MetricsFile file(folder_.path(), 0);
     file.write(StartRecord{});
-    file.write(EvolveRecord{.epoch = 1});
+    file.write(EvolveRecord{.epoch = 1, .step = 469});
     file.write(epoch_at(1, 469));
     file.write(CheckpointRecord{.step = 469});
-    file.write(EvolveRecord{.epoch = 2});
+    file.write(EvolveRecord{.epoch = 2, .step = 938});
     file.write(epoch_at(2, 938));
   }
   const MetricsFile file(folder_.path(), 469);
-  EXPECT_THAT(events(), ElementsAre("start", "evolve", "epoch 469", "checkpoint 469"));
+  EXPECT_THAT(events(), ElementsAre("start", "evolve 469", "epoch 469", "checkpoint 469"));
 }
 
 TEST_F(Metrics, GoingOnFromACheckpointThatWasNotToldCutsTheLinesOfLaterSteps) {
   {
     MetricsFile file(folder_.path(), 0);
     file.write(epoch_at(1, 469));
-    file.write(EvolveRecord{.epoch = 2});
+    file.write(EvolveRecord{.epoch = 2, .step = 938});
     file.write(epoch_at(2, 938));
   }
   const MetricsFile file(folder_.path(), 500);
@@ -234,7 +235,7 @@ TEST_F(Metrics, GoingOnCutsAnEpochThatWasToldAfterTheCheckpointOfItsLastStep) {
   {
     MetricsFile file(folder_.path(), 0);
     file.write(CheckpointRecord{.step = 469});
-    file.write(EvolveRecord{.epoch = 1});
+    file.write(EvolveRecord{.epoch = 1, .step = 469});
     file.write(epoch_at(1, 469));
   }
   const MetricsFile file(folder_.path(), 469);
@@ -248,11 +249,11 @@ TEST_F(Metrics, AddingToTheEndCutsNothingButATornLine) {
     MetricsFile file(folder_.path(), 0);
     file.write(CheckpointRecord{.step = 469});
     file.write(epoch_at(1, 469));
-    file.write(EvolveRecord{.epoch = 1});
+    file.write(EvolveRecord{.epoch = 1, .step = 469});
   }
   append_text(R"({"event":"en)");
   MetricsFile(folder_.path()).write(EndRecord{});
-  EXPECT_THAT(events(), ElementsAre("checkpoint 469", "epoch 469", "evolve", "end"));
+  EXPECT_THAT(events(), ElementsAre("checkpoint 469", "epoch 469", "evolve 469", "end"));
 }
 
 TEST_F(Metrics, GoingOnKeepsThatTheTrainingWasStoppedAndIsNoLongerAtItsEnd) {
