@@ -11,7 +11,7 @@ import termios
 import pytest
 
 WIDTH = 60
-SLOW = ["--epochs=12", "--save-every=1 step", "--hidden=64,64"]  # saving makes the epochs last
+SLOW = ["--epochs=12", "--save-every=1 step", "--hidden=1500,1500", "--epsilon=60"]  # epochs last
 
 
 def test_elsewhere_than_on_a_terminal_every_epoch_is_one_whole_line(problem, tulle):

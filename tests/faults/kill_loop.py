@@ -112,7 +112,10 @@ class Loop:
     def measure(self):
         start = time.monotonic()
         require(self.run("straight"), "the undisturbed training was killed")
-        self.span = max((time.monotonic() - start) / 8, 0.03)
+        trained = time.monotonic()
+        require(self.run("straight"), "the training at its end was killed")
+        startup = time.monotonic() - trained
+        self.span = 2 * startup + (trained - start) / 8
 
 
 def require(condition, complaint):
@@ -139,7 +142,7 @@ def main():
             loop.train_killed(run, options.kills - loop.kills)
             model = (folder / "out" / run / "model.safetensors").read_bytes()
             require(model == expected, f"{run} ended with another model than the undisturbed training")
-        require(loop.resumed > options.kills // 4, "too few kills hit a resumed training")
+        require(loop.resumed > options.kills // 4, f"too few kills hit a resumed training: {loop.resumed} of {loop.kills}")
         seconds = time.monotonic() - start
         print(
             f"{loop.kills} kills, {loop.resumed} of resumed trainings, {loop.finished} trainings to the end,"
