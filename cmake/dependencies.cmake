@@ -1,6 +1,6 @@
 # Every third-party library, found first among the installed packages. Where each may be included is checked by
 # tools/check_layers.py.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(hwy REQUIRED CONFIG)
 find_package(ZLIB REQUIRED)
@@ -15,7 +15,8 @@ target_include_directories(tulle_random123 SYSTEM INTERFACE ${RANDOM123_INCLUDE_
 
 if(TULLE_ONEDNN)
   find_package(dnnl REQUIRED CONFIG)
-  set(tulle_dnnl DNNL::dnnl)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)  # Debian's oneDNN runs on it
+  set(tulle_dnnl DNNL::dnnl OpenMP::OpenMP_CXX)
   set(tulle_other_gemm gemm_plain.cpp)
 else()
   set(tulle_other_gemm gemm_onednn.cpp)

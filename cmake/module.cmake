@@ -63,8 +63,7 @@ function(tulle_library)
     add_executable(${module}_test ${tests})
     target_link_libraries(${module}_test PRIVATE tulle tulle_flags GTest::gtest_main GTest::gmock ${third_party}
                           Eigen3::Eigen)
-    # Tests run beside each other: threads that spin for their fellows would take the cores from those they wait for.
     gtest_discover_tests(${module}_test TEST_PREFIX ${module}. NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
-                         PROPERTIES LABELS "quick" TIMEOUT 600 ENVIRONMENT "GOMP_SPINCOUNT=1000")
+                         PROPERTIES LABELS "quick" TIMEOUT 600)
   endforeach()
 endfunction()

@@ -11,7 +11,7 @@ import sys
 
 # A third-party header, and the files or folders that may include it. fmt is allowed in every .cpp.
 PLACES = {
-    "omp.h": ["tulle/base/parallel.cpp", "tulle/kernels/gemm_onednn.cpp"],
+    "omp.h": ["tulle/kernels/gemm_onednn.cpp"],
     "dnnl": ["tulle/kernels/gemm_onednn.cpp"],
     "hwy/": ["tulle/kernels/", "bench/machine.cpp"],
     "Random123/": ["tulle/base/random.cpp", "tulle/base/base_test.cpp"],

@@ -1,12 +1,17 @@
 #include "tulle/base/parallel.h"
 
-#include <omp.h>
+#include <pthread.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
 #include <algorithm>
 #include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "tulle/base/thread_pool.h"
 
 namespace tulle {
 namespace {
@@ -29,27 +34,48 @@ class FlushDenormals {
 #endif
 };
 
+// Never destroyed: its threads end with the process. A forked child, who has none of them, gets a new one.
+ThreadPool* g_pool = nullptr;
+
+ThreadPool& pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    g_pool = new ThreadPool;
+    pthread_atfork(nullptr, nullptr, [] { g_pool = new ThreadPool; });
+  });
+  return *g_pool;
+}
+
 }  // namespace
 
-int thread_count() { return g_threads > 0 ? g_threads : omp_get_num_procs(); }
+int available_cores() {
+  // libstdc++ counts those that this process may run on; 0 means it does not know.
+  static const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return cores;
+}
+
+int thread_count() { return g_threads > 0 ? g_threads : available_cores(); }
 
 void set_thread_count(int threads) { g_threads = std::max(threads, 0); }
 
 namespace detail {
 
 void run_parts(int parts, void (*call)(void* body, int part), void* body) {
+  const int team = std::max(1, std::min(parts, thread_count()));
+  std::mutex failing;
   std::exception_ptr failure;
-  const int threads = std::min(parts, thread_count());
-#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-  for (int part = 0; part < parts; ++part) {
-    try {
-      const FlushDenormals flush;
-      call(body, part);
-    } catch (...) {
-#pragma omp critical(tulle_parallel_failure)
-      if (!failure) failure = std::current_exception();
+  const auto work = [&](int member) {
+    const FlushDenormals flush;
+    for (int part = parts * member / team; part < parts * (member + 1) / team; ++part) {
+      try {
+        call(body, part);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(failing);
+        if (!failure) failure = std::current_exception();
+      }
     }
-  }
+  };
+  pool().run(team, std::ref(work));  // std::ref: a function that is not copied to the heap
   if (failure) std::rethrow_exception(failure);
 }
 

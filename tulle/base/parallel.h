@@ -6,6 +6,8 @@
 
 namespace tulle {
 
+/// The processor cores that this process may run on.
+int available_cores();
 /// How many threads parallel_parts() uses; at the start as many as this process may run on.
 int thread_count();
 /// 0 means as many as this process may run on.
@@ -17,8 +19,9 @@ void run_parts(int parts, void (*call)(void* body, int part), void* body);
 
 /// body(part) for every part in [0, parts), each on one thread, the parts dealt out statically. This is the
 /// only way to run in parallel outside comm/ and train/: parts own what they write, so results cannot depend
-/// on the thread count. An exception of a part reaches the caller after all parts are done. Inside, denormals
-/// are flushed to zero.
+/// on the thread count. Called from several threads at once, or from within a part, all parts but those of
+/// the first call run on their caller's thread. An exception of a part reaches the caller after all parts are
+/// done. Inside, denormals are flushed to zero.
 template <class Body>
 void parallel_parts(int parts, Body&& body) {
   detail::run_parts(

@@ -2,8 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
 #include <numeric>
 #include <stdexcept>
+#include <thread>
 
 namespace tulle {
 namespace {
@@ -26,6 +32,65 @@ TEST(ParallelParts, FlushesDenormalsInsideAndRestoresTheCallersModeAfter) {
   volatile float tiny = 1e-38f;
   parallel_parts(2, [&](int) { EXPECT_EQ(tiny * 0.01f, 0.0f); });
   EXPECT_NE(tiny * 0.01f, 0.0f);
+}
+
+TEST(ParallelParts, RunsEveryPartOnceWhenCalledFromWithinAPart) {
+  std::vector<int> runs(12, 0);
+  parallel_parts(3, [&](int outer) {
+    parallel_parts(4, [&](int inner) { ++runs[static_cast<std::size_t>(4 * outer + inner)]; });
+  });
+  EXPECT_EQ(runs, std::vector<int>(12, 1));
+}
+
+TEST(ParallelParts, RunsEveryPartOnceWhenCalledFromManyThreads) {
+  std::vector<std::int64_t> sums(4, 0);
+  std::vector<std::thread> callers;
+  for (std::int64_t& sum : sums)
+    callers.emplace_back([&sum] {
+      for (int round = 0; round < 2000; ++round) {
+        std::vector<int> runs(5, 0);
+        parallel_parts(5, [&](int part) { runs[static_cast<std::size_t>(part)] += part; });
+        sum += std::accumulate(runs.begin(), runs.end(), 0);
+      }
+    });
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(sums, std::vector<std::int64_t>(4, 20000));
+}
+
+// Shorter and longer than a thread waits awake.
+TEST(ParallelParts, FindsItsThreadsAwakeAndAsleep) {
+  for (int round = 0; round < 300; ++round) {
+    std::atomic<int> runs{0};
+    parallel_parts(3, [&](int part) {
+      if (part == round % 3) std::this_thread::sleep_for(std::chrono::microseconds(round / 3));
+      ++runs;
+    });
+    ASSERT_EQ(runs, 3);
+    std::this_thread::sleep_for(std::chrono::microseconds(100 - round / 3));
+  }
+}
+
+TEST(ParallelParts, RunsWithMoreThreadsThanCores) {
+  set_thread_count(3 * available_cores());
+  std::vector<int> runs(100, 0);
+  for (int round = 0; round < 100; ++round)
+    parallel_parts(100, [&](int part) { ++runs[static_cast<std::size_t>(part)]; });
+  set_thread_count(0);
+  EXPECT_EQ(runs, std::vector<int>(100, 100));
+}
+
+TEST(ParallelParts, RunsInAForkedChild) {
+  std::atomic<int> runs{0};
+  parallel_parts(2, [&](int) { ++runs; });
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    parallel_parts(2, [&](int) { ++runs; });
+    _exit(runs == 4 ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(BalancedRows, GivesEachPartNearlyTheSameConnectionsAndCoversAllRows) {

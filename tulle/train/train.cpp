@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 
@@ -56,10 +57,16 @@ Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
 // NaN counts as more than infinity: without the sign, floats are ordered as their bits are, and whole numbers
 // compare in vectors.
 float largest_magnitude(const Parameter& parameter) {
-  std::int32_t largest = 0;
-  for (const float value : parameter.value)
-    largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7fffffff);
-  return std::bit_cast<float>(largest);
+  std::atomic<std::int32_t> largest = 0;
+  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+    std::int32_t here = 0;
+    for (std::int64_t i = range.begin; i < range.end; ++i)
+      here = std::max(here,
+                      std::bit_cast<std::int32_t>(parameter.value[static_cast<std::size_t>(i)]) & 0x7fffffff);
+    for (std::int32_t seen = largest; seen < here && !largest.compare_exchange_weak(seen, here);) {
+    }
+  });
+  return std::bit_cast<float>(largest.load());
 }
 
 // One training, taken apart so that each piece fits on a page.
