@@ -12,6 +12,7 @@
 
 #include "bench/machine.h"
 #include "tulle/base/clock.h"
+#include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/data/loader.h"
 #include "tulle/evolve/evolve.h"
@@ -44,8 +45,10 @@ Dataset random_dataset(std::int64_t samples) {
 
 Times time_steps(Model& model, const Dataset& data, int steps) {
   constexpr int kBatch = 128;
-  const auto optimizer = make_set_sgd({.momentum = 0.9, .weight_decay = 0.0002});
+  const auto optimizer =
+      find_name(optimizers(), "optimizer", "set-sgd").make({.momentum = 0.9, .weight_decay = 0.0002});
   for (Parameter* parameter : model.network.parameters()) optimizer->prepare(*parameter);
+  const auto compute_loss = find_name(losses(), "loss", "cross-entropy").compute;
   Loader loader(data.train, data.scaling, kBatch, true, 1);
   loader.start_epoch(0, true);
   Times best;
@@ -55,7 +58,7 @@ Times time_steps(Model& model, const Dataset& data, int steps) {
     const Clock whole;
     const auto z = model.network.forward(
         {.training = true, .seed = 1, .step = static_cast<std::uint32_t>(step)}, batch.inputs);
-    cross_entropy(z, {.classes = batch.classes, .values = {}}, {}, model.network.output_gradient());
+    compute_loss(z, {.classes = batch.classes, .values = {}}, {}, model.network.output_gradient());
     const double forward = clock.restart();
     model.network.backward();
     const double backward = clock.restart();
@@ -102,7 +105,7 @@ int main(int argc, char** argv) {
   const Times ours = time_steps(sparse, data, 300);
   const std::int64_t training_bytes = peak_rss_bytes() - before;
 
-  const auto rule = make_set({.zeta = 0.3});
+  const auto rule = find_name(rules(), "rule", "set").make({.zeta = 0.3});
   double evolve_seconds = 1e9;
   for (std::uint32_t event = 0; event < 5; ++event) {
     const Clock clock;

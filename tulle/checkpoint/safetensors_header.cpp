@@ -135,6 +135,7 @@ class HeaderReader {
 
 void check_names(const std::vector<TensorEntry>& tensors, const std::string& file) {
   std::vector<const TensorEntry*> by_name;
+  by_name.reserve(tensors.size());
   for (const TensorEntry& tensor : tensors) by_name.push_back(&tensor);
   std::ranges::sort(by_name, {}, &TensorEntry::name);
   const auto twice = std::ranges::adjacent_find(by_name, {}, &TensorEntry::name);

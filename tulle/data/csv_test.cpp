@@ -7,6 +7,10 @@
 #include "tulle/data/data_testing.h"
 #include "tulle/data/readers.h"
 
+namespace tulle {
+ReadBytes read_csv;
+}  // namespace tulle
+
 namespace tulle::testing {
 namespace {
 

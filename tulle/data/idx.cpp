@@ -10,6 +10,9 @@
 #include "tulle/data/readers.h"
 
 namespace tulle {
+
+FitsBytes is_idx;
+
 namespace {
 
 // IDX: bytes 0 0 T D, then D big-endian 32-bit sizes, then the values, big-endian. T is one of

@@ -4,6 +4,10 @@
 #include "tulle/data/data_testing.h"
 #include "tulle/data/readers.h"
 
+namespace tulle {
+ReadBytes read_idx;
+}  // namespace tulle
+
 namespace tulle::testing {
 namespace {
 

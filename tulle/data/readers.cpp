@@ -13,9 +13,13 @@
 #include "tulle/data/gzip.h"
 
 namespace tulle {
+
+ReadBytes read_idx, read_csv;
+FitsBytes is_idx, is_text;
+
 namespace {
 
-// To add a reader: its file, its declaration in readers.h, one line here. `auto` takes the first that fits.
+// To add a reader: its file, its names above, one line here. `auto` takes the first that fits.
 constexpr ReaderInfo kReaders[] = {
     {"auto", "decided by the content, then by the name"},
     {"idx",
@@ -74,7 +78,7 @@ RawLabels read_labels(const std::string& format, const std::string& path, const 
 FashionMnistFiles find_fashion_mnist() {
   const char* const variable = std::getenv("TULLE_FASHION_MNIST");
   const std::filesystem::path folder = variable != nullptr ? variable : "/usr/share/datasets/fashion-mnist";
-  const FashionMnistFiles files{folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz",
+  FashionMnistFiles files{folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz",
                                 folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz"};
   std::error_code ignored;
   for (const std::string& file : {files.train, files.train_labels, files.test, files.test_labels})

@@ -24,14 +24,15 @@ struct ReadOptions {
 /// From the bytes of one file to samples; `name` stands for the file in messages. Nothing else is read,
 /// nothing is trusted: every count is compared with the bytes that are left before memory is taken, so a
 /// reader can be fuzzed. Throws tulle::Error (kBadData) with file, place, found and expected.
-using ReadBytes = RawSplit (*)(std::span<const std::byte> bytes, const std::string& name, const ReadOptions&);
+using ReadBytes = RawSplit(std::span<const std::byte> bytes, const std::string& name, const ReadOptions&);
+/// Whether the content looks like a reader's format.
+using FitsBytes = bool(std::span<const std::byte> bytes);
 
 struct ReaderInfo {
   std::string_view name;
   std::string_view help;
-  ReadBytes read = nullptr;  // null: a name that stands for others (auto, built-in data)
-  /// Whether the content looks like this format.
-  bool (*fits)(std::span<const std::byte> bytes) = nullptr;
+  ReadBytes* read = nullptr;  // null: a name that stands for others (auto, built-in data)
+  FitsBytes* fits = nullptr;
   std::array<std::string_view, 4> endings{};  // of file names, without .gz
 };
 
@@ -43,11 +44,6 @@ RawSplit read_file(const std::string& format, const std::string& path, const Rea
 
 /// The labels in a file that holds labels alone: an IDX of one dimension, separated values of one column.
 RawLabels read_labels(const std::string& format, const std::string& path, const ReadOptions& options);
-
-RawSplit read_idx(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options);
-bool is_idx(std::span<const std::byte> bytes);
-RawSplit read_csv(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options);
-bool is_text(std::span<const std::byte> bytes);
 
 /// The four files of Debian's package dataset-fashion-mnist, or of the folder in TULLE_FASHION_MNIST.
 struct FashionMnistFiles {

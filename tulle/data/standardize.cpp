@@ -34,7 +34,8 @@ void for_values(const std::vector<T>& values, std::size_t features, const Body& 
 
 template <class T>
 void fit_standard(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
-  const auto samples = static_cast<double>(values.size() / features);
+  const std::size_t rows = values.size() / features;
+  const auto samples = static_cast<double>(rows);
   std::vector<double> mean(features, 0.0), squares(features, 0.0);
   for_values(values, features, [&](std::size_t f, double x) { mean[f] += x; });
   for (double& sum : mean) sum /= samples;

@@ -14,6 +14,10 @@
 #include "tulle/sparse/test_statistics.h"
 
 namespace tulle {
+
+MakeOptimizer make_adam;
+MakeRule make_set;
+
 namespace {
 
 WeightLaw law_of(std::string_view name, bool sparse_fan = false) {

@@ -29,17 +29,16 @@ class TopologyRule {
   virtual TopologyUpdate evolve(const RuleInput& input) const = 0;
 };
 
+using MakeRule = std::unique_ptr<TopologyRule>(const RuleOptions&);
+
 struct RuleInfo {
   std::string_view name;
   std::string_view help;
   std::string_view source;
-  std::unique_ptr<TopologyRule> (*make)(const RuleOptions&);  // null: the topology stays as it is
+  MakeRule* make;  // null: the topology stays as it is
 };
 
 std::span<const RuleInfo> rules();
-
-std::unique_ptr<TopologyRule> make_set(const RuleOptions&);
-std::unique_ptr<TopologyRule> make_set_published(const RuleOptions&);
 
 /// Drops the marked connections and grows as many at random among the cells then free; what was just dropped
 /// may come back. Cost: O(nnz).

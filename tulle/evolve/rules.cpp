@@ -4,9 +4,12 @@
 #include "tulle/sparse/sampling.h"
 
 namespace tulle {
+
+MakeRule make_set, make_set_published;
+
 namespace {
 
-// To add a rule: its file, its make_x() in rule.h, one line here.
+// To add a rule: its file, its name above, one line here.
 constexpr RuleInfo kRules[] = {
     {"none", "the topology never changes", "", nullptr},
     {"set", "replace the share zeta of the weakest positive and of the weakest negative weights at random",

@@ -6,6 +6,9 @@
 #include "tulle/evolve/test_layer.h"
 
 namespace tulle {
+
+MakeRule make_set_published;
+
 namespace {
 
 std::vector<bool> dropped(const std::vector<float>& weights, double zeta) {

@@ -7,6 +7,9 @@
 #include "tulle/evolve/test_layer.h"
 
 namespace tulle {
+
+MakeRule make_set;
+
 namespace {
 
 std::vector<bool> dropped(const TestLayer& layer, double zeta) {

@@ -48,26 +48,18 @@ struct ActivationOptions {
   std::uint64_t seed = 0;  // start values of trained parameters
 };
 
+using MakeActivation = std::unique_ptr<Activation>(const ActivationOptions&);
+
 struct ActivationInfo {
   std::string_view name;
   std::string_view help;
-  std::unique_ptr<Activation> (*make)(const ActivationOptions&);
+  MakeActivation* make;
 };
 
 std::span<const ActivationInfo> activations();
 
 /// E[f(x)^2] for x ~ N(0, 1), by quadrature.
 double second_moment(const Activation& activation);
-
-std::unique_ptr<Activation> make_identity(const ActivationOptions&);
-std::unique_ptr<Activation> make_relu(const ActivationOptions&);
-std::unique_ptr<Activation> make_leaky_relu(const ActivationOptions&);
-std::unique_ptr<Activation> make_all_relu(const ActivationOptions&);
-std::unique_ptr<Activation> make_srelu(const ActivationOptions&);
-std::unique_ptr<Activation> make_gelu(const ActivationOptions&);
-std::unique_ptr<Activation> make_gelu_tanh(const ActivationOptions&);
-std::unique_ptr<Activation> make_sigmoid(const ActivationOptions&);
-std::unique_ptr<Activation> make_tanh(const ActivationOptions&);
 
 /// A piecewise linear activation; all of its arithmetic is in kernels/neuron.h.
 std::unique_ptr<Activation> make_piecewise(PiecewiseLinear form);

@@ -4,6 +4,10 @@
 #include "tulle/nn/activation.h"
 
 namespace tulle {
+
+MakeActivation make_relu, make_leaky_relu, make_all_relu, make_srelu, make_sigmoid, make_tanh, make_gelu,
+    make_gelu_tanh, make_identity;
+
 namespace {
 
 class Piecewise final : public Activation {
@@ -22,7 +26,7 @@ class Piecewise final : public Activation {
   PiecewiseLinear form_;
 };
 
-// To add an activation: its file, its make_x() in activation.h, one line here.
+// To add an activation: its file, its name above, one line here.
 constexpr ActivationInfo kActivations[] = {
     {"relu", "max(z, 0)", make_relu},
     {"leaky-relu", "z, or alpha * z below 0", make_leaky_relu},
@@ -43,10 +47,11 @@ std::span<const ActivationInfo> activations() { return kActivations; }
 std::unique_ptr<Activation> make_piecewise(PiecewiseLinear form) { return std::make_unique<Piecewise>(form); }
 
 double second_moment(const Activation& activation) {
-  constexpr double kStep = 1.0 / 512, kLimit = 10.0;
+  constexpr int kSteps = 10240;
+  constexpr double kLimit = 10.0, kStep = 2.0 * kLimit / kSteps;
   double moment = 0.0;
-  for (double x = -kLimit + kStep / 2; x < kLimit;
-       x += kStep) {  // midpoints, so that a kink at 0 does no harm
+  for (int i = 0; i < kSteps; ++i) {
+    const double x = -kLimit + (i + 0.5) * kStep;  // midpoints, so that a kink at 0 does no harm
     const double y = activation.value(x, 0);
     moment += y * y * std::exp(-0.5 * x * x) * kStep;
   }

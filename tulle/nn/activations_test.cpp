@@ -10,6 +10,9 @@
 #include "tulle/nn/test_network.h"
 
 namespace tulle {
+
+MakeActivation make_relu, make_leaky_relu, make_all_relu, make_srelu, make_sigmoid, make_tanh, make_identity;
+
 namespace {
 
 constexpr std::int32_t kNeurons = 5;

@@ -36,10 +36,13 @@ struct LossResult {
 /// over the true
 ///         batch, 0 in padded lanes.
 /// Cost    O(batch * outputs).
+using ComputeLoss = LossResult(Panels<const float> z, const Targets&, const LossOptions&,
+                               Panels<float> gradient);
+
 struct LossInfo {
   std::string_view name;
   std::string_view help;
-  LossResult (*compute)(Panels<const float> z, const Targets&, const LossOptions&, Panels<float> gradient);
+  ComputeLoss* compute;
 };
 
 std::span<const LossInfo> losses();
@@ -50,10 +53,5 @@ void predictions(std::string_view loss, Panels<const float> z, std::span<float> 
 
 /// Index of the largest output of one sample; the first of equals. -1 if none compares (NaN).
 std::int32_t arg_max(Panels<const float> z, std::int32_t sample);
-
-LossResult cross_entropy(Panels<const float> z, const Targets&, const LossOptions&, Panels<float> gradient);
-LossResult binary_cross_entropy(Panels<const float> z, const Targets&, const LossOptions&,
-                                Panels<float> gradient);
-LossResult squared_error(Panels<const float> z, const Targets&, const LossOptions&, Panels<float> gradient);
 
 }  // namespace tulle

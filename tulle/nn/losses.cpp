@@ -4,9 +4,12 @@
 #include "tulle/nn/loss.h"
 
 namespace tulle {
+
+ComputeLoss cross_entropy, squared_error, binary_cross_entropy;
+
 namespace {
 
-// To add a loss: its file, its declaration in loss.h, one line here.
+// To add a loss: its file, its name above, one line here.
 constexpr LossInfo kLosses[] = {
     {"cross-entropy", "softmax and negative log likelihood of the class", cross_entropy},
     {"mse", "mean of squared differences, linear outputs", squared_error},

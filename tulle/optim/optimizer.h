@@ -27,19 +27,15 @@ class Optimizer {
   virtual void step(Parameter& parameter, float rate) const = 0;
 };
 
+using MakeOptimizer = std::unique_ptr<Optimizer>(const OptimizerOptions&);
+
 struct OptimizerInfo {
   std::string_view name;
   std::string_view help;
   std::string_view source;
-  std::unique_ptr<Optimizer> (*make)(const OptimizerOptions&);
+  MakeOptimizer* make;
 };
 
 std::span<const OptimizerInfo> optimizers();
-
-std::unique_ptr<Optimizer> make_set_sgd(const OptimizerOptions&);
-std::unique_ptr<Optimizer> make_sgd(const OptimizerOptions&);
-std::unique_ptr<Optimizer> make_sgdw(const OptimizerOptions&);
-std::unique_ptr<Optimizer> make_adam(const OptimizerOptions&);
-std::unique_ptr<Optimizer> make_adamw(const OptimizerOptions&);
 
 }  // namespace tulle

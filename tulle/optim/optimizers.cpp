@@ -1,9 +1,12 @@
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
+
+MakeOptimizer make_set_sgd, make_sgd, make_sgdw, make_adam, make_adamw;
+
 namespace {
 
-// To add an optimizer: its file, its make_x() in optimizer.h, one line here.
+// To add an optimizer: its file, its name above, one line here.
 constexpr OptimizerInfo kOptimizers[] = {
     {"set-sgd", "momentum; weight decay is not multiplied by the learning rate", "Curci et al. 2021",
      make_set_sgd},

@@ -11,6 +11,9 @@
 #include "tulle/optim/reference.h"
 
 namespace tulle {
+
+MakeOptimizer make_adam;
+
 namespace {
 
 using kernels::Dice;
