@@ -79,7 +79,7 @@ FashionMnistFiles find_fashion_mnist() {
   const char* const variable = std::getenv("TULLE_FASHION_MNIST");
   const std::filesystem::path folder = variable != nullptr ? variable : "/usr/share/datasets/fashion-mnist";
   FashionMnistFiles files{folder / "train-images-idx3-ubyte.gz", folder / "train-labels-idx1-ubyte.gz",
-                                folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz"};
+                          folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz"};
   std::error_code ignored;
   for (const std::string& file : {files.train, files.train_labels, files.test, files.test_labels})
     if (!std::filesystem::exists(file, ignored))
