@@ -37,6 +37,7 @@ void run_self(const std::vector<std::string>& arguments, const std::atomic<bool>
   std::vector<std::string> words{"tulle"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
   int errors[2];
@@ -115,10 +116,10 @@ ResultRecord result_record(const Outcome& sparse, const Outcome* dense) {
     const double times = theirs / ours;
     return fmt::format("{:.1f} x {}", times, times >= 1.0 ? good : bad);
   };
-  const auto add = [&](std::string name, double Outcome::*number, const auto& text,
+  const auto add = [&](const std::string& name, double Outcome::*number, const auto& text,
                        std::string_view good = "", std::string_view bad = "") {
     if (sparse.*number == Outcome::kUnknown) return;
-    ResultRow row{.name = std::move(name),
+    ResultRow row{.name = name,
                   .sparse = sparse.*number,
                   .dense = {},
                   .sparse_text = text(sparse.*number),
