@@ -132,12 +132,21 @@ struct Finished {
   ResultRecord result;
 };
 
+// Where a training starts from: a checkpoint, or "" for its beginning. A folder that is resumed is claimed
+// before one of its checkpoints is chosen: another training would delete it.
+struct Start {
+  std::string checkpoint;
+  std::optional<RunDirectory> claimed;
+};
+
 // One training with one seed, from the data to the result table.
-Finished train_once(const Config& config, const Dataset& data, const std::string& checkpoint,
-                    const TrainOptions& options, Signals& signals) {
+Finished train_once(const Config& config, const Dataset& data, Start start, const TrainOptions& options,
+                    Signals& signals) {
+  const std::string& checkpoint = start.checkpoint;
   Run run = checkpoint.empty() ? start_run(config, data) : resume_run(config, data, checkpoint);
   const std::string path = (fs::path(config.run.out) / config.run.name).string();
-  RunDirectory directory = RunDirectory::open(path, {.predicted_bytes = checkpoint_bytes(run.model.network)});
+  RunDirectory directory = start.claimed ? std::move(*start.claimed) : RunDirectory::open(path);
+  directory.check_space(checkpoint_bytes(run.model.network));
   if (checkpoint.empty() && !list_checkpoints(path).empty())
     throw Error(
         ErrorKind::kConfig, {.file = path},
@@ -207,22 +216,22 @@ Finished train_once(const Config& config, const Dataset& data, const std::string
   return finished;
 }
 
-// Where a resumed training goes on: its folder, and the checkpoint to start from ("" if there is none yet).
-std::string find_checkpoint(const std::string& resume, Config& config) {
-  std::vector<std::string> skipped;
-  std::string folder = (fs::path(config.run.out) / config.run.name).string();
-  if (resume != "auto") {
-    if (!fs::exists(resume))
-      throw Error(ErrorKind::kMissingInput, {.file = resume}, "cannot resume: no such file or folder");
-    if (fs::is_regular_file(resume)) return resume;
-    folder = resume;
+Start find_start(const std::string& resume, const Config& config) {
+  const std::string folder = (fs::path(config.run.out) / config.run.name).string();
+  Start start;
+  if (!fs::is_directory(folder)) return start;
+  start.claimed = RunDirectory::open(folder);
+  if (fs::is_regular_file(resume)) {
+    start.checkpoint = resume;
+    return start;
   }
-  std::optional<std::string> newest;
-  if (fs::is_directory(folder)) newest = newest_checkpoint(folder, skipped);
+  std::vector<std::string> skipped;
+  const std::optional<std::string> newest = newest_checkpoint(folder, skipped);
   for (const std::string& message : skipped) say(fmt::format("tulle: warning: skipped {}\n", message));
   if (!newest && resume != "auto")
     throw Error(ErrorKind::kMissingInput, {.file = folder}, "checkpoints, found none, expected at least one");
-  return newest.value_or("");
+  start.checkpoint = newest.value_or("");
+  return start;
 }
 
 // One run for each seed, in OUT/NAME/seed-N; what they have in common is printed at the end.
@@ -235,7 +244,7 @@ int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const Tra
     config.run.seed = seed;
     config.run.name = fmt::format("seed-{}", seed);
     const Dataset data = load_dataset(data_options(config));  // the validation split depends on the seed
-    const Finished finished = train_once(config, data, "", options, signals);
+    const Finished finished = train_once(config, data, {}, options, signals);
     if (finished.code != kOk) return finished.code;
     results.push_back({{"seed", seed}, {"result", nlohmann::json::parse(to_json(finished.result))}});
     sum += finished.accuracy;
@@ -258,13 +267,12 @@ int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const Tra
 int run_train(const TrainOptions& options, const ConfigFlags& flags) {
   Config config;
   const bool resumes_folder = !options.resume.empty() && options.resume != "auto";
+  if (resumes_folder && !fs::exists(options.resume))
+    throw Error(ErrorKind::kMissingInput, {.file = options.resume}, "cannot resume: no such file or folder");
   std::string config_path = options.config;
   if (config_path.empty() && resumes_folder) {
     const fs::path given = options.resume;
     config_path = ((fs::is_directory(given) ? given : given.parent_path()) / "config.toml").string();
-    if (!fs::exists(given))
-      throw Error(ErrorKind::kMissingInput, {.file = options.resume},
-                  "cannot resume: no such file or folder");
   }
   if (!config_path.empty()) read_config_file(config, config_path);
   flags.apply(config);
@@ -279,15 +287,15 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
     config.run.out = folder.parent_path().string();
     config.run.name = folder.filename().string();
   }
-  const std::string checkpoint = options.resume.empty() ? "" : find_checkpoint(options.resume, config);
   if (seeds.size() > 1 && !options.resume.empty())
     throw Error(ErrorKind::kConfig, "--resume, found several seeds, expected one");
+  Start start = options.resume.empty() ? Start{} : find_start(options.resume, config);
 
   set_thread_count(static_cast<int>(config.run.threads));
   Signals& signals = catch_signals();
   if (seeds.size() > 1) return train_seeds(config, seeds, options, signals);
   const Dataset data = load_dataset(data_options(config));
-  const Finished finished = train_once(config, data, checkpoint, options, signals);
+  const Finished finished = train_once(config, data, std::move(start), options, signals);
   if (options.json && finished.code == kOk) fmt::print("{}\n", to_json(finished.result));
   return finished.code;
 }

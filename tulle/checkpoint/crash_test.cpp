@@ -163,7 +163,7 @@ int lost_saves(RecordingFileOps::Broken broken, int* images) {
   RecordingFileOps files(broken);
   Directory durable;
   {
-    const RunDirectory run = RunDirectory::open(directory.path(), {}, files);
+    const RunDirectory run = RunDirectory::open(directory.path(), files);
     for (const std::int64_t step : {1, 2}) save(run.checkpoint_path(step), step);
     durable = content_of(directory);
     for (const std::int64_t step : {3, 4}) {
@@ -250,7 +250,7 @@ TEST(Kill, AtAnyInstantLosesNoCompletedCheckpointAndLeavesOneTemporaryAtMost) {
     ASSERT_EQ(::pipe(pipe), 0);
     const pid_t child = ::fork();
     if (child == 0) {
-      const RunDirectory run = RunDirectory::open(directory.path(), {});
+      const RunDirectory run = RunDirectory::open(directory.path());
       for (std::int64_t step = first;; ++step) {
         save(run.checkpoint_path(step), step);
         if (::write(pipe[1], &step, sizeof(step)) != sizeof(step)) ::_exit(1);
@@ -273,7 +273,7 @@ TEST(Kill, AtAnyInstantLosesNoCompletedCheckpointAndLeavesOneTemporaryAtMost) {
                                    [](const auto& name) { return name.starts_with(".tmp-"); });
     };
     ASSERT_LE(temporaries(), 1);
-    RunDirectory::open(directory.path(), {});
+    RunDirectory::open(directory.path());
     ASSERT_EQ(temporaries(), 0);
     first = std::max(resumed, completed) + 1;
   }

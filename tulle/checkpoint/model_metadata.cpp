@@ -85,8 +85,8 @@ Json MetadataReader::json(const std::string& key) const {
   if (value.size() > kMaxJsonBytes)
     refuse(fmt::format("metadata '{}'", key), fmt::format("{} bytes", value.size()),
            fmt::format("at most {}", kMaxJsonBytes));
-  const Json parsed = is_shallow(value) ? Json::parse(value, nullptr, /*allow_exceptions=*/false)
-                                        : Json(Json::value_t::discarded);
+  Json parsed = is_shallow(value) ? Json::parse(value, nullptr, /*allow_exceptions=*/false)
+                                  : Json(Json::value_t::discarded);
   if (parsed.is_discarded()) refuse(fmt::format("metadata '{}'", key), "broken JSON", "JSON");
   return parsed;
 }

@@ -92,17 +92,6 @@ FileHandle claim_directory(FileOps& files, const FileHandle& directory, const st
   throw system_error(errno, in_directory(path, kClaim), "lock");
 }
 
-void check_space(FileOps& files, const FileHandle& directory, const std::string& path,
-                 std::uint64_t predicted_bytes) {
-  std::uint64_t free = 0;
-  if (uninterrupted([&] { return files.free_bytes(directory.get(), &free); }) == -1)
-    throw system_error(errno, path, "ask for the free space of");
-  if (free / 2 < predicted_bytes)
-    throw Error(ErrorKind::kCannotWrite, Place{.file = path},
-                fmt::format("free space, found {} bytes, expected twice a checkpoint's {} bytes", free,
-                            predicted_bytes));
-}
-
 }  // namespace
 
 std::vector<CheckpointFile> list_checkpoints(const std::string& directory, FileOps& files) {
@@ -115,15 +104,24 @@ std::vector<CheckpointFile> list_checkpoints(const std::string& directory, FileO
   return checkpoints;
 }
 
-RunDirectory RunDirectory::open(const std::string& path, const Options& options, FileOps& files) {
+RunDirectory RunDirectory::open(const std::string& path, FileOps& files) {
   create_directories(files, path);
   FileHandle directory = open_directory(files, path);
   check_writable(files, directory, path);
   FileHandle claim = claim_directory(files, directory, path);
-  check_space(files, directory, path, options.predicted_bytes);
   for (const std::string& name : names_in(files, directory, path))
     if (is_abandoned_temporary(name)) remove(files, directory, path, name);
   return RunDirectory(files, path, std::move(directory), std::move(claim));
+}
+
+void RunDirectory::check_space(std::uint64_t checkpoint_bytes) const {
+  std::uint64_t free = 0;
+  if (uninterrupted([&] { return files_->free_bytes(directory_.get(), &free); }) == -1)
+    throw system_error(errno, path_, "ask for the free space of");
+  if (free / 2 < checkpoint_bytes)
+    throw Error(ErrorKind::kCannotWrite, Place{.file = path_},
+                fmt::format("free space, found {} bytes, expected twice a checkpoint's {} bytes", free,
+                            checkpoint_bytes));
 }
 
 std::string RunDirectory::checkpoint_path(std::int64_t step) const {

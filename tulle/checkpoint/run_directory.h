@@ -21,15 +21,13 @@ std::vector<CheckpointFile> list_checkpoints(const std::string& directory, FileO
 /// The directory of one training run. While the object lives, no other training can use the directory.
 class RunDirectory {
  public:
-  struct Options {
-    std::uint64_t predicted_bytes = 0;  // size of one checkpoint
-  };
+  /// Creates the directory if needed, claims it (file ".claim"), and removes temporaries of dead processes.
+  /// Throws tulle::Error: kPermission (not writable), kCannotWrite (cannot be created), kTemporary (another
+  /// training uses it), kIo.
+  static RunDirectory open(const std::string& path, FileOps& files = real_file_ops());
 
-  /// Creates the directory if needed, checks that two checkpoints can be saved there, claims it (file
-  /// ".claim"), and removes temporaries of dead processes. Throws  Error kPermission (not writable),
-  /// kCannotWrite (cannot be created, too little space),
-  ///         kTemporary (another training uses it), kIo.
-  static RunDirectory open(const std::string& path, const Options& options, FileOps& files = real_file_ops());
+  /// Throws tulle::Error (kCannotWrite) unless two checkpoints of that size fit.
+  void check_space(std::uint64_t checkpoint_bytes) const;
 
   const std::string& path() const { return path_; }
   /// What its checkpoints are to be written with.

@@ -35,9 +35,9 @@ std::vector<std::int64_t> steps(const std::vector<CheckpointFile>& checkpoints) 
 
 TEST(RunDirectory, IsCreatedWithItsParents) {
   const TemporaryDirectory directory;
-  RunDirectory::open(directory / "a/b/run", {});
+  RunDirectory::open(directory / "a/b/run");
   EXPECT_TRUE(std::filesystem::is_directory(directory / "a/b/run"));
-  RunDirectory::open(directory / "a/b/run/", {});  // and opened when it is there
+  RunDirectory::open(directory / "a/b/run/");  // and opened when it is there
 }
 
 TEST(RunDirectory, EveryDirectoryItCreatesIsSyncedIntoItsParent) {
@@ -49,15 +49,15 @@ TEST(RunDirectory, EveryDirectoryItCreatesIsSyncedIntoItsParent) {
     int calls = 0;
   } files;
   const TemporaryDirectory directory;
-  RunDirectory::open(directory / "a/b/run", {}, files);
+  RunDirectory::open(directory / "a/b/run", files);
   EXPECT_EQ(files.calls, 3);
-  RunDirectory::open(directory / "a/b/run", {}, files);
+  RunDirectory::open(directory / "a/b/run", files);
   EXPECT_EQ(files.calls, 3);
 }
 
 TEST(RunDirectory, NamesCheckpointsByTheirStepWithAtLeastSixDigits) {
   const TemporaryDirectory directory;
-  const RunDirectory run = RunDirectory::open(directory.path(), {});
+  const RunDirectory run = RunDirectory::open(directory.path());
   EXPECT_EQ(run.checkpoint_path(123), directory / "ckpt-000123.safetensors");
   EXPECT_EQ(run.checkpoint_path(1234567), directory / "ckpt-1234567.safetensors");
   EXPECT_THROW(run.checkpoint_path(-1), std::invalid_argument);
@@ -65,7 +65,7 @@ TEST(RunDirectory, NamesCheckpointsByTheirStepWithAtLeastSixDigits) {
 
 TEST(RunDirectory, ListsCheckpointsByNumberNewestFirstAndNothingElse) {
   const TemporaryDirectory directory;
-  const RunDirectory run = RunDirectory::open(directory.path(), {});
+  const RunDirectory run = RunDirectory::open(directory.path());
   for (const std::int64_t step : {999999, 5, 1000000}) write_text(run.checkpoint_path(step), "");
   for (const char* name : {"ckpt-7.safetensors", "ckpt-000008.safetensors.bak", "ckpt--00009.safetensors",
                            "ckpt-.safetensors", "ckpt-99999999999999999999.safetensors", "model.safetensors"})
@@ -83,7 +83,7 @@ TEST(RunDirectory, AMissingOneIsMissingInputForAReader) {
 
 TEST(RunDirectory, PruningKeepsTheNewestOnesTheProtectedAndAnyLaterThanTheSavedStep) {
   const TemporaryDirectory directory;
-  const RunDirectory run = RunDirectory::open(directory.path(), {});
+  const RunDirectory run = RunDirectory::open(directory.path());
   for (const std::int64_t step : {1, 2, 3, 4, 5, 90, 91}) write_text(run.checkpoint_path(step), "");
   const std::vector<std::int64_t> best{2};
   run.prune(5, 3, best);
@@ -95,16 +95,16 @@ TEST(RunDirectory, PruningKeepsTheNewestOnesTheProtectedAndAnyLaterThanTheSavedS
 TEST(RunDirectory, ASecondTrainingInTheSameOneIsRefusedUntilTheFirstEnds) {
   const TemporaryDirectory directory;
   {
-    const RunDirectory run = RunDirectory::open(directory.path(), {});
+    const RunDirectory run = RunDirectory::open(directory.path());
     try {
-      RunDirectory::open(directory.path(), {});
+      RunDirectory::open(directory.path());
       ADD_FAILURE() << "nothing thrown";
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kTemporary);
       EXPECT_EQ(error.place().file, directory.path());
     }
   }
-  RunDirectory::open(directory.path(), {});
+  RunDirectory::open(directory.path());
 }
 
 TEST(RunDirectory, TheClaimOfAnotherProcessHoldsAndEndsWithIt) {
@@ -115,17 +115,17 @@ TEST(RunDirectory, TheClaimOfAnotherProcessHoldsAndEndsWithIt) {
   const pid_t child = ::fork();
   char signal = 0;
   if (child == 0) {
-    const RunDirectory run = RunDirectory::open(directory.path(), {});
+    const RunDirectory run = RunDirectory::open(directory.path());
     const bool told = ::write(claimed[1], "c", 1) == 1 && ::read(release[0], &signal, 1) == 1;
     ::_exit(told ? 0 : 1);
   }
   ASSERT_EQ(::read(claimed[0], &signal, 1), 1);
-  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path(), {}); }), ErrorKind::kTemporary);
+  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path()); }), ErrorKind::kTemporary);
   ASSERT_EQ(::write(release[1], "r", 1), 1);
   int status = -1;
   ::waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
-  RunDirectory::open(directory.path(), {});
+  RunDirectory::open(directory.path());
 }
 
 TEST(RunDirectory, OpeningRemovesTemporariesOfDeadProcessesOnly) {
@@ -136,7 +136,7 @@ TEST(RunDirectory, OpeningRemovesTemporariesOfDeadProcessesOnly) {
   const std::string alive = ".tmp-" + std::to_string(::getppid()) + "-0a";
   write_text(directory / (".tmp-" + std::to_string(dead) + "-0a"), "");
   write_text(directory / alive, "");
-  RunDirectory::open(directory.path(), {});
+  RunDirectory::open(directory.path());
   EXPECT_EQ(directory.names(), (Names{".claim", alive}));
 }
 
@@ -148,12 +148,10 @@ TEST(RunDirectory, NeedsRoomForTwoCheckpoints) {
     }
   } files;
   const TemporaryDirectory directory;
-  RunDirectory::open(directory.path(), {.predicted_bytes = 500}, files);
-  const auto open = [&](std::uint64_t bytes) {
-    return [&, bytes] { RunDirectory::open(directory.path(), {.predicted_bytes = bytes}, files); };
-  };
-  EXPECT_EQ(kind_thrown_by(open(501)), ErrorKind::kCannotWrite);
-  EXPECT_EQ(kind_thrown_by(open(~std::uint64_t{0})), ErrorKind::kCannotWrite);
+  const RunDirectory run = RunDirectory::open(directory.path(), files);
+  run.check_space(500);
+  for (const std::uint64_t bytes : {std::uint64_t{501}, ~std::uint64_t{0}})
+    EXPECT_EQ(kind_thrown_by([&] { run.check_space(bytes); }), ErrorKind::kCannotWrite);
 }
 
 TEST(RunDirectory, ThatIsReadOnlyIsAQuestionOfPermission) {
@@ -166,23 +164,22 @@ TEST(RunDirectory, ThatIsReadOnlyIsAQuestionOfPermission) {
     int error_number = EACCES;
   } files;
   const TemporaryDirectory directory;
-  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path(), {}, files); }), ErrorKind::kPermission);
+  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path(), files); }), ErrorKind::kPermission);
   files.error_number = EROFS;
-  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path(), {}, files); }), ErrorKind::kPermission);
+  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path(), files); }), ErrorKind::kPermission);
 }
 
 TEST(RunDirectory, AFileInItsPlaceCannotBeWrittenInto) {
   const TemporaryDirectory directory;
   write_text(directory / "file", "");
   for (const char* path : {"file", "file/run"})
-    EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory / path, {}); }), ErrorKind::kCannotWrite)
-        << path;
+    EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory / path); }), ErrorKind::kCannotWrite) << path;
 }
 
 TEST(RunDirectory, AClaimFileThatIsALinkIsNotFollowed) {
   const TemporaryDirectory directory;
   std::filesystem::create_symlink("elsewhere", directory / ".claim");
-  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path(), {}); }), ErrorKind::kCannotWrite);
+  EXPECT_EQ(kind_thrown_by([&] { RunDirectory::open(directory.path()); }), ErrorKind::kCannotWrite);
   EXPECT_FALSE(std::filesystem::exists(directory / "elsewhere"));
 }
 
@@ -194,7 +191,8 @@ TEST(RunDirectory, AFaultAtAnyCallIsAnErrorAndAnInterruptionIsNone) {
       FailingFileOps files(call, error_number);
       bool failed = false;
       try {
-        const RunDirectory run = RunDirectory::open(directory / "run", {.predicted_bytes = 1}, files);
+        const RunDirectory run = RunDirectory::open(directory / "run", files);
+        run.check_space(1);
         for (const std::int64_t step : {1, 2, 3}) write_text(run.checkpoint_path(step), "");
         run.prune(3, 2);
         EXPECT_EQ(steps(list_checkpoints(run.path())), (std::vector<std::int64_t>{3, 2}));

@@ -73,7 +73,7 @@ TEST_P(EveryRecipe, ResumedAtAnyStepWithAnyThreadsGivesTheBitsOfAnUninterruptedT
   saving.checkpoint.save_every = "1 step";
   saving.checkpoint.keep = 1000;
   {
-    RunDirectory directory = RunDirectory::open(folder.path(), {}, hasty_file_ops());
+    RunDirectory directory = RunDirectory::open(folder.path(), hasty_file_ops());
     tulle::Run run = start_run(saving, data_);
     Observer nobody;
     Signals none;
@@ -103,7 +103,7 @@ TEST(StoppedAndResumed, AgainAndAgainTheTrainingWritesTheSameModelAndTheSameReco
   Observer nobody;
   Signals none;
   {
-    RunDirectory directory = RunDirectory::open(folder / "whole", {}, hasty_file_ops());
+    RunDirectory directory = RunDirectory::open(folder / "whole", hasty_file_ops());
     tulle::Run run = start_run(config, data);
     train(run, data, &directory, nobody, none);
     save_model(folder / "whole.safetensors", run.model);
@@ -111,7 +111,7 @@ TEST(StoppedAndResumed, AgainAndAgainTheTrainingWritesTheSameModelAndTheSameReco
   Ending ending = Ending::kStopped;
   for (int starts = 0; ending == Ending::kStopped; ++starts) {
     ASSERT_LT(starts, 20);
-    RunDirectory directory = RunDirectory::open(folder / "pieces", {}, hasty_file_ops());
+    RunDirectory directory = RunDirectory::open(folder / "pieces", hasty_file_ops());
     std::vector<std::string> skipped;
     const auto newest = newest_checkpoint(directory.path(), skipped);
     tulle::Run run = newest ? resume_run(config, data, *newest) : start_run(config, data);
@@ -146,7 +146,7 @@ TEST(StoppedAndResumed, RecordsOfLostStepsAreNotKeptTwice) {
   config.checkpoint.save_every = "5 step";
   config.evolve.update_every = "2 step";
   const TemporaryDirectory folder;
-  RunDirectory directory = RunDirectory::open(folder / "run", {}, hasty_file_ops());
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
   tulle::Run run = start_run(config, data);
   Signals none;
   Diary dying;
@@ -168,7 +168,7 @@ TEST(StoppedAndResumed, SpeedCountsTheSamplesOfThisProcessAndSecondsAddUp) {
   const Dataset data = small_data();
   const Config config = small_config();
   const TemporaryDirectory folder;
-  RunDirectory directory = RunDirectory::open(folder / "run", {}, hasty_file_ops());
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
   tulle::Run run = start_run(config, data);
   Signals signals;
   Diary diary;

@@ -18,7 +18,7 @@ class Resume : public ::testing::Test {
   Resume() {
     config_.checkpoint.save_every = "1 epoch";
     config_.checkpoint.keep = 10;
-    RunDirectory directory = RunDirectory::open(folder_.path(), {}, hasty_file_ops());
+    RunDirectory directory = RunDirectory::open(folder_.path(), hasty_file_ops());
     tulle::Run run = start_run(config_, data_);
     Observer nobody;
     Signals none;

@@ -37,7 +37,7 @@ class Training : public ::testing::Test {
     return train(run_, data_, nullptr, diary_, signals_);
   }
   Ending go_with_directory(const Config& config) {
-    RunDirectory directory = RunDirectory::open(path(), {}, hasty_file_ops());
+    RunDirectory directory = RunDirectory::open(path(), hasty_file_ops());
     run_ = start_run(config, data_);
     return train(run_, data_, &directory, diary_, signals_);
   }
