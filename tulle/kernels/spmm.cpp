@@ -54,7 +54,7 @@ void BackwardSources(const SourceView& w, Range sources, const float* HWY_RESTRI
         const Vector weight = hn::Set(d, kWithDx ? w.values[w.positions[block + j]] : 0.0f);
         Vector product[kVectorsPerLine];
         for (int v = 0; v < kVectors; ++v) {
-          const Vector error = hn::Load(d, target + v * kLanes);
+          const Vector error = Once(hn::Load(d, target + v * kLanes));
           if (kWithDx) grad[v] = hn::MulAdd(weight, error, grad[v]);
           const int s = v % kVectorsPerLine;
           product[s] = v < kVectorsPerLine ? hn::Mul(own[v], error) : hn::MulAdd(own[v], error, product[s]);

@@ -21,14 +21,17 @@ class Sgd final : public Optimizer {
     const float coupled = decoupled_ ? 0.0f : decay;
     const float shrink = decoupled_ ? rate * decay : 0.0f;
     parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
-      float* value = parameter.value.data();
-      float* velocity = parameter.m1.data();
-      const float* gradient = parameter.gradient.data();
+      // Locals that no store can change, so that the loop is done in vectors.
+      float* __restrict value = parameter.value.data();
+      float* __restrict velocity = parameter.m1.data();
+      const float* __restrict gradient = parameter.gradient.data();
+      const float momentum = momentum_, step_size = rate, l2 = coupled, shrinking = shrink;
+      const bool nesterov = nesterov_;
       for (std::int64_t i = range.begin; i < range.end; ++i) {
-        const float g = gradient[i] + coupled * value[i];
-        velocity[i] = momentum_ * velocity[i] + g;
-        const float move = nesterov_ ? g + momentum_ * velocity[i] : velocity[i];
-        value[i] -= rate * move + shrink * value[i];
+        const float g = gradient[i] + l2 * value[i];
+        velocity[i] = momentum * velocity[i] + g;
+        const float move = nesterov ? g + momentum * velocity[i] : velocity[i];
+        value[i] -= step_size * move + shrinking * value[i];
       }
     });
   }
