@@ -12,6 +12,7 @@ Command train_command(CLI::App& app);
 Command eval_command(CLI::App& app);
 Command predict_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
+Command bench_command(CLI::App& app);
 Command list_command(CLI::App& app);
 
 }  // namespace tulle::cli

@@ -1,4 +1,4 @@
-"""`tulle eval`, `predict`, `inspect` and `list`, and the help of every verb."""
+"""`tulle eval`, `predict`, `inspect`, `bench` and `list`, and the help of every verb."""
 
 import csv
 import io
@@ -88,6 +88,18 @@ def test_inspection_tells_layers_and_sizes(trained, tulle):
     assert "stands after epoch 4, step 40" in table and "nnz 186" in table
 
 
+def test_speed_is_told_beside_the_dense_network(trained, tulle):
+    told = json.loads(tulle("bench", MODEL, "--batch=1,16", "--threads=1", "--json", check=True).out)
+    assert [row["batch"] for row in told["forward"]] == [1, 16] and told["threads"] == 1
+    for row in told["forward"]:
+        assert row["ratio"] == pytest.approx(row["dense_seconds"] / row["seconds"])
+        assert row["break_even_density"] == pytest.approx(told["density"] * row["ratio"])
+        assert row["difference"] < 1e-5  # both networks compute the same
+    table = tulle("bench", MODEL, "--batch=4", "--threads=1", check=True).out.splitlines()
+    rows = [line for line in table if line.startswith("|")]
+    assert len(rows) == 3 and len({row.count("|") for row in rows}) == 1 and rows[2].startswith("| 4 |")
+
+
 def test_inspection_shows_the_tensors_of_any_safetensors_file(trained, tulle):
     tensors = {"fc\x1b[31m": np.ones((3, 6), np.float32), "ids": np.ones(4, np.int64)}
     write_safetensors(trained / "foreign.safetensors", {}, tensors)
@@ -145,7 +157,7 @@ def test_one_topic_is_listed_alone(tulle):
     assert text.startswith("rules\n") and "presets" not in text and "set" in text
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "predict", "inspect", "list"])
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "inspect", "bench", "list"])
 def test_every_verb_has_help(verb, tulle):
     assert verb in tulle("--help", check=True).out
     result = tulle(verb, "--help", check=True)
