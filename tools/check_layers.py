@@ -19,7 +19,7 @@ PLACES = {
     "nlohmann/": ["tulle/checkpoint/", "tulle/report/", "cli/", "bench/"],
     "zlib.h": ["tulle/data/gzip.cpp", "_test.cpp", "tulle/data/data_testing.h"],
     "xxhash.h": ["tulle/sparse/topology.cpp", "tulle/checkpoint/"],
-    "CLI/": ["cli/"],
+    "CLI/": ["cli/", "bench/"],
     "Eigen/": ["_test.cpp"],
     "gtest/": ["_test.cpp", "test_", "_testing.h"],
     "gmock/": ["_test.cpp"],

@@ -21,6 +21,7 @@ HWY_INLINE void StoreNeuron(const Vector* sums, std::int64_t row, const Epilogue
   const Vector bias = hn::Set(d, e.bias == nullptr ? 0.0f : e.bias[row]);
   const Vector slope = hn::Set(d, e.slope);
   const Vector scale = hn::Set(d, e.keep_scale);
+  const Vector cap = hn::Set(d, e.cap);
   const std::int64_t first_line = row * (kWidth / kLine);
   for (int line = 0; line < kWidth / kLine; ++line) {
     std::uint32_t positive_word = 0;
@@ -30,6 +31,7 @@ HWY_INLINE void StoreNeuron(const Vector* sums, std::int64_t row, const Epilogue
       const Vector z = hn::Add(sums[v], bias);
       const auto positive = e.zero_is_negative ? hn::Gt(z, zero) : hn::Ge(z, zero);
       Vector a = hn::IfThenElse(positive, z, hn::Mul(slope, z));
+      a = hn::IfThenElse(hn::Gt(a, cap), cap, a);  // not Min: NaN stays NaN
       if (e.positive_bits != nullptr) positive_word |= MaskToBits(positive) << (s * kLanes);
       if (e.keep_bits != nullptr)
         a = hn::IfThenElseZero(MaskFromBits(keep_word >> (s * kLanes)), hn::Mul(a, scale));

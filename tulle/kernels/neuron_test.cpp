@@ -64,7 +64,7 @@ TEST_P(NeuronKernels, ReluIsFlatAtZero) {
 TEST_P(NeuronKernels, EpilogueAndItsSignBitsEqualTheDefinitionForEverySample) {
   Dice dice;
   for (const int width : kWidths) {
-    for (int variant = 0; variant < 8; ++variant) {
+    for (int variant = 0; variant < 16; ++variant) {
       SCOPED_TRACE("width " + std::to_string(width) + ", variant " + std::to_string(variant));
       Guarded<float> panel = random_panel(width, dice);
       Guarded<float> bias(kRows);
@@ -77,6 +77,7 @@ TEST_P(NeuronKernels, EpilogueAndItsSignBitsEqualTheDefinitionForEverySample) {
       const Epilogue e{.bias = (variant & 1) != 0 ? bias.data() : nullptr,
                        .slope = (variant & 2) != 0 ? 0.25f : -0.6f,
                        .zero_is_negative = (variant & 2) != 0,
+                       .cap = (variant & 8) != 0 ? 0.5f : INFINITY,
                        .positive_bits = positive.data(),
                        .keep_bits = (variant & 4) != 0 ? keep.data() : nullptr,
                        .keep_scale = (variant & 4) != 0 ? 1.0f / 0.7f : 1.0f};

@@ -84,7 +84,8 @@ inline bool is_positive(const Epilogue& e, double z) { return e.zero_is_negative
 /// a of one sample of one row from its sum.
 inline double epilogue(const Epilogue& e, std::int64_t row, int width, int sample, double sum) {
   const double z = sum + (e.bias == nullptr ? 0.0 : double{e.bias[row]});
-  const double h = is_positive(e, z) ? z : e.slope * z;
+  const double open = is_positive(e, z) ? z : e.slope * z;
+  const double h = open > e.cap ? e.cap : open;
   if (e.keep_bits == nullptr) return h;
   return bit(e.keep_bits, row, width, sample) ? h * e.keep_scale : 0.0;
 }
