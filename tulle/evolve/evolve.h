@@ -29,7 +29,7 @@ struct LayerEvolution {
 /// One topology event: applies `rule` to every sparse layer but the last. Weights and optimizer states of
 /// kept connections are untouched; grown ones are drawn from `law` (Stream::kGrowValue, at their cell).
 /// `event` counts the steps before it; the same (seed, event) on the same network always gives the same
-/// result. Cost: O(nnz).
+/// result, with any number of threads: they share the layers among them. Cost: O(nnz).
 std::vector<LayerEvolution> evolve(Network& network, const TopologyRule& rule, const WeightLaw& law,
                                    std::uint64_t seed, std::uint32_t event);
 

@@ -25,8 +25,8 @@ std::span<const RuleInfo> rules() { return kRules; }
 
 TopologyUpdate drop_and_grow_at_random(const RuleInput& input, std::span<const std::uint8_t> drop) {
   const auto dropped = std::count(drop.begin(), drop.end(), std::uint8_t{1});
-  const Topology kept = without(input.topology, drop);
-  return replace_connections(input.topology, drop, random_absent_cells(kept, dropped, input.grow));
+  const TopologyUpdate kept = without(input.topology, drop);
+  return with_grown(kept, random_absent_cells(kept.topology, dropped, input.grow));
 }
 
 }  // namespace tulle

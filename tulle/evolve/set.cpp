@@ -16,32 +16,27 @@ class Set final : public TopologyRule {
   explicit Set(const RuleOptions& options) : zeta_(options.zeta) {}
 
   TopologyUpdate evolve(const RuleInput& input) const override {
-    std::vector<std::int64_t> negative, positive;
-    for (std::size_t k = 0; k < input.weights.size(); ++k)
-      (input.weights[k] < 0.0f ? negative : positive).push_back(static_cast<std::int64_t>(k));
+    // Strength above, position below. Bits of numbers without sign are ordered like the numbers, with NaN
+    // above infinity: after a divergence NaN stays where the loss shows it.
+    std::vector<std::uint64_t> negative, positive;
+    for (std::size_t k = 0; k < input.weights.size(); ++k) {
+      const float weight = input.weights[k];
+      const std::uint64_t strength = std::bit_cast<std::uint32_t>(std::abs(weight));
+      (weight < 0.0f ? negative : positive).push_back(strength << 32 | k);
+    }
     std::vector<std::uint8_t> drop(input.weights.size(), 0);
-    mark_weakest(input.weights, negative, drop);
-    mark_weakest(input.weights, positive, drop);
+    mark_weakest(negative, drop);
+    mark_weakest(positive, drop);
     return drop_and_grow_at_random(input, drop);
   }
 
  private:
-  void mark_weakest(std::span<const float> weights, std::vector<std::int64_t>& positions,
-                    std::vector<std::uint8_t>& drop) const {
-    const auto count = static_cast<std::ptrdiff_t>(std::floor(zeta_ * static_cast<double>(positions.size())));
+  void mark_weakest(std::vector<std::uint64_t>& keys, std::vector<std::uint8_t>& drop) const {
+    const auto count = static_cast<std::ptrdiff_t>(std::floor(zeta_ * static_cast<double>(keys.size())));
     if (count == 0) return;
-    // Bits of numbers without sign are ordered like the numbers, with NaN above infinity: after a divergence
-    // NaN stays where the loss shows it.
-    const auto strength = [&](std::int64_t k) {
-      return std::bit_cast<std::uint32_t>(std::abs(weights[static_cast<std::size_t>(k)]));
-    };
-    const auto weaker = [&](std::int64_t a, std::int64_t b) {
-      const std::uint32_t sa = strength(a), sb = strength(b);
-      return sa != sb ? sa < sb : a < b;
-    };
-    std::nth_element(positions.begin(), positions.begin() + count - 1, positions.end(), weaker);
+    std::nth_element(keys.begin(), keys.begin() + count - 1, keys.end());
     for (std::ptrdiff_t i = 0; i < count; ++i)
-      drop[static_cast<std::size_t>(positions[static_cast<std::size_t>(i)])] = 1;
+      drop[static_cast<std::uint32_t>(keys[static_cast<std::size_t>(i)])] = 1;
   }
 
   double zeta_;

@@ -19,14 +19,17 @@ struct TopologyUpdate {
   std::int64_t dropped(std::int64_t old_nnz) const { return old_nnz - (topology.nnz() - grown()); }
 };
 
-/// The old topology without the connections marked in `drop` (nnz flags), with the cells `grown` (sorted keys
-/// that the rest does not hold). A dropped cell that grows again counts as grown. Throws
-/// std::invalid_argument if `grown` is not that. Cost: O(nnz + grown).
+/// The old topology without the connections marked in `drop` (nnz flags). Throws std::invalid_argument if
+/// there are more or fewer flags. Cost: O(nnz).
+TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop);
+
+/// What was kept and the cells `grown` (sorted keys that it does not hold). Throws std::invalid_argument if
+/// `grown` is not that. Cost: O(nnz + grown).
+TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint64_t> grown);
+
+/// Both: a dropped cell that grows again counts as grown.
 TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
                                    std::span<const std::uint64_t> grown);
-
-/// The old topology without the marked connections; old positions are not tracked. Cost: O(nnz).
-Topology without(const Topology& old, std::span<const std::uint8_t> drop);
 
 /// Moves any array of one entry per connection to the new order; grown connections get `initial`. Cost:
 /// O(nnz).
