@@ -1,12 +1,8 @@
-// The sparse products alone, each beside the limits of the machine measured in the same run.
-//
-//     bench_kernels [--threads 1] [--batch 128] [--shapes 1000x1000,4000x4000] [--densities 1,5,20] [--json]
-//
-// Shapes are inputs x outputs, densities in per cent.
+// The sparse products alone, each beside the limits of the machine measured in the same run; see --help.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -75,31 +71,21 @@ std::vector<Row> time_layer(std::int32_t inputs, std::int32_t outputs, double de
           row("both gradients", 2 * product, [&] { layer.backward(x, dz, dx, nullptr); })};
 }
 
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> parts;
-  for (std::size_t begin = 0; begin <= text.size();) {
-    const std::size_t end = std::min(text.find(',', begin), text.size());
-    parts.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return parts;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string shapes = "1000x1000,4000x4000", densities = "1,5,20";
-  int batch = 128;
+  CLI::App app("The sparse products alone");
+  std::vector<std::string> shapes{"1000x1000", "4000x4000"};
+  std::vector<double> densities{1, 5, 20};
+  int batch = 128, threads = 1;
   bool json = false;
-  set_thread_count(1);
-  for (int i = 1; i < argc; ++i) {
-    const auto value = [&] { return i + 1 < argc ? argv[++i] : argv[i]; };
-    if (std::strcmp(argv[i], "--json") == 0) json = true;
-    if (std::strcmp(argv[i], "--threads") == 0) set_thread_count(std::atoi(value()));
-    if (std::strcmp(argv[i], "--batch") == 0) batch = std::atoi(value());
-    if (std::strcmp(argv[i], "--shapes") == 0) shapes = value();
-    if (std::strcmp(argv[i], "--densities") == 0) densities = value();
-  }
+  app.add_option("--shapes", shapes, "inputs x outputs")->delimiter(',')->capture_default_str();
+  app.add_option("--densities", densities, "per cent")->delimiter(',')->capture_default_str();
+  app.add_option("--batch", batch)->check(CLI::Range(1, 65536))->capture_default_str();
+  app.add_option("--threads", threads)->capture_default_str();
+  app.add_flag("--json", json, "one JSON object a line");
+  CLI11_PARSE(app, argc, argv);
+  set_thread_count(threads);
   const double peak = bench::fma_peak();
   if (!json) {
     fmt::print(
@@ -109,11 +95,11 @@ int main(int argc, char** argv) {
     fmt::print("{:<20} {:>12} {:>8} {:>6} {:>10} {:>9} {:>8}\n", "product", "shape", "density", "batch", "ms",
                "GFLOP/s", "of peak");
   }
-  for (const std::string& shape : split(shapes))
-    for (const std::string& density : split(densities)) {
+  for (const std::string& shape : shapes)
+    for (const double density : densities) {
       const int inputs = std::atoi(shape.c_str()),
                 outputs = std::atoi(shape.substr(shape.find('x') + 1).c_str());
-      for (const Row& row : time_layer(inputs, outputs, std::atof(density.c_str()) / 100.0, batch)) {
+      for (const Row& row : time_layer(inputs, outputs, density / 100.0, batch)) {
         const double rate = row.flop / row.seconds * 1e-9;
         if (json) {
           fmt::print("{}\n", nlohmann::json{{"product", row.product},
