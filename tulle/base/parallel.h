@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -42,10 +43,11 @@ Range even_range(std::int64_t count, int parts, int part, std::int64_t grain = 1
 /// Returns parts + 1 row indices. Cost: O(parts log rows).
 std::vector<std::int64_t> balanced_rows(std::span<const std::int64_t> row_ptr, int parts);
 
-/// body(range) over [0, count) in one even piece per thread.
+/// body(range) over [0, count) in one even piece per thread, cut at multiples of `grain`: the least that is
+/// worth a thread.
 template <class Body>
 void parallel_ranges(std::int64_t count, std::int64_t grain, Body&& body) {
-  const int parts = thread_count();
+  const auto parts = static_cast<int>(std::min<std::int64_t>(thread_count(), (count + grain - 1) / grain));
   parallel_parts(parts, [&](int part) {
     const Range range = even_range(count, parts, part, grain);
     if (range.begin < range.end) body(range);

@@ -37,7 +37,7 @@ class Adam final : public Optimizer {
     const float decay = parameter.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
     const float coupled = decoupled_ ? 0.0f : decay;
     const float shrink = decoupled_ ? rate * decay : 0.0f;
-    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
       float* value = parameter.value.data();
       float* first = parameter.m1.data();
       float* second = parameter.m2.data();

@@ -29,6 +29,9 @@ class Optimizer {
 
 using MakeOptimizer = std::unique_ptr<Optimizer>(const OptimizerOptions&);
 
+/// Entries of a parameter that are worth a thread.
+inline constexpr std::int64_t kGrain = 4096;
+
 struct OptimizerInfo {
   std::string_view name;
   std::string_view help;

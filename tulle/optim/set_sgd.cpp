@@ -18,7 +18,7 @@ class SetSgd final : public Optimizer {
 
   void step(Parameter& parameter, float rate) const override {
     const float decay = parameter.kind == Parameter::Kind::kActivation ? 0.0f : decay_;
-    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
       // Locals that no store can change, so that the loop is done in vectors.
       float* __restrict value = parameter.value.data();
       float* __restrict velocity = parameter.m1.data();

@@ -20,7 +20,7 @@ class Sgd final : public Optimizer {
     const float decay = parameter.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
     const float coupled = decoupled_ ? 0.0f : decay;
     const float shrink = decoupled_ ? rate * decay : 0.0f;
-    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
       // Locals that no store can change, so that the loop is done in vectors.
       float* __restrict value = parameter.value.data();
       float* __restrict velocity = parameter.m1.data();

@@ -58,7 +58,7 @@ Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
 // compare in vectors.
 float largest_magnitude(const Parameter& parameter) {
   std::atomic<std::int32_t> largest = 0;
-  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), 16, [&](Range range) {
+  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
     std::int32_t here = 0;
     for (std::int64_t i = range.begin; i < range.end; ++i)
       here = std::max(here,
