@@ -9,12 +9,12 @@ namespace tulle::kernels {
 
 /// What a piecewise linear neuron does to z before it is stored, and what it leaves behind for the backward
 /// pass. All arrays belong to one panel; bits are one 16-bit word per line of 16 samples, [row][width / 16].
-///   z = sum + bias;  h = z where z > 0 (or z >= 0), slope * z elsewhere, at most cap;  a = keep ? h * keep_scale
-///   : 0
+///   z = sum + bias;  h = z where z > 0 (or z >= 0), slope * z elsewhere, at most cap;  a = keep ? h *
+///   keep_scale : 0
 struct Epilogue {
-  const float* bias = nullptr;               // [rows]; null: no bias
-  float slope = 1.0f;                        // negative side; 1 is the identity, 0 ReLU
-  bool zero_is_negative = false;             // ReLU: the slope at 0 is 0; All-ReLU and leaky ReLU: it is 1
+  const float* bias = nullptr;    // [rows]; null: no bias
+  float slope = 1.0f;             // negative side; 1 is the identity, 0 ReLU
+  bool zero_is_negative = false;  // ReLU: the slope at 0 is 0; All-ReLU and leaky ReLU: it is 1
   float cap = std::numeric_limits<float>::infinity();
   std::uint16_t* positive_bits = nullptr;    // written if not null
   const std::uint16_t* keep_bits = nullptr;  // dropout; null: everything kept
