@@ -90,8 +90,8 @@ class Engine {
 
   void pass(Panel& panel, std::size_t l, Workspace& workspace) {
     const ChallengeLayer& layer = network_.layers[l];
-    const kernels::CsrView w{layer.topology.row_ptr().data(), layer.topology.columns().data(),
-                             layer.values.data()};
+    const kernels::CsrView w{layer.topology.row_ptr().data(), layer.topology.row_ptr().data() + 1,
+                             layer.topology.columns().data(), layer.values.data()};
     kernels::spmm_forward(w, {0, network_.neurons}, width_, panel.values.data(), workspace.values.data(),
                           {.bias = bias_.data(),
                            .slope = 0.0f,

@@ -32,25 +32,56 @@ HWY_INLINE Vector Once(Vector v) {
   return v;
 }
 
-// {a0+a1, a2+a3, ..., b0+b1, ...}: halves two vectors into one, order kept.
-HWY_INLINE Vector PairAdd(Vector a, Vector b) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::Add(a, b);
-#else
+// One level of a sum across lanes, for two vectors at once: adds lanes that are `kDistance` apart, a's sums
+// into the lanes whose number has that bit clear and b's into the others. One shuffle, two blends and an
+// addition.
+template <int kDistance>
+HWY_INLINE Vector AddAcross(Vector a, Vector b) {
   const Floats d;
-  return hn::Add(hn::ConcatEven(d, b, a), hn::ConcatOdd(d, b, a));
+#if HWY_TARGET == HWY_SCALAR
+  (void)b;
+  return a;
+#else
+  const hn::RepartitionToWide<Floats> pairs;
+  if constexpr (kDistance == 1) {
+    return hn::Add(hn::OddEven(b, a), hn::Shuffle2301(hn::OddEven(a, b)));
+  } else if constexpr (kDistance == 2) {
+    const auto a2 = hn::BitCast(pairs, a), b2 = hn::BitCast(pairs, b);
+    return hn::Add(hn::BitCast(d, hn::OddEven(b2, a2)), hn::BitCast(d, hn::Shuffle01(hn::OddEven(a2, b2))));
+  } else if constexpr (kDistance == 4) {
+    return hn::Add(hn::OddEvenBlocks(b, a), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(a, b)));
+  } else {
+    return hn::Add(hn::ConcatUpperLower(d, b, a), hn::ConcatLowerUpper(d, b, a));
+  }
 #endif
+}
+
+// Sums across all lanes of `kCount` vectors, kCount = 1, 2, 4, ... kLanes: level by level, neighbours first.
+template <int kCount>
+HWY_INLINE Vector SumAcross(Vector* v) {
+  if constexpr (kCount == 1) {
+    return v[0];
+  } else {
+    for (int i = 0; i < kCount / 2; ++i) v[i] = AddAcross<kLanes / kCount>(v[2 * i], v[2 * i + 1]);
+    return SumAcross<kCount / 2>(v);
+  }
 }
 
 // sums[j] = the sum of the 16 floats of line j, for 16 lines that lie one after another; always the same
 // tree: neighbours first. 16 sums together cost 4 shuffle levels, one alone would cost as many.
 HWY_INLINE void SumLines(const float* HWY_RESTRICT lines, float* HWY_RESTRICT sums) {
   const Floats d;
-  Vector v[kLine * kVectorsPerLine];
-  for (int i = 0; i < kLine * kVectorsPerLine; ++i) v[i] = hn::Load(d, lines + i * kLanes);
-  for (int count = kLine * kVectorsPerLine / 2; count >= kVectorsPerLine; count /= 2)
-    for (int i = 0; i < count; ++i) v[i] = PairAdd(v[2 * i], v[2 * i + 1]);
-  for (int i = 0; i < kVectorsPerLine; ++i) hn::Store(v[i], d, sums + i * kLanes);
+  for (int first = 0; first < kLine; first += kLanes) {  // as many lines as fill one vector of sums
+    Vector part[kVectorsPerLine];
+    for (int s = 0; s < kVectorsPerLine; ++s) {
+      Vector v[kLanes];
+      for (int i = 0; i < kLanes; ++i) v[i] = hn::Load(d, lines + (first + i) * kLine + s * kLanes);
+      part[s] = SumAcross<kLanes>(v);
+    }
+    for (int count = kVectorsPerLine / 2; count >= 1; count /= 2)
+      for (int s = 0; s < count; ++s) part[s] = hn::Add(part[2 * s], part[2 * s + 1]);
+    hn::StoreU(part[0], d, sums + first);
+  }
 }
 
 // One bit per sample: bit s of a line's 16-bit word belongs to sample s.

@@ -39,8 +39,7 @@ inline std::size_t at(std::int64_t row, int width, int sample) {
 template <class Visit>
 void for_connections(const CsrView& w, std::int64_t rows, Visit visit) {
   for (std::int64_t row = 0; row < rows; ++row)
-    for (std::int64_t k = w.row_ptr[row]; k < w.row_ptr[row + 1]; ++k)
-      visit(row, std::int64_t{w.columns[k]}, k);
+    for (std::int64_t k = w.begin[row]; k < w.end[row]; ++k) visit(row, std::int64_t{w.columns[k]}, k);
 }
 
 /// W x: [rows][width], before bias and activation.
@@ -65,7 +64,7 @@ inline Sums backward_data(const CsrView& w, std::int64_t rows, std::int64_t colu
 /// For every connection the sum over the samples of x[column] * dz[row].
 inline Sums backward_weights(const CsrView& w, std::int64_t rows, int width, const float* x,
                              const float* dz) {
-  Sums dw(static_cast<std::size_t>(w.row_ptr[rows]));
+  Sums dw(static_cast<std::size_t>(rows == 0 ? 0 : w.end[rows - 1]));
   for_connections(w, rows, [&](std::int64_t row, std::int64_t column, std::int64_t k) {
     for (int s = 0; s < width; ++s)
       dw[static_cast<std::size_t>(k)].add(double{x[at(column, width, s)]} * dz[at(row, width, s)]);

@@ -6,6 +6,7 @@
 #define HWY_TARGET_INCLUDE "tulle/kernels/spmm.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "tulle/kernels/neuron-inl.h"
@@ -13,45 +14,94 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
+// One row at a time: its line of sums stays in registers, each connection broadcasts its weight and adds one
+// line of x. With tiles narrow enough for x to stay in L1 this runs at one line per load; without, at the
+// speed of L2.
 template <int kWidth>
 void ForwardRows(const CsrView& w, Range rows, const float* HWY_RESTRICT x, float* HWY_RESTRICT y,
-                 const Epilogue& epilogue) {
+                 const Epilogue& epilogue, Tile tile) {
   constexpr int kVectors = kWidth / kLanes;
   const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+    float* HWY_RESTRICT out = y + row * kWidth;
     Vector sums[kVectors];
-    for (int v = 0; v < kVectors; ++v) sums[v] = hn::Zero(d);
-    for (std::int64_t k = w.row_ptr[row]; k < w.row_ptr[row + 1]; ++k) {
+    for (int v = 0; v < kVectors; ++v) sums[v] = tile.first ? hn::Zero(d) : hn::Load(d, out + v * kLanes);
+    const std::int64_t end = w.end[row];
+    const std::int64_t ahead = w.begin[std::min(row + 8, rows.end - 1)];
+    hwy::Prefetch(w.values + ahead);
+    hwy::Prefetch(w.values + ahead + 16);
+    hwy::Prefetch(w.columns + ahead);
+    hwy::Prefetch(w.columns + ahead + 16);
+    for (std::int64_t k = w.begin[row]; k < end; ++k) {
       const float* HWY_RESTRICT source = x + static_cast<std::int64_t>(w.columns[k]) * kWidth;
       const Vector weight = hn::Set(d, w.values[k]);
       for (int v = 0; v < kVectors; ++v)
         sums[v] = hn::MulAdd(weight, hn::Load(d, source + v * kLanes), sums[v]);
     }
-    StoreNeuron<kWidth>(sums, row, epilogue, y + row * kWidth);
+    if (tile.last)
+      StoreNeuron<kWidth>(sums, row, epilogue, out);
+    else
+      for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], d, out + v * kLanes);
   }
 }
 
+// Lines of products that wait for their sums: 16 connections give 16 lines, which are summed together,
+// whichever sources they belong to, because their sums lie side by side in dw.
+class PendingSums {
+ public:
+  static constexpr std::int64_t kCapacity = 64;
+
+  PendingSums(bool add, float* dw) : add_(add), dw_(dw) {
+    for (int i = 0; i < kCapacity * kLine; ++i) lines_[i] = 0.0f;  // a last block sums lines it does not need
+  }
+  std::int64_t room() const { return kCapacity - count_; }
+  /// Where the next line goes.
+  float* next() { return lines_ + count_ * kLine; }
+  void added(std::int64_t lines) {
+    count_ += lines;
+    if (count_ == kCapacity) flush();
+  }
+  void flush() {
+    for (std::int64_t first = 0; first < count_; first += kLine) {
+      HWY_ALIGN float sums[kLine];
+      SumLines(lines_ + first * kLine, sums);
+      const std::int64_t count = std::min<std::int64_t>(kLine, count_ - first);
+      for (std::int64_t j = 0; j < count; ++j) dw_[j] = add_ ? dw_[j] + sums[j] : sums[j];
+      dw_ += count;
+    }
+    count_ = 0;
+  }
+
+ private:
+  HWY_ALIGN float lines_[kCapacity * kLine];
+  std::int64_t count_ = 0;
+  bool add_;
+  float* dw_;
+};
+
+// One source at a time: its own line x and its line of gradients stay in registers; each connection loads one
+// line of dz and uses it for both.
 template <int kWidth, bool kWithDx>
 void BackwardSources(const SourceView& w, Range sources, const float* HWY_RESTRICT x,
                      const float* HWY_RESTRICT dz, float* HWY_RESTRICT dx, const Gate& gate, bool add,
-                     float* HWY_RESTRICT dw) {
+                     float* HWY_RESTRICT dw, Tile tile) {
   constexpr int kVectors = kWidth / kLanes;
   const Floats d;
-  HWY_ALIGN float products[kLine * kLine];
-  HWY_ALIGN float sums[kLine];
-  for (int i = 0; i < kLine * kLine; ++i)
-    products[i] = 0.0f;  // lines a short block does not use are summed too
+  PendingSums pending(add, dw);
+  const float* HWY_RESTRICT values = w.values;
   for (std::int64_t source = sources.begin; source < sources.end; ++source) {
     Vector own[kVectors], grad[kVectors];
     for (int v = 0; v < kVectors; ++v) own[v] = hn::Load(d, x + source * kWidth + v * kLanes);
-    for (int v = 0; v < kVectors; ++v) grad[v] = hn::Zero(d);
-    const std::int64_t end = w.source_ptr[source + 1];
-    for (std::int64_t block = w.source_ptr[source]; block < end; block += kLine) {
-      // 16 connections give 16 lines of products, which are summed together.
-      const auto count = static_cast<int>(std::min<std::int64_t>(kLine, end - block));
-      for (int j = 0; j < count; ++j) {
-        const float* HWY_RESTRICT target = dz + static_cast<std::int64_t>(w.targets[block + j]) * kWidth;
-        const Vector weight = hn::Set(d, kWithDx ? w.values[w.positions[block + j]] : 0.0f);
+    if (kWithDx)
+      for (int v = 0; v < kVectors; ++v)
+        grad[v] = tile.first ? hn::Zero(d) : hn::Load(d, dx + source * kWidth + v * kLanes);
+    const std::int64_t end = w.begin[source + 1];
+    for (std::int64_t k = w.begin[source]; k < end;) {
+      const std::int64_t count = std::min(end - k, pending.room());
+      float* HWY_RESTRICT products = pending.next();
+      for (std::int64_t j = 0; j < count; ++j) {
+        const float* HWY_RESTRICT target = dz + std::int64_t{w.targets[k + j]} * kWidth;
+        const Vector weight = hn::Set(d, kWithDx ? values[j] : 0.0f);
         Vector product[kVectorsPerLine];
         for (int v = 0; v < kVectors; ++v) {
           const Vector error = Once(hn::Load(d, target + v * kLanes));
@@ -61,48 +111,52 @@ void BackwardSources(const SourceView& w, Range sources, const float* HWY_RESTRI
         }
         for (int s = 0; s < kVectorsPerLine; ++s) hn::Store(product[s], d, products + j * kLine + s * kLanes);
       }
-      SumLines(products, sums);
-      for (int j = 0; j < count; ++j) {
-        float& out = dw[w.positions[block + j]];
-        out = add ? out + sums[j] : sums[j];
-      }
+      pending.added(count);
+      if (kWithDx) values += count;
+      k += count;
     }
-    if (kWithDx) StoreGated<kWidth>(grad, source, gate, dx + source * kWidth);
+    if (!kWithDx) continue;
+    if (tile.last)
+      StoreGated<kWidth>(grad, source, gate, dx + source * kWidth);
+    else
+      for (int v = 0; v < kVectors; ++v) hn::Store(grad[v], d, dx + source * kWidth + v * kLanes);
   }
+  pending.flush();
 }
 
-void Forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue) {
+void Forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
+             Tile tile) {
   switch (width) {
     case 16:
-      return ForwardRows<16>(w, rows, x, y, epilogue);
+      return ForwardRows<16>(w, rows, x, y, epilogue, tile);
     case 32:
-      return ForwardRows<32>(w, rows, x, y, epilogue);
+      return ForwardRows<32>(w, rows, x, y, epilogue, tile);
     case 64:
-      return ForwardRows<64>(w, rows, x, y, epilogue);
+      return ForwardRows<64>(w, rows, x, y, epilogue, tile);
     default:
-      return ForwardRows<128>(w, rows, x, y, epilogue);
+      return ForwardRows<128>(w, rows, x, y, epilogue, tile);
   }
 }
 
 template <bool kWithDx>
 void BackwardWidth(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
-                   const Gate& gate, bool add, float* dw) {
+                   const Gate& gate, bool add, float* dw, Tile tile) {
   switch (width) {
     case 16:
-      return BackwardSources<16, kWithDx>(w, sources, x, dz, dx, gate, add, dw);
+      return BackwardSources<16, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
     case 32:
-      return BackwardSources<32, kWithDx>(w, sources, x, dz, dx, gate, add, dw);
+      return BackwardSources<32, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
     case 64:
-      return BackwardSources<64, kWithDx>(w, sources, x, dz, dx, gate, add, dw);
+      return BackwardSources<64, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
     default:
-      return BackwardSources<128, kWithDx>(w, sources, x, dz, dx, gate, add, dw);
+      return BackwardSources<128, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
   }
 }
 
 void Backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
-              const Gate& gate, bool add, float* dw) {
-  if (dx == nullptr) return BackwardWidth<false>(w, sources, width, x, dz, dx, gate, add, dw);
-  return BackwardWidth<true>(w, sources, width, x, dz, dx, gate, add, dw);
+              const Gate& gate, bool add, float* dw, Tile tile) {
+  if (dx == nullptr) return BackwardWidth<false>(w, sources, width, x, dz, dx, gate, add, dw, tile);
+  return BackwardWidth<true>(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
 
 }  // namespace tulle::kernels::HWY_NAMESPACE
@@ -114,14 +168,14 @@ namespace tulle::kernels {
 HWY_EXPORT(Forward);
 HWY_EXPORT(Backward);
 
-void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y,
-                  const Epilogue& epilogue) noexcept {
-  HWY_DYNAMIC_DISPATCH(Forward)(w, rows, width, x, y, epilogue);
+void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
+                  Tile tile) noexcept {
+  HWY_DYNAMIC_DISPATCH(Forward)(w, rows, width, x, y, epilogue, tile);
 }
 
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
-                   const Gate& gate, bool add, float* dw) noexcept {
-  HWY_DYNAMIC_DISPATCH(Backward)(w, sources, width, x, dz, dx, gate, add, dw);
+                   const Gate& gate, bool add, float* dw, Tile tile) noexcept {
+  HWY_DYNAMIC_DISPATCH(Backward)(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
 
 }  // namespace tulle::kernels

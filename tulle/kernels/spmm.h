@@ -7,35 +7,46 @@
 
 namespace tulle::kernels {
 
-/// A sparse matrix by target neuron, as stored by sparse/topology.h: row = target, column = source.
+/// Connections by target neuron (row): those of row r are [begin[r], end[r]). A whole matrix in CSR has
+/// begin = row_ptr and end = row_ptr + 1; a tile of it holds the part of each row whose sources lie in one
+/// range, so that their activations stay in a near cache for all rows.
 struct CsrView {
-  const std::int64_t* row_ptr;
+  const std::int64_t* begin;
+  const std::int64_t* end;
   const std::int32_t* columns;
   const float* values;
 };
 
-/// The same matrix read by source neuron: for each source its targets, and where each connection's value lies
-/// in the arrays of the CsrView.
+/// Connections by source neuron, all to the targets of one tile: those of source s are [begin[s],
+/// begin[s + 1]), their targets are counted from the tile's first one. `values` holds the weights of the
+/// sources asked for alone, from the first connection of the first of them on.
 struct SourceView {
-  const std::int64_t* source_ptr;
+  const std::int64_t* begin;
   const std::int32_t* targets;
-  const std::uint32_t* positions;
-  const float* values;  // in CSR order
+  const float* values;
+};
+
+/// Which tile of its neurons a call works on: the first starts the sums, others go on with what the output
+/// holds, the last finishes the neurons. A float that is stored and loaded keeps its bits, so results do not
+/// depend on tiles.
+struct Tile {
+  bool first = true;
+  bool last = true;
 };
 
 /// y[o] = epilogue( sum over connections k of row o: w_k * x[column_k] ) for the rows `rows` of one panel.
 /// Connections are added in row order with one fused multiply-add each, whatever the thread count.
 /// Shapes: x [columns][width], y [rows][width]; width 16, 32, 64 or 128. Cost: 2 * nnz * width flop.
-void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y,
-                  const Epilogue& epilogue) noexcept;
+void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
+                  Tile tile = {}) noexcept;
 
 /// One pass over the connections of the sources `sources` gives both halves of the backward pass:
 ///   dx[i] = gate( sum over connections k of source i: w_k * dz[target_k] )   skipped if dx is null (first
 ///   layer) dw_k  = (add ? dw_k : 0) + sum over samples: x[i] * dz[target_k]
-/// Each line of dz is loaded once and used twice. dw is in CSR order; distinct sources write distinct
-/// entries. Shapes: x, dx [sources][width], dz [targets][width]. Cost: 4 * nnz * width flop (2 if dx is
-/// null).
+/// Each line of dz is loaded once and used twice. dw, like w.values, begins with the first connection of the
+/// first source. Shapes: x, dx [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop
+/// (2 if dx is null).
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
-                   const Gate& gate, bool add, float* dw) noexcept;
+                   const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 
 }  // namespace tulle::kernels

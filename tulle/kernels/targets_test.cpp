@@ -54,7 +54,8 @@ TEST(ForceTarget, ThatOneThenRunsTheKernels) {
     if (std::find(available.begin(), available.end(), name) == available.end()) continue;
     force_target(name);
     EXPECT_EQ(hwy::TargetName(hwy::SupportedTargets()), highway_name);
-    spmm_forward({row_ptr.data(), columns.data(), weights}, {0, 1}, 16, x.data(), y.data(), {});
+    spmm_forward({row_ptr.data(), row_ptr.data() + 1, columns.data(), weights}, {0, 1}, 16, x.data(),
+                 y.data(), {});
     EXPECT_EQ(y[7], name.starts_with("avx") ? e * e : 0.0f) << name;
   }
   force_target("");
@@ -111,9 +112,9 @@ TEST(PanelWidth, HoldsTheBatchWithoutALineMoreThanTheNarrowestPanelThatDoes) {
   force_target("");
 }
 
-TEST(PanelWidth, UsesEightRegistersOfTheInstructionSet) {
-  const std::pair<std::string, int> expected[] = {{"avx512_dl", 128}, {"avx512", 128}, {"avx2", 64},
-                                                  {"sse4", 32},       {"ssse3", 32},   {"scalar", 16}};
+TEST(PanelWidth, IsWhatTheTableOfInstructionSetsSays) {
+  const std::pair<std::string, int> expected[] = {{"avx512_dl", 64}, {"avx512", 64}, {"avx2", 64},
+                                                  {"sse4", 32},      {"ssse3", 32},  {"scalar", 16}};
   const auto available = available_targets();
   for (const auto& [name, width] : expected) {
     if (std::find(available.begin(), available.end(), name) == available.end()) continue;

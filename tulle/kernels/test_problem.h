@@ -93,11 +93,12 @@ struct Problem {
   std::vector<std::int64_t> row_ptr, source_ptr;
   std::vector<std::int32_t> columns, targets;
   std::vector<std::uint32_t> positions;
-  Guarded<float> values, x, dz;
+  Guarded<float> values, values_by_source, x, dz;
 
-  CsrView csr() const { return {row_ptr.data(), columns.data(), values.data()}; }
-  SourceView by_source() const {
-    return {source_ptr.data(), targets.data(), positions.data(), values.data()};
+  CsrView csr() const { return {row_ptr.data(), row_ptr.data() + 1, columns.data(), values.data()}; }
+  SourceView by_source(std::int64_t first_source = 0) const {
+    return {source_ptr.data(), targets.data(),
+            values_by_source.data() + source_ptr[static_cast<std::size_t>(first_source)]};
   }
   std::int64_t nnz() const { return static_cast<std::int64_t>(links.size()); }
   Guarded<float> for_rows(float fill = 0.0f) const { return Guarded<float>(rows * width, fill); }
@@ -132,6 +133,7 @@ inline Problem make_problem(const Shape& shape, int width, Dice& dice) {
             .targets = {},
             .positions = {},
             .values = Guarded<float>(static_cast<std::int64_t>(shape.links.size())),
+            .values_by_source = Guarded<float>(static_cast<std::int64_t>(shape.links.size())),
             .x = Guarded<float>(std::int64_t{shape.cols} * width),
             .dz = Guarded<float>(std::int64_t{shape.rows} * width)};
   std::vector<std::pair<Link, std::uint32_t>> by_source;  // (column, row), position
@@ -150,6 +152,7 @@ inline Problem make_problem(const Shape& shape, int width, Dice& dice) {
   for (std::size_t s = 1; s < p.source_ptr.size(); ++s) p.source_ptr[s] += p.source_ptr[s - 1];
   for (auto* array : {&p.values, &p.x, &p.dz})
     for (float& v : array->all()) v = dice.value();
+  for (std::size_t k = 0; k < p.positions.size(); ++k) p.values_by_source[k] = p.values[p.positions[k]];
   return p;
 }
 

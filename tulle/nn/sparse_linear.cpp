@@ -24,7 +24,8 @@ SparseLinear::SparseLinear(const LayerOptions& options, Topology topology)
 }
 
 void SparseLinear::index() {
-  by_source_ = make_source_index(topology_);
+  by_target_ = make_row_tiles(topology_, tile_width(inputs(), topology_.density()));
+  by_source_ = make_source_index(topology_, tile_width(outputs(), topology_.density()));
   shared_among_ = 0;
 }
 
@@ -32,7 +33,13 @@ void SparseLinear::share_out() {
   if (shared_among_ == thread_count()) return;
   shared_among_ = thread_count();
   target_ranges_ = balanced_rows(topology_.row_ptr(), shared_among_);
-  source_ranges_ = balanced_rows(by_source_.source_ptr, shared_among_);
+  std::vector<std::int64_t> ends(static_cast<std::size_t>(inputs()) + 1, 0);
+  for (std::size_t t = 0; t < static_cast<std::size_t>(by_source_.tiles); ++t) {
+    const std::int64_t* const ptr = by_source_.source_ptr.data() + t * (ends.size() - 1);
+    for (std::size_t s = 0; s < ends.size(); ++s) ends[s] += ptr[s] - ptr[0];
+  }
+  source_ranges_ = balanced_rows(ends, shared_among_);
+  blocks_.resize(static_cast<std::size_t>(shared_among_));
 }
 
 void SparseLinear::replace(const TopologyUpdate& update, std::span<const float> grown_values) {
@@ -52,26 +59,59 @@ void SparseLinear::replace(const TopologyUpdate& update, std::span<const float> 
 
 void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
   share_out();
-  const kernels::CsrView w{topology_.row_ptr().data(), topology_.columns().data(), weight_.value.data()};
+  const std::int32_t tiles = by_target_.tiles;
   parallel_parts(shared_among_, [&](int part) {
-    const auto t = static_cast<std::size_t>(part);
+    const auto i = static_cast<std::size_t>(part);
+    const Range rows{target_ranges_[i], target_ranges_[i + 1]};
     for (std::int32_t p = 0; p < x.count(); ++p)
-      kernels::spmm_forward(w, {target_ranges_[t], target_ranges_[t + 1]}, x.width, x.panel(p), y.panel(p),
-                            of_panel(epilogue, p, outputs(), x.width));
+      for (std::int32_t t = 0; t < tiles; ++t) {
+        const std::int64_t* const begin = by_target_.starts.data() + std::int64_t{t} * outputs();
+        kernels::spmm_forward({begin, begin + outputs(), topology_.columns().data(), weight_.value.data()},
+                              rows, x.width, x.panel(p), y.panel(p),
+                              of_panel(epilogue, p, outputs(), x.width),
+                              {.first = t == 0, .last = t + 1 == tiles});
+      }
   });
+}
+
+// The backward pass reads and writes weights by source while they are kept by target. Each block of sources
+// is gathered once for all panels and its gradients scattered once, which costs a few cycles per connection;
+// the products then run over arrays without gaps. A block is large enough to be worth the change of tiles
+// between panels and small enough for L2.
+void SparseLinear::back(Range sources, Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                        const kernels::Gate& gate, Block& block) {
+  constexpr std::int64_t kConnections = 8192;
+  for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
+    const std::int64_t* const begin = by_source_.source_ptr.data() + std::int64_t{t} * inputs();
+    const kernels::Tile tile{.first = t == 0, .last = t + 1 == by_source_.tiles};
+    for (Range part{sources.begin, sources.begin}; part.begin < sources.end; part.begin = part.end) {
+      while (part.end < sources.end &&
+             (part.end == part.begin || begin[part.end + 1] - begin[part.begin] <= kConnections))
+        ++part.end;
+      const auto count = static_cast<std::size_t>(begin[part.end] - begin[part.begin]);
+      const std::uint32_t* const positions = by_source_.positions.data() + begin[part.begin];
+      if (block.values.size() < count) {
+        block.values.resize(count);
+        block.gradients.resize(count);
+      }
+      if (dx)
+        for (std::size_t k = 0; k < count; ++k) block.values[k] = weight_.value[positions[k]];
+      for (std::int32_t p = 0; p < x.count(); ++p)
+        kernels::spmm_backward({begin, by_source_.targets.data(), block.values.data()}, part, x.width,
+                               x.panel(p), dz.panel(p) + std::int64_t{t} * by_source_.width * x.width,
+                               dx ? dx.panel(p) : nullptr, of_panel(gate, p, inputs(), x.width), p > 0,
+                               block.gradients.data(), tile);
+      for (std::size_t k = 0; k < count; ++k) weight_.gradient[positions[k]] = block.gradients[k];
+    }
+  }
 }
 
 void SparseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                                  const kernels::Gate& gate) {
   share_out();
-  const kernels::SourceView w{by_source_.source_ptr.data(), by_source_.targets.data(),
-                              by_source_.positions.data(), weight_.value.data()};
   parallel_parts(shared_among_, [&](int part) {
-    const auto t = static_cast<std::size_t>(part);
-    for (std::int32_t p = 0; p < x.count(); ++p)
-      kernels::spmm_backward(w, {source_ranges_[t], source_ranges_[t + 1]}, x.width, x.panel(p), dz.panel(p),
-                             dx ? dx.panel(p) : nullptr, of_panel(gate, p, inputs(), x.width), p > 0,
-                             weight_.gradient.data());
+    const auto i = static_cast<std::size_t>(part);
+    back({source_ranges_[i], source_ranges_[i + 1]}, x, dz, dx, gate, blocks_[i]);
   });
 }
 

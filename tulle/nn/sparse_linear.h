@@ -26,13 +26,22 @@ class SparseLinear final : public Layer {
                      const kernels::Gate& gate) override;
 
  private:
+  /// Weights and their gradients of a few sources, side by side in the order of the backward pass.
+  struct Block {
+    std::vector<float> values, gradients;
+  };
+
   void index();
   void share_out();
+  void back(Range sources, Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+            const kernels::Gate& gate, Block& block);
 
   Topology topology_;
+  RowTiles by_target_;
   SourceIndex by_source_;
   int shared_among_ = 0;                                     // threads the ranges below are for
   std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
+  std::vector<Block> blocks_;                                // one per thread
 };
 
 }  // namespace tulle

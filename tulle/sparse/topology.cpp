@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "tulle/base/check.h"
 
@@ -73,25 +74,71 @@ std::uint64_t Topology::hash() const {
   return XXH3_64bits_withSeed(columns_.data(), columns_.size() * sizeof(std::int32_t), rows_hash);
 }
 
-SourceIndex make_source_index(const Topology& topology) {
+std::int32_t tile_width(std::int32_t count, double density) {
+  constexpr double kLeast = 128.0, kConnections = 10.0;
+  constexpr std::int32_t kMultiple = 16;
+  const double neurons = std::max(1.0, static_cast<double>(count));
+  const double wanted = density * neurons > kConnections ? std::max(kLeast, kConnections / density) : neurons;
+  const std::int32_t tiles = std::max(1, static_cast<std::int32_t>(neurons / wanted + 0.5));
+  const std::int32_t equal = std::max(1, count / tiles + (count % tiles != 0 ? 1 : 0));
+  return tiles == 1 ? equal : (equal + kMultiple - 1) / kMultiple * kMultiple;
+}
+
+RowTiles make_row_tiles(const Topology& topology, std::int32_t width) {
+  require(width > 0, "make_row_tiles: a tile must have columns");
+  RowTiles tiles{.tiles = std::max(1, topology.cols() / width + (topology.cols() % width != 0 ? 1 : 0)),
+                 .width = width,
+                 .starts = {}};
+  const auto rows = static_cast<std::size_t>(topology.rows());
+  const auto count = static_cast<std::size_t>(tiles.tiles);
+  tiles.starts.resize((count + 1) * rows);
+  for (std::size_t r = 0; r < rows; ++r) {
+    std::int64_t k = topology.row_ptr()[r];
+    for (std::size_t t = 0; t < count; ++t) {
+      tiles.starts[t * rows + r] = k;
+      const std::int64_t end = topology.row_ptr()[r + 1];
+      const std::int64_t limit = (static_cast<std::int64_t>(t) + 1) * width;
+      while (k < end && topology.columns()[static_cast<std::size_t>(k)] < limit) ++k;
+    }
+    tiles.starts[count * rows + r] = k;
+  }
+  return tiles;
+}
+
+SourceIndex make_source_index(const Topology& topology, std::int32_t width) {
   require(topology.nnz() < std::int64_t{std::numeric_limits<std::uint32_t>::max()},
           "make_source_index: a layer must have fewer than 2^32 connections");
+  require(width > 0, "make_source_index: a tile must have targets");
   const auto nnz = static_cast<std::size_t>(topology.nnz());
-  SourceIndex index;
-  index.source_ptr.assign(static_cast<std::size_t>(topology.cols()) + 1, 0);
-  index.targets.resize(nnz);
-  index.positions.resize(nnz);
-  for (const std::int32_t column : topology.columns())
-    ++index.source_ptr[static_cast<std::size_t>(column) + 1];
-  for (std::size_t s = 0; s + 1 < index.source_ptr.size(); ++s)
-    index.source_ptr[s + 1] += index.source_ptr[s];
-  std::vector<std::int64_t> next(index.source_ptr.begin(), index.source_ptr.end() - 1);
-  std::uint32_t position = 0;
-  for (std::int32_t r = 0; r < topology.rows(); ++r) {
-    for (const std::int32_t column : topology.row(r)) {
-      const auto slot = static_cast<std::size_t>(next[static_cast<std::size_t>(column)]++);
-      index.targets[slot] = r;
-      index.positions[slot] = position++;
+  const auto cols = static_cast<std::size_t>(topology.cols());
+  SourceIndex index{.tiles = std::max(1, topology.rows() / width + (topology.rows() % width != 0 ? 1 : 0)),
+                    .width = width,
+                    .source_ptr = {},
+                    .targets = std::vector<std::int32_t>(nnz),
+                    .positions = std::vector<std::uint32_t>(nnz)};
+  index.source_ptr.assign(static_cast<std::size_t>(index.tiles) * cols + 1, 0);
+  std::vector<std::int64_t> next(cols);
+  for (std::int32_t t = 0; t < index.tiles; ++t) {
+    const std::int32_t first = t * width, end = first + std::min(topology.rows() - first, width);
+    std::int64_t* const ptr = index.source_ptr.data() + static_cast<std::size_t>(t) * cols;
+    const std::int64_t begin_k = topology.row_ptr()[static_cast<std::size_t>(first)];
+    const std::int64_t end_k = topology.row_ptr()[static_cast<std::size_t>(end)];
+    std::fill(next.begin(), next.end(), 0);
+    for (std::int64_t k = begin_k; k < end_k; ++k)
+      ++next[static_cast<std::size_t>(topology.columns()[static_cast<std::size_t>(k)])];
+    std::int64_t sum = begin_k;
+    for (std::size_t s = 0; s < cols; ++s) {
+      ptr[s] = sum;
+      sum += std::exchange(next[s], sum);
+    }
+    ptr[cols] = sum;
+    auto position = static_cast<std::uint32_t>(begin_k);
+    for (std::int32_t r = first; r < end; ++r) {
+      for (const std::int32_t column : topology.row(r)) {
+        const auto slot = static_cast<std::size_t>(next[static_cast<std::size_t>(column)]++);
+        index.targets[slot] = r - first;
+        index.positions[slot] = position++;
+      }
     }
   }
   return index;

@@ -54,15 +54,36 @@ class Topology {
   std::vector<std::int32_t> columns_;
 };
 
-/// A topology read by source neuron: the connections of source s are [source_ptr[s], source_ptr[s + 1]), each
-/// with its target and its position in the topology's own order. The backward pass walks it.
+/// The rows of a topology cut at tiles of its columns: of row r, the connections whose source lies in tile t
+/// are [starts[t * rows + r], starts[(t + 1) * rows + r]). The forward pass walks it tile by tile.
+struct RowTiles {
+  std::int32_t tiles = 1;
+  std::int32_t width = 0;  // columns of a tile
+  std::vector<std::int64_t> starts;
+};
+
+/// A topology read by source neuron, tile by tile of its targets: the connections from source s into tile t
+/// are [source_ptr[t * cols + s], source_ptr[t * cols + s + 1]), each with its target, counted from the
+/// tile's first one, and its position in the topology's own order. The backward pass walks it. The positions
+/// of one tile are one range: what is gathered through them stays near.
 struct SourceIndex {
+  std::int32_t tiles = 1;
+  std::int32_t width = 0;  // targets of a tile
   std::vector<std::int64_t> source_ptr;
   std::vector<std::int32_t> targets;
   std::vector<std::uint32_t> positions;
 };
 
-/// Cost: O(cols + nnz). Throws std::invalid_argument from 2^32 connections on.
-SourceIndex make_source_index(const Topology& topology);
+/// Tiles of `count` neurons that suit connections of `density` between the layers: about equal, a multiple of
+/// 16 wide, with at least some 10 connections for each neuron of the other layer and at least 128 wide. A
+/// tile's activations then stay in the nearest caches while its connections are long enough to be worth a
+/// loop.
+std::int32_t tile_width(std::int32_t count, double density);
+
+/// Cost: O(nnz + tiles * rows).
+RowTiles make_row_tiles(const Topology& topology, std::int32_t width);
+
+/// Cost: O(nnz + tiles * cols). Throws std::invalid_argument from 2^32 connections on.
+SourceIndex make_source_index(const Topology& topology, std::int32_t width);
 
 }  // namespace tulle

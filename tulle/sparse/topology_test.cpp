@@ -113,10 +113,52 @@ TEST(TopologyHash, ChangesWithEveryConnectionEveryRowAndTheShape) {
 }
 
 TEST(SourceIndex, OfASmallExampleReadsItsColumns) {
-  const SourceIndex index = make_source_index(example());
+  const SourceIndex index = make_source_index(example(), 3);
   EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 1, 3, 4, 5}));
   EXPECT_EQ(index.targets, (std::vector<std::int32_t>{2, 0, 2, 2, 0}));
   EXPECT_EQ(index.positions, (std::vector<std::uint32_t>{2, 0, 3, 4, 1}));
+}
+
+TEST(SourceIndex, TilesCountTheirTargetsFromTheirFirst) {
+  const SourceIndex index = make_source_index(example(), 2);
+  EXPECT_EQ(index.tiles, 2);
+  EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 0, 1, 1, 2, 3, 4, 5, 5}));
+  EXPECT_EQ(index.targets, (std::vector<std::int32_t>{0, 0, 0, 0, 0}));
+  EXPECT_EQ(index.positions, (std::vector<std::uint32_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(RowTiles, CutEveryRowAtTheTiles) {
+  SCOPED_TRACE(seed_note());
+  std::mt19937_64 random(test_seed());
+  for (int trial = 0; trial < 200; ++trial) {
+    const auto rows = static_cast<std::int32_t>(random() % 30),
+               cols = static_cast<std::int32_t>(random() % 30);
+    const auto links = static_cast<std::int64_t>(random() % (static_cast<std::uint64_t>(rows * cols) + 1));
+    const Topology t = random_topology(rows, cols, links, {.seed = random()});
+    const auto width = static_cast<std::int32_t>(1 + random() % 31);
+    const RowTiles tiles = make_row_tiles(t, width);
+    ASSERT_GE(tiles.tiles * width, cols);
+    for (std::int32_t r = 0; r < rows; ++r) {
+      const auto start = [&](std::int32_t tile) {
+        return tiles.starts[static_cast<std::size_t>(tile * rows + r)];
+      };
+      ASSERT_EQ(start(0), t.row_ptr()[static_cast<std::size_t>(r)]);
+      ASSERT_EQ(start(tiles.tiles), t.row_ptr()[static_cast<std::size_t>(r) + 1]);
+      for (std::int32_t tile = 0; tile < tiles.tiles; ++tile)
+        for (std::int64_t k = start(tile); k < start(tile + 1); ++k)
+          ASSERT_EQ(t.columns()[static_cast<std::size_t>(k)] / width, tile);
+    }
+  }
+}
+
+TEST(TileWidth, LeavesAboutTenConnectionsAndNeverCutsWhatIsTooSparse) {
+  EXPECT_EQ(tile_width(1000, 1.0), 128);
+  EXPECT_EQ(tile_width(1000, 0.05), 208);   // 5 tiles
+  EXPECT_EQ(tile_width(1000, 0.01), 1000);  // 10 connections a row: not cut
+  EXPECT_EQ(tile_width(50'000'000, 2e-7), 50'000'000);
+  EXPECT_EQ(tile_width(1, 1.0), 1);
+  EXPECT_GT(tile_width(0, 0.0), 0);
+  EXPECT_EQ(tile_width(2147483646, 1e-9), 2147483646);
 }
 
 TEST(SourceIndex, IsTheTransposeOfEveryRandomTopology) {
@@ -127,19 +169,22 @@ TEST(SourceIndex, IsTheTransposeOfEveryRandomTopology) {
                cols = static_cast<std::int32_t>(random() % 30);
     const auto links = static_cast<std::int64_t>(random() % (static_cast<std::uint64_t>(rows * cols) + 1));
     const Topology t = random_topology(rows, cols, links, {.seed = random()});
-    const SourceIndex index = make_source_index(t);
-    ASSERT_EQ(index.source_ptr.size(), static_cast<std::size_t>(cols) + 1);
+    const auto width = static_cast<std::int32_t>(1 + random() % 31);
+    const SourceIndex index = make_source_index(t, width);
+    ASSERT_EQ(index.source_ptr.size(), static_cast<std::size_t>(index.tiles * cols) + 1);
     ASSERT_EQ(index.source_ptr.back(), t.nnz());
     const Keys keys = t.keys();
     std::vector<bool> seen(keys.size(), false);
-    for (std::size_t s = 0; s < static_cast<std::size_t>(cols); ++s) {
-      for (auto i = static_cast<std::size_t>(index.source_ptr[s]);
-           i < static_cast<std::size_t>(index.source_ptr[s + 1]); ++i) {
+    for (std::size_t place = 0; place + 1 < index.source_ptr.size(); ++place) {
+      const auto tile = static_cast<std::int32_t>(place) / cols, s = static_cast<std::int32_t>(place) % cols;
+      for (auto i = static_cast<std::size_t>(index.source_ptr[place]);
+           i < static_cast<std::size_t>(index.source_ptr[place + 1]); ++i) {
         const std::uint32_t position = index.positions[i];
-        ASSERT_EQ(keys[position], static_cast<std::uint64_t>(index.targets[i] * cols) + s);
+        ASSERT_LT(index.targets[i], width);
+        ASSERT_EQ(keys[position], static_cast<std::uint64_t>((tile * width + index.targets[i]) * cols + s));
         ASSERT_FALSE(seen[position]);
         seen[position] = true;
-        ASSERT_TRUE(i == static_cast<std::size_t>(index.source_ptr[s]) ||
+        ASSERT_TRUE(i == static_cast<std::size_t>(index.source_ptr[place]) ||
                     index.targets[i - 1] < index.targets[i])
             << "targets ascend";
       }
