@@ -63,10 +63,14 @@ class PendingSums {
   }
   void flush() {
     for (std::int64_t first = 0; first < count_; first += kLine) {
-      HWY_ALIGN float sums[kLine];
-      SumLines(lines_ + first * kLine, sums);
       const std::int64_t count = std::min<std::int64_t>(kLine, count_ - first);
-      for (std::int64_t j = 0; j < count; ++j) dw_[j] = add_ ? dw_[j] + sums[j] : sums[j];
+      if (count == kLine && !add_) {
+        SumLines(lines_ + first * kLine, dw_);
+      } else {
+        HWY_ALIGN float sums[kLine];
+        SumLines(lines_ + first * kLine, sums);
+        for (std::int64_t j = 0; j < count; ++j) dw_[j] = add_ ? dw_[j] + sums[j] : sums[j];
+      }
       dw_ += count;
     }
     count_ = 0;

@@ -19,11 +19,11 @@ struct Target {
 
 // To add an instruction set: one line here.
 constexpr Target kTargets[] = {
-    {"avx512_dl", HWY_AVX3_DL, 64},  //
-    {"avx512", HWY_AVX3, 64},        //
-    {"avx2", HWY_AVX2, 64},          //
-    {"sse4", HWY_SSE4, 32},          //
-    {"ssse3", HWY_SSSE3, 32},        //
+    {"avx512_dl", HWY_AVX3_DL, 128},  //
+    {"avx512", HWY_AVX3, 128},        //
+    {"avx2", HWY_AVX2, 64},           //
+    {"sse4", HWY_SSE4, 32},           //
+    {"ssse3", HWY_SSSE3, 32},         //
     {"scalar", HWY_STATIC_TARGET, 16},
 };
 

@@ -76,9 +76,13 @@ std::uint64_t Topology::hash() const {
 
 std::int32_t tile_width(std::int32_t count, double density) {
   constexpr double kLeast = 128.0, kConnections = 10.0;
+  constexpr double kNearL1 = 192.0;  // at 128 samples 512 bytes for each neuron: 96 kB
+  constexpr double kInL2 = 1024.0;   // 512 kB
   constexpr std::int32_t kMultiple = 16;
   const double neurons = std::max(1.0, static_cast<double>(count));
   const double wanted = density * neurons > kConnections ? std::max(kLeast, kConnections / density) : neurons;
+  // Between both caches tiles would only cut the connections of a neuron into pieces.
+  if (wanted > kNearL1 && neurons <= kInL2) return std::max(1, count);
   const std::int32_t tiles = std::max(1, static_cast<std::int32_t>(neurons / wanted + 0.5));
   const std::int32_t equal = std::max(1, count / tiles + (count % tiles != 0 ? 1 : 0));
   return tiles == 1 ? equal : (equal + kMultiple - 1) / kMultiple * kMultiple;

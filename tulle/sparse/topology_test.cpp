@@ -153,7 +153,8 @@ TEST(RowTiles, CutEveryRowAtTheTiles) {
 
 TEST(TileWidth, LeavesAboutTenConnectionsAndNeverCutsWhatIsTooSparse) {
   EXPECT_EQ(tile_width(1000, 1.0), 128);
-  EXPECT_EQ(tile_width(1000, 0.05), 208);   // 5 tiles
+  EXPECT_EQ(tile_width(4000, 0.05), 208);   // 20 tiles
+  EXPECT_EQ(tile_width(1000, 0.05), 1000);  // fits L2, and tiles of 200 would not fit L1
   EXPECT_EQ(tile_width(1000, 0.01), 1000);  // 10 connections a row: not cut
   EXPECT_EQ(tile_width(50'000'000, 2e-7), 50'000'000);
   EXPECT_EQ(tile_width(1, 1.0), 1);
