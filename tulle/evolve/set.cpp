@@ -1,9 +1,10 @@
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "tulle/evolve/rule.h"
+#include "tulle/sparse/selection.h"
 
 namespace tulle {
 namespace {
@@ -16,27 +17,18 @@ class Set final : public TopologyRule {
   explicit Set(const RuleOptions& options) : zeta_(options.zeta) {}
 
   TopologyUpdate evolve(const RuleInput& input) const override {
-    // Strength above, position below. Bits of numbers without sign are ordered like the numbers, with NaN
-    // above infinity: after a divergence NaN stays where the loss shows it.
-    std::vector<std::uint64_t> negative, positive;
-    for (std::size_t k = 0; k < input.weights.size(); ++k) {
-      const float weight = input.weights[k];
-      const std::uint64_t strength = std::bit_cast<std::uint32_t>(std::abs(weight));
-      (weight < 0.0f ? negative : positive).push_back(strength << 32 | k);
-    }
     std::vector<std::uint8_t> drop(input.weights.size(), 0);
-    mark_weakest(negative, drop);
-    mark_weakest(positive, drop);
+    // After a divergence NaN, counted as the strongest, stays where the loss shows it.
+    const auto negative =
+        std::count_if(input.weights.begin(), input.weights.end(), [](float w) { return w < 0.0f; });
+    const auto others = static_cast<std::int64_t>(drop.size()) - negative;
+    mark_weakest_of_each_sign(input.weights, share_of(negative), share_of(others), drop);
     return drop_and_grow_at_random(input, drop);
   }
 
  private:
-  void mark_weakest(std::vector<std::uint64_t>& keys, std::vector<std::uint8_t>& drop) const {
-    const auto count = static_cast<std::ptrdiff_t>(std::floor(zeta_ * static_cast<double>(keys.size())));
-    if (count == 0) return;
-    std::nth_element(keys.begin(), keys.begin() + count - 1, keys.end());
-    for (std::ptrdiff_t i = 0; i < count; ++i)
-      drop[static_cast<std::uint32_t>(keys[static_cast<std::size_t>(i)])] = 1;
+  std::int64_t share_of(std::int64_t count) const {
+    return static_cast<std::int64_t>(std::floor(zeta_ * static_cast<double>(count)));
   }
 
   double zeta_;

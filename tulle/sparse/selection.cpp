@@ -1,0 +1,71 @@
+#include "tulle/sparse/selection.h"
+
+#include <array>
+#include <bit>
+#include <cstddef>
+
+#include "tulle/base/check.h"
+
+namespace tulle {
+namespace {
+
+// Bits of a magnitude are ordered like the magnitudes, NaN above infinity. They are found digit by digit, the
+// highest first: each pass counts the digit of the entries whose higher digits are those found so far.
+struct Digit {
+  int shift, bits;
+};
+constexpr Digit kDigits[] = {{20, 11}, {10, 10}, {0, 10}};  // of the 31 bits without the sign
+
+std::uint32_t magnitude(float value) { return std::bit_cast<std::uint32_t>(value) & 0x7fffffffu; }
+
+// The search for one sign's threshold.
+struct Search {
+  std::uint32_t found = 0;   // the threshold's digits so far, lower ones 0
+  std::int64_t missing = 0;  // how many of the entries with these digits are to be marked
+  std::array<std::int64_t, 2048> counts{};
+
+  void take_digit(const Digit& digit) {
+    std::uint32_t d = 0;
+    while (missing > counts[d]) missing -= counts[d++];
+    found |= d << digit.shift;
+  }
+};
+
+}  // namespace
+
+void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negative_count,
+                               std::int64_t other_count, std::span<std::uint8_t> marks) {
+  require(marks.size() == values.size(), "mark_weakest_of_each_sign: one mark per value");
+  std::int64_t negatives = 0;
+  for (const float value : values) negatives += value < 0.0f ? 1 : 0;
+  const std::int64_t others = static_cast<std::int64_t>(values.size()) - negatives;
+  require(negative_count >= 0 && negative_count <= negatives && other_count >= 0 && other_count <= others,
+          "mark_weakest_of_each_sign: more entries wanted than there are");
+
+  Search search[2];  // of the others, of the negative ones
+  search[0].missing = other_count;
+  search[1].missing = negative_count;
+  std::uint32_t higher = 0;  // bits of the digits found
+  for (const Digit& digit : kDigits) {
+    for (Search& s : search) s.counts.fill(0);
+    const std::uint32_t mask = (1u << digit.bits) - 1;
+    for (const float value : values) {
+      const std::uint32_t bits = magnitude(value);
+      Search& s = search[value < 0.0f ? 1 : 0];
+      s.counts[bits >> digit.shift & mask] += (bits & higher) == s.found ? 1 : 0;
+    }
+    for (Search& s : search)
+      if (s.missing > 0) s.take_digit(digit);
+    higher |= mask << digit.shift;
+  }
+  // What is left in `missing` are entries equal to the threshold; below it everything goes.
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    Search& s = search[values[k] < 0.0f ? 1 : 0];
+    const std::uint32_t bits = magnitude(values[k]);
+    const bool tie = bits == s.found && s.missing > 0;
+    s.missing -= tie ? 1 : 0;
+    marks[k] = bits < s.found || tie ? 1 : marks[k];
+  }
+}
+
+}  // namespace tulle
