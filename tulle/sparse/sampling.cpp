@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <numeric>
+#include <utility>
 
 #include "tulle/base/check.h"
 
@@ -34,6 +35,23 @@ std::vector<std::uint64_t> complement(const std::vector<std::uint64_t>& sorted, 
   }
   for (; next < n; ++next) rest.push_back(next);
   return rest;
+}
+
+// Takes out of sorted `cells` those that exist. Cost: O(cells + connections of the rows that they are in).
+void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& cells) {
+  const auto width = static_cast<std::uint64_t>(topology.cols());
+  std::size_t absent = 0;
+  for (std::size_t i = 0; i < cells.size();) {
+    const std::uint64_t row = cells[i] / width, row_start = row * width;
+    const auto sources = topology.row(static_cast<std::int32_t>(row));
+    auto next = sources.begin();
+    for (; i < cells.size() && cells[i] < row_start + width; ++i) {
+      const auto column = static_cast<std::int32_t>(cells[i] - row_start);
+      while (next != sources.end() && *next < column) ++next;
+      if (next == sources.end() || *next != column) cells[absent++] = cells[i];
+    }
+  }
+  cells.resize(absent);
 }
 
 std::vector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
@@ -141,15 +159,23 @@ std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::in
     for (const std::uint64_t i : sample_sorted(absent, wanted, key)) chosen.push_back(candidates[i]);
     return chosen;
   }
+  // The first `wanted` absent cells of the drawn sequence: as many draws as are missing, then those that
+  // exist are struck out in one walk over both sorted lists, and again.
   const Bijection bijection(cells, key);
-  const auto width = static_cast<std::uint64_t>(topology.cols());
-  chosen.reserve(wanted);
-  for (std::uint64_t i = 0; chosen.size() < wanted; ++i) {
-    const std::uint64_t cell = bijection(i);
-    if (!topology.contains(static_cast<std::int32_t>(cell / width), static_cast<std::int32_t>(cell % width)))
-      chosen.push_back(cell);
+  std::uint64_t drawn = 0;
+  while (chosen.size() < wanted) {
+    std::vector<std::uint64_t> draws(wanted - chosen.size());
+    for (std::uint64_t& cell : draws) cell = bijection(drawn++);
+    sort_keys(draws, cells);
+    strike_out_existing(topology, draws);
+    if (chosen.empty()) {
+      chosen = std::move(draws);  // with room for all
+      continue;
+    }
+    const auto middle = static_cast<std::ptrdiff_t>(chosen.size());
+    chosen.insert(chosen.end(), draws.begin(), draws.end());
+    std::inplace_merge(chosen.begin(), chosen.begin() + middle, chosen.end());
   }
-  sort_keys(chosen, cells);
   return chosen;
 }
 
