@@ -21,17 +21,22 @@ template <int kWidth>
 void ForwardRows(const CsrView& w, Range rows, const float* HWY_RESTRICT x, float* HWY_RESTRICT y,
                  const Epilogue& epilogue, Tile tile) {
   constexpr int kVectors = kWidth / kLanes;
+  // The pieces of rows that a tile holds are far apart: no processor foresees where the next ones lie.
+  constexpr std::int64_t kAhead = 8;  // rows
+  const bool in_pieces = !tile.first || !tile.last;
   const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     float* HWY_RESTRICT out = y + row * kWidth;
     Vector sums[kVectors];
     for (int v = 0; v < kVectors; ++v) sums[v] = tile.first ? hn::Zero(d) : hn::Load(d, out + v * kLanes);
     const std::int64_t end = w.end[row];
-    const std::int64_t ahead = w.begin[std::min(row + 8, rows.end - 1)];
-    hwy::Prefetch(w.values + ahead);
-    hwy::Prefetch(w.values + ahead + 16);
-    hwy::Prefetch(w.columns + ahead);
-    hwy::Prefetch(w.columns + ahead + 16);
+    if (in_pieces) {
+      const std::int64_t ahead = w.begin[std::min(row + kAhead, rows.end - 1)];
+      hwy::Prefetch(w.values + ahead);
+      hwy::Prefetch(w.values + ahead + kLine);
+      hwy::Prefetch(w.columns + ahead);
+      hwy::Prefetch(w.columns + ahead + kLine);
+    }
     for (std::int64_t k = w.begin[row]; k < end; ++k) {
       const float* HWY_RESTRICT source = x + static_cast<std::int64_t>(w.columns[k]) * kWidth;
       const Vector weight = hn::Set(d, w.values[k]);

@@ -41,11 +41,11 @@ void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float
                   Tile tile = {}) noexcept;
 
 /// One pass over the connections of the sources `sources` gives both halves of the backward pass:
-///   dx[i] = gate( sum over connections k of source i: w_k * dz[target_k] )   skipped if dx is null (first
-///   layer) dw_k  = (add ? dw_k : 0) + sum over samples: x[i] * dz[target_k]
-/// Each line of dz is loaded once and used twice. dw, like w.values, begins with the first connection of the
-/// first source. Shapes: x, dx [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop
-/// (2 if dx is null).
+///   dx[i] = gate( sum over connections k of source i: w_k * dz[target_k] )
+///   dw_k  = (add ? dw_k : 0) + sum over samples: x[i] * dz[target_k]
+/// dx is skipped if it is null (first layer); w.values may then be null too. Each line of dz is loaded once
+/// and used twice. dw, like w.values, begins with the first connection of the first source. Shapes: x, dx
+/// [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop (2 if dx is null).
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 

@@ -27,8 +27,9 @@ void run_backward(const Problem& p, Range sources, Guarded<float>* dx, const Gat
                   Guarded<float>& dw) {
   Guarded<float> by_source = p.for_links();
   for (std::size_t k = 0; k < dw.size(); ++k) by_source[k] = dw[p.positions[k]];
-  spmm_backward(p.by_source(sources.begin), sources, p.width, p.x.data(), p.dz.data(),
-                dx == nullptr ? nullptr : dx->data(), gate, add,
+  SourceView w = p.by_source(sources.begin);
+  if (dx == nullptr) w.values = nullptr;  // the first layer's gradient needs no weights
+  spmm_backward(w, sources, p.width, p.x.data(), p.dz.data(), dx == nullptr ? nullptr : dx->data(), gate, add,
                 by_source.data() + p.source_ptr[static_cast<std::size_t>(sources.begin)]);
   EXPECT_TRUE(by_source.guards_intact());
   for (std::size_t k = 0; k < dw.size(); ++k) dw[p.positions[k]] = by_source[k];
@@ -235,6 +236,40 @@ TEST_P(SpmmBackward, WritesOnlyItsSourcesAndAnySplitGivesTheSameBits) {
     run({9, p.cols});
     run({0, 4});
     EXPECT_TRUE(parts.dx.same_bits(whole.dx) && parts.dw.same_bits(whole.dw)) << p.name;
+  }
+}
+
+TEST_P(SpmmBackward, TilesOfTargetsGiveTheSameBits) {
+  Dice dice;
+  for (const int width : kWidths) {
+    const Problem p = small_problem(width, dice);
+    const Guarded<std::uint16_t> positive = random_bits(p.cols, width, dice);
+    const Gate gate{.slope = -0.6f, .positive_bits = positive.data()};
+    const Backward whole = backward(p, gate);
+    constexpr std::int32_t kTile = 7;
+    Backward tiled{p.for_sources(kUntouched), p.for_links(kUntouched)};
+    for (std::int32_t first = 0; first < p.rows; first += kTile) {
+      std::vector<std::int64_t> begin{0};
+      std::vector<std::int32_t> targets;
+      std::vector<std::uint32_t> positions;
+      std::vector<float> values;
+      for (std::size_t source = 0; source < static_cast<std::size_t>(p.cols); ++source) {
+        for (auto k = static_cast<std::size_t>(p.source_ptr[source]);
+             k < static_cast<std::size_t>(p.source_ptr[source + 1]); ++k) {
+          if (p.targets[k] < first || p.targets[k] >= first + kTile) continue;
+          targets.push_back(p.targets[k] - first);
+          positions.push_back(p.positions[k]);
+          values.push_back(p.values_by_source[k]);
+        }
+        begin.push_back(static_cast<std::int64_t>(targets.size()));
+      }
+      std::vector<float> dw(targets.size());
+      spmm_backward({begin.data(), targets.data(), values.data()}, {0, p.cols}, width, p.x.data(),
+                    p.dz.data() + std::int64_t{first} * width, tiled.dx.data(), gate, false, dw.data(),
+                    {.first = first == 0, .last = first + kTile >= p.rows});
+      for (std::size_t k = 0; k < dw.size(); ++k) tiled.dw[positions[k]] = dw[k];
+    }
+    EXPECT_TRUE(tiled.dx.same_bits(whole.dx) && tiled.dw.same_bits(whole.dw)) << p.name;
   }
 }
 

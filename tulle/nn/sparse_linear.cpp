@@ -65,11 +65,13 @@ void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernel
     const Range rows{target_ranges_[i], target_ranges_[i + 1]};
     for (std::int32_t p = 0; p < x.count(); ++p)
       for (std::int32_t t = 0; t < tiles; ++t) {
-        const std::int64_t* const begin = by_target_.starts.data() + std::int64_t{t} * outputs();
-        kernels::spmm_forward({begin, begin + outputs(), topology_.columns().data(), weight_.value.data()},
+        const kernels::Tile tile{.first = t == 0, .last = t + 1 == tiles};
+        const std::int64_t* const row_ptr = topology_.row_ptr().data();
+        const std::int64_t* const cuts = by_target_.cuts.data() + std::int64_t{t} * outputs();
+        kernels::spmm_forward({tile.first ? row_ptr : cuts - outputs(), tile.last ? row_ptr + 1 : cuts,
+                               topology_.columns().data(), weight_.value.data()},
                               rows, x.width, x.panel(p), y.panel(p),
-                              of_panel(epilogue, p, outputs(), x.width),
-                              {.first = t == 0, .last = t + 1 == tiles});
+                              of_panel(epilogue, p, outputs(), x.width), tile);
       }
   });
 }

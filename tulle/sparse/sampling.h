@@ -41,7 +41,8 @@ Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_
 Topology full_topology(std::int32_t rows, std::int32_t cols);
 
 /// `count` cells that `topology` lacks, uniformly drawn without replacement, as sorted keys; all of them if
-/// there are fewer. Cost: expected O(count / (1 - density)) below half density, O(nnz) above.
+/// there are fewer. Cost: below half density expected O(count / (1 - density)) and the connections of the
+/// rows that are drawn, O(nnz) above.
 std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
                                                const Random& key);
 

@@ -25,9 +25,11 @@ struct Search {
   std::array<std::int64_t, 2048> counts{};
 
   void take_digit(const Digit& digit) {
-    std::uint32_t d = 0;
-    while (missing > counts[d]) missing -= counts[d++];
-    found |= d << digit.shift;
+    std::size_t d = 0;
+    while (d < counts.size() && missing > counts[d]) missing -= counts[d++];
+    require(d < counts.size() && missing >= 0,
+            "mark_weakest_of_each_sign: more entries wanted than there are");
+    found |= static_cast<std::uint32_t>(d) << digit.shift;
   }
 };
 
@@ -36,12 +38,6 @@ struct Search {
 void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negative_count,
                                std::int64_t other_count, std::span<std::uint8_t> marks) {
   require(marks.size() == values.size(), "mark_weakest_of_each_sign: one mark per value");
-  std::int64_t negatives = 0;
-  for (const float value : values) negatives += value < 0.0f ? 1 : 0;
-  const std::int64_t others = static_cast<std::int64_t>(values.size()) - negatives;
-  require(negative_count >= 0 && negative_count <= negatives && other_count >= 0 && other_count <= others,
-          "mark_weakest_of_each_sign: more entries wanted than there are");
-
   Search search[2];  // of the others, of the negative ones
   search[0].missing = other_count;
   search[1].missing = negative_count;
@@ -55,7 +51,7 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
       s.counts[bits >> digit.shift & mask] += (bits & higher) == s.found ? 1 : 0;
     }
     for (Search& s : search)
-      if (s.missing > 0) s.take_digit(digit);
+      if (s.missing != 0) s.take_digit(digit);
     higher |= mask << digit.shift;
   }
   // What is left in `missing` are entries equal to the threshold; below it everything goes.

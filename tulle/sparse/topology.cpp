@@ -74,6 +74,15 @@ std::uint64_t Topology::hash() const {
   return XXH3_64bits_withSeed(columns_.data(), columns_.size() * sizeof(std::int32_t), rows_hash);
 }
 
+namespace {
+
+// How many tiles of `width` hold `count` neurons; one for none.
+std::int32_t tiles_for(std::int32_t count, std::int32_t width) {
+  return std::max(1, count / width + (count % width != 0 ? 1 : 0));
+}
+
+}  // namespace
+
 std::int32_t tile_width(std::int32_t count, double density) {
   constexpr double kLeast = 128.0, kConnections = 10.0;
   constexpr double kNearL1 = 192.0;  // at 128 samples 512 bytes for each neuron: 96 kB
@@ -84,27 +93,24 @@ std::int32_t tile_width(std::int32_t count, double density) {
   // Between both caches tiles would only cut the connections of a neuron into pieces.
   if (wanted > kNearL1 && neurons <= kInL2) return std::max(1, count);
   const std::int32_t tiles = std::max(1, static_cast<std::int32_t>(neurons / wanted + 0.5));
-  const std::int32_t equal = std::max(1, count / tiles + (count % tiles != 0 ? 1 : 0));
-  return tiles == 1 ? equal : (equal + kMultiple - 1) / kMultiple * kMultiple;
+  const std::int32_t equal = tiles_for(count, tiles);
+  return tiles == 1 ? equal : tiles_for(equal, kMultiple) * kMultiple;
 }
 
 RowTiles make_row_tiles(const Topology& topology, std::int32_t width) {
   require(width > 0, "make_row_tiles: a tile must have columns");
-  RowTiles tiles{.tiles = std::max(1, topology.cols() / width + (topology.cols() % width != 0 ? 1 : 0)),
-                 .width = width,
-                 .starts = {}};
+  RowTiles tiles{.tiles = tiles_for(topology.cols(), width), .cuts = {}};
   const auto rows = static_cast<std::size_t>(topology.rows());
-  const auto count = static_cast<std::size_t>(tiles.tiles);
-  tiles.starts.resize((count + 1) * rows);
+  const auto cuts = static_cast<std::size_t>(tiles.tiles) - 1;
+  tiles.cuts.resize(cuts * rows);
   for (std::size_t r = 0; r < rows; ++r) {
     std::int64_t k = topology.row_ptr()[r];
-    for (std::size_t t = 0; t < count; ++t) {
-      tiles.starts[t * rows + r] = k;
-      const std::int64_t end = topology.row_ptr()[r + 1];
+    const std::int64_t end = topology.row_ptr()[r + 1];
+    for (std::size_t t = 0; t < cuts; ++t) {
       const std::int64_t limit = (static_cast<std::int64_t>(t) + 1) * width;
       while (k < end && topology.columns()[static_cast<std::size_t>(k)] < limit) ++k;
+      tiles.cuts[t * rows + r] = k;
     }
-    tiles.starts[count * rows + r] = k;
   }
   return tiles;
 }
@@ -115,7 +121,7 @@ SourceIndex make_source_index(const Topology& topology, std::int32_t width) {
   require(width > 0, "make_source_index: a tile must have targets");
   const auto nnz = static_cast<std::size_t>(topology.nnz());
   const auto cols = static_cast<std::size_t>(topology.cols());
-  SourceIndex index{.tiles = std::max(1, topology.rows() / width + (topology.rows() % width != 0 ? 1 : 0)),
+  SourceIndex index{.tiles = tiles_for(topology.rows(), width),
                     .width = width,
                     .source_ptr = {},
                     .targets = std::vector<std::int32_t>(nnz),

@@ -54,12 +54,12 @@ class Topology {
   std::vector<std::int32_t> columns_;
 };
 
-/// The rows of a topology cut at tiles of its columns: of row r, the connections whose source lies in tile t
-/// are [starts[t * rows + r], starts[(t + 1) * rows + r]). The forward pass walks it tile by tile.
+/// The rows of a topology cut at tiles of its columns: cuts[t * rows + r] is where row r goes over from tile
+/// t to tile t + 1; the first tile begins and the last one ends as row_ptr says. A single tile takes no
+/// memory. The forward pass walks it tile by tile.
 struct RowTiles {
   std::int32_t tiles = 1;
-  std::int32_t width = 0;  // columns of a tile
-  std::vector<std::int64_t> starts;
+  std::vector<std::int64_t> cuts;
 };
 
 /// A topology read by source neuron, tile by tile of its targets: the connections from source s into tile t
@@ -80,7 +80,7 @@ struct SourceIndex {
 /// loop.
 std::int32_t tile_width(std::int32_t count, double density);
 
-/// Cost: O(nnz + tiles * rows).
+/// Cost: O(nnz + tiles * rows). `width`: columns of a tile.
 RowTiles make_row_tiles(const Topology& topology, std::int32_t width);
 
 /// Cost: O(nnz + tiles * cols). Throws std::invalid_argument from 2^32 connections on.
