@@ -2,10 +2,12 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "commands.h"
 #include "exit_codes.h"
 #include "options.h"
+#include "precision_flags.h"
 #include "tulle/base/parallel.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/load.h"
@@ -20,14 +22,17 @@ struct EvalOptions {
   bool json = false;
 };
 
-int eval(const EvalOptions& options, Config config) {
+int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   set_thread_count(static_cast<int>(config.run.threads));
   LoadedModel loaded = load_model(options.model);
   if (!options.data.empty()) config.data.train = options.data;
   if (!options.labels.empty()) config.data.train_labels = options.labels;
   const Split split =
       load_labelled_split(data_options(config), loaded.model.class_names, loaded.model.network.inputs());
-  const Evaluation result = evaluate(loaded.model, split);
+  const InferenceChoice choice = precision.choice(loaded.model, config, split.inputs);
+  const Evaluation result = evaluate(loaded.model, split, choice);
+  std::optional<Evaluation> in_floats;  // what bytes cost is told beside
+  if (precision.bytes()) in_floats = evaluate(loaded.model, split, {.precision = Precision::kFloat, .scales = {}});
   const std::size_t classes = loaded.model.class_names.size();
 
   nlohmann::json per_class = nlohmann::json::array();
@@ -48,6 +53,7 @@ int eval(const EvalOptions& options, Config config) {
   }
   if (options.json) {
     nlohmann::json out{{"model", options.model}, {"samples", result.samples}, {"loss", result.loss}};
+    if (in_floats) out["f32"] = {{"loss", in_floats->loss}, {"accuracy", in_floats->accuracy}};
     if (classes > 0) {
       out["accuracy"] = result.accuracy;
       out["classes"] = per_class;
@@ -56,6 +62,10 @@ int eval(const EvalOptions& options, Config config) {
     return kOk;
   }
   fmt::print("samples   {}\nloss      {:.6f}\n", result.samples, result.loss);
+  if (in_floats)
+    fmt::print("f32       loss {:.6f}, accuracy {:.2f} %: int8 costs {:+.6f} and {:+.2f} points\n", in_floats->loss,
+               100.0 * in_floats->accuracy, result.loss - in_floats->loss,
+               100.0 * (in_floats->accuracy - result.accuracy));
   if (classes == 0) return kOk;
   fmt::print("accuracy  {:.2f} %\n\n{:<24} {:>9} {:>9} {:>9}\n", 100.0 * result.accuracy, "class", "samples",
              "recall", "precision");
@@ -74,11 +84,12 @@ Command eval_command(CLI::App& app) {
   app.add_option("--data", options->data, "inputs with labels (--train means the same)");
   app.add_option("--labels", options->labels, "labels, if they are in a file of their own");
   app.add_flag("--json", options->json, "one JSON document instead of the table");
+  auto precision = std::make_shared<PrecisionFlags>(app);
   auto flags = std::make_shared<ConfigFlags>(app, std::vector<std::string>{"data.", "run.threads"});
-  return [options, flags] {
+  return [options, precision, flags] {
     Config config;
     flags->apply(config);
-    return eval(*options, config);
+    return eval(*options, *precision, config);
   };
 }
 

@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "options.h"
+#include "precision_flags.h"
 #include "tulle/base/parallel.h"
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/checkpoint/model_file.h"
@@ -71,13 +72,14 @@ std::string as_jsonl(const Model& model, std::span<const float> outputs) {
   return text;
 }
 
-int predict_rows(const PredictOptions& options, Config config) {
+int predict_rows(const PredictOptions& options, PrecisionFlags& precision, Config config) {
   set_thread_count(static_cast<int>(config.run.threads));
   LoadedModel loaded = load_model(options.model);
   if (!options.data.empty()) config.data.train = options.data;
   if (!config.given.contains("data.label_column")) config.data.label_column = "none";
   Features inputs = load_inputs(data_options(config), loaded.model.network.inputs());
-  const std::vector<float> outputs = predict(loaded.model, std::move(inputs));
+  const InferenceChoice choice = precision.choice(loaded.model, config, inputs);
+  const std::vector<float> outputs = predict(loaded.model, std::move(inputs), choice);
   const std::string text =
       options.format == "csv" ? as_csv(loaded.model, outputs) : as_jsonl(loaded.model, outputs);
   if (options.output == "-") {
@@ -100,11 +102,12 @@ Command predict_command(CLI::App& app) {
   app.add_option("--as", options->format, "csv or jsonl")
       ->check(CLI::IsMember({"csv", "jsonl"}))
       ->capture_default_str();
+  auto precision = std::make_shared<PrecisionFlags>(app);
   auto flags = std::make_shared<ConfigFlags>(app, std::vector<std::string>{"data.", "run.threads"});
-  return [options, flags] {
+  return [options, precision, flags] {
     Config config;
     flags->apply(config);
-    return predict_rows(*options, config);
+    return predict_rows(*options, *precision, config);
   };
 }
 

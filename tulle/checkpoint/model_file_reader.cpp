@@ -108,6 +108,11 @@ class Reader {
     options.dropout = in_.field<double>("model", description, "dropout");
     if (!(options.dropout >= 0.0 && options.dropout < 1.0))
       in_.refuse(what + " dropout", fmt::format("{}", options.dropout), "0 or more and below 1");
+    if (description.contains("dtype")) {
+      const auto dtype = in_.field<std::string>("model", description, "dtype");
+      check_name(training_precisions(), what + " dtype", dtype);
+      options.precision = find_name(training_precisions(), "dtype", dtype).precision;
+    }
     return options;
   }
 

@@ -11,21 +11,39 @@
 
 namespace tulle {
 
+namespace {
+
+void check_features(const Scaling& scaling, std::int32_t features) {
+  const std::size_t scaled = scaling.mean.size();
+  require((scaled == 0 || scaled == static_cast<std::size_t>(features)) && scaling.deviation.size() == scaled,
+          "Scaling: it must be for the features of the data");
+}
+
+}  // namespace
+
+std::vector<float> scaling_means(const Scaling& scaling, std::int32_t features) {
+  check_features(scaling, features);
+  std::vector<float> means = scaling.mean;
+  means.resize(static_cast<std::size_t>(features), 0.0f);
+  return means;
+}
+
+std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features) {
+  check_features(scaling, features);
+  std::vector<float> factors(static_cast<std::size_t>(features), 1.0f);
+  for (std::size_t f = 0; f < scaling.deviation.size(); ++f)
+    factors[f] = scaling.deviation[f] == 0.0f ? 0.0f : 1.0f / scaling.deviation[f];
+  return factors;
+}
+
 Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed)
     : split_(split), batch_size_(batch_size), keep_last_(keep_last), seed_(seed) {
   require(batch_size > 0, "Loader: the batch size must be positive");
   require(split.inputs.samples > 0 && (keep_last || split.inputs.samples >= batch_size),
           "Loader: fewer samples than one batch, and incomplete batches are dropped");
   require(split.inputs.samples <= std::numeric_limits<std::uint32_t>::max(), "Loader: too many samples");
-  const auto features = static_cast<std::size_t>(split.inputs.features);
-  const std::size_t scaled = scaling.mean.size();
-  require((scaled == 0 || scaled == features) && scaling.deviation.size() == scaled,
-          "Loader: the scaling must be for the features of the data");
-  mean_ = scaling.mean;
-  mean_.resize(features, 0.0f);
-  factor_.resize(features, 1.0f);
-  for (std::size_t f = 0; f < scaled; ++f)
-    factor_[f] = scaling.deviation[f] == 0.0f ? 0.0f : 1.0f / scaling.deviation[f];
+  mean_ = scaling_means(scaling, split.inputs.features);
+  factor_ = scaling_factors(scaling, split.inputs.features);
   start_epoch(0, /*shuffled=*/false);
 }
 

@@ -9,6 +9,11 @@
 
 namespace tulle {
 
+/// What turns raw features into scaled ones: (raw - mean) * factor, one of each per feature; 0 and 1 without scaling.
+/// Throw std::invalid_argument if the scaling is for other features.
+std::vector<float> scaling_means(const Scaling& scaling, std::int32_t features);
+std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features);
+
 /// One batch, as the network wants it. The views are valid until the loader's next get().
 struct Batch {
   Panels<const float> inputs;

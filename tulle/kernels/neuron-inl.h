@@ -22,17 +22,22 @@ HWY_INLINE void StoreNeuron(const Vector* sums, std::int64_t row, const Epilogue
   const Vector slope = hn::Set(d, e.slope);
   const Vector scale = hn::Set(d, e.keep_scale);
   const Vector cap = hn::Set(d, e.cap);
+  // The same for all rows, hence foreseen; short rows spend as long here as on their connections.
+  const bool bent = e.slope != 1.0f || e.positive_bits != nullptr;
+  const bool capped = e.cap < std::numeric_limits<float>::infinity();
   const std::int64_t first_line = row * (kWidth / kLine);
   for (int line = 0; line < kWidth / kLine; ++line) {
     std::uint32_t positive_word = 0;
     const std::uint32_t keep_word = e.keep_bits == nullptr ? 0 : e.keep_bits[first_line + line];
     for (int s = 0; s < kVectorsPerLine; ++s) {
       const int v = line * kVectorsPerLine + s;
-      const Vector z = hn::Add(sums[v], bias);
-      const auto positive = e.zero_is_negative ? hn::Gt(z, zero) : hn::Ge(z, zero);
-      Vector a = hn::IfThenElse(positive, z, hn::Mul(slope, z));
-      a = hn::IfThenElse(hn::Gt(a, cap), cap, a);  // not Min: NaN stays NaN
-      if (e.positive_bits != nullptr) positive_word |= MaskToBits(positive) << (s * kLanes);
+      Vector a = hn::Add(sums[v], bias);
+      if (bent) {
+        const auto positive = e.zero_is_negative ? hn::Gt(a, zero) : hn::Ge(a, zero);
+        a = hn::IfThenElse(positive, a, hn::Mul(slope, a));
+        if (e.positive_bits != nullptr) positive_word |= MaskToBits(positive) << (s * kLanes);
+      }
+      if (capped) a = hn::IfThenElse(hn::Gt(a, cap), cap, a);  // not Min: NaN stays NaN
       if (e.keep_bits != nullptr)
         a = hn::IfThenElseZero(MaskFromBits(keep_word >> (s * kLanes)), hn::Mul(a, scale));
       hn::Store(a, d, out + v * kLanes);

@@ -17,9 +17,9 @@ namespace tulle::kernels::HWY_NAMESPACE {
 // One row at a time: its line of sums stays in registers, each connection broadcasts its weight and adds one
 // line of x. With tiles narrow enough for x to stay in L1 this runs at one line per load; without, at the
 // speed of L2.
-template <int kWidth>
-void ForwardRows(const CsrView& w, Range rows, const float* HWY_RESTRICT x, float* HWY_RESTRICT y,
-                 const Epilogue& epilogue, Tile tile) {
+template <int kWidth, class Lines>
+void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HWY_RESTRICT x,
+                 float* HWY_RESTRICT y, const Epilogue& epilogue, Tile tile) {
   constexpr int kVectors = kWidth / kLanes;
   // The pieces of rows that a tile holds are far apart: no processor foresees where the next ones lie.
   constexpr std::int64_t kAhead = 8;  // rows
@@ -38,10 +38,10 @@ void ForwardRows(const CsrView& w, Range rows, const float* HWY_RESTRICT x, floa
       hwy::Prefetch(w.columns + ahead + kLine);
     }
     for (std::int64_t k = w.begin[row]; k < end; ++k) {
-      const float* HWY_RESTRICT source = x + static_cast<std::int64_t>(w.columns[k]) * kWidth;
       const Vector weight = hn::Set(d, w.values[k]);
-      for (int v = 0; v < kVectors; ++v)
-        sums[v] = hn::MulAdd(weight, hn::Load(d, source + v * kLanes), sums[v]);
+      Lines::template ForVectors<kWidth>(
+          x + static_cast<std::int64_t>(w.columns[k]) * Lines::Stride(kWidth),
+          [&](int v, Vector source) { sums[v] = hn::MulAdd(weight, source, sums[v]); });
     }
     if (tile.last)
       StoreNeuron<kWidth>(sums, row, epilogue, out);
@@ -90,17 +90,19 @@ class PendingSums {
 
 // One source at a time: its own line x and its line of gradients stay in registers; each connection loads one
 // line of dz and uses it for both.
-template <int kWidth, bool kWithDx>
-void BackwardSources(const SourceView& w, Range sources, const float* HWY_RESTRICT x,
-                     const float* HWY_RESTRICT dz, float* HWY_RESTRICT dx, const Gate& gate, bool add,
-                     float* HWY_RESTRICT dw, Tile tile) {
+template <int kWidth, class Lines, bool kWithDx>
+void BackwardSources(const SourceView& w, Range sources, const typename Lines::Element* HWY_RESTRICT x,
+                     const typename Lines::Element* HWY_RESTRICT dz, float* HWY_RESTRICT dx, const Gate& gate,
+                     bool add, float* HWY_RESTRICT dw, Tile tile) {
+  constexpr int kStride = Lines::Stride(kWidth);
   constexpr int kVectors = kWidth / kLanes;
   const Floats d;
   PendingSums pending(add, dw);
   const float* HWY_RESTRICT values = w.values;
   for (std::int64_t source = sources.begin; source < sources.end; ++source) {
-    Vector own[kVectors], grad[kVectors];
-    for (int v = 0; v < kVectors; ++v) own[v] = hn::Load(d, x + source * kWidth + v * kLanes);
+    typename Lines::template Own<kWidth> own;
+    Lines::template Keep<kWidth>(x + source * kStride, own);
+    Vector grad[kVectors];
     if (kWithDx)
       for (int v = 0; v < kVectors; ++v)
         grad[v] = tile.first ? hn::Zero(d) : hn::Load(d, dx + source * kWidth + v * kLanes);
@@ -109,15 +111,12 @@ void BackwardSources(const SourceView& w, Range sources, const float* HWY_RESTRI
       const std::int64_t count = std::min(end - k, pending.room());
       float* HWY_RESTRICT products = pending.next();
       for (std::int64_t j = 0; j < count; ++j) {
-        const float* HWY_RESTRICT target = dz + std::int64_t{w.targets[k + j]} * kWidth;
         const Vector weight = hn::Set(d, kWithDx ? values[j] : 0.0f);
         Vector product[kVectorsPerLine];
-        for (int v = 0; v < kVectors; ++v) {
-          const Vector error = Once(hn::Load(d, target + v * kLanes));
-          if (kWithDx) grad[v] = hn::MulAdd(weight, error, grad[v]);
-          const int s = v % kVectorsPerLine;
-          product[s] = v < kVectorsPerLine ? hn::Mul(own[v], error) : hn::MulAdd(own[v], error, product[s]);
-        }
+        Lines::template Multiply<kWidth>(own, dz + std::int64_t{w.targets[k + j]} * kStride, product,
+                                         [&](int v, Vector error) {
+                                           if (kWithDx) grad[v] = hn::MulAdd(weight, error, grad[v]);
+                                         });
         for (int s = 0; s < kVectorsPerLine; ++s) hn::Store(product[s], d, products + j * kLine + s * kLanes);
       }
       pending.added(count);
@@ -133,39 +132,65 @@ void BackwardSources(const SourceView& w, Range sources, const float* HWY_RESTRI
   pending.flush();
 }
 
-void Forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
-             Tile tile) {
+template <class Lines>
+void ForwardWidth(const CsrView& w, Range rows, int width, const typename Lines::Element* x, float* y,
+                  const Epilogue& epilogue, Tile tile) {
   switch (width) {
     case 16:
-      return ForwardRows<16>(w, rows, x, y, epilogue, tile);
+      if constexpr (Lines::Stride(32) == 32) return ForwardRows<16, Lines>(w, rows, x, y, epilogue, tile);
+      [[fallthrough]];
     case 32:
-      return ForwardRows<32>(w, rows, x, y, epilogue, tile);
+      return ForwardRows<32, Lines>(w, rows, x, y, epilogue, tile);
     case 64:
-      return ForwardRows<64>(w, rows, x, y, epilogue, tile);
+      return ForwardRows<64, Lines>(w, rows, x, y, epilogue, tile);
     default:
-      return ForwardRows<128>(w, rows, x, y, epilogue, tile);
+      return ForwardRows<128, Lines>(w, rows, x, y, epilogue, tile);
   }
 }
 
-template <bool kWithDx>
-void BackwardWidth(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
+template <class Lines, bool kWithDx>
+void BackwardWidth(const SourceView& w, Range sources, int width, const typename Lines::Element* x,
+                   const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw, Tile tile) {
+  switch (width) {
+    case 16:
+      if constexpr (Lines::Stride(32) == 32)
+        return BackwardSources<16, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
+      [[fallthrough]];
+    case 32:
+      return BackwardSources<32, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
+    case 64:
+      return BackwardSources<64, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
+    default:
+      return BackwardSources<128, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
+  }
+}
+
+template <class Lines>
+void BackwardOf(const SourceView& w, Range sources, int width, const typename Lines::Element* x,
+                const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw, Tile tile) {
+  if (dx == nullptr) return BackwardWidth<Lines, false>(w, sources, width, x, dz, dx, gate, add, dw, tile);
+  return BackwardWidth<Lines, true>(w, sources, width, x, dz, dx, gate, add, dw, tile);
+}
+
+void ForwardFloat(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
+                  Tile tile) {
+  ForwardWidth<FloatLines>(w, rows, width, x, y, epilogue, tile);
+}
+
+void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y, const Epilogue& epilogue,
+                 Tile tile) {
+  ForwardWidth<Bf16Lines>(w, rows, width, x, y, epilogue, tile);
+}
+
+void BackwardFloat(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile) {
-  switch (width) {
-    case 16:
-      return BackwardSources<16, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-    case 32:
-      return BackwardSources<32, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-    case 64:
-      return BackwardSources<64, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-    default:
-      return BackwardSources<128, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-  }
+  BackwardOf<FloatLines>(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
 
-void Backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
-              const Gate& gate, bool add, float* dw, Tile tile) {
-  if (dx == nullptr) return BackwardWidth<false>(w, sources, width, x, dz, dx, gate, add, dw, tile);
-  return BackwardWidth<true>(w, sources, width, x, dz, dx, gate, add, dw, tile);
+void BackwardBf16(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz, float* dx,
+                  const Gate& gate, bool add, float* dw, Tile tile, bool dot) {
+  if (dot) return BackwardOf<Bf16DotLines>(w, sources, width, x, dz, dx, gate, add, dw, tile);
+  BackwardOf<Bf16Lines>(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
 
 }  // namespace tulle::kernels::HWY_NAMESPACE
@@ -174,17 +199,43 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tulle::kernels {
 
-HWY_EXPORT(Forward);
-HWY_EXPORT(Backward);
+HWY_EXPORT(ForwardFloat);
+HWY_EXPORT(ForwardBf16);
+HWY_EXPORT(BackwardFloat);
+HWY_EXPORT(BackwardBf16);
+
+namespace {
+
+// Whether the processor has vdpbf16ps.
+bool has_bf16_dot() noexcept {
+#if HWY_ARCH_X86
+  static const bool found = __builtin_cpu_supports("avx512bf16") != 0;
+  return found;
+#else
+  return false;
+#endif
+}
+
+}  // namespace
 
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile) noexcept {
-  HWY_DYNAMIC_DISPATCH(Forward)(w, rows, width, x, y, epilogue, tile);
+  HWY_DYNAMIC_DISPATCH(ForwardFloat)(w, rows, width, x, y, epilogue, tile);
+}
+
+void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y, const Epilogue& epilogue,
+                  Tile tile) noexcept {
+  HWY_DYNAMIC_DISPATCH(ForwardBf16)(w, rows, width, x, y, epilogue, tile);
 }
 
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile) noexcept {
-  HWY_DYNAMIC_DISPATCH(Backward)(w, sources, width, x, dz, dx, gate, add, dw, tile);
+  HWY_DYNAMIC_DISPATCH(BackwardFloat)(w, sources, width, x, dz, dx, gate, add, dw, tile);
+}
+
+void spmm_backward(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz, float* dx,
+                   const Gate& gate, bool add, float* dw, Tile tile) noexcept {
+  HWY_DYNAMIC_DISPATCH(BackwardBf16)(w, sources, width, x, dz, dx, gate, add, dw, tile, has_bf16_dot());
 }
 
 }  // namespace tulle::kernels

@@ -31,6 +31,7 @@ Layer::Layer(const LayerOptions& options, std::size_t weights)
             static_cast<std::size_t>(options.outputs)) {
   require(options.inputs > 0 && options.outputs > 0, "Layer: inputs and outputs must be positive");
   require(options.dropout >= 0.0 && options.dropout < 1.0, "Layer: dropout must be in [0, 1)");
+  require(options.precision != Precision::kInt8, "Layer: int8 is for inference");
   drop_threshold_ = static_cast<std::uint32_t>(std::min(std::lround(options.dropout * 65536.0), 65535L));
 }
 

@@ -9,6 +9,7 @@
 #include "tulle/kernels/neuron.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/parameter.h"
+#include "tulle/nn/precision.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -31,6 +32,7 @@ struct LayerOptions {
   double alpha = 0.6;
   double dropout = 0.0;  // probability that an output is set to 0 in training, in [0, 1)
   std::uint64_t seed = 0;
+  Precision precision = Precision::kFloat;  // of a sparse layer's products while training; not kInt8
 };
 
 /// y = dropout(f(W x + b)). How W is stored is the subclass's business; bias, activation and dropout are

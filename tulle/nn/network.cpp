@@ -1,6 +1,9 @@
 #include "tulle/nn/network.h"
 
+#include <algorithm>
+
 #include "tulle/base/check.h"
+#include "tulle/kernels/targets.h"
 
 namespace tulle {
 
@@ -29,6 +32,12 @@ std::uint64_t Network::cells() const {
   for (const auto& layer : layers_)
     sum += static_cast<std::uint64_t>(layer->inputs()) * static_cast<std::uint64_t>(layer->outputs());
   return sum;
+}
+
+int Network::panel_width(std::int64_t batch) const {
+  const bool pairs = std::ranges::any_of(
+      layers_, [](const auto& layer) { return layer->options().precision == Precision::kBf16; });
+  return std::max(kernels::panel_width(batch), pairs ? 32 : 16);
 }
 
 Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {

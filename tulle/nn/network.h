@@ -27,8 +27,14 @@ class Network {
   std::uint64_t cells() const;
   double density() const { return static_cast<double>(connections()) / static_cast<double>(cells()); }
 
+  /// Samples per panel for batches of `batch`: what the instruction set likes and every layer takes.
+  int panel_width(std::int64_t batch) const;
   /// The outputs for x; the view is valid until the next call. x must stay alive until backward() is done.
   Panels<const float> forward(const Pass& pass, Panels<const float> x);
+  /// What layer l made in the last forward(); valid until the next call.
+  Panels<const float> activations(std::size_t l) {
+    return activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
+  }
   /// Memory of the right shape for the gradient of the last outputs.
   Panels<float> output_gradient();
   /// From dL/doutput in output_gradient(): fills the gradients of all parameters.

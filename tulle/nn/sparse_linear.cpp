@@ -14,6 +14,18 @@ void carry(const TopologyUpdate& update, AlignedVector<T>& values, T initial) {
   values.assign(moved.begin(), moved.end());
 }
 
+// The panels rounded to bfloat16, in memory that grows to fit.
+const kernels::Bf16Pair* narrowed(Panels<const float> panels, AlignedVector<kernels::Bf16Pair>& memory) {
+  constexpr int kPair = 32;  // values that make a line of pairs
+  require(panels.width >= kPair, "SparseLinear: bf16 needs panels of at least 32 samples");
+  const std::int64_t values = panels.count() * panels.panel_size();
+  if (static_cast<std::int64_t>(memory.size()) < values / 2) memory.resize(static_cast<std::size_t>(values / 2));
+  parallel_ranges(values, 4096, [&](Range part) {
+    kernels::narrow(panels.data + part.begin, part.end - part.begin, memory.data() + part.begin / 2);
+  });
+  return memory.data();
+}
+
 }  // namespace
 
 SparseLinear::SparseLinear(const LayerOptions& options, Topology topology)
@@ -57,34 +69,43 @@ void SparseLinear::replace(const TopologyUpdate& update, std::span<const float> 
   index();
 }
 
-void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+// `stride`: elements of one feature of one panel; floats have one a sample, pairs of bfloat16 half as many.
+template <class Element>
+void SparseLinear::forward_rows(const Element* x, int stride, Panels<float> y, const kernels::Epilogue& epilogue) {
   share_out();
   const std::int32_t tiles = by_target_.tiles;
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
     const Range rows{target_ranges_[i], target_ranges_[i + 1]};
-    for (std::int32_t p = 0; p < x.count(); ++p)
+    for (std::int32_t p = 0; p < y.count(); ++p)
       for (std::int32_t t = 0; t < tiles; ++t) {
         const kernels::Tile tile{.first = t == 0, .last = t + 1 == tiles};
         const std::int64_t* const row_ptr = topology_.row_ptr().data();
         const std::int64_t* const cuts = by_target_.cuts.data() + std::int64_t{t} * outputs();
         kernels::spmm_forward({tile.first ? row_ptr : cuts - outputs(), tile.last ? row_ptr + 1 : cuts,
                                topology_.columns().data(), weight_.value.data()},
-                              rows, x.width, x.panel(p), y.panel(p),
-                              of_panel(epilogue, p, outputs(), x.width), tile);
+                              rows, y.width, x + std::int64_t{p} * inputs() * stride, y.panel(p),
+                              of_panel(epilogue, p, outputs(), y.width), tile);
       }
   });
+}
+
+void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  if (options().precision == Precision::kFloat) return forward_rows(x.data, x.width, y, epilogue);
+  forward_rows(narrowed(x, x_pairs_), x.width / 2, y, epilogue);
 }
 
 // The backward pass reads and writes weights by source while they are kept by target. Each block of sources
 // is gathered once for all panels and its gradients scattered once, which costs a few cycles per connection;
 // the products then run over arrays without gaps. A block is large enough to be worth the change of tiles
 // between panels and small enough for L2.
-void SparseLinear::back(Range sources, Panels<const float> x, Panels<const float> dz, Panels<float> dx,
-                        const kernels::Gate& gate, Block& block) {
+template <class Element>
+void SparseLinear::back(Range sources, const Element* x, const Element* dz, int stride, Panels<const float> shape,
+                        Panels<float> dx, const kernels::Gate& gate, Block& block) {
   constexpr std::int64_t kConnections = 8192;
   for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
     const std::int64_t* const begin = by_source_.source_ptr.data() + std::int64_t{t} * inputs();
+    const std::int64_t first_target = std::int64_t{t} * by_source_.width;
     const kernels::Tile tile{.first = t == 0, .last = t + 1 == by_source_.tiles};
     for (Range part{sources.begin, sources.begin}; part.begin < sources.end; part.begin = part.end) {
       while (part.end < sources.end &&
@@ -98,23 +119,31 @@ void SparseLinear::back(Range sources, Panels<const float> x, Panels<const float
       }
       if (dx)
         for (std::size_t k = 0; k < count; ++k) block.values[k] = weight_.value[positions[k]];
-      for (std::int32_t p = 0; p < x.count(); ++p)
-        kernels::spmm_backward({begin, by_source_.targets.data(), block.values.data()}, part, x.width,
-                               x.panel(p), dz.panel(p) + std::int64_t{t} * by_source_.width * x.width,
-                               dx ? dx.panel(p) : nullptr, of_panel(gate, p, inputs(), x.width), p > 0,
-                               block.gradients.data(), tile);
+      for (std::int64_t p = 0; p < shape.count(); ++p)
+        kernels::spmm_backward({begin, by_source_.targets.data(), block.values.data()}, part, shape.width,
+                               x + p * inputs() * stride, dz + (p * outputs() + first_target) * stride,
+                               dx ? dx.panel(static_cast<std::int32_t>(p)) : nullptr,
+                               of_panel(gate, p, inputs(), shape.width), p > 0, block.gradients.data(), tile);
       for (std::size_t k = 0; k < count; ++k) weight_.gradient[positions[k]] = block.gradients[k];
     }
   }
 }
 
-void SparseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
-                                 const kernels::Gate& gate) {
+template <class Element>
+void SparseLinear::back_shared(const Element* x, const Element* dz, int stride, Panels<const float> shape,
+                               Panels<float> dx, const kernels::Gate& gate) {
   share_out();
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
-    back({source_ranges_[i], source_ranges_[i + 1]}, x, dz, dx, gate, blocks_[i]);
+    back({source_ranges_[i], source_ranges_[i + 1]}, x, dz, stride, shape, dx, gate, blocks_[i]);
   });
+}
+
+void SparseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                                 const kernels::Gate& gate) {
+  if (options().precision == Precision::kFloat) return back_shared(x.data, dz.data, x.width, x, dx, gate);
+  const kernels::Bf16Pair* const errors = narrowed(dz, dz_pairs_);
+  back_shared<kernels::Bf16Pair>(x_pairs_.data(), errors, x.width / 2, x, dx, gate);
 }
 
 }  // namespace tulle

@@ -1,11 +1,14 @@
 #pragma once
 
+#include "tulle/kernels/narrow.h"
 #include "tulle/nn/layer.h"
 #include "tulle/sparse/topology_update.h"
 
 namespace tulle {
 
 /// A layer that stores and computes only the connections of its topology.
+/// With Precision::kBf16 inputs and errors are rounded to bfloat16 as they are multiplied; weights, gradients and sums
+/// stay floats, and the gradient is that of the rounded inputs. Widths are then 32 or more.
 /// Cost per batch: forward 2 * nnz * batch flop, backward 4 * nnz * batch; memory 24 bytes per connection
 /// while training with momentum (value, gradient, momentum, column, target, position).
 class SparseLinear final : public Layer {
@@ -33,8 +36,14 @@ class SparseLinear final : public Layer {
 
   void index();
   void share_out();
-  void back(Range sources, Panels<const float> x, Panels<const float> dz, Panels<float> dx,
-            const kernels::Gate& gate, Block& block);
+  template <class Element>
+  void forward_rows(const Element* x, int stride, Panels<float> y, const kernels::Epilogue& epilogue);
+  template <class Element>
+  void back(Range sources, const Element* x, const Element* dz, int stride, Panels<const float> shape,
+            Panels<float> dx, const kernels::Gate& gate, Block& block);
+  template <class Element>
+  void back_shared(const Element* x, const Element* dz, int stride, Panels<const float> shape, Panels<float> dx,
+                   const kernels::Gate& gate);
 
   Topology topology_;
   RowTiles by_target_;
@@ -42,6 +51,7 @@ class SparseLinear final : public Layer {
   int shared_among_ = 0;                                     // threads the ranges below are for
   std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
   std::vector<Block> blocks_;                                // one per thread
+  AlignedVector<kernels::Bf16Pair> x_pairs_, dz_pairs_;      // kBf16: of the last forward pass, and of this way back
 };
 
 }  // namespace tulle

@@ -65,6 +65,7 @@ Model build_model(const Config& config, const Dataset& data) {
   const std::vector<std::int64_t> budgets = layer_budgets(options, sizes);
   const auto seed = static_cast<std::uint64_t>(config.run.seed);
 
+  const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const bool last = l + 2 == sizes.size();
@@ -74,7 +75,8 @@ Model build_model(const Config& config, const Dataset& data) {
                              .activation = last ? "identity" : config.model.activation,
                              .alpha = config.model.alpha,
                              .dropout = last ? 0.0 : config.model.dropout,
-                             .seed = seed};
+                             .seed = seed,
+                             .precision = precision};
     if (budgets[l] ==
         std::int64_t{sizes[l]} * sizes[l + 1])  // density 1: stored and computed as a dense matrix
       layers.push_back(std::make_unique<DenseLinear>(layer));

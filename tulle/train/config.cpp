@@ -14,6 +14,7 @@
 #include "tulle/data/readers.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/nn/activation.h"
+#include "tulle/nn/precision.h"
 #include "tulle/nn/loss.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
@@ -95,6 +96,9 @@ const KeyInfo kKeys[] = {
      true},
     {"model.loss", [](Config& c) -> Field { return &c.model.loss; }, "training loss", -kNone, kNone, false,
      [] { return names(losses()); }},
+    {"model.dtype", [](Config& c) -> Field { return &c.model.dtype; },
+     "activations of sparse layers while they multiply; weights and sums stay f32", -kNone, kNone, false,
+     [] { return names(training_precisions()); }},
 
     {"topology.distribution", [](Config& c) -> Field { return &c.topology.distribution; },
      "connections of each layer", -kNone, kNone, false, [] { return names(distributions()); }},

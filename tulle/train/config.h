@@ -42,6 +42,7 @@ struct Config {
     double alpha = 0.6;
     double dropout = 0.3;
     std::string loss = "cross-entropy";
+    std::string dtype = "f32";
   } model;
   struct Topology {
     std::string distribution = "epsilon";

@@ -5,7 +5,6 @@
 
 #include "tulle/base/check.h"
 #include "tulle/base/name_table.h"
-#include "tulle/kernels/targets.h"
 #include "tulle/nn/loss.h"
 
 namespace tulle {
@@ -15,20 +14,21 @@ constexpr int kBatch = 512;
 
 // body(outputs, batch) for all samples of `split` in their order.
 template <class Body>
-void for_outputs(Model& model, const Split& split, const Body& body) {
+void for_outputs(Model& model, const Split& split, const InferenceChoice& choice, const Body& body) {
   require(split.inputs.features == model.network.inputs(),
           "evaluate: the data must have the model's features");
   Loader loader(split, model.scaling, kBatch, /*keep_last=*/true, model.seed);
   loader.start_epoch(0, /*shuffled=*/false);
+  Inference inference = make_inference(model, kBatch, choice);
   for (std::int64_t b = 0; b < loader.batches(); ++b) {
-    const Batch batch = loader.get(b, kernels::panel_width(kBatch));
-    body(model.network.forward(Pass{.training = false}, batch.inputs), batch);
+    const Batch batch = loader.get(b, inference.panel_width());
+    body(inference.forward(batch.inputs), batch);
   }
 }
 
 }  // namespace
 
-Evaluation evaluate(Model& model, const Split& split) {
+Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice) {
   const LossInfo& loss = find_name(losses(), "model.loss", model.loss);
   Evaluation result;
   const std::size_t classes = model.class_names.size();
@@ -39,7 +39,7 @@ Evaluation evaluate(Model& model, const Split& split) {
           "evaluate: every sample must have a label that the model knows");
   result.confusion.assign(classes * classes, 0);
   std::int64_t correct = 0;
-  for_outputs(model, split, [&](Panels<const float> z, const Batch& batch) {
+  for_outputs(model, split, choice, [&](Panels<const float> z, const Batch& batch) {
     const LossResult batch_result =
         loss.compute(z, {.classes = batch.classes, .values = batch.targets}, LossOptions{}, Panels<float>{});
     result.loss += batch_result.loss_sum;
@@ -57,13 +57,13 @@ Evaluation evaluate(Model& model, const Split& split) {
   return result;
 }
 
-std::vector<float> predict(Model& model, Features inputs) {
+std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice) {
   const auto width = static_cast<std::size_t>(model.network.outputs());
   std::vector<float> outputs(static_cast<std::size_t>(inputs.samples) * width);
   std::size_t done = 0;
   Split split;
   split.inputs = std::move(inputs);
-  for_outputs(model, split, [&](Panels<const float> z, const Batch&) {
+  for_outputs(model, split, choice, [&](Panels<const float> z, const Batch&) {
     const std::size_t count = static_cast<std::size_t>(z.batch) * width;
     predictions(model.loss, z, std::span(outputs).subspan(done, count));
     done += count;

@@ -4,6 +4,7 @@
 
 #include "tulle/checkpoint/model.h"
 #include "tulle/data/loader.h"
+#include "tulle/train/predictor.h"
 
 namespace tulle {
 
@@ -17,10 +18,10 @@ struct Evaluation {
 /// Loss and accuracy over every sample of `split`, at least one, without dropout. Throws
 /// std::invalid_argument if the samples are not of the model's features and labels. Cost: one forward pass,
 /// no training buffers.
-Evaluation evaluate(Model& model, const Split& split);
+Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice = {});
 
 /// Outputs of all samples in their order: probabilities (cross-entropy, bce) or values (mse).
 /// Returns [sample][output]. Move the inputs in to spare a copy.
-std::vector<float> predict(Model& model, Features inputs);
+std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice = {});
 
 }  // namespace tulle

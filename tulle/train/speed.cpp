@@ -63,7 +63,7 @@ std::vector<Speed> measure_speed(Network& network, std::span<const int> batches,
   for (const int batch : batches) {
     require(batch > 0, "measure_speed: batches must be positive");
     PanelBuffer memory;
-    const Panels<float> x = memory.view(network.inputs(), batch, kernels::panel_width(batch));
+    const Panels<float> x = memory.view(network.inputs(), batch, network.panel_width(batch));
     const Random random{.seed = 1, .stream = Stream::kData};
     for (std::int32_t f = 0; f < x.features; ++f)
       for (std::int32_t b = 0; b < batch; ++b)

@@ -81,7 +81,7 @@ class Trainer {
         loader_(data.train, data.scaling, static_cast<int>(run.config.train.batch_size),
                 run.config.train.last_batch == "keep", run.model.seed),
         machinery_(make_machinery(run.config, loader_.batches())),
-        width_(kernels::panel_width(run.config.train.batch_size)) {
+        width_(run.model.network.panel_width(run.config.train.batch_size)) {
     for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
     if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
   }

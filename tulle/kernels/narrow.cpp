@@ -1,0 +1,50 @@
+#include "tulle/kernels/narrow.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tulle/kernels/narrow.cpp"
+#include <hwy/foreach_target.h>  // compiles this file once per target
+
+#include <hwy/highway.h>
+
+#include "tulle/kernels/lines-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tulle::kernels::HWY_NAMESPACE {
+
+// The float nearest to v that has 8 bits of precision, in the upper half of each lane; the lower half is rest.
+HWY_INLINE BitVector Rounded(Vector v) {
+  const Bits32 u;
+  const BitVector bits = hn::BitCast(u, v);
+  const BitVector odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
+  const BitVector rounded = hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7fff)));
+  // Rounding could carry a NaN over into infinity: it keeps its sign and becomes quiet.
+  const BitVector quiet = hn::Or(bits, hn::Set(u, 0x400000));
+  return hn::IfThenElse(hn::RebindMask(u, hn::IsNaN(v)), quiet, rounded);
+}
+
+void Narrow(const float* HWY_RESTRICT x, std::int64_t values, Bf16Pair* HWY_RESTRICT pairs) {
+  const Floats d;
+  const Bits32 u;
+  const BitVector upper = hn::Set(u, 0xffff0000u);
+  for (std::int64_t i = 0; i < values; i += 2 * kLine)
+    for (int s = 0; s < kLine; s += kLanes) {
+      const BitVector low = hn::ShiftRight<16>(Rounded(hn::Load(d, x + i + s)));
+      const BitVector high = hn::And(Rounded(hn::Load(d, x + i + kLine + s)), upper);
+      hn::Store(hn::Or(low, high), u, pairs + i / 2 + s);
+    }
+}
+
+}  // namespace tulle::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tulle::kernels {
+
+HWY_EXPORT(Narrow);
+
+void narrow(const float* x, std::int64_t values, Bf16Pair* pairs) noexcept {
+  HWY_DYNAMIC_DISPATCH(Narrow)(x, values, pairs);
+}
+
+}  // namespace tulle::kernels
+#endif
