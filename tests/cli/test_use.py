@@ -75,6 +75,33 @@ def test_evaluation_counts_what_prediction_says(trained, tulle):
     assert f"accuracy  {100 * result['accuracy']:.2f} %" in table
 
 
+def test_every_precision_predicts_nearly_the_same(trained, tulle):
+    outputs = {}
+    for dtype in ["f32", "bf16", "int8"]:
+        rows = predicted(tulle, MODEL, *TEST, f"--dtype={dtype}")
+        outputs[dtype] = np.array([row[1:] for row in rows], float)
+    assert not np.array_equal(outputs["f32"], outputs["bf16"])
+    np.testing.assert_allclose(outputs["bf16"], outputs["f32"], atol=0.02)
+    np.testing.assert_allclose(outputs["int8"], outputs["f32"], atol=0.1)
+    calibrated = predicted(tulle, MODEL, *TEST, "--dtype=int8", "--calibration=test.csv")
+    assert calibrated == predicted(tulle, MODEL, *TEST, "--dtype=int8")
+
+
+def test_evaluation_in_bytes_tells_what_they_cost(trained, tulle):
+    arguments = ["eval", MODEL, "--data=test.csv"]
+    floats = json.loads(tulle(*arguments, "--json", check=True).out)
+    found = json.loads(tulle(*arguments, "--json", "--dtype=int8", check=True).out)
+    assert found["f32"] == {"loss": floats["loss"], "accuracy": floats["accuracy"]}
+    assert found["accuracy"] == pytest.approx(floats["accuracy"], abs=0.06)
+    text = tulle(*arguments, "--dtype=int8", check=True).out
+    assert f"f32       loss {floats['loss']:.6f}, accuracy {100 * floats['accuracy']:.2f} %" in text
+
+
+def test_an_unknown_precision_is_a_mistake_of_the_call(trained, tulle):
+    result = tulle("eval", MODEL, "--data=test.csv", "--dtype=fp8")
+    assert result.code == 2 and "fp8" in result.err
+
+
 def test_inspection_tells_layers_and_sizes(trained, tulle):
     model = json.loads(tulle("inspect", MODEL, "--json", check=True).out)
     assert (model["kind"], model["checksums"], model["file"]) == ("model", "good", MODEL)

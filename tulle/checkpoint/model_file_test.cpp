@@ -109,6 +109,18 @@ TEST_F(ModelFile, KeepsWhatTurnsRawDataIntoPredictions) {
   EXPECT_EQ(loaded.model.config, model.config);
 }
 
+TEST_F(ModelFile, KeepsThePrecisionOfALayerAndRefusesOneThatNoTrainingHas) {
+  std::vector<std::unique_ptr<Layer>> layers;
+  layers.push_back(std::make_unique<SparseLinear>(
+      LayerOptions{.inputs = 2, .outputs = 2, .precision = Precision::kBf16}, Topology(2, 2, {0, 1, 2}, {0, 1})));
+  Model model{.network = Network(std::move(layers)), .class_names = {"no", "yes"}, .config = "[run]\n"};
+  EXPECT_EQ(round_trip(model).model.network.layer(0).options().precision, Precision::kBf16);
+  FileParts parts(path_of("m"));
+  parts.edit("model", [](Json& json) { json["layers"][0]["dtype"] = "int8"; });
+  parts.write(path_of("m"));
+  EXPECT_THROW(load_model(path_of("m")), Error);
+}
+
 TEST_F(ModelFile, ClassNamesMayHoldAnyText) {
   Model model = small_model();
   model.class_names = {"\"quoted\"\\\n\t\x01", "\u00e4\u65e5\U0001f600 ,[]{}"};

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 
 #include "tulle/kernels/test_problem.h"
@@ -332,6 +333,53 @@ TEST_P(SpmmBackward, DwOfOneLineFollowsTheFixedTreeBitwise) {
           p.x[reference::at(p.links[k].second, 16, s)] * p.dz[reference::at(p.links[k].first, 16, s)];
     ASSERT_EQ(dw[k], reference::sum_in_fixed_tree(products, 16)) << "connection " << k;
   }
+}
+
+// Activations in bfloat16 as the kernels read them, and the floats that they stand for.
+struct Rounded {
+  Guarded<Bf16Pair> pairs;
+  Guarded<float> values;
+  explicit Rounded(const Guarded<float>& x)
+      : pairs(static_cast<std::int64_t>(x.size()) / 2), values(static_cast<std::int64_t>(x.size())) {
+    narrow(x.data(), static_cast<std::int64_t>(x.size()), pairs.data());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const Bf16Pair pair = pairs[i / 32 * 16 + i % 16];
+      values[i] = std::bit_cast<float>(i % 32 < 16 ? pair << 16 : pair & 0xffff0000u);
+    }
+  }
+};
+
+TEST_P(SpmmForward, InBfloat16HasTheBitsOfTheProductOfTheRoundedInputs) {
+  for_every_problem([](const Problem& original) {
+    if (original.width < 32) return;
+    Problem p = original;
+    const Rounded x(p.x);
+    p.x = x.values;
+    Guarded<float> y = p.for_rows(kUntouched);
+    spmm_forward(p.csr(), {0, p.rows}, p.width, x.pairs.data(), y.data(), {});
+    EXPECT_TRUE(y.same_bits(forward(p)));
+    EXPECT_TRUE(y.guards_intact());
+  });
+}
+
+TEST_P(SpmmBackward, InBfloat16HasTheBitsOfTheRoundedErrorsAndSumsWithinTheirBound) {
+  for_every_problem([](const Problem& original) {
+    if (original.width < 32) return;
+    Problem p = original;
+    const Rounded x(p.x), dz(p.dz);
+    p.x = x.values, p.dz = dz.values;
+    const Backward expected = backward(p);
+    for (const bool with_dx : {true, false}) {
+      Guarded<float> dx = p.for_sources(kUntouched), by_source = p.for_links(kUntouched), dw = p.for_links();
+      spmm_backward(p.by_source(), {0, p.cols}, p.width, x.pairs.data(), dz.pairs.data(),
+                    with_dx ? dx.data() : nullptr, {}, false, by_source.data());
+      EXPECT_TRUE(dx.guards_intact() && by_source.guards_intact());
+      EXPECT_TRUE(!with_dx || dx.same_bits(expected.dx));
+      for (std::size_t k = 0; k < dw.size(); ++k) dw[p.positions[k]] = by_source[k];
+      EXPECT_TRUE(within_bounds(
+          dw, reference::backward_weights(p.csr(), p.rows, p.width, p.x.data(), p.dz.data())));
+    }
+  });
 }
 
 const auto kTargetName = [](const auto& info) { return info.param; };

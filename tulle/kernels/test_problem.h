@@ -52,7 +52,7 @@ class Guarded {
  public:
   explicit Guarded(std::int64_t size, T fill = T{})
       : memory_(static_cast<std::size_t>(size) + 2 * kGuard, poison()) {
-    std::fill_n(memory_.begin() + kGuard, size, fill);
+    for (std::int64_t i = 0; i < size; ++i) memory_[kGuard + static_cast<std::size_t>(i)] = fill;
   }
   T* data() { return memory_.data() + kGuard; }
   const T* data() const { return memory_.data() + kGuard; }
@@ -60,6 +60,7 @@ class Guarded {
   T& operator[](std::size_t i) { return data()[i]; }
   const T& operator[](std::size_t i) const { return data()[i]; }
   std::span<T> all() { return {data(), size()}; }
+  std::span<const T> all() const { return {data(), size()}; }
   bool guards_intact() const {
     const T clean = poison();
     for (std::size_t i = 0; i < kGuard; ++i)

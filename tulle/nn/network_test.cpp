@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <stdexcept>
 
+#include "tulle/base/clock.h"
+#include "tulle/base/parallel.h"
 #include "tulle/nn/test_network.h"
 
 namespace tulle {
@@ -157,6 +160,31 @@ TEST(Network, NamesEveryParameterOnceInTheOrderOfTheLayers) {
                                           "layers.0.activation.t_hat", "layers.0.activation.a_r",
                                           "layers.1.weight",           "layers.1.bias"};
   EXPECT_EQ(names, expected);
+}
+
+TEST(Network, WithMoreThreadsThanCoresTakesAtMostThreeTimesAsLong) {
+  // Threads that waited awake without bound would take the cores from those that work.
+  Dice dice;
+  Network network = make_network({.sizes = {200, 1000, 1000, 10}, .densities = {0.05}}, dice);
+  PanelBuffer memory;
+  const Panels<float> x = memory.view(200, 128, network.panel_width(128));
+  const auto seconds = [&](int threads) {
+    set_thread_count(threads);
+    const Clock clock;
+    for (int step = 0; step < 20; ++step) {
+      network.forward({.training = true}, x);
+      network.output_gradient();
+      network.backward();
+    }
+    return clock.seconds();
+  };
+  double as_many = 1e9, more = 1e9;
+  for (int round = 0; round < 10; ++round) {  // the best of several: others may be at work
+    as_many = std::min(as_many, seconds(available_cores()));
+    more = std::min(more, seconds(4 * available_cores()));
+  }
+  set_thread_count(0);
+  EXPECT_LT(more, 3.0 * as_many);
 }
 
 TEST(Network, RefusesLayersThatDoNotChainAndNoLayers) {
