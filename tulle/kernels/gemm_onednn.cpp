@@ -1,7 +1,9 @@
 #include <dnnl.h>
 #include <omp.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <csignal>
 #include <string>
 
 #include "tulle/kernels/gemm.h"
@@ -19,6 +21,23 @@ void limit_instruction_set() noexcept {
   dnnl_set_max_cpu_isa(limit);
 }
 
+// Until version 3.11 oneDNN's products keep the stack pointer in their workspace on the heap (oneDNN issue 4845): a signal
+// handler that runs on this thread would overwrite what lies there. Signals wait until the product is done.
+class SignalsWait {
+ public:
+  SignalsWait() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsWait() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsWait(const SignalsWait&) = delete;
+  SignalsWait& operator=(const SignalsWait&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 }  // namespace
 
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
@@ -34,6 +53,7 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
   // Outside a parallel region oneDNN would start its own threads, and its sums depend on their number.
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
+  const SignalsWait signals_wait;
   dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, a_stride, b, b_stride,
              add ? 1.0f : 0.0f, c, c_stride);
   omp_set_num_threads(threads);

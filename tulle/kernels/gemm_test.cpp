@@ -1,8 +1,14 @@
 #include "tulle/kernels/gemm.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <csignal>
+#include <thread>
 
 #include "tulle/base/parallel.h"
 #include "tulle/kernels/test_problem.h"
@@ -93,6 +99,36 @@ TEST(Gemm, NaNStaysInItsRowAndColumn) {
     for (std::size_t i = 0; i < 20; ++i)
       for (std::size_t j = 0; j < 30; ++j) ASSERT_EQ(std::isnan(c[i * 30 + j]), i == 2 || j == 3);
   }
+}
+
+// In a process of its own: a heap that is damaged may end it anywhere. Products of this shape are long enough for signals
+// to meet them.
+void multiply_under_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGUSR1, &action, nullptr);
+  const pthread_t worker = pthread_self();
+  std::atomic<bool> done{false};
+  std::thread sender([&] {
+    while (!done) {
+      pthread_kill(worker, SIGUSR1);
+      std::this_thread::sleep_for(std::chrono::microseconds(300));
+    }
+  });
+  constexpr std::int64_t kRows = 2000, kColumns = 64, kInner = 128;
+  const std::vector<float> a(kRows * kInner, 1.0f), b(kColumns * kInner, 1.0f);
+  std::vector<float> c(kRows * kColumns);
+  for (int i = 0; i < 3000; ++i)
+    gemm(false, true, kRows, kColumns, kInner, a.data(), kInner, b.data(), kInner, false, c.data(), kColumns);
+  done = true;
+  sender.join();
+  std::exit(c[0] == static_cast<float>(kInner) ? 0 : 1);
+}
+
+TEST(GemmDeathTest, SignalsDoNotDamageTheHeap) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(multiply_under_signals(), testing::ExitedWithCode(0), "");
 }
 
 TEST(Gemm, HasTheSameBitsInsideAndOutsideAParallelPart) {
