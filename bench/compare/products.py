@@ -24,6 +24,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import warnings
 
 os.environ.setdefault("NM_DISABLE_ANALYTICS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -31,10 +32,23 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 import numpy as np
 import scipy.sparse
 
+warnings.filterwarnings("ignore", module="torch")
+warnings.filterwarnings("ignore", message=".*[Ss]parse.*")
+
 HERE = pathlib.Path(__file__).parent
 SHAPES = "784x1000,1000x1000,3072x4000,4000x4000,65536x4096"
 LONGEST = 2.0  # seconds of one call beyond which a library is called once only
 TOLERANCE = 1e-5  # of the largest value, for float results
+
+
+def aligned(array):
+    """The same values at an address that is a multiple of 64: vectors that straddle cache lines would slow peers down."""
+    array = np.ascontiguousarray(array)
+    memory = np.empty(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    copy = memory[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 class Problem:
@@ -47,10 +61,10 @@ class Problem:
         keys = np.sort(random.choice(inputs * outputs, nnz, replace=False, shuffle=False))
         self.row_ptr = np.zeros(outputs + 1, np.int64)
         self.row_ptr[1:] = np.bincount(keys // inputs, minlength=outputs).cumsum()
-        self.columns = (keys % inputs).astype(np.int32)
-        self.values = random.uniform(-1, 1, nnz).astype(np.float32)
-        self.x = random.standard_normal((inputs, batch), dtype=np.float32)
-        self.dz = random.standard_normal((outputs, batch), dtype=np.float32)
+        self.columns = aligned((keys % inputs).astype(np.int32))
+        self.values = aligned(random.uniform(-1, 1, nnz).astype(np.float32))
+        self.x = aligned(random.standard_normal((inputs, batch), dtype=np.float32))
+        self.dz = aligned(random.standard_normal((outputs, batch), dtype=np.float32))
         self.csr = scipy.sparse.csr_matrix((self.values, self.columns, self.row_ptr.astype(np.int32)),
                                            shape=(outputs, inputs))
         for name in ["row_ptr", "columns", "values", "x", "dz"]:
@@ -139,7 +153,7 @@ class PyTorchDense:
     def use(self, p, threads):
         torch = self.torch
         torch.set_num_threads(threads)
-        self.w = torch.from_numpy(p.csr.toarray())
+        self.w = torch.from_numpy(aligned(p.csr.toarray()))
         self.x = torch.from_numpy(p.x)
         self.samples = self.x.t().contiguous()
 
@@ -202,8 +216,8 @@ class Mkl:
         else:
             self.mkl.mkl_sparse_set_mm_hint(self.handle, self.NO_TRANSPOSE, self.description, self.ROW, p.batch, 1000)
         self.mkl.mkl_sparse_optimize(self.handle)
-        self.y = np.zeros((p.outputs, p.batch), np.float32)
-        self.samples, self.y_samples = p.x.T.copy(), np.zeros((p.batch, p.outputs), np.float32)
+        self.y = aligned(np.zeros((p.outputs, p.batch), np.float32))
+        self.samples, self.y_samples = aligned(p.x.T), aligned(np.zeros((p.batch, p.outputs), np.float32))
         calls = [self.vector] if p.batch == 1 else [self.by_rows, self.by_samples]
 
         def seconds(call):
@@ -299,7 +313,7 @@ class Eigen:
         if threads != 1:
             raise RuntimeError("runs on one thread only")
         self.p, self.row_ptr = p, p.row_ptr.astype(np.int32)
-        self.y = np.zeros((p.outputs, p.batch), np.float32)
+        self.y = aligned(np.zeros((p.outputs, p.batch), np.float32))
 
     def forward(self):
         p = self.p
@@ -323,7 +337,7 @@ class Libxsmm:
             self.library.spmdm_free(ctypes.c_void_p(self.made))
             self.made = None
         dense = p.csr.toarray()
-        self.p, self.y = p, np.zeros((p.outputs, p.batch), np.float32)
+        self.p, self.y = p, aligned(np.zeros((p.outputs, p.batch), np.float32))
         self.made = self.library.spmdm_make(p.inputs, p.outputs, p.batch, threads, pointer(dense))
 
     def forward(self):
