@@ -54,7 +54,7 @@ void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HW
 // whichever sources they belong to, because their sums lie side by side in dw.
 class PendingSums {
  public:
-  static constexpr std::int64_t kCapacity = 64;
+  static constexpr std::int64_t kCapacity = 16;
 
   PendingSums(bool add, float* dw) : add_(add), dw_(dw) {
     for (int i = 0; i < kCapacity * kLine; ++i) lines_[i] = 0.0f;  // a last block sums lines it does not need
