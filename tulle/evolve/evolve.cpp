@@ -37,12 +37,13 @@ LayerEvolution evolve_layer(Network& network, std::size_t l, SparseLinear& layer
   std::vector<float> values(update.source.size(), 0.0f);
   std::size_t k = 0;
   for (std::int32_t target = 0; target < update.topology.rows(); ++target) {
+    const double spread = law.law->spread(context, target);
     for (const std::int32_t source : update.topology.row(target)) {
       const std::uint64_t cell =
           static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(layer.inputs()) +
           static_cast<std::uint64_t>(source);
       if (update.source[k] == TopologyUpdate::kGrown)
-        values[k] = draw_weight(*law.law, context, target, random, cell);
+        values[k] = draw_weight(*law.law, spread, random, cell);
       ++k;
     }
   }

@@ -31,7 +31,7 @@ TEST_P(EveryRule, KeepsEveryInvariantOverTenThousandEvents) {
       ASSERT_TRUE(valid_update(layer.topology, update));
       ASSERT_EQ(update.topology.nnz(), m);
       ASSERT_EQ(update.dropped(m), update.grown());
-      const std::vector<float> carried = carry_over<float>(update, layer.weights, 7.0f);
+      const auto carried = carry_over<float>(update, layer.weights, 7.0f);
       ASSERT_EQ(carried.size(), static_cast<std::size_t>(m));
       std::vector<float> weights;
       for (std::size_t k = 0; k < carried.size(); ++k) {

@@ -10,8 +10,7 @@ namespace {
 template <class T>
 void carry(const TopologyUpdate& update, AlignedVector<T>& values, T initial) {
   if (values.empty()) return;
-  const std::vector<T> moved = carry_over<T>(update, values, initial);
-  values.assign(moved.begin(), moved.end());
+  values = carry_over<T>(update, values, initial);
 }
 
 // The panels rounded to bfloat16, in memory that grows to fit.

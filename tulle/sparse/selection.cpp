@@ -54,13 +54,18 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
       if (s.missing != 0) s.take_digit(digit);
     higher |= mask << digit.shift;
   }
-  // What is left in `missing` are entries equal to the threshold; below it everything goes.
+  // Below the threshold everything goes: no branch, which ones cannot be foreseen.
+  const std::uint32_t found_other = search[0].found, found_negative = search[1].found;
   for (std::size_t k = 0; k < values.size(); ++k) {
+    const std::uint32_t found = values[k] < 0.0f ? found_negative : found_other;
+    marks[k] = static_cast<std::uint8_t>(marks[k] | (magnitude(values[k]) < found ? 1 : 0));
+  }
+  // What is left in `missing` are entries equal to the threshold: the first ones go.
+  for (std::size_t k = 0; k < values.size() && search[0].missing + search[1].missing > 0; ++k) {
     Search& s = search[values[k] < 0.0f ? 1 : 0];
-    const std::uint32_t bits = magnitude(values[k]);
-    const bool tie = bits == s.found && s.missing > 0;
-    s.missing -= tie ? 1 : 0;
-    marks[k] = bits < s.found || tie ? 1 : marks[k];
+    if (magnitude(values[k]) != s.found || s.missing == 0) continue;
+    --s.missing;
+    marks[k] = 1;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "tulle/base/aligned.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -34,12 +35,14 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
 /// Moves any array of one entry per connection to the new order; grown connections get `initial`. Cost:
 /// O(nnz).
 template <class T>
-std::vector<T> carry_over(const TopologyUpdate& update, std::span<const T> old_values, T initial) {
-  std::vector<T> values(update.source.size());
-  for (std::size_t k = 0; k < values.size(); ++k)
-    values[k] = update.source[k] == TopologyUpdate::kGrown
-                    ? initial
-                    : old_values[static_cast<std::size_t>(update.source[k])];
+AlignedVector<T> carry_over(const TopologyUpdate& update, std::span<const T> old_values, T initial) {
+  AlignedVector<T> values(update.source.size());
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    // The choice of an address takes no branch: which connections are grown cannot be foreseen.
+    const std::int64_t source = update.source[k];
+    const T* const from = source == TopologyUpdate::kGrown ? &initial : old_values.data() + source;
+    values[k] = *from;
+  }
   return values;
 }
 

@@ -67,11 +67,11 @@ TEST(Without, KeepsTheUnmarkedConnections) {
 TEST(CarryOver, KeptConnectionsKeepTheirValueGrownOnesStartAtTheInitialValue) {
   const TopologyUpdate update{.topology = Topology(1, 4, {0, 3}, {0, 2, 3}), .source = {0, kGrown, 1}};
   const std::vector<float> old_values{5.0f, -0.0f};
-  const std::vector<float> moved = carry_over<float>(update, old_values, 1.5f);
-  EXPECT_EQ(moved, (std::vector<float>{5.0f, 1.5f, 0.0f}));
+  const auto moved = carry_over<float>(update, old_values, 1.5f);
+  EXPECT_EQ(moved, (AlignedVector<float>{5.0f, 1.5f, 0.0f}));
   EXPECT_TRUE(std::signbit(moved[2])) << "bit for bit";
   const std::vector<std::uint16_t> ages{3, 9};
-  EXPECT_EQ(carry_over<std::uint16_t>(update, ages, 0), (std::vector<std::uint16_t>{3, 0, 9}));
+  EXPECT_EQ(carry_over<std::uint16_t>(update, ages, 0), (AlignedVector<std::uint16_t>{3, 0, 9}));
 }
 
 TEST(ReplaceConnections, KeepsItsPromisesOverTenThousandRandomEvents) {
@@ -105,7 +105,7 @@ TEST(ReplaceConnections, KeepsItsPromisesOverTenThousandRandomEvents) {
       ASSERT_EQ(update.source.size(), keys.size());
       ASSERT_EQ(update.grown(), static_cast<std::int64_t>(grown.size()));
       ASSERT_EQ(update.dropped(topology.nnz()), dropped);
-      const Keys moved = carry_over<std::uint64_t>(update, names, ~std::uint64_t{0});
+      const auto moved = carry_over<std::uint64_t>(update, names, ~std::uint64_t{0});
       for (std::size_t k = 0; k < keys.size(); ++k) {
         const bool is_grown = std::binary_search(grown.begin(), grown.end(), keys[k]);
         ASSERT_EQ(moved[k], is_grown ? ~std::uint64_t{0} : keys[k]);

@@ -43,9 +43,7 @@ constexpr WeightInitInfo kWeightInits[] = {
 
 std::span<const WeightInitInfo> weight_inits() { return kWeightInits; }
 
-float draw_weight(const WeightInitInfo& law, const InitContext& context, std::int32_t target,
-                  const Random& random, std::uint64_t index) {
-  const double spread = law.spread(context, target);
+float draw_weight(const WeightInitInfo& law, double spread, const Random& random, std::uint64_t index) {
   if (law.normal) return static_cast<float>(spread * random.normal(index));
   return static_cast<float>(spread * (2.0 * random.uniform(index) - 1.0));
 }
@@ -54,9 +52,11 @@ std::vector<float> initial_weights(const WeightInitInfo& law, const InitContext&
                                    const Random& random) {
   std::vector<float> values;
   values.reserve(static_cast<std::size_t>(context.topology.nnz()));
-  for (std::int32_t target = 0; target < context.topology.rows(); ++target)
+  for (std::int32_t target = 0; target < context.topology.rows(); ++target) {
+    const double spread = law.spread(context, target);
     for (std::size_t i = 0; i < context.topology.row(target).size(); ++i)
-      values.push_back(draw_weight(law, context, target, random, values.size()));
+      values.push_back(draw_weight(law, spread, random, values.size()));
+  }
   return values;
 }
 
