@@ -53,6 +53,29 @@ double FmaLoop(std::size_t rounds, float* out) {
   return 12.0 * 2.0 * static_cast<double>(hn::Lanes(d)) * static_cast<double>(rounds);
 }
 
+// 12 chains of bfloat16 dot products. Returns the flop done, 0 where there are none.
+double DotLoop(std::size_t rounds, float* out) {
+#if HWY_TARGET <= HWY_AVX3
+  const Floats d;
+  auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+  const auto x = hn::Zero(d);
+  for (std::size_t i = 0; i < rounds; ++i)
+    asm volatile(
+        "vdpbf16ps %12, %12, %0\n\tvdpbf16ps %12, %12, %1\n\tvdpbf16ps %12, %12, %2\n\tvdpbf16ps %12, %12, %3\n\t"
+        "vdpbf16ps %12, %12, %4\n\tvdpbf16ps %12, %12, %5\n\tvdpbf16ps %12, %12, %6\n\tvdpbf16ps %12, %12, %7\n\t"
+        "vdpbf16ps %12, %12, %8\n\tvdpbf16ps %12, %12, %9\n\tvdpbf16ps %12, %12, %10\n\tvdpbf16ps %12, %12, %11"
+        : "+v"(a0.raw), "+v"(a1.raw), "+v"(a2.raw), "+v"(a3.raw), "+v"(a4.raw), "+v"(a5.raw), "+v"(a6.raw),
+          "+v"(a7.raw), "+v"(b0.raw), "+v"(b1.raw), "+v"(b2.raw), "+v"(b3.raw)
+        : "v"(x.raw));
+  out[0] = hn::GetLane(a0);
+  return 12.0 * 4.0 * static_cast<double>(hn::Lanes(d)) * static_cast<double>(rounds);
+#else
+  (void)rounds;
+  out[0] = 0.0f;
+  return 0.0;
+#endif
+}
+
 // Sums chunks of 128 floats in the order of `chunks`.
 float ReadLoop(const float* HWY_RESTRICT data, const std::uint32_t* chunks, std::size_t count) {
   const Floats d;
@@ -77,22 +100,40 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::bench {
 
 HWY_EXPORT(FmaLoop);
+HWY_EXPORT(DotLoop);
 HWY_EXPORT(ReadLoop);
 
-double fma_peak() {
+namespace {
+
+// loop(rounds, sink) on every thread, the best of several; GFLOP/s.
+template <class Loop>
+double best_rate(const Loop& loop) {
   double best = 0.0;
   std::vector<double> flop(static_cast<std::size_t>(thread_count()));
   for (int repeat = 0; repeat < 7; ++repeat) {
     const Clock clock;
     parallel_parts(thread_count(), [&](int part) {
       float sink[16];
-      flop[static_cast<std::size_t>(part)] = HWY_DYNAMIC_DISPATCH(FmaLoop)(2000000, sink);
+      flop[static_cast<std::size_t>(part)] = loop(std::size_t{2000000}, sink);
     });
     double sum = 0.0;
     for (const double f : flop) sum += f;
     best = std::max(best, sum / clock.seconds() * 1e-9);
   }
   return best;
+}
+
+}  // namespace
+
+double fma_peak() {
+  return best_rate([](std::size_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(FmaLoop)(rounds, sink); });
+}
+
+double bf16_dot_peak() {
+#if HWY_ARCH_X86
+  if (__builtin_cpu_supports("avx512bf16") == 0) return 0.0;
+#endif
+  return best_rate([](std::size_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(DotLoop)(rounds, sink); });
 }
 
 double read_bandwidth(std::size_t bytes_per_thread, bool random) {

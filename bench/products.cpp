@@ -16,6 +16,7 @@
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/inference.h"
 #include "tulle/nn/sparse_linear.h"
+#include "tulle/sparse/packing.h"
 
 namespace {
 
@@ -58,6 +59,7 @@ class LoadedLayer {
     std::function<void()> call;
     std::function<std::vector<float>()> result;
     std::shared_ptr<void> owner;
+    std::int64_t tile_bytes = 0;  // activations that are read again and again
   };
 
   Product& product(const std::string& name) {
@@ -121,7 +123,10 @@ class LoadedLayer {
         state->network, Inference::Options{.batch = batch_, .precision = precision, .scales = scales});
     state->x = packed(x_, inputs_, state->inference->panel_width(), state->memory);
     State* const s = state.get();
-    return {[s] { s->y = s->inference->forward(s->x); }, [s] { return unpacked(s->y); }, state};
+    const int bytes = precision == Precision::kFloat ? 4 : precision == Precision::kBf16 ? 2 : 1;
+    const std::int64_t tile = bytes == 1 ? inputs_ : packed_tile_width(inputs_, topology_.density(), bytes);
+    return {[s] { s->y = s->inference->forward(s->x); }, [s] { return unpacked(s->y); }, state,
+            tile * s->inference->panel_width() * bytes};
   }
 
   // As a training step runs: 0 forward, 1 the gradient of the weights, 2 that of weights and inputs.
@@ -140,13 +145,16 @@ class LoadedLayer {
     s->dz = packed(dz_, outputs_, width, s->memory[2]);
     s->dx = s->memory[3].view(inputs_, batch_, width);
     s->layer->forward({.training = true}, s->x, s->y);
+    const int bytes = precision == Precision::kFloat ? 4 : 2;
+    const std::int64_t tile =
+        std::int64_t{width} * bytes * tile_width(which == 0 ? inputs_ : outputs_, topology_.density());
     if (which == 0)
-      return {[s] { s->layer->forward({.training = true}, s->x, s->y); }, [s] { return unpacked(s->y); }, state};
+      return {[s] { s->layer->forward({.training = true}, s->x, s->y); }, [s] { return unpacked(s->y); }, state, tile};
     const auto gradient = [s] {
       return std::vector<float>(s->layer->weight().gradient.begin(), s->layer->weight().gradient.end());
     };
-    if (which == 1) return {[s] { s->layer->backward(s->x, s->dz, {}, nullptr); }, gradient, state};
-    return {[s] { s->layer->backward(s->x, s->dz, s->dx, nullptr); }, gradient, state};
+    if (which == 1) return {[s] { s->layer->backward(s->x, s->dz, {}, nullptr); }, gradient, state, tile};
+    return {[s] { s->layer->backward(s->x, s->dz, s->dx, nullptr); }, gradient, state, tile};
   }
 
   // Our dense layer on oneDNN, at full density: what the sparse one is measured against.
@@ -187,7 +195,7 @@ Json time(LoadedLayer& layer, const std::string& folder, const std::string& name
   const std::vector<float> result = product.result();
   std::ofstream(folder + "/result", std::ios::binary)
       .write(reinterpret_cast<const char*>(result.data()), static_cast<std::streamsize>(result.size() * sizeof(float)));
-  return {{"seconds", best}, {"calls", calls}, {"values", result.size()}};
+  return {{"seconds", best}, {"calls", calls}, {"values", result.size()}, {"tile_bytes", product.tile_bytes}};
 }
 
 Json machine() {
@@ -196,6 +204,7 @@ Json machine() {
     read[std::to_string(kilobytes)] = {{"in_order", bench::read_bandwidth(kilobytes << 10, false)},
                                        {"random", bench::read_bandwidth(kilobytes << 10, true)}};
   return {{"isa", kernels::current_target()}, {"threads", thread_count()}, {"fma_peak", bench::fma_peak()},
+          {"bf16_dot_peak", bench::bf16_dot_peak()},
           {"read", read}};
 }
 
