@@ -51,6 +51,7 @@ void DenseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels
 
 void DenseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                                 const kernels::Gate& gate) {
+  for_tiles(outputs(), [&](Range rows) { sum_bias_gradients(rows, dz); });
   // Each tile of inputs owns its columns of the gradient and its rows of dx.
   for_tiles(inputs(), [&](Range in) {
     const std::int64_t count = in.end - in.begin;

@@ -70,11 +70,12 @@ void Layer::forward(const Pass& pass, Panels<const float> x, Panels<float> y) {
   });
 }
 
+void Layer::sum_bias_gradients(Range rows, Panels<const float> dz) {
+  for (std::int32_t p = 0; p < dz.count(); ++p)
+    kernels::sum_rows(rows, dz.width, dz.panel(p), p > 0, bias_.gradient.data());
+}
+
 void Layer::backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below) {
-  parallel_ranges(outputs(), kLine, [&](Range rows) {
-    for (std::int32_t p = 0; p < dz.count(); ++p)
-      kernels::sum_rows(rows, dz.width, dz.panel(p), p > 0, bias_.gradient.data());
-  });
   const bool fused = below != nullptr && below->activation_->piecewise().has_value();
   multiply_back(x, dz, dx, fused ? below->gate() : kernels::Gate{});
   if (dx && below != nullptr && !fused) below->backward_activation(dx);

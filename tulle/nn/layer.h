@@ -77,9 +77,12 @@ class Layer {
 
   /// y = epilogue(W x), the epilogue's arrays belonging to panel 0.
   virtual void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) = 0;
-  /// Fills weight().gradient, and dx = gate(W^T dz) unless dx is empty.
+  /// Fills weight().gradient and, by sum_bias_gradients(), bias().gradient, and dx = gate(W^T dz) unless dx is empty.
   virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                              const kernels::Gate& gate) = 0;
+
+  /// Bias gradients of the outputs `rows`; to be called for all of them.
+  void sum_bias_gradients(Range rows, Panels<const float> dz);
 
   /// The epilogue or gate of panel p, from that of panel 0.
   static kernels::Epilogue of_panel(kernels::Epilogue epilogue, std::int64_t p, std::int32_t features,

@@ -94,13 +94,14 @@ void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernel
   forward_rows(narrowed(x, x_pairs_), x.width / 2, y, epilogue);
 }
 
-// The backward pass reads and writes weights by source while they are kept by target. Each block of sources
-// is gathered once for all panels and its gradients scattered once, which costs a few cycles per connection;
-// the products then run over arrays without gaps. A block is large enough to be worth the change of tiles
-// between panels and small enough for L2.
+// The backward pass reads weights and makes gradients by source while they are kept by target. Each block of sources is
+// gathered once for all panels, so that the products run over arrays without gaps; a block is large enough to be worth the
+// change of tiles between panels and small enough for L2. The gradients are brought into the order of targets at the end:
+// threads that own sources would otherwise write to the same cache lines all the time.
 template <class Element>
-void SparseLinear::back(Range sources, const Element* x, const Element* dz, int stride, Panels<const float> shape,
-                        Panels<float> dx, const kernels::Gate& gate, Block& block) {
+void SparseLinear::back_by_source(Range sources, const Element* x, const Element* dz, int stride,
+                                  Panels<const float> shape, Panels<float> dx, const kernels::Gate& gate,
+                                  std::vector<float>& block) {
   constexpr std::int64_t kConnections = 8192;
   for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
     const std::int64_t* const begin = by_source_.source_ptr.data() + std::int64_t{t} * inputs();
@@ -112,37 +113,57 @@ void SparseLinear::back(Range sources, const Element* x, const Element* dz, int 
         ++part.end;
       const auto count = static_cast<std::size_t>(begin[part.end] - begin[part.begin]);
       const std::uint32_t* const positions = by_source_.positions.data() + begin[part.begin];
-      if (block.values.size() < count) {
-        block.values.resize(count);
-        block.gradients.resize(count);
-      }
+      if (dx && block.size() < count) block.resize(count);
       if (dx)
-        for (std::size_t k = 0; k < count; ++k) block.values[k] = weight_.value[positions[k]];
+        for (std::size_t k = 0; k < count; ++k) block[k] = weight_.value[positions[k]];
       for (std::int64_t p = 0; p < shape.count(); ++p)
-        kernels::spmm_backward({begin, by_source_.targets.data(), block.values.data()}, part, shape.width,
+        kernels::spmm_backward({begin, by_source_.targets.data(), block.data()}, part, shape.width,
                                x + p * inputs() * stride, dz + (p * outputs() + first_target) * stride,
                                dx ? dx.panel(static_cast<std::int32_t>(p)) : nullptr,
-                               of_panel(gate, p, inputs(), shape.width), p > 0, block.gradients.data(), tile);
-      for (std::size_t k = 0; k < count; ++k) weight_.gradient[positions[k]] = block.gradients[k];
+                               of_panel(gate, p, inputs(), shape.width), p > 0,
+                               gradients_by_source_.data() + begin[part.begin], tile);
     }
   }
 }
 
 template <class Element>
-void SparseLinear::back_shared(const Element* x, const Element* dz, int stride, Panels<const float> shape,
-                               Panels<float> dx, const kernels::Gate& gate) {
+void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<const float> errors, Panels<float> dx,
+                        const kernels::Gate& gate) {
   share_out();
+  if (!dx && by_target_.tiles == 1) {
+    // A gradient of weights alone is the same sum seen from either side: by target it comes out in its place.
+    parallel_parts(shared_among_, [&](int part) {
+      const auto i = static_cast<std::size_t>(part);
+      const Range rows{target_ranges_[i], target_ranges_[i + 1]};
+      const std::int64_t* const begin = topology_.row_ptr().data();
+      for (std::int64_t p = 0; p < errors.count(); ++p)
+        kernels::spmm_backward({begin, topology_.columns().data(), nullptr}, rows, errors.width,
+                               dz + p * outputs() * stride, x + p * inputs() * stride, nullptr, {}, p > 0,
+                               weight_.gradient.data() + begin[rows.begin]);
+      sum_bias_gradients(rows, errors);
+    });
+    return;
+  }
+  gradients_by_source_.resize(weight_.gradient.size());
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
-    back({source_ranges_[i], source_ranges_[i + 1]}, x, dz, stride, shape, dx, gate, blocks_[i]);
+    back_by_source({source_ranges_[i], source_ranges_[i + 1]}, x, dz, stride, errors, dx, gate, blocks_[i]);
+  });
+  parallel_parts(shared_among_, [&](int part) {
+    const auto i = static_cast<std::size_t>(part);
+    const auto row_ptr = topology_.row_ptr();
+    const auto end = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i + 1])]);
+    for (auto k = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i])]); k < end; ++k)
+      weight_.gradient[k] = gradients_by_source_[by_source_.slots[k]];
+    sum_bias_gradients({target_ranges_[i], target_ranges_[i + 1]}, errors);
   });
 }
 
 void SparseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                                  const kernels::Gate& gate) {
-  if (options().precision == Precision::kFloat) return back_shared(x.data, dz.data, x.width, x, dx, gate);
+  if (options().precision == Precision::kFloat) return back(x.data, dz.data, x.width, dz, dx, gate);
   const kernels::Bf16Pair* const errors = narrowed(dz, dz_pairs_);
-  back_shared<kernels::Bf16Pair>(x_pairs_.data(), errors, x.width / 2, x, dx, gate);
+  back<kernels::Bf16Pair>(x_pairs_.data(), errors, x.width / 2, dz, dx, gate);
 }
 
 }  // namespace tulle

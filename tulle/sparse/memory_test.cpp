@@ -64,7 +64,7 @@ TEST(Memory, InitialWeightsAndTheSourceIndexTakeTheirResults) {
   EXPECT_LE(bytes_of([&] { initial_weights(he_uniform, {.topology = t}, {.seed = 1}); }),
             4 * kLinks + kSmall);
   EXPECT_LE(bytes_of([&] { make_source_index(t, tile_width(kSide, t.density())); }),
-            8 * kLinks + 2 * 8 * (std::size_t{kSide} + 1) + kSmall);
+            12 * kLinks + 2 * 8 * (std::size_t{kSide} + 1) + kSmall);
 }
 
 TEST(Memory, GrowingInAHugeLayerDependsOnTheGrownAndTheStoredConnectionsOnly) {

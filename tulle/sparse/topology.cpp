@@ -125,7 +125,8 @@ SourceIndex make_source_index(const Topology& topology, std::int32_t width) {
                     .width = width,
                     .source_ptr = {},
                     .targets = std::vector<std::int32_t>(nnz),
-                    .positions = std::vector<std::uint32_t>(nnz)};
+                    .positions = std::vector<std::uint32_t>(nnz),
+                    .slots = std::vector<std::uint32_t>(nnz)};
   index.source_ptr.assign(static_cast<std::size_t>(index.tiles) * cols + 1, 0);
   std::vector<std::int64_t> next(cols);
   for (std::int32_t t = 0; t < index.tiles; ++t) {
@@ -147,6 +148,7 @@ SourceIndex make_source_index(const Topology& topology, std::int32_t width) {
       for (const std::int32_t column : topology.row(r)) {
         const auto slot = static_cast<std::size_t>(next[static_cast<std::size_t>(column)]++);
         index.targets[slot] = r - first;
+        index.slots[position] = static_cast<std::uint32_t>(slot);
         index.positions[slot] = position++;
       }
     }
