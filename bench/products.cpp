@@ -118,7 +118,9 @@ class LoadedLayer {
     layers.push_back(layer(Precision::kFloat));
     state->network = Network(std::move(layers));
     PanelBuffer memory;
-    const auto scales = byte_scales(state->network, packed(x_, inputs_, state->network.panel_width(batch_), memory));
+    std::vector<kernels::ByteScale> scales;
+    if (precision == Precision::kInt8)
+      scales = byte_scales(state->network, packed(x_, inputs_, state->network.panel_width(batch_), memory));
     state->inference = std::make_unique<Inference>(
         state->network, Inference::Options{.batch = batch_, .precision = precision, .scales = scales});
     state->x = packed(x_, inputs_, state->inference->panel_width(), state->memory);

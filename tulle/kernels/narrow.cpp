@@ -22,6 +22,16 @@ HWY_INLINE BitVector Rounded(Vector v) {
   return hn::IfThenElse(hn::RebindMask(u, hn::IsNaN(v)), quiet, rounded);
 }
 
+void RoundToBf16(const float* HWY_RESTRICT x, std::int64_t values, float* HWY_RESTRICT rounded) {
+  const Floats d;
+  const BitVector upper = hn::Set(Bits32(), 0xffff0000u);
+  std::int64_t i = 0;
+  for (; i + kLanes <= values; i += kLanes)
+    hn::StoreU(hn::BitCast(d, hn::And(Rounded(hn::LoadU(d, x + i)), upper)), d, rounded + i);
+  for (; i < values; ++i)
+    rounded[i] = hn::GetLane(hn::BitCast(d, hn::And(Rounded(hn::Set(d, x[i])), upper)));
+}
+
 void Narrow(const float* HWY_RESTRICT x, std::int64_t values, Bf16Pair* HWY_RESTRICT pairs) {
   const Floats d;
   const Bits32 u;
@@ -41,6 +51,11 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(Narrow);
+HWY_EXPORT(RoundToBf16);
+
+void round_to_bf16(const float* x, std::int64_t values, float* rounded) noexcept {
+  HWY_DYNAMIC_DISPATCH(RoundToBf16)(x, values, rounded);
+}
 
 void narrow(const float* x, std::int64_t values, Bf16Pair* pairs) noexcept {
   HWY_DYNAMIC_DISPATCH(Narrow)(x, values, pairs);

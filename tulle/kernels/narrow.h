@@ -9,6 +9,9 @@ namespace tulle::kernels {
 /// operations on 16 lanes give both lines of 16 back in order. Rounded to nearest, ties to even; NaN stays NaN.
 using Bf16Pair = std::uint32_t;
 
+/// rounded = the `values` floats at x, rounded alike, as floats. Cost: one read, one write.
+void round_to_bf16(const float* x, std::int64_t values, float* rounded) noexcept;
+
 /// pairs = the `values` floats at x (a multiple of 32), rounded. Cost: one read, half a write.
 void narrow(const float* x, std::int64_t values, Bf16Pair* pairs) noexcept;
 

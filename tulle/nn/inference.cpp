@@ -31,6 +31,7 @@ std::span<const PrecisionInfo> training_precisions() { return std::span(kPrecisi
 struct Scratch {
   AlignedVector<float> values[2];  // of a layer and of the one below, in turn
   AlignedVector<kernels::Bf16Pair> pairs;
+  AlignedVector<float> rounded;  // to bfloat16, of a single sample
   AlignedVector<std::uint8_t> bytes;
 };
 
@@ -102,9 +103,15 @@ std::vector<Rows> pack(const Layer& layer, int pieces, const Options&... options
 
 class OneSampleStage final : public Stage {
  public:
-  OneSampleStage(const Layer& layer, int pieces) : Stage(layer, 1), rows_(pack<SlicedRows>(layer, pieces)) {}
+  OneSampleStage(const Layer& layer, int pieces, bool bf16)
+      : Stage(layer, 1), bf16_(bf16), rows_(pack<SlicedRows>(layer, pieces)) {}
 
-  void multiply(int piece, const float* x, const Scratch&, float* y) const override {
+  bool reads_floats() const override { return !bf16_; }
+  void narrow(const float* x, Scratch& scratch) const override {
+    if (bf16_) kernels::round_to_bf16(x, layer_.inputs(), scratch.rounded.data());
+  }
+  void multiply(int piece, const float* given, const Scratch& scratch, float* y) const override {
+    const float* const x = bf16_ ? scratch.rounded.data() : given;
     rows_[static_cast<std::size_t>(piece)].for_tiles(
         [&](std::int64_t first, const kernels::SlicedTile& w, kernels::Tile tile) {
           kernels::spmv_forward(w, x + first, y, epilogue_, tile);
@@ -112,6 +119,7 @@ class OneSampleStage final : public Stage {
   }
 
  private:
+  const bool bf16_;
   std::vector<SlicedRows> rows_;
 };
 
@@ -167,7 +175,7 @@ bool in_bytes(const Layer& layer, Precision precision) {
 }
 
 bool single_samples(const Network& network, const Inference::Options& options) {
-  if (options.batch != 1 || options.precision != Precision::kFloat) return false;
+  if (options.batch != 1 || options.precision == Precision::kInt8) return false;
   for (std::size_t l = 0; l < network.size(); ++l)
     if (!network.layer(l).activation().piecewise()) return false;
   return true;
@@ -183,9 +191,10 @@ int width_for(const Network& network, const Inference::Options& options) {
 std::unique_ptr<Stage> make_stage(const Layer& layer, std::size_t l, int width, int pieces,
                                   const Inference::Options& options) {
   if (layer.topology() == nullptr) return std::make_unique<DenseStage>(layer, width, pieces);
-  if (width == 1) return std::make_unique<OneSampleStage>(layer, pieces);
+  const bool bf16 = options.precision == Precision::kBf16;
+  if (width == 1) return std::make_unique<OneSampleStage>(layer, pieces, bf16);
   if (in_bytes(layer, options.precision)) return std::make_unique<ByteStage>(layer, pieces, options.scales[l]);
-  return std::make_unique<PanelStage>(layer, width, pieces, options.precision == Precision::kBf16);
+  return std::make_unique<PanelStage>(layer, width, pieces, bf16);
 }
 
 }  // namespace
@@ -206,7 +215,8 @@ Inference::Inference(const Network& network, const Options& options)
   scratch_.resize(static_cast<std::size_t>(std::min<std::int64_t>(pieces_, (batch_ + width_ - 1) / width_)));
   for (Scratch& scratch : scratch_) {
     for (auto& buffer : scratch.values) buffer.resize(values);
-    if (options.precision == Precision::kBf16) scratch.pairs.resize(values / 2);
+    if (options.precision == Precision::kBf16 && width_ == 1) scratch.rounded.resize(values);
+    if (options.precision == Precision::kBf16 && width_ > 1) scratch.pairs.resize(values / 2);
     if (options.precision == Precision::kInt8) scratch.bytes.resize(values);
   }
   output_.view(outputs_, batch_, width_);

@@ -98,6 +98,16 @@ TEST(Inference, InBfloat16IsNearTheNetworkAndTheSameForAnyNumberOfThreads) {
   set_thread_count(0);
 }
 
+TEST(Inference, InBfloat16HasTheBitsOfANetworkThatTrainsInIt) {
+  Dice dice;
+  Network network = make_network(
+      {.sizes = {70, 150, 90, 33}, .densities = {0.3, 0.2, 0.5}, .precision = Precision::kBf16}, dice);
+  for (const std::int32_t batch : {1, 17, 64, 200})
+    EXPECT_EQ(from_inference(network, batch, {.batch = batch, .precision = Precision::kBf16}),
+              from_network(network, batch))
+        << batch;
+}
+
 TEST(Inference, InBytesIsNearTheNetworkAndTheSameForAnyNumberOfThreads) {
   Dice dice;
   Network network = small_network(dice);

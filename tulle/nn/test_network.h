@@ -37,6 +37,7 @@ struct NetworkSpec {
   std::vector<double> densities{0.5};          // of each layer; the last entry holds for the rest
   bool dense = false;                          // DenseLinear instead
   double dropout = 0.0;
+  Precision precision = Precision::kFloat;
 };
 
 /// Random topologies, weights that keep sums near 1, biases and activation parameters of either sign.
@@ -49,7 +50,8 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
                                .outputs = spec.sizes[l + 1],
                                .activation = last ? spec.output_activation : spec.activation,
                                .dropout = last ? 0.0 : spec.dropout,
-                               .seed = Dice::seed()};
+                               .seed = Dice::seed(),
+                               .precision = spec.precision};
     if (spec.dense) {
       layers.push_back(std::make_unique<DenseLinear>(options));
     } else {

@@ -107,8 +107,12 @@ TEST(Predictor, RunsInThePrecisionOfTheTrainingUnlessToldOtherwise) {
   layers.push_back(std::make_unique<SparseLinear>(
       LayerOptions{.inputs = 4, .outputs = 4, .precision = Precision::kBf16}, full_topology(4, 4)));
   Model rounded{.network = Network(std::move(layers))};
-  EXPECT_EQ(make_inference(rounded, 1).panel_width(), 32);
-  EXPECT_EQ(make_inference(rounded, 1, {.precision = Precision::kFloat, .scales = {}}).panel_width(), 1);
+  for (float& weight : rounded.network.layer(0).weight().value) weight = 1.0f;
+  PanelBuffer memory;
+  const Panels<float> x = memory.view(4, 1, 1);
+  for (std::int32_t f = 0; f < 4; ++f) x.at(0, f) = 1.0f + 1e-3f;  // 1 in bfloat16
+  EXPECT_EQ(make_inference(rounded, 1).forward(x).at(0, 0), 4.0f);
+  EXPECT_GT(make_inference(rounded, 1, {.precision = Precision::kFloat, .scales = {}}).forward(x).at(0, 0), 4.0f);
 }
 
 TEST(Predictor, RefusesSizesThatDoNotFitAndCalibrationWithoutInputs) {
