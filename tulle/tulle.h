@@ -4,5 +4,6 @@
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/load.h"
+#include "tulle/train/predictor.h"
 #include "tulle/train/train.h"
 #include "tulle/version.h"
