@@ -1,6 +1,7 @@
 #include "tulle/kernels/spmm.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tulle/kernels/spmm.cpp"
@@ -99,6 +100,11 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
   const Floats d;
   PendingSums pending(add, dw);
   const float* HWY_RESTRICT values = w.values;
+  // Where no tile keeps dz in the nearest cache: with nothing but sums to make, a wrongly foreseen end of a row would leave
+  // the loads behind it waiting. It pays for floats alone.
+  constexpr std::int64_t kAhead = 6;  // connections
+  const bool far = std::is_same_v<Lines, FloatLines> && tile.first && tile.last;
+  const std::int64_t last = w.begin[sources.end] - 1;
   for (std::int64_t source = sources.begin; source < sources.end; ++source) {
     typename Lines::template Own<kWidth> own;
     Lines::template Keep<kWidth>(x + source * kStride, own);
@@ -111,6 +117,10 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
       const std::int64_t count = std::min(end - k, pending.room());
       float* HWY_RESTRICT products = pending.next();
       for (std::int64_t j = 0; j < count; ++j) {
+        if (!kWithDx && far) {
+          const auto* const ahead = dz + std::int64_t{w.targets[std::min(k + j + kAhead, last)]} * kStride;
+          for (int line = 0; line < kStride; line += kLine) hwy::Prefetch(ahead + line);
+        }
         const Vector weight = hn::Set(d, kWithDx ? values[j] : 0.0f);
         Vector product[kVectorsPerLine];
         Lines::template Multiply<kWidth>(own, dz + std::int64_t{w.targets[k + j]} * kStride, product,
