@@ -57,13 +57,17 @@ double FmaLoop(std::size_t rounds, float* out) {
 double DotLoop(std::size_t rounds, float* out) {
 #if HWY_TARGET <= HWY_AVX3
   const Floats d;
-  auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
+  auto a0 = hn::Zero(d), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0, b0 = a0, b1 = a0,
+       b2 = a0, b3 = a0;
   const auto x = hn::Zero(d);
   for (std::size_t i = 0; i < rounds; ++i)
     asm volatile(
-        "vdpbf16ps %12, %12, %0\n\tvdpbf16ps %12, %12, %1\n\tvdpbf16ps %12, %12, %2\n\tvdpbf16ps %12, %12, %3\n\t"
-        "vdpbf16ps %12, %12, %4\n\tvdpbf16ps %12, %12, %5\n\tvdpbf16ps %12, %12, %6\n\tvdpbf16ps %12, %12, %7\n\t"
-        "vdpbf16ps %12, %12, %8\n\tvdpbf16ps %12, %12, %9\n\tvdpbf16ps %12, %12, %10\n\tvdpbf16ps %12, %12, %11"
+        "vdpbf16ps %12, %12, %0\n\tvdpbf16ps %12, %12, %1\n\tvdpbf16ps %12, %12, %2\n\tvdpbf16ps %12, %12, "
+        "%3\n\t"
+        "vdpbf16ps %12, %12, %4\n\tvdpbf16ps %12, %12, %5\n\tvdpbf16ps %12, %12, %6\n\tvdpbf16ps %12, %12, "
+        "%7\n\t"
+        "vdpbf16ps %12, %12, %8\n\tvdpbf16ps %12, %12, %9\n\tvdpbf16ps %12, %12, %10\n\tvdpbf16ps %12, %12, "
+        "%11"
         : "+v"(a0.raw), "+v"(a1.raw), "+v"(a2.raw), "+v"(a3.raw), "+v"(a4.raw), "+v"(a5.raw), "+v"(a6.raw),
           "+v"(a7.raw), "+v"(b0.raw), "+v"(b1.raw), "+v"(b2.raw), "+v"(b3.raw)
         : "v"(x.raw));
@@ -126,14 +130,16 @@ double best_rate(const Loop& loop) {
 }  // namespace
 
 double fma_peak() {
-  return best_rate([](std::size_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(FmaLoop)(rounds, sink); });
+  return best_rate(
+      [](std::size_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(FmaLoop)(rounds, sink); });
 }
 
 double bf16_dot_peak() {
 #if HWY_ARCH_X86
   if (__builtin_cpu_supports("avx512bf16") == 0) return 0.0;
 #endif
-  return best_rate([](std::size_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(DotLoop)(rounds, sink); });
+  return best_rate(
+      [](std::size_t rounds, float* sink) { return HWY_DYNAMIC_DISPATCH(DotLoop)(rounds, sink); });
 }
 
 double read_bandwidth(std::size_t bytes_per_thread, bool random) {

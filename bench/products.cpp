@@ -1,5 +1,5 @@
-// One sparse layer's products, timed on demand for bench/compare/products.py: reads lines of commands from standard input,
-// answers each with one line of JSON. See usage().
+// One sparse layer's products, timed on demand for bench/compare/products.py: reads lines of commands from
+// standard input, answers each with one line of JSON. See usage().
 #include <fmt/format.h>
 
 #include <fstream>
@@ -49,8 +49,10 @@ class LoadedLayer {
     const auto nnz = static_cast<std::size_t>(row_ptr.back());
     auto columns = read_array<std::int32_t>(folder_ + "/columns", nnz);
     values_ = read_array<float>(folder_ + "/values", nnz);
-    x_ = read_array<float>(folder_ + "/x", static_cast<std::size_t>(inputs) * static_cast<std::size_t>(batch));
-    dz_ = read_array<float>(folder_ + "/dz", static_cast<std::size_t>(outputs) * static_cast<std::size_t>(batch));
+    x_ =
+        read_array<float>(folder_ + "/x", static_cast<std::size_t>(inputs) * static_cast<std::size_t>(batch));
+    dz_ = read_array<float>(folder_ + "/dz",
+                            static_cast<std::size_t>(outputs) * static_cast<std::size_t>(batch));
     topology_ = Topology(outputs, inputs, std::move(row_ptr), std::move(columns));
   }
 
@@ -69,11 +71,13 @@ class LoadedLayer {
   }
 
  private:
-  Panels<float> packed(const std::vector<float>& from, std::int32_t features, int width, PanelBuffer& memory) const {
+  Panels<float> packed(const std::vector<float>& from, std::int32_t features, int width,
+                       PanelBuffer& memory) const {
     const Panels<float> panels = memory.view(features, batch_, width);
     for (std::int32_t f = 0; f < features; ++f)
       for (std::int32_t b = 0; b < batch_; ++b)
-        panels.at(b, f) = from[static_cast<std::size_t>(f) * static_cast<std::size_t>(batch_) + static_cast<std::size_t>(b)];
+        panels.at(b, f) = from[static_cast<std::size_t>(f) * static_cast<std::size_t>(batch_) +
+                               static_cast<std::size_t>(b)];
     return panels;
   }
   static std::vector<float> unpacked(Panels<const float> y) {
@@ -86,7 +90,8 @@ class LoadedLayer {
   Product make(const std::string& name) {
     if (name == "dense") return dense();
     const auto dash = name.find('-');
-    const std::string what = name.substr(0, dash), dtype = dash == std::string::npos ? "f32" : name.substr(dash + 1);
+    const std::string what = name.substr(0, dash),
+                      dtype = dash == std::string::npos ? "f32" : name.substr(dash + 1);
     for (const PrecisionInfo& info : precisions())
       if (info.name == dtype) {
         if (what == "forward") return forward(info.precision);
@@ -151,7 +156,8 @@ class LoadedLayer {
     const std::int64_t tile =
         std::int64_t{width} * bytes * tile_width(which == 0 ? inputs_ : outputs_, topology_.density());
     if (which == 0)
-      return {[s] { s->layer->forward({.training = true}, s->x, s->y); }, [s] { return unpacked(s->y); }, state, tile};
+      return {[s] { s->layer->forward({.training = true}, s->x, s->y); }, [s] { return unpacked(s->y); },
+              state, tile};
     const auto gradient = [s] {
       return std::vector<float>(s->layer->weight().gradient.begin(), s->layer->weight().gradient.end());
     };
@@ -196,7 +202,8 @@ Json time(LoadedLayer& layer, const std::string& folder, const std::string& name
   }
   const std::vector<float> result = product.result();
   std::ofstream(folder + "/result", std::ios::binary)
-      .write(reinterpret_cast<const char*>(result.data()), static_cast<std::streamsize>(result.size() * sizeof(float)));
+      .write(reinterpret_cast<const char*>(result.data()),
+             static_cast<std::streamsize>(result.size() * sizeof(float)));
   return {{"seconds", best}, {"calls", calls}, {"values", result.size()}, {"tile_bytes", product.tile_bytes}};
 }
 
@@ -205,7 +212,9 @@ Json machine() {
   for (const std::size_t kilobytes : {16, 512, 4096, 262144})
     read[std::to_string(kilobytes)] = {{"in_order", bench::read_bandwidth(kilobytes << 10, false)},
                                        {"random", bench::read_bandwidth(kilobytes << 10, true)}};
-  return {{"isa", kernels::current_target()}, {"threads", thread_count()}, {"fma_peak", bench::fma_peak()},
+  return {{"isa", kernels::current_target()},
+          {"threads", thread_count()},
+          {"fma_peak", bench::fma_peak()},
           {"bf16_dot_peak", bench::bf16_dot_peak()},
           {"read", read}};
 }

@@ -1,5 +1,5 @@
-// Which tiles and panels suit the packed forward product (kernels/packed.h)? GFLOP/s of one thread for every tile width and
-// panel width, beside the choice of packed_tile_width(); see --help.
+// Which tiles and panels suit the packed forward product (kernels/packed.h)? GFLOP/s of one thread for every
+// tile width and panel width, beside the choice of packed_tile_width(); see --help.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -31,7 +31,8 @@ struct Problem {
 double rate(const Problem& problem, std::int32_t tile_width, int width, bool bf16) {
   const PackedRows rows(problem.topology, problem.values, {0, problem.topology.rows()}, tile_width);
   const std::int64_t inputs = problem.topology.cols(), outputs = problem.topology.rows();
-  AlignedVector<float> x(static_cast<std::size_t>(inputs * kBatch), 0.5f), y(static_cast<std::size_t>(outputs * kBatch));
+  AlignedVector<float> x(static_cast<std::size_t>(inputs * kBatch), 0.5f),
+      y(static_cast<std::size_t>(outputs * kBatch));
   AlignedVector<kernels::Bf16Pair> pairs(x.size() / 2);
   const auto panel = [&](std::int64_t p) {
     const float* const from = x.data() + p * inputs * width;
@@ -60,8 +61,8 @@ void sweep(const std::string& shape, double density, bool bf16) {
   const Problem problem{random_topology(outputs, inputs, nnz, {.seed = 1}),
                         std::vector<float>(static_cast<std::size_t>(nnz), 0.01f)};
   const std::int32_t chosen = packed_tile_width(inputs, density, bf16 ? 2 : 4);
-  fmt::print("{} {:g} % {}: tiles of {} at 64 samples chosen: {:.1f}\n", shape, 100 * density, bf16 ? "bf16" : "f32",
-             chosen, rate(problem, chosen, 64, bf16));
+  fmt::print("{} {:g} % {}: tiles of {} at 64 samples chosen: {:.1f}\n", shape, 100 * density,
+             bf16 ? "bf16" : "f32", chosen, rate(problem, chosen, 64, bf16));
   for (const int width : {32, 64, 128}) {
     fmt::print("  {:>3} samples ", width);
     for (std::int32_t tile = 64; tile < 2 * inputs && tile <= 65536; tile *= 2)

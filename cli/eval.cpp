@@ -32,7 +32,8 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   const InferenceChoice choice = precision.choice(loaded.model, config, split.inputs);
   const Evaluation result = evaluate(loaded.model, split, choice);
   std::optional<Evaluation> in_floats;  // what bytes cost is told beside
-  if (precision.bytes()) in_floats = evaluate(loaded.model, split, {.precision = Precision::kFloat, .scales = {}});
+  if (precision.bytes())
+    in_floats = evaluate(loaded.model, split, {.precision = Precision::kFloat, .scales = {}});
   const std::size_t classes = loaded.model.class_names.size();
 
   nlohmann::json per_class = nlohmann::json::array();
@@ -63,8 +64,8 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   }
   fmt::print("samples   {}\nloss      {:.6f}\n", result.samples, result.loss);
   if (in_floats)
-    fmt::print("f32       loss {:.6f}, accuracy {:.2f} %: int8 costs {:+.6f} and {:+.2f} points\n", in_floats->loss,
-               100.0 * in_floats->accuracy, result.loss - in_floats->loss,
+    fmt::print("f32       loss {:.6f}, accuracy {:.2f} %: int8 costs {:+.6f} and {:+.2f} points\n",
+               in_floats->loss, 100.0 * in_floats->accuracy, result.loss - in_floats->loss,
                100.0 * (in_floats->accuracy - result.accuracy));
   if (classes == 0) return kOk;
   fmt::print("accuracy  {:.2f} %\n\n{:<24} {:>9} {:>9} {:>9}\n", 100.0 * result.accuracy, "class", "samples",

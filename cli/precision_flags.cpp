@@ -14,8 +14,9 @@ PrecisionFlags::PrecisionFlags(CLI::App& app) {
   for (const PrecisionInfo& info : precisions()) names.emplace_back(info.name);
   app.add_option("--dtype", dtype_, "how sparse layers multiply: f32, bf16, int8; as trained if not given")
       ->check(CLI::IsMember(names));
-  app.add_option("--calibration", calibration_,
-                 "inputs that int8 takes its ranges from, best some 1,000 training samples; else the data itself");
+  app.add_option(
+      "--calibration", calibration_,
+      "inputs that int8 takes its ranges from, best some 1,000 training samples; else the data itself");
 }
 
 InferenceChoice PrecisionFlags::choice(Model& model, const Config& config, const Features& inputs) const {

@@ -15,8 +15,8 @@ class PrecisionFlags {
 
   /// Whether int8 is asked for, so that what it costs is worth telling.
   bool bytes() const { return dtype_ == "int8"; }
-  /// How to run the model. Bytes are calibrated on the file of --calibration, else on `inputs`, the samples that the
-  /// command is about.
+  /// How to run the model. Bytes are calibrated on the file of --calibration, else on `inputs`, the samples
+  /// that the command is about.
   InferenceChoice choice(Model& model, const Config& config, const Features& inputs) const;
 
  private:

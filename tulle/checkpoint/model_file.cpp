@@ -61,8 +61,7 @@ Json describe(const Model& model) {
                {"sparse", layer.topology() != nullptr}};
     if (const auto form = layer.activation().piecewise())
       entry["slope"] = form->slope;  // signed, for other readers
-    if (layer.options().precision != Precision::kFloat)
-      entry["dtype"] = name_of(layer.options().precision);
+    if (layer.options().precision != Precision::kFloat) entry["dtype"] = name_of(layer.options().precision);
     layers.push_back(std::move(entry));
   }
   return {{"kind", "mlp"}, {"loss", model.loss}, {"layers", std::move(layers)}};

@@ -111,8 +111,9 @@ TEST_F(ModelFile, KeepsWhatTurnsRawDataIntoPredictions) {
 
 TEST_F(ModelFile, KeepsThePrecisionOfALayerAndRefusesOneThatNoTrainingHas) {
   std::vector<std::unique_ptr<Layer>> layers;
-  layers.push_back(std::make_unique<SparseLinear>(
-      LayerOptions{.inputs = 2, .outputs = 2, .precision = Precision::kBf16}, Topology(2, 2, {0, 1, 2}, {0, 1})));
+  layers.push_back(
+      std::make_unique<SparseLinear>(LayerOptions{.inputs = 2, .outputs = 2, .precision = Precision::kBf16},
+                                     Topology(2, 2, {0, 1, 2}, {0, 1})));
   Model model{.network = Network(std::move(layers)), .class_names = {"no", "yes"}, .config = "[run]\n"};
   EXPECT_EQ(round_trip(model).model.network.layer(0).options().precision, Precision::kBf16);
   FileParts parts(path_of("m"));

@@ -9,8 +9,8 @@
 
 namespace tulle {
 
-/// What turns raw features into scaled ones: (raw - mean) * factor, one of each per feature; 0 and 1 without scaling.
-/// Throw std::invalid_argument if the scaling is for other features.
+/// What turns raw features into scaled ones: (raw - mean) * factor, one of each per feature; 0 and 1 without
+/// scaling. Throw std::invalid_argument if the scaling is for other features.
 std::vector<float> scaling_means(const Scaling& scaling, std::int32_t features);
 std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features);
 

@@ -42,8 +42,7 @@ LayerEvolution evolve_layer(Network& network, std::size_t l, SparseLinear& layer
       const std::uint64_t cell =
           static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(layer.inputs()) +
           static_cast<std::uint64_t>(source);
-      if (update.source[k] == TopologyUpdate::kGrown)
-        values[k] = draw_weight(*law.law, spread, random, cell);
+      if (update.source[k] == TopologyUpdate::kGrown) values[k] = draw_weight(*law.law, spread, random, cell);
       ++k;
     }
   }

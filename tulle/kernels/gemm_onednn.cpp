@@ -21,8 +21,9 @@ void limit_instruction_set() noexcept {
   dnnl_set_max_cpu_isa(limit);
 }
 
-// Until version 3.11 oneDNN's products keep the stack pointer in their workspace on the heap (oneDNN issue 4845): a signal
-// handler that runs on this thread would overwrite what lies there. Signals wait until the product is done.
+// Until version 3.11 oneDNN's products keep the stack pointer in their workspace on the heap (oneDNN issue
+// 4845): a signal handler that runs on this thread would overwrite what lies there. Signals wait until the
+// product is done.
 class SignalsWait {
  public:
   SignalsWait() noexcept {

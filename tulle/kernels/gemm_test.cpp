@@ -101,8 +101,8 @@ TEST(Gemm, NaNStaysInItsRowAndColumn) {
   }
 }
 
-// In a process of its own: a heap that is damaged may end it anywhere. Products of this shape are long enough for signals
-// to meet them.
+// In a process of its own: a heap that is damaged may end it anywhere. Products of this shape are long enough
+// for signals to meet them.
 void multiply_under_signals() {
   struct sigaction action {};
   action.sa_handler = [](int) {};

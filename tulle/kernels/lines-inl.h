@@ -35,8 +35,8 @@ HWY_INLINE Vector Once(Vector v) {
   return v;
 }
 
-// How a kernel reads lines of activations, `kWidth` samples of one feature: as floats, or as pairs of bfloat16
-// (kernels/narrow.h).
+// How a kernel reads lines of activations, `kWidth` samples of one feature: as floats, or as pairs of
+// bfloat16 (kernels/narrow.h).
 struct FloatLines {
   using Element = float;
   static constexpr int Stride(int width) { return width; }  // elements of one feature
@@ -84,8 +84,8 @@ struct Bf16Lines {
     ForVectors<kWidth>(line, [&](int v, Vector value) { own.values[v] = value; });
   }
   template <int kWidth, class Body>
-  static HWY_INLINE void Multiply(const Own<kWidth>& own, const std::uint32_t* HWY_RESTRICT line, Vector* products,
-                                  const Body& body) {
+  static HWY_INLINE void Multiply(const Own<kWidth>& own, const std::uint32_t* HWY_RESTRICT line,
+                                  Vector* products, const Body& body) {
     for (int s = 0; s < kVectorsPerLine; ++s) products[s] = hn::Zero(Floats());
     ForVectors<kWidth>(line, [&](int v, Vector value) {
       body(v, value);
@@ -106,8 +106,8 @@ struct Bf16Lines {
 };
 
 #if HWY_TARGET <= HWY_AVX3
-// Where the processor multiplies pairs of bfloat16 and adds both products up (has_bf16_dot()): what a sum over samples
-// wants, at twice the rate.
+// Where the processor multiplies pairs of bfloat16 and adds both products up (has_bf16_dot()): what a sum
+// over samples wants, at twice the rate.
 struct Bf16DotLines : Bf16Lines {
   template <int kWidth>
   struct Own {
@@ -119,8 +119,8 @@ struct Bf16DotLines : Bf16Lines {
     for (int i = 0; i < kWidth / kLanes / 2; ++i) own.pairs[i] = hn::Load(Bits32(), line + i * kLanes);
   }
   template <int kWidth, class Body>
-  static HWY_INLINE void Multiply(const Own<kWidth>& own, const std::uint32_t* HWY_RESTRICT line, Vector* products,
-                                  const Body& body) {
+  static HWY_INLINE void Multiply(const Own<kWidth>& own, const std::uint32_t* HWY_RESTRICT line,
+                                  Vector* products, const Body& body) {
     products[0] = hn::Zero(Floats());
     for (int i = 0; i < kWidth / kLanes / 2; ++i) {
       const BitVector pairs = hn::Load(Bits32(), line + i * kLanes);

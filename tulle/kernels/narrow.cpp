@@ -11,7 +11,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
-// The float nearest to v that has 8 bits of precision, in the upper half of each lane; the lower half is rest.
+// The float nearest to v that has 8 bits of precision, in the upper half of each lane; the lower half is
+// rest.
 HWY_INLINE BitVector Rounded(Vector v) {
   const Bits32 u;
   const BitVector bits = hn::BitCast(u, v);
@@ -28,8 +29,7 @@ void RoundToBf16(const float* HWY_RESTRICT x, std::int64_t values, float* HWY_RE
   std::int64_t i = 0;
   for (; i + kLanes <= values; i += kLanes)
     hn::StoreU(hn::BitCast(d, hn::And(Rounded(hn::LoadU(d, x + i)), upper)), d, rounded + i);
-  for (; i < values; ++i)
-    rounded[i] = hn::GetLane(hn::BitCast(d, hn::And(Rounded(hn::Set(d, x[i])), upper)));
+  for (; i < values; ++i) rounded[i] = hn::GetLane(hn::BitCast(d, hn::And(Rounded(hn::Set(d, x[i])), upper)));
 }
 
 void Narrow(const float* HWY_RESTRICT x, std::int64_t values, Bf16Pair* HWY_RESTRICT pairs) {

@@ -6,7 +6,8 @@ namespace tulle::kernels {
 
 /// Activations in half the bytes. A panel [feature][width] of floats becomes [feature][width / 2] pairs: of
 /// each 32 samples, pair i holds sample i in its low and sample i + 16 in its high half, so that two
-/// operations on 16 lanes give both lines of 16 back in order. Rounded to nearest, ties to even; NaN stays NaN.
+/// operations on 16 lanes give both lines of 16 back in order. Rounded to nearest, ties to even; NaN stays
+/// NaN.
 using Bf16Pair = std::uint32_t;
 
 /// rounded = the `values` floats at x, rounded alike, as floats. Cost: one read, one write.

@@ -30,9 +30,18 @@ TEST_P(Narrow, RoundsToTheNearestBfloat16WithTiesToEvenAndKeepsNanAndInfinity) {
   Dice dice;
   Guarded<float> x(32 * 64);
   for (float& v : x.all()) v = std::ldexp(dice.value(), static_cast<int>(dice.below(250)) - 125);
-  const float special[] = {0.0f, -0.0f, kInf, -kInf, 1e-41f, -1e-41f, std::numeric_limits<float>::max(),
-                           1.0f, std::bit_cast<float>(0x3f808000u), std::bit_cast<float>(0x3f818000u),
-                           std::bit_cast<float>(0x3f808001u), std::bit_cast<float>(0x3f817fffu)};
+  const float special[] = {0.0f,
+                           -0.0f,
+                           kInf,
+                           -kInf,
+                           1e-41f,
+                           -1e-41f,
+                           std::numeric_limits<float>::max(),
+                           1.0f,
+                           std::bit_cast<float>(0x3f808000u),
+                           std::bit_cast<float>(0x3f818000u),
+                           std::bit_cast<float>(0x3f808001u),
+                           std::bit_cast<float>(0x3f817fffu)};
   std::copy(std::begin(special), std::end(special), x.data());
   const std::uint32_t nans[] = {0x7f800001u, 0x7fffffffu, 0xffc00000u, 0xff80ffffu};
   for (std::size_t i = 0; i < 4; ++i) x[100 + i] = std::bit_cast<float>(nans[i]);

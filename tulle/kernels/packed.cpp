@@ -12,8 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
-// A run of rows: `kRows` rows of `length` connections advance together, so that there are enough independent sums to
-// hide the latency of the multiply-adds.
+// A run of rows: `kRows` rows of `length` connections advance together, so that there are enough independent
+// sums to hide the latency of the multiply-adds.
 template <int kWidth, class Lines, int kRows>
 HWY_INLINE void SumRows(std::int64_t length, const std::int32_t* HWY_RESTRICT rows,
                         const std::uint16_t* HWY_RESTRICT columns, const float* HWY_RESTRICT values,
@@ -24,8 +24,7 @@ HWY_INLINE void SumRows(std::int64_t length, const std::int32_t* HWY_RESTRICT ro
   Vector sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
-      sums[r][v] =
-          tile.first ? hn::Zero(d) : hn::Load(d, y + std::int64_t{rows[r]} * kWidth + v * kLanes);
+      sums[r][v] = tile.first ? hn::Zero(d) : hn::Load(d, y + std::int64_t{rows[r]} * kWidth + v * kLanes);
   for (std::int64_t k = 0; k < length; ++k)
     for (int r = 0; r < kRows; ++r) {
       const Vector weight = hn::Set(d, values[r * length + k]);

@@ -25,14 +25,16 @@ HWY_INLINE __m512i DotFour(__m512i sums, __m512i bytes, __m512i weights) {
   return sums;
 }
 
-// Four lines of bytes become four lines of 32-bit words, each word the four connections of one sample; vpdpbusd
-// multiplies a word by the four weights and adds all up.
+// Four lines of bytes become four lines of 32-bit words, each word the four connections of one sample;
+// vpdpbusd multiplies a word by the four weights and adds all up.
 HWY_INLINE void SumBytes(std::int64_t groups, const std::uint16_t* HWY_RESTRICT columns,
                          const std::int8_t* HWY_RESTRICT values, const std::uint8_t* HWY_RESTRICT x,
                          std::int32_t* HWY_RESTRICT sums) {
   __m512i total[kByteLines] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
                                _mm512_setzero_si512()};
-  const auto line = [&](std::uint16_t column) { return _mm512_load_si512(x + std::size_t{column} * kByteWidth); };
+  const auto line = [&](std::uint16_t column) {
+    return _mm512_load_si512(x + std::size_t{column} * kByteWidth);
+  };
   for (std::int64_t g = 0; g < groups; ++g, columns += kByteGroup, values += kByteGroup) {
     std::int32_t four;
     std::memcpy(&four, values, sizeof four);
@@ -121,7 +123,8 @@ void packed_forward(const ByteTile& w, const std::uint8_t* x, float* y, const Ep
   HWY_DYNAMIC_DISPATCH(ForwardBytes)(w, x, y, epilogue);
 }
 
-void narrow_bytes(const float* x, std::int64_t features, const ByteScale& scale, std::uint8_t* bytes) noexcept {
+void narrow_bytes(const float* x, std::int64_t features, const ByteScale& scale,
+                  std::uint8_t* bytes) noexcept {
   HWY_DYNAMIC_DISPATCH(NarrowBytes)(x, features, scale, bytes);
 }
 

@@ -100,8 +100,8 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
   const Floats d;
   PendingSums pending(add, dw);
   const float* HWY_RESTRICT values = w.values;
-  // Where no tile keeps dz in the nearest cache: with nothing but sums to make, a wrongly foreseen end of a row would leave
-  // the loads behind it waiting. It pays for floats alone.
+  // Where no tile keeps dz in the nearest cache: with nothing but sums to make, a wrongly foreseen end of a
+  // row would leave the loads behind it waiting. It pays for floats alone.
   constexpr std::int64_t kAhead = 6;  // connections
   const bool far = std::is_same_v<Lines, FloatLines> && tile.first && tile.last;
   const std::int64_t last = w.begin[sources.end] - 1;
@@ -160,7 +160,8 @@ void ForwardWidth(const CsrView& w, Range rows, int width, const typename Lines:
 
 template <class Lines, bool kWithDx>
 void BackwardWidth(const SourceView& w, Range sources, int width, const typename Lines::Element* x,
-                   const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw, Tile tile) {
+                   const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw,
+                   Tile tile) {
   switch (width) {
     case 16:
       if constexpr (Lines::Stride(32) == 32)
@@ -177,7 +178,8 @@ void BackwardWidth(const SourceView& w, Range sources, int width, const typename
 
 template <class Lines>
 void BackwardOf(const SourceView& w, Range sources, int width, const typename Lines::Element* x,
-                const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw, Tile tile) {
+                const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw,
+                Tile tile) {
   if (dx == nullptr) return BackwardWidth<Lines, false>(w, sources, width, x, dz, dx, gate, add, dw, tile);
   return BackwardWidth<Lines, true>(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
@@ -187,8 +189,8 @@ void ForwardFloat(const CsrView& w, Range rows, int width, const float* x, float
   ForwardWidth<FloatLines>(w, rows, width, x, y, epilogue, tile);
 }
 
-void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y, const Epilogue& epilogue,
-                 Tile tile) {
+void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
+                 const Epilogue& epilogue, Tile tile) {
   ForwardWidth<Bf16Lines>(w, rows, width, x, y, epilogue, tile);
 }
 
@@ -197,8 +199,8 @@ void BackwardFloat(const SourceView& w, Range sources, int width, const float* x
   BackwardOf<FloatLines>(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
 
-void BackwardBf16(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz, float* dx,
-                  const Gate& gate, bool add, float* dw, Tile tile, bool dot) {
+void BackwardBf16(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz,
+                  float* dx, const Gate& gate, bool add, float* dw, Tile tile, bool dot) {
   if (dot) return BackwardOf<Bf16DotLines>(w, sources, width, x, dz, dx, gate, add, dw, tile);
   BackwardOf<Bf16Lines>(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
@@ -233,8 +235,8 @@ void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float
   HWY_DYNAMIC_DISPATCH(ForwardFloat)(w, rows, width, x, y, epilogue, tile);
 }
 
-void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y, const Epilogue& epilogue,
-                  Tile tile) noexcept {
+void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
+                  const Epilogue& epilogue, Tile tile) noexcept {
   HWY_DYNAMIC_DISPATCH(ForwardBf16)(w, rows, width, x, y, epilogue, tile);
 }
 
@@ -243,8 +245,8 @@ void spmm_backward(const SourceView& w, Range sources, int width, const float* x
   HWY_DYNAMIC_DISPATCH(BackwardFloat)(w, sources, width, x, dz, dx, gate, add, dw, tile);
 }
 
-void spmm_backward(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz, float* dx,
-                   const Gate& gate, bool add, float* dw, Tile tile) noexcept {
+void spmm_backward(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz,
+                   float* dx, const Gate& gate, bool add, float* dw, Tile tile) noexcept {
   HWY_DYNAMIC_DISPATCH(BackwardBf16)(w, sources, width, x, dz, dx, gate, add, dw, tile, has_bf16_dot());
 }
 

@@ -50,11 +50,12 @@ void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 
-/// The same with activations x and errors dz in bfloat16 (kernels/narrow.h); weights, sums and results are floats.
-/// Width from 32. Processors with vdpbf16ps take it for dw; it rounds in its own way and takes denormals as 0.
-void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y, const Epilogue& epilogue,
-                  Tile tile = {}) noexcept;
-void spmm_backward(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz, float* dx,
-                   const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
+/// The same with activations x and errors dz in bfloat16 (kernels/narrow.h); weights, sums and results are
+/// floats. Width from 32. Processors with vdpbf16ps take it for dw; it rounds in its own way and takes
+/// denormals as 0.
+void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
+                  const Epilogue& epilogue, Tile tile = {}) noexcept;
+void spmm_backward(const SourceView& w, Range sources, int width, const Bf16Pair* x, const Bf16Pair* dz,
+                   float* dx, const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 
 }  // namespace tulle::kernels

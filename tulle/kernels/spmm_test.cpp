@@ -376,8 +376,8 @@ TEST_P(SpmmBackward, InBfloat16HasTheBitsOfTheRoundedErrorsAndSumsWithinTheirBou
       EXPECT_TRUE(dx.guards_intact() && by_source.guards_intact());
       EXPECT_TRUE(!with_dx || dx.same_bits(expected.dx));
       for (std::size_t k = 0; k < dw.size(); ++k) dw[p.positions[k]] = by_source[k];
-      EXPECT_TRUE(within_bounds(
-          dw, reference::backward_weights(p.csr(), p.rows, p.width, p.x.data(), p.dz.data())));
+      EXPECT_TRUE(
+          within_bounds(dw, reference::backward_weights(p.csr(), p.rows, p.width, p.x.data(), p.dz.data())));
     }
   });
 }

@@ -42,7 +42,8 @@ HWY_INLINE QuadVector Collect(const float* HWY_RESTRICT x, const std::uint16_t* 
   std::uint64_t four;
   std::memcpy(&four, columns, sizeof four);
   QuadVector values;
-  values.raw = decltype(values.raw){x[four & 0xffff], x[four >> 16 & 0xffff], x[four >> 32 & 0xffff], x[four >> 48]};
+  values.raw =
+      decltype(values.raw){x[four & 0xffff], x[four >> 16 & 0xffff], x[four >> 32 & 0xffff], x[four >> 48]};
   return values;
 #endif
 }
@@ -52,8 +53,8 @@ HWY_INLINE float MultiplyAdd(float weight, float x, float sum) {
   return hn::GetLane(hn::MulAdd(hn::Set(one, weight), hn::Set(one, x), hn::Set(one, sum)));
 }
 
-void ForwardOne(const SlicedTile& w, const float* HWY_RESTRICT x, float* HWY_RESTRICT y, const Epilogue& epilogue,
-                Tile tile) {
+void ForwardOne(const SlicedTile& w, const float* HWY_RESTRICT x, float* HWY_RESTRICT y,
+                const Epilogue& epilogue, Tile tile) {
   const Quad d;
   const std::uint16_t* HWY_RESTRICT columns = w.columns;
   const float* HWY_RESTRICT values = w.values;
@@ -75,7 +76,8 @@ void ForwardOne(const SlicedTile& w, const float* HWY_RESTRICT x, float* HWY_RES
         sums[r] = MultiplyAdd(*values, x[*columns], sums[r]);
     }
     // Repeated rows come first, so that the true sum stays.
-    for (int r = 0; r < kSliceRows; ++r) y[rows[r]] = tile.last ? finish(sums[r], rows[r], epilogue) : sums[r];
+    for (int r = 0; r < kSliceRows; ++r)
+      y[rows[r]] = tile.last ? finish(sums[r], rows[r], epilogue) : sums[r];
   }
 }
 
@@ -87,7 +89,8 @@ namespace tulle::kernels {
 
 HWY_EXPORT(ForwardOne);
 
-void spmv_forward(const SlicedTile& w, const float* x, float* y, const Epilogue& epilogue, Tile tile) noexcept {
+void spmv_forward(const SlicedTile& w, const float* x, float* y, const Epilogue& epilogue,
+                  Tile tile) noexcept {
   HWY_DYNAMIC_DISPATCH(ForwardOne)(w, x, y, epilogue, tile);
 }
 

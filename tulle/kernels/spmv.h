@@ -21,10 +21,11 @@ struct SlicedTile {
 };
 
 /// y[o] = epilogue( sum over connections k of row o: w_k * x[column_k] ) for one sample, with the bits of
-/// spmm_forward(). Shapes: x [sources of the tile], y [rows]. Only bias, slope and cap of `epilogue` are used.
+/// spmm_forward(). Shapes: x [sources of the tile], y [rows]. Only bias, slope and cap of `epilogue` are
+/// used.
 ///
-/// One sample has no line to share a broadcast weight among, and a gather instruction is as slow as its loads:
-/// 8 rows at once need no sums across lanes, and 4 columns are read as one word. Cost: 2 * nnz flop.
+/// One sample has no line to share a broadcast weight among, and a gather instruction is as slow as its
+/// loads: 8 rows at once need no sums across lanes, and 4 columns are read as one word. Cost: 2 * nnz flop.
 void spmv_forward(const SlicedTile& w, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile = {}) noexcept;
 

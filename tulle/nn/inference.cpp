@@ -17,14 +17,17 @@ namespace {
 
 constexpr PrecisionInfo kPrecisions[] = {
     {"f32", "floats of 32 bits", Precision::kFloat},
-    {"bf16", "activations rounded to bfloat16 where sparse layers multiply them; sums stay floats", Precision::kBf16},
+    {"bf16", "activations rounded to bfloat16 where sparse layers multiply them; sums stay floats",
+     Precision::kBf16},
     {"int8", "weights and activations of sparse layers in bytes", Precision::kInt8},
 };
 
 }  // namespace
 
 std::span<const PrecisionInfo> precisions() { return kPrecisions; }
-std::string_view name_of(Precision precision) { return kPrecisions[static_cast<std::size_t>(precision)].name; }
+std::string_view name_of(Precision precision) {
+  return kPrecisions[static_cast<std::size_t>(precision)].name;
+}
 std::span<const PrecisionInfo> training_precisions() { return std::span(kPrecisions).first(2); }
 
 /// One panel's activations on their way, and the same in the form that a layer multiplies.
@@ -80,7 +83,8 @@ class DenseStage final : public Stage {
     const Range rows = even_range(layer_.outputs(), pieces_, piece, kRows);
     for (std::int64_t row = rows.begin; row < rows.end; row += kRows)
       kernels::gemm(false, false, std::min(kRows, rows.end - row), width_, inputs,
-                    layer_.weight().value.data() + row * inputs, inputs, x, width_, false, y + row * width_, width_);
+                    layer_.weight().value.data() + row * inputs, inputs, x, width_, false, y + row * width_,
+                    width_);
     if (width_ == 1)
       kernels::apply_epilogue_to_one(rows, y, epilogue_);
     else
@@ -128,8 +132,8 @@ class PanelStage final : public Stage {
   PanelStage(const Layer& layer, int width, int pieces, bool bf16)
       : Stage(layer, width),
         bf16_(bf16),
-        rows_(pack<PackedRows>(layer, pieces,
-                               packed_tile_width(layer.inputs(), layer.topology()->density(), bf16 ? 2 : 4))) {}
+        rows_(pack<PackedRows>(
+            layer, pieces, packed_tile_width(layer.inputs(), layer.topology()->density(), bf16 ? 2 : 4))) {}
 
   bool reads_floats() const override { return !bf16_; }
   void narrow(const float* x, Scratch& scratch) const override {
@@ -160,7 +164,8 @@ class ByteStage final : public Stage {
     kernels::narrow_bytes(x, layer_.inputs(), scale_, scratch.bytes.data());
   }
   void multiply(int piece, const float*, const Scratch& scratch, float* y) const override {
-    kernels::packed_forward(rows_[static_cast<std::size_t>(piece)].tile(), scratch.bytes.data(), y, epilogue_);
+    kernels::packed_forward(rows_[static_cast<std::size_t>(piece)].tile(), scratch.bytes.data(), y,
+                            epilogue_);
   }
 
  private:
@@ -193,7 +198,8 @@ std::unique_ptr<Stage> make_stage(const Layer& layer, std::size_t l, int width, 
   if (layer.topology() == nullptr) return std::make_unique<DenseStage>(layer, width, pieces);
   const bool bf16 = options.precision == Precision::kBf16;
   if (width == 1) return std::make_unique<OneSampleStage>(layer, pieces, bf16);
-  if (in_bytes(layer, options.precision)) return std::make_unique<ByteStage>(layer, pieces, options.scales[l]);
+  if (in_bytes(layer, options.precision))
+    return std::make_unique<ByteStage>(layer, pieces, options.scales[l]);
   return std::make_unique<PanelStage>(layer, width, pieces, bf16);
 }
 
@@ -241,7 +247,8 @@ Panels<const float> Inference::forward(Panels<const float> x) {
   return output;
 }
 
-void Inference::run_panel(Panels<const float> x, std::int32_t p, Panels<float> output, Scratch& scratch) const {
+void Inference::run_panel(Panels<const float> x, std::int32_t p, Panels<float> output,
+                          Scratch& scratch) const {
   const float* in = x.panel(p);
   for (std::size_t l = 0; l < stages_.size(); ++l) {
     const Stage& stage = *stages_[l];
@@ -260,7 +267,8 @@ void Inference::run_pieces(Panels<const float> x, Panels<float> output) {
     return l == 0 ? x.panel(p) : scratch_[static_cast<std::size_t>(p)].values[(l - 1) % 2].data();
   };
   const auto out = [&](std::size_t l, int p) {
-    return l + 1 == stages_.size() ? output.panel(p) : scratch_[static_cast<std::size_t>(p)].values[l % 2].data();
+    return l + 1 == stages_.size() ? output.panel(p)
+                                   : scratch_[static_cast<std::size_t>(p)].values[l % 2].data();
   };
   for (std::size_t l = 0; l < stages_.size(); ++l) {
     const Stage& stage = *stages_[l];

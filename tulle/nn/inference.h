@@ -16,13 +16,13 @@ class Stage;
 /// The activations of one panel on their way (inference.cpp).
 struct Scratch;
 
-/// A network ready to run forward again and again: weights packed in the order of their use (sparse/packing.h), memory
-/// taken once, nothing kept for a backward pass. It holds copies of the sparse weights and refers to `network` for the
-/// rest, which must stay alive and as it is.
+/// A network ready to run forward again and again: weights packed in the order of their use
+/// (sparse/packing.h), memory taken once, nothing kept for a backward pass. It holds copies of the sparse
+/// weights and refers to `network` for the rest, which must stay alive and as it is.
 ///
-/// Batches of at least as many panels as threads go panel by panel through all layers, each on one thread, so that
-/// activations stay in its caches; smaller ones share out the rows of each layer. Outputs do not depend on the number of
-/// threads; those of sparse layers in kFloat and kBf16 have the bits of Network::forward().
+/// Batches of at least as many panels as threads go panel by panel through all layers, each on one thread, so
+/// that activations stay in its caches; smaller ones share out the rows of each layer. Outputs do not depend
+/// on the number of threads; those of sparse layers in kFloat and kBf16 have the bits of Network::forward().
 class Inference {
  public:
   struct Options {
@@ -36,14 +36,15 @@ class Inference {
   Inference(Inference&&) noexcept;
   ~Inference();
 
-  /// The width that forward() wants of its inputs: 16 to 64, or 1 where single samples have their own kernels.
+  /// The width that forward() wants of its inputs: 16 to 64, or 1 where single samples have their own
+  /// kernels.
   int panel_width() const { return width_; }
   /// The outputs for x; the view is valid until the next call. Allocates nothing after the first call with
   /// options.batch samples. Throws std::invalid_argument for panels of another shape.
   Panels<const float> forward(Panels<const float> x);
 
  private:
-    void run_panel(Panels<const float> x, std::int32_t p, Panels<float> output, Scratch& scratch) const;
+  void run_panel(Panels<const float> x, std::int32_t p, Panels<float> output, Scratch& scratch) const;
   void run_pieces(Panels<const float> x, Panels<float> output);
 
   std::int32_t inputs_, outputs_, batch_;
@@ -53,8 +54,8 @@ class Inference {
   PanelBuffer output_;
 };
 
-/// The byte scales of each layer's inputs from an example batch (at least some 1,000 samples): bytes span what all but
-/// one in ten thousand of them need, and 0 is exact. Cost: one forward pass.
+/// The byte scales of each layer's inputs from an example batch (at least some 1,000 samples): bytes span
+/// what all but one in ten thousand of them need, and 0 is exact. Cost: one forward pass.
 std::vector<kernels::ByteScale> byte_scales(Network& network, Panels<const float> x);
 
 }  // namespace tulle

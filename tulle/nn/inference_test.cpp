@@ -47,7 +47,8 @@ void expect_close(const std::vector<float>& found, const std::vector<float>& exp
 }
 
 Network small_network(Dice& dice, const char* activation = "all-relu") {
-  return make_network({.sizes = {70, 150, 90, 33}, .activation = activation, .densities = {0.3, 0.2, 0.5}}, dice);
+  return make_network({.sizes = {70, 150, 90, 33}, .activation = activation, .densities = {0.3, 0.2, 0.5}},
+                      dice);
 }
 
 TEST(Inference, HasTheBitsOfTheNetworkForEveryBatchAndNumberOfThreads) {

@@ -77,7 +77,8 @@ class Layer {
 
   /// y = epilogue(W x), the epilogue's arrays belonging to panel 0.
   virtual void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) = 0;
-  /// Fills weight().gradient and, by sum_bias_gradients(), bias().gradient, and dx = gate(W^T dz) unless dx is empty.
+  /// Fills weight().gradient and, by sum_bias_gradients(), bias().gradient, and dx = gate(W^T dz) unless dx
+  /// is empty.
   virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                              const kernels::Gate& gate) = 0;
 

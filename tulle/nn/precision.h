@@ -5,8 +5,8 @@
 
 namespace tulle {
 
-/// How sparse layers read activations (kBf16), or activations and weights (kInt8, inference alone), while they
-/// multiply. Sums, biases, activation functions and dense layers are floats always.
+/// How sparse layers read activations (kBf16), or activations and weights (kInt8, inference alone), while
+/// they multiply. Sums, biases, activation functions and dense layers are floats always.
 enum class Precision { kFloat, kBf16, kInt8 };
 
 struct PrecisionInfo {

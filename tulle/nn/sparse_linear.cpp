@@ -18,7 +18,8 @@ const kernels::Bf16Pair* narrowed(Panels<const float> panels, AlignedVector<kern
   constexpr int kPair = 32;  // values that make a line of pairs
   require(panels.width >= kPair, "SparseLinear: bf16 needs panels of at least 32 samples");
   const std::int64_t values = panels.count() * panels.panel_size();
-  if (static_cast<std::int64_t>(memory.size()) < values / 2) memory.resize(static_cast<std::size_t>(values / 2));
+  if (static_cast<std::int64_t>(memory.size()) < values / 2)
+    memory.resize(static_cast<std::size_t>(values / 2));
   parallel_ranges(values, 4096, [&](Range part) {
     kernels::narrow(panels.data + part.begin, part.end - part.begin, memory.data() + part.begin / 2);
   });
@@ -70,7 +71,8 @@ void SparseLinear::replace(const TopologyUpdate& update, std::span<const float> 
 
 // `stride`: elements of one feature of one panel; floats have one a sample, pairs of bfloat16 half as many.
 template <class Element>
-void SparseLinear::forward_rows(const Element* x, int stride, Panels<float> y, const kernels::Epilogue& epilogue) {
+void SparseLinear::forward_rows(const Element* x, int stride, Panels<float> y,
+                                const kernels::Epilogue& epilogue) {
   share_out();
   const std::int32_t tiles = by_target_.tiles;
   parallel_parts(shared_among_, [&](int part) {
@@ -94,10 +96,11 @@ void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernel
   forward_rows(narrowed(x, x_pairs_), x.width / 2, y, epilogue);
 }
 
-// The backward pass reads weights and makes gradients by source while they are kept by target. Each block of sources is
-// gathered once for all panels, so that the products run over arrays without gaps; a block is large enough to be worth the
-// change of tiles between panels and small enough for L2. The gradients are brought into the order of targets at the end:
-// threads that own sources would otherwise write to the same cache lines all the time.
+// The backward pass reads weights and makes gradients by source while they are kept by target. Each block of
+// sources is gathered once for all panels, so that the products run over arrays without gaps; a block is
+// large enough to be worth the change of tiles between panels and small enough for L2. The gradients are
+// brought into the order of targets at the end: threads that own sources would otherwise write to the same
+// cache lines all the time.
 template <class Element>
 void SparseLinear::back_by_source(Range sources, const Element* x, const Element* dz, int stride,
                                   Panels<const float> shape, Panels<float> dx, const kernels::Gate& gate,
@@ -127,8 +130,8 @@ void SparseLinear::back_by_source(Range sources, const Element* x, const Element
 }
 
 template <class Element>
-void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<const float> errors, Panels<float> dx,
-                        const kernels::Gate& gate) {
+void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<const float> errors,
+                        Panels<float> dx, const kernels::Gate& gate) {
   share_out();
   if (!dx && by_target_.tiles == 1) {
     // A gradient of weights alone is the same sum seen from either side: by target it comes out in its place.
@@ -153,7 +156,8 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
     const auto i = static_cast<std::size_t>(part);
     const auto row_ptr = topology_.row_ptr();
     const auto end = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i + 1])]);
-    for (auto k = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i])]); k < end; ++k)
+    for (auto k = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i])]); k < end;
+         ++k)
       weight_.gradient[k] = gradients_by_source_[by_source_.slots[k]];
     sum_bias_gradients({target_ranges_[i], target_ranges_[i + 1]}, errors);
   });

@@ -7,10 +7,10 @@
 namespace tulle {
 
 /// A layer that stores and computes only the connections of its topology.
-/// With Precision::kBf16 inputs and errors are rounded to bfloat16 as they are multiplied; weights, gradients and sums
-/// stay floats, and the gradient is that of the rounded inputs. Widths are then 32 or more.
-/// Cost per batch: forward 2 * nnz * batch flop, backward 4 * nnz * batch; memory 32 bytes per connection
-/// while training with momentum (value, gradient in both orders, momentum, column, target, position, slot).
+/// With Precision::kBf16 inputs and errors are rounded to bfloat16 as they are multiplied; weights, gradients
+/// and sums stay floats, and the gradient is that of the rounded inputs. Widths are then 32 or more. Cost per
+/// batch: forward 2 * nnz * batch flop, backward 4 * nnz * batch; memory 32 bytes per connection while
+/// training with momentum (value, gradient in both orders, momentum, column, target, position, slot).
 class SparseLinear final : public Layer {
  public:
   /// Weights and biases start at 0. Throws std::invalid_argument if the topology is not outputs x inputs.
@@ -37,8 +37,9 @@ class SparseLinear final : public Layer {
   void back(const Element* x, const Element* dz, int stride, Panels<const float> errors, Panels<float> dx,
             const kernels::Gate& gate);
   template <class Element>
-  void back_by_source(Range sources, const Element* x, const Element* dz, int stride, Panels<const float> shape,
-                      Panels<float> dx, const kernels::Gate& gate, std::vector<float>& block);
+  void back_by_source(Range sources, const Element* x, const Element* dz, int stride,
+                      Panels<const float> shape, Panels<float> dx, const kernels::Gate& gate,
+                      std::vector<float>& block);
 
   Topology topology_;
   RowTiles by_target_;
@@ -47,7 +48,8 @@ class SparseLinear final : public Layer {
   std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
   std::vector<std::vector<float>> blocks_;                   // weights of a few sources, one per thread
   std::vector<float> gradients_by_source_;
-  AlignedVector<kernels::Bf16Pair> x_pairs_, dz_pairs_;      // kBf16: of the last forward pass, and of this way back
+  AlignedVector<kernels::Bf16Pair> x_pairs_,
+      dz_pairs_;  // kBf16: of the last forward pass, and of this way back
 };
 
 }  // namespace tulle

@@ -103,7 +103,8 @@ TEST(SparseLinear, InBfloat16EqualsTheFloatLayerOnRoundedInputsAndErrorsForAnyNu
 TEST(SparseLinear, InBfloat16RefusesPanelsOfOneLineAndTrainingInBytes) {
   SparseLinear layer({.inputs = 3, .outputs = 2, .precision = Precision::kBf16}, full_topology(2, 3));
   PanelBuffer memory[2];
-  EXPECT_THROW(layer.forward({}, memory[0].view(3, 16, 16), memory[1].view(2, 16, 16)), std::invalid_argument);
+  EXPECT_THROW(layer.forward({}, memory[0].view(3, 16, 16), memory[1].view(2, 16, 16)),
+               std::invalid_argument);
   EXPECT_THROW(SparseLinear({.inputs = 3, .outputs = 2, .precision = Precision::kInt8}, full_topology(2, 3)),
                std::invalid_argument);
 }

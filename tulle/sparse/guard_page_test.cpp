@@ -1,5 +1,5 @@
-// No product touches memory beyond its arrays: every array ends where a page begins that nobody may touch, or begins where
-// one ends. A kernel that strays ends this program.
+// No product touches memory beyond its arrays: every array ends where a page begins that nobody may touch, or
+// begins where one ends. A kernel that strays ends this program.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -62,7 +62,8 @@ TEST_P(GuardPages, ForwardAndBackwardStayInside) {
   on_both_sides([](const Problem& p, Side side) {
     const Fenced<std::int64_t> row_ptr(p.row_ptr, side), source_ptr(p.source_ptr, side);
     const Fenced<std::int32_t> columns(p.columns, side), targets(p.targets, side);
-    const Fenced<float> values(p.values, side), by_source(p.values_by_source, side), x(p.x, side), dz(p.dz, side);
+    const Fenced<float> values(p.values, side), by_source(p.values_by_source, side), x(p.x, side),
+        dz(p.dz, side);
     const Fenced<float> y(p.for_rows(), side), dx(p.for_sources(), side), dw(p.for_links(), side);
     const CsrView rows{row_ptr.data(), row_ptr.data() + 1, columns.data(), values.data()};
     const SourceView sources{source_ptr.data(), targets.data(), by_source.data()};
@@ -88,7 +89,8 @@ TEST_P(GuardPages, PackedRowsStayInside) {
           const Fenced<std::int32_t> rows(w.rows, count, side);
           const Fenced<std::uint16_t> columns(w.columns, nnz, side);
           const Fenced<float> values(w.values, nnz, side);
-          packed_forward({w.runs, rows.data(), columns.data(), values.data()}, p.width, x.data(), y.data(), {}, tile);
+          packed_forward({w.runs, rows.data(), columns.data(), values.data()}, p.width, x.data(), y.data(),
+                         {}, tile);
         });
     SlicedRows(topology_of(p), p.values.all(), {0, p.rows})
         .for_tiles([&](std::int64_t, const SlicedTile& w, Tile tile) {
@@ -96,14 +98,15 @@ TEST_P(GuardPages, PackedRowsStayInside) {
           const Fenced<std::int32_t> rows(w.rows, slice_rows, side), lengths(w.lengths, slice_rows, side);
           const Fenced<std::uint16_t> columns(w.columns, nnz, side);
           const Fenced<float> values(w.values, nnz, side);
-          spmv_forward({w.slices, rows.data(), lengths.data(), columns.data(), values.data()}, x.data(), y.data(), {},
-                       tile);
+          spmv_forward({w.slices, rows.data(), lengths.data(), columns.data(), values.data()}, x.data(),
+                       y.data(), {}, tile);
         });
     if (p.width != kByteWidth) return;
     const ByteRows packed(topology_of(p), p.values.all(), {0, p.rows}, {.scale = 0.1f, .zero = 3});
     const ByteTile w = packed.tile();
     std::size_t links = 0;
-    for (const PackedRun& run : w.runs) links += static_cast<std::size_t>(run.rows) * static_cast<std::size_t>(run.length) * kByteGroup;
+    for (const PackedRun& run : w.runs)
+      links += static_cast<std::size_t>(run.rows) * static_cast<std::size_t>(run.length) * kByteGroup;
     const Fenced<std::int32_t> rows(w.rows, count, side), offsets(w.offsets, count, side);
     const Fenced<std::uint16_t> columns(w.columns, links, side);
     const Fenced<std::int8_t> values(w.values, links, side);
@@ -111,8 +114,8 @@ TEST_P(GuardPages, PackedRowsStayInside) {
     const Guarded<std::uint8_t> none(p.cols * kByteWidth);
     const Fenced<std::uint8_t> bytes(none, side);
     narrow_bytes(x.data(), p.cols, {.scale = 0.1f, .zero = 3}, bytes.data());
-    packed_forward({w.runs, rows.data(), columns.data(), values.data(), scales.data(), offsets.data()}, bytes.data(),
-                   y.data(), {});
+    packed_forward({w.runs, rows.data(), columns.data(), values.data(), scales.data(), offsets.data()},
+                   bytes.data(), y.data(), {});
   });
 }
 
@@ -131,14 +134,18 @@ TEST_P(GuardPages, GatherAndNeuronsStayInside) {
         const Fenced<std::uint8_t> bytes(raw, side);
         const std::vector<float> none(kFeatures * static_cast<std::size_t>(width));
         const Fenced<float> panel(none, side), sums(ones, side);
-        gather_panel(from.data(), kFeatures, order, {0, kFeatures}, mean.data(), factor.data(), panel.data(), width);
-        gather_panel(bytes.data(), kFeatures, order, {0, kFeatures}, mean.data(), factor.data(), panel.data(), width);
+        gather_panel(from.data(), kFeatures, order, {0, kFeatures}, mean.data(), factor.data(), panel.data(),
+                     width);
+        gather_panel(bytes.data(), kFeatures, order, {0, kFeatures}, mean.data(), factor.data(), panel.data(),
+                     width);
         const std::vector<std::uint16_t> words(kFeatures * static_cast<std::size_t>(width) / 16);
         const Fenced<std::uint16_t> bits(words, side), keep(words, side);
         dropout_bits({0, kFeatures}, width, {}, 20000, nullptr, keep.data());
-        apply_epilogue({0, kFeatures}, width, panel.data(),
-                       {.bias = mean.data(), .slope = 0.5f, .positive_bits = bits.data(), .keep_bits = keep.data()});
-        apply_gate({0, kFeatures}, width, panel.data(), {.positive_bits = bits.data(), .keep_bits = keep.data()});
+        apply_epilogue(
+            {0, kFeatures}, width, panel.data(),
+            {.bias = mean.data(), .slope = 0.5f, .positive_bits = bits.data(), .keep_bits = keep.data()});
+        apply_gate({0, kFeatures}, width, panel.data(),
+                   {.positive_bits = bits.data(), .keep_bits = keep.data()});
         sum_rows({0, kFeatures}, width, panel.data(), false, sums.data());
       }
 }

@@ -17,8 +17,8 @@ struct Piece {
   std::size_t length() const { return end - begin; }
 };
 
-// body(first source, pieces) for each tile of `width` sources: the pieces of all rows, those of a middle tile that are
-// not empty, the shortest first and otherwise in the order of rows.
+// body(first source, pieces) for each tile of `width` sources: the pieces of all rows, those of a middle tile
+// that are not empty, the shortest first and otherwise in the order of rows.
 template <class Body>
 void for_pieces(const Topology& topology, std::span<const float> values, Range rows, std::int32_t width,
                 const Body& body) {
@@ -36,7 +36,8 @@ void for_pieces(const Topology& topology, std::span<const float> values, Range r
     const std::int64_t first = std::int64_t{t} * width;
     pieces.clear();
     for (Piece& piece : all) {
-      const auto limit = static_cast<std::size_t>(topology.row_ptr()[static_cast<std::size_t>(piece.row) + 1]);
+      const auto limit =
+          static_cast<std::size_t>(topology.row_ptr()[static_cast<std::size_t>(piece.row) + 1]);
       piece.begin = piece.end;
       while (piece.end < limit && topology.columns()[piece.end] < first + width) ++piece.end;
       if (t == 0 || t + 1 == tiles || piece.length() > 0) pieces.push_back(piece);
@@ -58,12 +59,14 @@ void add_row(std::vector<kernels::PackedRun>& runs, std::size_t first, std::size
 std::int32_t packed_tile_width(std::int32_t sources, double density, int bytes) {
   constexpr double kLeast = 128.0, kConnections = 20.0;  // of floats
   const double smaller = 4.0 / bytes, all = std::max(1.0, static_cast<double>(sources));
-  const double wanted = density * all > kConnections ? std::max(kLeast, kConnections / density) * smaller : all;
+  const double wanted =
+      density * all > kConnections ? std::max(kLeast, kConnections / density) * smaller : all;
   const auto tiles = std::max({1.0, std::floor(all / wanted + 0.5), std::ceil(all / kMostSources)});
   return static_cast<std::int32_t>(std::ceil(all / tiles));
 }
 
-PackedRows::PackedRows(const Topology& topology, std::span<const float> values, Range rows, std::int32_t width)
+PackedRows::PackedRows(const Topology& topology, std::span<const float> values, Range rows,
+                       std::int32_t width)
     : width_(width) {
   for_pieces(topology, values, rows, width, [&](std::int64_t first, std::span<const Piece> pieces) {
     const std::size_t first_run = runs_.size();
@@ -120,7 +123,8 @@ ByteRows::ByteRows(const Topology& topology, std::span<const float> values, Rang
       const float scale = largest / 127.0f;
       std::int32_t sum = 0;
       for (std::size_t k = piece.begin; k < piece.end; ++k) {
-        const auto value = scale > 0.0f ? static_cast<std::int8_t>(std::lround(values[k] / scale)) : std::int8_t{0};
+        const auto value =
+            scale > 0.0f ? static_cast<std::int8_t>(std::lround(values[k] / scale)) : std::int8_t{0};
         sum += value;
         columns_.push_back(static_cast<std::uint16_t>(topology.columns()[k]));
         values_.push_back(value);

@@ -16,9 +16,10 @@ namespace tulle {
 /// uses them. All three are made in O(rows * tiles + connections of the rows) and throw std::invalid_argument
 /// if `values` are not one per connection or `rows` not the topology's.
 
-/// Sources of a tile that suit packed_forward() at 64 samples, for activations of `bytes` each: about equal tiles with
-/// some 20 connections per row (40 where activations take half), so that a tile's activations are near and its rows
-/// long enough to be worth a loop, but at least 32 kB of activations. A power of docs/performance.md's sweep.
+/// Sources of a tile that suit packed_forward() at 64 samples, for activations of `bytes` each: about equal
+/// tiles with some 20 connections per row (40 where activations take half), so that a tile's activations are
+/// near and its rows long enough to be worth a loop, but at least 32 kB of activations. A power of
+/// docs/performance.md's sweep.
 std::int32_t packed_tile_width(std::int32_t sources, double density, int bytes);
 
 /// For panels of samples (kernels/packed.h). 6 bytes per connection and 4 to 12 per row and tile.
@@ -79,12 +80,14 @@ class SlicedRows {
   std::vector<float> values_;
 };
 
-/// For panels of bytes (kernels/packed_bytes.h): each row's weights are multiples of its largest one's 127th part. 3
-/// bytes per connection and 12 per row.
+/// For panels of bytes (kernels/packed_bytes.h): each row's weights are multiples of its largest one's 127th
+/// part. 3 bytes per connection and 12 per row.
 class ByteRows {
  public:
-  /// `input`: what the bytes of the layer's inputs mean. Throws std::invalid_argument for more than 65536 sources.
-  ByteRows(const Topology& topology, std::span<const float> values, Range rows, const kernels::ByteScale& input);
+  /// `input`: what the bytes of the layer's inputs mean. Throws std::invalid_argument for more than 65536
+  /// sources.
+  ByteRows(const Topology& topology, std::span<const float> values, Range rows,
+           const kernels::ByteScale& input);
 
   kernels::ByteTile tile() const {
     return {runs_, rows_.data(), columns_.data(), values_.data(), scales_.data(), offsets_.data()};

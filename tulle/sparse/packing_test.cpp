@@ -84,7 +84,8 @@ TEST_P(Packed, SlicesGiveASingleSampleTheBitsOfTheForwardProduct) {
     const Guarded<float> expected = expected_of(p, bias.epilogue());
     Guarded<float> x(p.cols), y(p.rows, kUntouched);
     const int sample = p.width - 1;
-    for (std::int64_t c = 0; c < p.cols; ++c) x[static_cast<std::size_t>(c)] = p.x[reference::at(c, p.width, sample)];
+    for (std::int64_t c = 0; c < p.cols; ++c)
+      x[static_cast<std::size_t>(c)] = p.x[reference::at(c, p.width, sample)];
     const Topology topology = topology_of(p);
     for (const Range rows : {Range{0, p.rows / 3}, Range{p.rows / 3, p.rows}})
       SlicedRows(topology, p.values.all(), rows)
@@ -139,7 +140,8 @@ TEST_P(Packed, BytesOfASingleLinkOfAllOnesTellTheirSamplesApart) {
   for (std::size_t s = 0; s < kByteWidth; ++s) x[s] = static_cast<float>(s);
   Guarded<std::uint8_t> bytes(kByteWidth);
   narrow_bytes(x.data(), 1, {.scale = 1.0f, .zero = 0}, bytes.data());
-  packed_forward(ByteRows(one, weight, {0, 1}, {.scale = 1.0f, .zero = 0}).tile(), bytes.data(), y.data(), {});
+  packed_forward(ByteRows(one, weight, {0, 1}, {.scale = 1.0f, .zero = 0}).tile(), bytes.data(), y.data(),
+                 {});
   for (std::size_t s = 0; s < kByteWidth; ++s) EXPECT_EQ(y[s], 127.0f * static_cast<float>(s));
 }
 

@@ -64,9 +64,9 @@ struct RowTiles {
 
 /// A topology read by source neuron, tile by tile of its targets: the connections from source s into tile t
 /// are [source_ptr[t * cols + s], source_ptr[t * cols + s + 1]), each with its target, counted from the
-/// tile's first one, and its position in the topology's own order; slots[k] is where connection k of that order
-/// stands here. The backward pass walks it. Positions and slots of one tile are one range: what is gathered through
-/// them stays near.
+/// tile's first one, and its position in the topology's own order; slots[k] is where connection k of that
+/// order stands here. The backward pass walks it. Positions and slots of one tile are one range: what is
+/// gathered through them stays near.
 struct SourceIndex {
   std::int32_t tiles = 1;
   std::int32_t width = 0;  // targets of a tile

@@ -31,7 +31,8 @@ std::span<const WeightInitInfo> weight_inits();
 std::vector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
                                    const Random& random);
 
-/// The value the law gives to one connection into a neuron whose law.spread() is `spread`, drawn at place `index`.
+/// The value the law gives to one connection into a neuron whose law.spread() is `spread`, drawn at place
+/// `index`.
 float draw_weight(const WeightInitInfo& law, double spread, const Random& random, std::uint64_t index);
 
 }  // namespace tulle

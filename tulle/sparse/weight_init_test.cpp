@@ -113,7 +113,8 @@ TEST_P(VarKeepsTheVariance, OfPreActivationsAtOne) {
       double z = 0;
       for (std::uint64_t k = target == 0 ? 0 : 1; k < (target == 0 ? 1u : 6u); ++k) {
         const double x = standard(random), h = x > 0 ? x : slope * x;
-        z += double{draw_weight(law("var"), law("var").spread(context, target), key, k)} * (kept(random) ? h / (1 - drop) : 0);
+        z += double{draw_weight(law("var"), law("var").spread(context, target), key, k)} *
+             (kept(random) ? h / (1 - drop) : 0);
       }
       sum += z * z;
       squares += z * z * z * z;
@@ -147,7 +148,8 @@ TEST_P(EveryWeightInit, DrawsEachWeightByItsPositionAlone) {
       for (auto k = t.row_ptr()[static_cast<std::size_t>(target)];
            k < t.row_ptr()[static_cast<std::size_t>(target) + 1]; ++k)
         ASSERT_EQ(values[static_cast<std::size_t>(k)],
-                  draw_weight(GetParam(), GetParam().spread(context, target), values_key(), static_cast<std::uint64_t>(k)));
+                  draw_weight(GetParam(), GetParam().spread(context, target), values_key(),
+                              static_cast<std::uint64_t>(k)));
   }
 }
 

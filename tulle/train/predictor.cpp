@@ -13,7 +13,8 @@ namespace {
 
 Precision trained_precision(const Network& network) {
   for (std::size_t l = 0; l < network.size(); ++l)
-    if (network.layer(l).options().precision != Precision::kFloat) return network.layer(l).options().precision;
+    if (network.layer(l).options().precision != Precision::kFloat)
+      return network.layer(l).options().precision;
   return Precision::kFloat;
 }
 
@@ -60,7 +61,8 @@ void Predictor::predict(std::span<const float> inputs, std::span<float> predicti
           "Predictor: inputs must be [sample][features] and predictions [sample][outputs]");
   for (std::size_t first = 0; first < samples;) {
     const std::size_t count = std::min(samples - first, static_cast<std::size_t>(batch_));
-    const Panels<const float> z = inference_.forward(gather(inputs.subspan(first * features, count * features)));
+    const Panels<const float> z =
+        inference_.forward(gather(inputs.subspan(first * features, count * features)));
     predictions(loss_, z, predictions_out.subspan(first * outputs, count * outputs));
     first += count;
   }

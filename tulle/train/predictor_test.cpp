@@ -62,7 +62,8 @@ Features raw_inputs() {
   Features inputs{.samples = kSamples, .features = kFeatures, .bytes = {}, .floats = {}};
   const Random random{.seed = 3};
   for (std::int64_t i = 0; i < kSamples * kFeatures; ++i)
-    inputs.floats.push_back(static_cast<float>(i % kFeatures) + 2.0f * random.normal(static_cast<std::uint64_t>(i)));
+    inputs.floats.push_back(static_cast<float>(i % kFeatures) +
+                            2.0f * random.normal(static_cast<std::uint64_t>(i)));
   return inputs;
 }
 
@@ -89,7 +90,9 @@ TEST(Predictor, AllocatesNothingInACall) {
   for (const std::int32_t batch : {1, 64})
     for (const Precision precision : {Precision::kFloat, Precision::kBf16, Precision::kInt8}) {
       Predictor predictor(model, batch, {.precision = precision, .scales = scales});
-      const auto call = [&] { predictor.predict(std::span(inputs.floats).first(kFeatures), std::span(found).first(3)); };
+      const auto call = [&] {
+        predictor.predict(std::span(inputs.floats).first(kFeatures), std::span(found).first(3));
+      };
       call();
       const long before = g_allocations;
       for (int i = 0; i < 5; ++i) call();
@@ -112,7 +115,8 @@ TEST(Predictor, RunsInThePrecisionOfTheTrainingUnlessToldOtherwise) {
   const Panels<float> x = memory.view(4, 1, 1);
   for (std::int32_t f = 0; f < 4; ++f) x.at(0, f) = 1.0f + 1e-3f;  // 1 in bfloat16
   EXPECT_EQ(make_inference(rounded, 1).forward(x).at(0, 0), 4.0f);
-  EXPECT_GT(make_inference(rounded, 1, {.precision = Precision::kFloat, .scales = {}}).forward(x).at(0, 0), 4.0f);
+  EXPECT_GT(make_inference(rounded, 1, {.precision = Precision::kFloat, .scales = {}}).forward(x).at(0, 0),
+            4.0f);
 }
 
 TEST(Predictor, RefusesSizesThatDoNotFitAndCalibrationWithoutInputs) {
@@ -123,7 +127,8 @@ TEST(Predictor, RefusesSizesThatDoNotFitAndCalibrationWithoutInputs) {
   EXPECT_THROW(predictor.predict(in, std::span(out).first(5)), std::invalid_argument);
   EXPECT_NO_THROW(predictor.predict(in, out));
   EXPECT_THROW(calibrate(model, {}), std::invalid_argument);
-  EXPECT_THROW(make_inference(model, 8, {.precision = Precision::kInt8, .scales = {}}), std::invalid_argument);
+  EXPECT_THROW(make_inference(model, 8, {.precision = Precision::kInt8, .scales = {}}),
+               std::invalid_argument);
 }
 
 TEST(Evaluate, InBytesFindsWhatFloatsFindUpToAFewSamples) {
@@ -132,10 +137,10 @@ TEST(Evaluate, InBytesFindsWhatFloatsFindUpToAFewSamples) {
   split.inputs = raw_inputs();
   const std::vector<float> outputs = predict(model, split.inputs);
   for (std::size_t i = 0; i < kSamples; ++i)
-    split.classes.push_back(static_cast<std::int32_t>(
-        std::max_element(outputs.begin() + static_cast<std::ptrdiff_t>(3 * i),
-                         outputs.begin() + static_cast<std::ptrdiff_t>(3 * i + 3)) -
-        (outputs.begin() + static_cast<std::ptrdiff_t>(3 * i))));
+    split.classes.push_back(
+        static_cast<std::int32_t>(std::max_element(outputs.begin() + static_cast<std::ptrdiff_t>(3 * i),
+                                                   outputs.begin() + static_cast<std::ptrdiff_t>(3 * i + 3)) -
+                                  (outputs.begin() + static_cast<std::ptrdiff_t>(3 * i))));
   EXPECT_EQ(evaluate(model, split).accuracy, 1.0);
   const Evaluation bytes =
       evaluate(model, split, {.precision = Precision::kInt8, .scales = calibrate(model, split.inputs)});
