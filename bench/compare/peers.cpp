@@ -1,4 +1,4 @@
-// Eigen and LIBXSMM behind C functions, for products.py: it compiles this file for the machine at hand
+// Eigen and LIBXSMM behind C functions, for peers.py: it compiles this file for the machine at hand
 // (-march=native, which no file of the engine may be), loads it and calls it. Y = W X, W in CSR, X and Y
 // [feature][sample].
 #include <Eigen/Dense>

@@ -18,8 +18,8 @@ namespace tulle {
 
 /// Sources of a tile that suit packed_forward() at 64 samples, for activations of `bytes` each: about equal
 /// tiles with some 20 connections per row (40 where activations take half), so that a tile's activations are
-/// near and its rows long enough to be worth a loop, but at least 32 kB of activations. A power of
-/// docs/performance.md's sweep.
+/// near and its rows long enough to be worth a loop, but at least 32 kB of activations. From the sweep in
+/// docs/performance.md.
 std::int32_t packed_tile_width(std::int32_t sources, double density, int bytes);
 
 /// For panels of samples (kernels/packed.h). 6 bytes per connection and 4 to 12 per row and tile.
