@@ -11,7 +11,7 @@ import sys
 
 # A third-party header, and the files or folders that may include it. fmt is allowed in every .cpp.
 PLACES = {
-    "omp.h": ["tulle/kernels/gemm_onednn.cpp"],
+    "omp.h": ["tulle/kernels/gemm_onednn.cpp", "bench/compare/peers.cpp"],
     "dnnl": ["tulle/kernels/gemm_onednn.cpp"],
     "hwy/": ["tulle/kernels/", "bench/machine.cpp"],
     "Random123/": ["tulle/base/random.cpp", "tulle/base/base_test.cpp"],
@@ -20,7 +20,7 @@ PLACES = {
     "zlib.h": ["tulle/data/gzip.cpp", "_test.cpp", "tulle/data/data_testing.h"],
     "xxhash.h": ["tulle/sparse/topology.cpp", "tulle/checkpoint/"],
     "CLI/": ["cli/", "bench/"],
-    "Eigen/": ["_test.cpp"],
+    "Eigen/": ["_test.cpp", "bench/compare/peers.cpp"],
     "gtest/": ["_test.cpp", "test_", "_testing.h"],
     "gmock/": ["_test.cpp"],
     "fmt/": [".cpp"],
