@@ -1,7 +1,8 @@
 """The other libraries of products.py, each called in the way and the layout that suits it best.
 
 A peer is a class: Peer() raises what is missing; use(problem, threads) prepares, which is not timed; each product is a method
-that does one call and returns its result, in the layout [feature][sample] or one value per connection.
+that does one call and returns its result, in the layout [feature][sample] or one value per connection, or nothing if use()
+has checked it. A call of a peer with `layers` does that many products.
 """
 
 import ctypes
@@ -278,11 +279,46 @@ class Libxsmm:
 
 
 class DeepSparse:
+    """An ONNX network of layers with bias and ReLU, [sample][feature]. A call passes through Python, so that a square layer
+    is timed as three in a row."""
+
     name = "DeepSparse"
 
     def __init__(self):
-        import deepsparse  # noqa: F401
-        raise ImportError("found, but this comparison was written where no wheel of it could be had")
+        import deepsparse
+        import onnx
+
+        self.deepsparse, self.onnx = deepsparse, onnx
+        self.folder = tempfile.TemporaryDirectory()
+
+    def use(self, p, threads):
+        self.layers = 3 if p.inputs == p.outputs else 1
+        helper, tensor = self.onnx.helper, self.onnx.numpy_helper.from_array
+        dense, nodes = p.csr.toarray(), []
+        constants = [tensor(dense, "w"), tensor(np.zeros(p.outputs, np.float32), "b")]
+        for i in range(self.layers):
+            nodes.append(helper.make_node("Gemm", [f"x{i}", "w", "b"], [f"z{i}"], transB=1))
+            nodes.append(helper.make_node("Relu", [f"z{i}"], [f"x{i + 1}"]))
+
+        def value(name, features):
+            return helper.make_tensor_value_info(name, self.onnx.TensorProto.FLOAT, [p.batch, features])
+
+        graph = helper.make_graph(nodes, "layers", [value("x0", p.inputs)], [value(f"x{self.layers}", p.outputs)],
+                                  constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        path = self.folder.name + "/layers.onnx"
+        self.onnx.save(model, path)
+        self.engine = self.deepsparse.Engine(path, batch_size=p.batch, num_cores=threads)
+        self.x = [np.ascontiguousarray(p.x.T)]
+        expected = p.x
+        for _ in range(self.layers):
+            expected = np.maximum(p.csr @ expected, 0)
+        error = np.abs(self.engine.run(self.x)[0].T - expected).max() / max(np.abs(expected).max(), 1e-30)
+        if error > 1e-4:  # three layers on top of one another
+            raise RuntimeError(f"differs by {error:.2g} of the largest value")
+
+    def forward(self):
+        self.engine.run(self.x)  # its result, which use() has checked, is not that of one product
 
 
 class Aocl:

@@ -24,7 +24,7 @@ import time
 import numpy as np
 import scipy.sparse
 
-from peers import Libxsmm, PyTorchDense, aligned, available
+from peers import DeepSparse, Libxsmm, PyTorchDense, aligned, available
 
 SHAPES = "784x1000,1000x1000,3072x4000,4000x4000,65536x4096"
 LONGEST = 2.0  # seconds of one call beyond which a library is called once only
@@ -111,25 +111,27 @@ def compare(tulle, peers, problem, threads, product, options):
     for peer in peers:
         if not hasattr(peer, product):
             continue
-        if isinstance(peer, (PyTorchDense, Libxsmm)) and problem.inputs * problem.outputs * problem.batch > MOST_DENSE:
+        if isinstance(peer, (PyTorchDense, Libxsmm, DeepSparse)) and problem.inputs * problem.outputs * problem.batch > MOST_DENSE:
             continue
         try:
             peer.use(problem, threads)
             call = getattr(peer, product)
             before = time.perf_counter()
             result = call()
-            times[peer.name] = time.perf_counter() - before
-            results[peer.name] = np.asarray(result).ravel().copy()
-            able.append((peer, call))
+            products = getattr(peer, "layers", 1)
+            times[peer.name] = (time.perf_counter() - before) / products
+            if result is not None:
+                results[peer.name] = np.asarray(result).ravel().copy()
+            able.append((peer, call, products))
         except Exception as error:
             if options.verbose:
                 print(f"    {peer.name}: {error}")
     for _ in range(options.rounds):
         for name in ours:
             times[name] = min(times[name], tulle.timed(name, options.seconds))
-        for peer, call in able:
+        for peer, call, products in able:
             if times[peer.name] < LONGEST:
-                times[peer.name] = min(times[peer.name], fastest(call, options.seconds))
+                times[peer.name] = min(times[peer.name], fastest(call, options.seconds) / products)
     truth = results[ours[0]]
     scale = np.abs(truth).max(initial=1e-30)
     for name, result in results.items():

@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
+#include <type_traits>
 
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
@@ -26,6 +27,22 @@ constexpr int kVectorsPerLine = kLine / kLanes;
 using Bits32 = hn::RebindToUnsigned<Floats>;
 using BitVector = hn::Vec<Bits32>;
 
+// body(width as a constant) for a panel of 16, 32, 64 or 128 samples, none of which is below `kLeast`.
+template <int kLeast = 16, class Body>
+HWY_INLINE void WithWidth(int width, const Body& body) {
+  switch (width) {
+    case 16:
+      if constexpr (kLeast <= 16) return body(std::integral_constant<int, 16>());
+      [[fallthrough]];
+    case 32:
+      return body(std::integral_constant<int, 32>());
+    case 64:
+      return body(std::integral_constant<int, 64>());
+    default:
+      return body(std::integral_constant<int, 128>());
+  }
+}
+
 // The same vector, loaded once: without this the compiler reads it from memory anew for each use, and a line
 // that is still on its way from L2 then takes twice as long (a third of the backward pass on a Xeon).
 HWY_INLINE Vector Once(Vector v) {
@@ -39,6 +56,7 @@ HWY_INLINE Vector Once(Vector v) {
 // bfloat16 (kernels/narrow.h).
 struct FloatLines {
   using Element = float;
+  static constexpr int kLeastWidth = 16;
   static constexpr int Stride(int width) { return width; }  // elements of one feature
   template <int kWidth>
   struct Own {  // a line that stays in registers
@@ -70,6 +88,7 @@ struct FloatLines {
 
 struct Bf16Lines {
   using Element = std::uint32_t;
+  static constexpr int kLeastWidth = 32;
   static constexpr int Stride(int width) { return width / 2; }
   template <int kWidth>
   using Own = FloatLines::Own<kWidth>;

@@ -34,29 +34,11 @@ void GateRows(Range rows, float* panel, const Gate& gate) {
 }
 
 void ApplyEpilogue(Range rows, int width, float* panel, const Epilogue& epilogue) {
-  switch (width) {
-    case 16:
-      return EpilogueRows<16>(rows, panel, epilogue);
-    case 32:
-      return EpilogueRows<32>(rows, panel, epilogue);
-    case 64:
-      return EpilogueRows<64>(rows, panel, epilogue);
-    default:
-      return EpilogueRows<128>(rows, panel, epilogue);
-  }
+  WithWidth(width, [&](auto kWidth) { EpilogueRows<kWidth>(rows, panel, epilogue); });
 }
 
 void ApplyGate(Range rows, int width, float* panel, const Gate& gate) {
-  switch (width) {
-    case 16:
-      return GateRows<16>(rows, panel, gate);
-    case 32:
-      return GateRows<32>(rows, panel, gate);
-    case 64:
-      return GateRows<64>(rows, panel, gate);
-    default:
-      return GateRows<128>(rows, panel, gate);
-  }
+  WithWidth(width, [&](auto kWidth) { GateRows<kWidth>(rows, panel, gate); });
 }
 
 void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, float* HWY_RESTRICT sums) {

@@ -4,7 +4,6 @@
 #define HWY_TARGET_INCLUDE "tulle/kernels/packed.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "tulle/kernels/neuron-inl.h"
@@ -67,17 +66,8 @@ void ForwardPacked(const PackedTile& w, const typename Lines::Element* HWY_RESTR
 template <class Lines>
 void ForwardPackedWidth(const PackedTile& w, int width, const typename Lines::Element* x, float* y,
                         const Epilogue& epilogue, Tile tile) {
-  switch (width) {
-    case 16:
-      if constexpr (Lines::Stride(2) == 2) return ForwardPacked<16, Lines>(w, x, y, epilogue, tile);
-      [[fallthrough]];
-    case 32:
-      return ForwardPacked<32, Lines>(w, x, y, epilogue, tile);
-    case 64:
-      return ForwardPacked<64, Lines>(w, x, y, epilogue, tile);
-    default:
-      return ForwardPacked<128, Lines>(w, x, y, epilogue, tile);
-  }
+  WithWidth<Lines::kLeastWidth>(width,
+                                [&](auto kWidth) { ForwardPacked<kWidth, Lines>(w, x, y, epilogue, tile); });
 }
 
 void ForwardPackedFloat(const PackedTile& w, int width, const float* x, float* y, const Epilogue& epilogue,

@@ -55,35 +55,30 @@ void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HW
 // whichever sources they belong to, because their sums lie side by side in dw.
 class PendingSums {
  public:
-  static constexpr std::int64_t kCapacity = 16;
-
   PendingSums(bool add, float* dw) : add_(add), dw_(dw) {
-    for (int i = 0; i < kCapacity * kLine; ++i) lines_[i] = 0.0f;  // a last block sums lines it does not need
+    for (int i = 0; i < kLine * kLine; ++i) lines_[i] = 0.0f;  // a last block sums lines it does not need
   }
-  std::int64_t room() const { return kCapacity - count_; }
+  std::int64_t room() const { return kLine - count_; }
   /// Where the next line goes.
   float* next() { return lines_ + count_ * kLine; }
   void added(std::int64_t lines) {
     count_ += lines;
-    if (count_ == kCapacity) flush();
+    if (count_ == kLine) flush();
   }
   void flush() {
-    for (std::int64_t first = 0; first < count_; first += kLine) {
-      const std::int64_t count = std::min<std::int64_t>(kLine, count_ - first);
-      if (count == kLine && !add_) {
-        SumLines(lines_ + first * kLine, dw_);
-      } else {
-        HWY_ALIGN float sums[kLine];
-        SumLines(lines_ + first * kLine, sums);
-        for (std::int64_t j = 0; j < count; ++j) dw_[j] = add_ ? dw_[j] + sums[j] : sums[j];
-      }
-      dw_ += count;
+    if (count_ == kLine && !add_) {
+      SumLines(lines_, dw_);
+    } else {
+      HWY_ALIGN float sums[kLine];
+      SumLines(lines_, sums);
+      for (std::int64_t j = 0; j < count_; ++j) dw_[j] = add_ ? dw_[j] + sums[j] : sums[j];
     }
+    dw_ += count_;
     count_ = 0;
   }
 
  private:
-  HWY_ALIGN float lines_[kCapacity * kLine];
+  HWY_ALIGN float lines_[kLine * kLine];
   std::int64_t count_ = 0;
   bool add_;
   float* dw_;
@@ -143,55 +138,32 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
 }
 
 template <class Lines>
-void ForwardWidth(const CsrView& w, Range rows, int width, const typename Lines::Element* x, float* y,
-                  const Epilogue& epilogue, Tile tile) {
-  switch (width) {
-    case 16:
-      if constexpr (Lines::Stride(32) == 32) return ForwardRows<16, Lines>(w, rows, x, y, epilogue, tile);
-      [[fallthrough]];
-    case 32:
-      return ForwardRows<32, Lines>(w, rows, x, y, epilogue, tile);
-    case 64:
-      return ForwardRows<64, Lines>(w, rows, x, y, epilogue, tile);
-    default:
-      return ForwardRows<128, Lines>(w, rows, x, y, epilogue, tile);
-  }
-}
-
-template <class Lines, bool kWithDx>
-void BackwardWidth(const SourceView& w, Range sources, int width, const typename Lines::Element* x,
-                   const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw,
-                   Tile tile) {
-  switch (width) {
-    case 16:
-      if constexpr (Lines::Stride(32) == 32)
-        return BackwardSources<16, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-      [[fallthrough]];
-    case 32:
-      return BackwardSources<32, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-    case 64:
-      return BackwardSources<64, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-    default:
-      return BackwardSources<128, Lines, kWithDx>(w, sources, x, dz, dx, gate, add, dw, tile);
-  }
+void ForwardOf(const CsrView& w, Range rows, int width, const typename Lines::Element* x, float* y,
+               const Epilogue& epilogue, Tile tile) {
+  WithWidth<Lines::kLeastWidth>(
+      width, [&](auto kWidth) { ForwardRows<kWidth, Lines>(w, rows, x, y, epilogue, tile); });
 }
 
 template <class Lines>
 void BackwardOf(const SourceView& w, Range sources, int width, const typename Lines::Element* x,
                 const typename Lines::Element* dz, float* dx, const Gate& gate, bool add, float* dw,
                 Tile tile) {
-  if (dx == nullptr) return BackwardWidth<Lines, false>(w, sources, width, x, dz, dx, gate, add, dw, tile);
-  return BackwardWidth<Lines, true>(w, sources, width, x, dz, dx, gate, add, dw, tile);
+  WithWidth<Lines::kLeastWidth>(width, [&](auto kWidth) {
+    if (dx == nullptr)
+      BackwardSources<kWidth, Lines, false>(w, sources, x, dz, dx, gate, add, dw, tile);
+    else
+      BackwardSources<kWidth, Lines, true>(w, sources, x, dz, dx, gate, add, dw, tile);
+  });
 }
 
 void ForwardFloat(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile) {
-  ForwardWidth<FloatLines>(w, rows, width, x, y, epilogue, tile);
+  ForwardOf<FloatLines>(w, rows, width, x, y, epilogue, tile);
 }
 
 void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
                  const Epilogue& epilogue, Tile tile) {
-  ForwardWidth<Bf16Lines>(w, rows, width, x, y, epilogue, tile);
+  ForwardOf<Bf16Lines>(w, rows, width, x, y, epilogue, tile);
 }
 
 void BackwardFloat(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,

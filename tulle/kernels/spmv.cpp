@@ -3,22 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#ifndef TULLE_SPMV_FINISH
-#define TULLE_SPMV_FINISH
-namespace tulle::kernels {
-namespace {
-
-float finish(float sum, std::int64_t row, const Epilogue& e) {
-  const float z = sum + (e.bias == nullptr ? 0.0f : e.bias[row]);
-  const bool positive = e.zero_is_negative ? z > 0.0f : z >= 0.0f;
-  const float h = positive ? z : e.slope * z;
-  return h > e.cap ? e.cap : h;
-}
-
-}  // namespace
-}  // namespace tulle::kernels
-#endif
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tulle/kernels/spmv.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
@@ -53,6 +37,17 @@ HWY_INLINE float MultiplyAdd(float weight, float x, float sum) {
   return hn::GetLane(hn::MulAdd(hn::Set(one, weight), hn::Set(one, x), hn::Set(one, sum)));
 }
 
+HWY_INLINE float Finish(float sum, std::int64_t row, const Epilogue& e) {
+  const float z = sum + (e.bias == nullptr ? 0.0f : e.bias[row]);
+  const bool positive = e.zero_is_negative ? z > 0.0f : z >= 0.0f;
+  const float h = positive ? z : e.slope * z;
+  return h > e.cap ? e.cap : h;
+}
+
+void FinishRows(Range rows, float* y, const Epilogue& epilogue) {
+  for (std::int64_t row = rows.begin; row < rows.end; ++row) y[row] = Finish(y[row], row, epilogue);
+}
+
 void ForwardOne(const SlicedTile& w, const float* HWY_RESTRICT x, float* HWY_RESTRICT y,
                 const Epilogue& epilogue, Tile tile) {
   const Quad d;
@@ -77,7 +72,7 @@ void ForwardOne(const SlicedTile& w, const float* HWY_RESTRICT x, float* HWY_RES
     }
     // Repeated rows come first, so that the true sum stays.
     for (int r = 0; r < kSliceRows; ++r)
-      y[rows[r]] = tile.last ? finish(sums[r], rows[r], epilogue) : sums[r];
+      y[rows[r]] = tile.last ? Finish(sums[r], rows[r], epilogue) : sums[r];
   }
 }
 
@@ -88,6 +83,7 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(ForwardOne);
+HWY_EXPORT(FinishRows);
 
 void spmv_forward(const SlicedTile& w, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile) noexcept {
@@ -95,7 +91,7 @@ void spmv_forward(const SlicedTile& w, const float* x, float* y, const Epilogue&
 }
 
 void apply_epilogue_to_one(Range rows, float* y, const Epilogue& epilogue) noexcept {
-  for (std::int64_t row = rows.begin; row < rows.end; ++row) y[row] = finish(y[row], row, epilogue);
+  HWY_DYNAMIC_DISPATCH(FinishRows)(rows, y, epilogue);
 }
 
 }  // namespace tulle::kernels

@@ -1,32 +1,12 @@
 // Truly sparse: nothing of the size of a dense layer is ever allocated.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
+#include "tulle/base/allocations_testing.h"
 #include "tulle/base/clock.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/topology_update.h"
 #include "tulle/sparse/weight_init.h"
-
-namespace {
-std::atomic<std::size_t> g_allocated{0};  // bytes ever asked for
-}
-
-// Not inlined: the compiler would warn of an operator delete that calls free().
-[[gnu::noinline]] void* operator new(std::size_t bytes) {
-  g_allocated += bytes;
-  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  g_allocated += bytes;
-  return std::malloc(bytes == 0 ? 1 : bytes);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace tulle {
 namespace {
@@ -38,9 +18,9 @@ constexpr std::size_t kSmall = 4096;                                        // w
 
 template <class Work>
 std::size_t bytes_of(Work work) {
-  const std::size_t before = g_allocated;
+  const std::size_t before = testing::g_allocated_bytes;
   work();
-  return g_allocated - before;
+  return testing::g_allocated_bytes - before;
 }
 
 Topology huge_layer() { return random_topology(kSide, kSide, kLinks, {.seed = 1}); }

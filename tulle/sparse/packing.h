@@ -13,8 +13,8 @@
 namespace tulle {
 
 /// Layers for inference: some rows of a topology with their weights, laid out in the order in which a kernel
-/// uses them. All three are made in O(rows * tiles + connections of the rows) and throw std::invalid_argument
-/// if `values` are not one per connection or `rows` not the topology's.
+/// uses them. All three are made in O(tiles * rows log rows + connections of the rows) and throw
+/// std::invalid_argument if `values` are not one per connection or `rows` not the topology's.
 
 /// Sources of a tile that suit packed_forward() at 64 samples, for activations of `bytes` each: about equal
 /// tiles with some 20 connections per row (40 where activations take half), so that a tile's activations are

@@ -2,50 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
+#include <algorithm>
 
+#include "tulle/base/allocations_testing.h"
 #include "tulle/base/random.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_linear.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/train/evaluate.h"
-
-namespace {
-
-std::atomic<long> g_allocations{0};
-
-}  // namespace
-
-// AddressSanitizer has operators of its own, which must stay a pair.
-#ifdef __SANITIZE_ADDRESS__
-constexpr bool kCounts = false;
-#else
-constexpr bool kCounts = true;
-
-namespace {
-
-void* counted(std::size_t size, std::size_t alignment) {
-  ++g_allocations;
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t size) { return counted(size, 16); }
-[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
-  return counted(size, static_cast<std::size_t>(alignment));
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
-#endif
 
 namespace tulle {
 namespace {
@@ -96,7 +60,6 @@ TEST(Predictor, GivesWhatPredictGivesWhateverTheBatch) {
 }
 
 TEST(Predictor, AllocatesNothingInACall) {
-  if (!kCounts) GTEST_SKIP() << "AddressSanitizer counts no allocations";
   Model model = scaled_model();
   const Features inputs = raw_inputs();
   std::vector<float> found(kSamples * 3);
@@ -108,13 +71,13 @@ TEST(Predictor, AllocatesNothingInACall) {
         predictor.predict(std::span(inputs.floats).first(kFeatures), std::span(found).first(3));
       };
       call();
-      const long before = g_allocations;
+      const std::size_t before = testing::g_allocations;
       for (int i = 0; i < 5; ++i) call();
-      EXPECT_EQ(g_allocations - before, 0) << "batch " << batch << ", " << name_of(precision);
+      EXPECT_EQ(testing::g_allocations - before, 0u) << "batch " << batch << ", " << name_of(precision);
     }
-  const long before = g_allocations;
+  const std::size_t before = testing::g_allocations;
   const std::vector<int> seen(100);
-  EXPECT_GT(g_allocations, before) << "the test counts";
+  EXPECT_GT(testing::g_allocations, before) << "the test counts";
 }
 
 TEST(Predictor, RunsInThePrecisionOfTheTrainingUnlessToldOtherwise) {
