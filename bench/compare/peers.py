@@ -2,7 +2,7 @@
 
 A peer is a class: Peer() raises what is missing; use(problem, threads) prepares, which is not timed; each product is a method
 that does one call and returns its result, in the layout [feature][sample] or one value per connection, or nothing if use()
-has checked it. A call of a peer with `layers` does that many products.
+has checked it. A call of a peer with `layers` does that many products; one with `from_dense` needs the full matrix.
 """
 
 import ctypes
@@ -76,6 +76,8 @@ class PyTorch:
 
 class PyTorchDense:
     """The full matrix, in the faster of two layouts."""
+
+    from_dense = True
 
     def __init__(self):
         import torch
@@ -257,6 +259,7 @@ class Eigen:
 
 class Libxsmm:
     name = "LIBXSMM spmdm"
+    from_dense = True
 
     def __init__(self):
         self.library = Compiled.load()
@@ -283,6 +286,7 @@ class DeepSparse:
     is timed as three in a row."""
 
     name = "DeepSparse"
+    from_dense = True
 
     def __init__(self):
         import deepsparse

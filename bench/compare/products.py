@@ -24,7 +24,7 @@ import time
 import numpy as np
 import scipy.sparse
 
-from peers import DeepSparse, Libxsmm, PyTorchDense, aligned, available
+from peers import aligned, available
 
 SHAPES = "784x1000,1000x1000,3072x4000,4000x4000,65536x4096"
 LONGEST = 2.0  # seconds of one call beyond which a library is called once only
@@ -103,15 +103,14 @@ def compare(tulle, peers, problem, threads, product, options):
     """name -> seconds, for us and for every peer that has this product."""
     tulle.load(problem, threads)
     times, results = {}, {}
-    ours = [name for name in OURS[product] if name != "dense" or problem.inputs * problem.outputs * problem.batch < MOST_DENSE]
+    dense_fits = problem.inputs * problem.outputs * problem.batch <= MOST_DENSE
+    ours = [name for name in OURS[product] if name != "dense" or dense_fits]
     for name in ours:
         times[name] = tulle.timed(name, 0.0)
         results[name] = tulle.result()
     able = []
     for peer in peers:
-        if not hasattr(peer, product):
-            continue
-        if isinstance(peer, (PyTorchDense, Libxsmm, DeepSparse)) and problem.inputs * problem.outputs * problem.batch > MOST_DENSE:
+        if not hasattr(peer, product) or (getattr(peer, "from_dense", False) and not dense_fits):
             continue
         try:
             peer.use(problem, threads)
