@@ -105,11 +105,11 @@ int main(int argc, char** argv) {
   const Times ours = time_steps(sparse, data, 300);
   const std::int64_t training_bytes = peak_rss_bytes() - before;
 
-  const auto rule = find_name(rules(), "rule", "set").make({.zeta = 0.3});
+  const Evolution evolution = evolution_of(config);
   double evolve_seconds = 1e9;
   for (std::uint32_t event = 0; event < 5; ++event) {
     const Clock clock;
-    evolve(sparse.network, *rule, weight_law(config), 1, event);
+    evolve(sparse.network, evolution, {.seed = 1, .step = event, .zeta = config.evolve.zeta});
     evolve_seconds = std::min(evolve_seconds, clock.seconds());
   }
 

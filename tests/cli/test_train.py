@@ -203,8 +203,8 @@ def test_the_dense_network_learns_at_a_rate_of_its_own(problem, tulle):
 
 KEYS = {
     "start": "time tulle isa threads ranks seed nnz dense config",
-    "epoch": "epoch step train_loss test_loss test_acc lr nnz density seconds conn_per_s peak_rss phase_s",
-    "evolve": "epoch layer dropped grown",
+    "epoch": "epoch step train_loss test_loss test_acc lr nnz density exploration seconds conn_per_s peak_rss phase_s",
+    "evolve": "epoch step layer before after dropped grown regrown no_inputs no_outputs explored",
     "checkpoint": "step path bytes seconds",
     "end": "reason best_epoch exit",
 }

@@ -19,6 +19,9 @@ enum class Stream : std::uint32_t {
   kAugment = 7,
   kData = 8,
   kSplit = 9,
+  kDrop = 10,
+  kGrowRest = 11,   // guided growth: what guides could not give
+  kGrowSigns = 12,  // guided growth: signs of the samples
 };
 
 /// One independent sequence of random numbers, element by element.

@@ -109,6 +109,11 @@ std::int64_t save_model(const std::string& path, Model& model, const TrainingSta
   for (std::size_t l = 0; l < model.network.size(); ++l)
     for (const Parameter* parameter : model.network.layer(l).parameters())
       add_parameter(tensors, *parameter, model.network.layer(l), state != nullptr);
+  if (state != nullptr)
+    for (std::size_t l = 0; l < state->explored.size(); ++l)
+      if (const CellSet& explored = state->explored[l]; explored.cells() > 0)
+        tensors.push_back(tensor(fmt::format("layers.{}.explored", l), DType::U8,
+                                 {length(explored.bytes().size())}, explored.bytes()));
   add_floats(tensors, "data.mean", model.scaling.mean);
   add_floats(tensors, "data.std", model.scaling.deviation);
   const Metadata metadata = metadata_of(model, state, tensors);

@@ -8,6 +8,7 @@
 
 #include "tulle/base/file_ops.h"
 #include "tulle/checkpoint/model.h"
+#include "tulle/sparse/cell_set.h"
 
 namespace tulle {
 
@@ -21,6 +22,8 @@ struct TrainingState {
   std::int64_t samples = 0;
   double seconds = 0.0;       // training time so far
   std::string data_identity;  // hash of the training data
+  /// What each layer has explored; of 0 cells where it does not evolve, empty if none does.
+  std::vector<CellSet> explored;
 };
 
 /// Writes a model file, or with `state` a checkpoint: the model plus optimizer state and counters. The format

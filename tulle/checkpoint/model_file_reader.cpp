@@ -245,7 +245,28 @@ class Reader {
       read_optional(parameter->name + ".m2", DType::F32, parameter->m2, size);
       read_optional(parameter->name + ".age", DType::U16, parameter->age, size);
     }
+    read_explored(model.network, state);
     return state;
+  }
+
+  void read_explored(const Network& network, TrainingState& state) const {
+    bool any = false;
+    for (std::size_t l = 0; l < network.size(); ++l) {
+      const std::string name = fmt::format("layers.{}.explored", l);
+      const Topology* const topology = network.layer(l).topology();
+      if (topology == nullptr || file_.find(name) == nullptr) {
+        state.explored.emplace_back(0);
+        continue;
+      }
+      const auto bytes = values<std::uint8_t>(name, DType::U8, {length(CellSet::size_in_bytes(topology->cells()))});
+      try {
+        state.explored.emplace_back(topology->cells(), bytes);
+      } catch (const std::invalid_argument& error) {
+        throw Error(ErrorKind::kBadData, {.file = file_.name()}, fmt::format("{}: {}", name, error.what()));
+      }
+      any = true;
+    }
+    if (!any) state.explored.clear();
   }
 
   SafetensorsFile file_;

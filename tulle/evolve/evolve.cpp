@@ -1,9 +1,17 @@
 #include "tulle/evolve/evolve.h"
 
+#include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <utility>
 
+#include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
+#include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_linear.h"
+#include "tulle/sparse/budgets.h"
+#include "tulle/sparse/sampling.h"
+#include "tulle/sparse/selection.h"
 
 namespace tulle {
 
@@ -19,59 +27,359 @@ InitContext init_context(const Network& network, std::size_t l, const Topology& 
 
 namespace {
 
+constexpr RedistributeInfo kRedistributions[] = {
+    {"none", "every layer grows what it dropped", Redistribute::kNone},
+    {"nonzeros", "by the connections that each layer kept", Redistribute::kNonzeros},
+    {"magnitude", "by the sum of their magnitudes", Redistribute::kMagnitude},
+    {"momentum", "by the sum of what momentum is about to add to them", Redistribute::kMomentum},
+};
+
 // Networks with fewer connections evolve their layers side by side; in larger ones the temporaries of about
 // 40 bytes for each connection of a layer would add up.
 constexpr std::int64_t kSideBySide = std::int64_t{1} << 24;
 
-LayerEvolution evolve_layer(Network& network, std::size_t l, SparseLinear& layer, const TopologyRule& rule,
-                            const WeightLaw& law, std::uint64_t seed, std::uint32_t event) {
-  const auto index = static_cast<std::uint32_t>(l);
-  const std::int64_t before = layer.connections();
-  const TopologyUpdate update =
-      rule.evolve({.topology = *layer.topology(),
-                   .weights = layer.weight().value,
-                   .grow = {.seed = seed, .stream = Stream::kGrow, .layer = index, .event = event}});
-
-  const InitContext context = init_context(network, l, update.topology, law);
-  const Random random{.seed = seed, .stream = Stream::kGrowValue, .layer = index, .event = event};
-  std::vector<float> values(update.source.size(), 0.0f);
-  std::size_t k = 0;
-  for (std::int32_t target = 0; target < update.topology.rows(); ++target) {
-    const double spread = law.law->spread(context, target);
-    for (const std::int32_t source : update.topology.row(target)) {
-      const std::uint64_t cell =
-          static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(layer.inputs()) +
-          static_cast<std::uint64_t>(source);
-      if (update.source[k] == TopologyUpdate::kGrown) values[k] = draw_weight(*law.law, spread, random, cell);
-      ++k;
+/// One event at work: the layers go through each stage together, because some choices look at all of them.
+class Event {
+ public:
+  Event(Network& network, const Evolution& how, const EvolveEvent& event)
+      : network_(network), how_(how), event_(event) {
+    for (std::size_t l = 0; l + 1 < network.size(); ++l) {
+      auto* layer = dynamic_cast<SparseLinear*>(&network.layer(l));
+      if (layer != nullptr && layer->topology()->density() <= how.max_density) work_.push_back({l, layer});
     }
   }
-  layer.replace(update, values);
-  return {.layer = l,
-          .before = before,
-          .after = layer.connections(),
-          .dropped = update.dropped(before),
-          .grown = update.grown()};
-}
+
+  std::vector<LayerEvolution> run() {
+    for (Work& work : work_) work.result = {.layer = work.l, .before = work.layer->connections()};
+    set_budgets();
+    for_layers([&](Work& work) { shrink_to_budget(work); });
+    if (how_.global)
+      mark_over_all_layers();
+    else
+      for_layers([&](Work& work) { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); });
+    if (how_.chain_removal) mark_chains();
+    for_layers([&](Work& work) { work.kept = without(*work.layer->topology(), work.marks); });
+    share_out_growth();
+    for_layers([&](Work& work) { grow(work); });
+    if (how_.dense_layers) renew_dense_layers();
+
+    std::vector<LayerEvolution> results;
+    for (Work& work : work_) results.push_back(std::move(work.result));
+    return results;
+  }
+
+ private:
+  struct Work {
+    std::size_t l;
+    SparseLinear* layer;
+    std::int64_t budget = 0;  // connections after the event
+    std::int64_t count = 0;   // to grow
+    std::vector<float> pending{};
+    std::vector<std::uint8_t> marks{};
+    TopologyUpdate kept{};
+    LayerEvolution result{};
+  };
+
+  template <class Body>
+  void for_layers(const Body& body) {
+    auto one = [&](int i) { body(work_[static_cast<std::size_t>(i)]); };
+    const auto count = static_cast<int>(work_.size());
+    // Rules that go through every cell use all threads for each layer.
+    if (network_.connections() < kSideBySide && !how_.grow->every_cell)
+      parallel_parts(count, one);
+    else
+      for (int i = 0; i < count; ++i) one(i);
+  }
+
+  Random random(Stream stream, std::size_t l) const {
+    return {.seed = event_.seed, .stream = stream, .layer = static_cast<std::uint32_t>(l), .event = event_.step};
+  }
+
+  std::vector<float> pending_steps(const Parameter& parameter) const {
+    require(event_.optimizer != nullptr, "evolve: this rule needs the optimizer");
+    std::vector<float> pending(parameter.value.size());
+    event_.optimizer->pending(parameter, static_cast<float>(event_.learning_rate), pending);
+    return pending;
+  }
+
+  DropInput drop_input(const Topology& topology, std::size_t l, const Parameter& weight,
+                       std::vector<float>& pending) const {
+    if (how_.drop->needs_pending) pending = pending_steps(weight);
+    return {.topology = topology,
+            .weights = weight.value,
+            .gradients = weight.gradient,
+            .pending = pending,
+            .zeta = event_.zeta,
+            .learning_rate = event_.learning_rate,
+            .soft_beta = how_.soft_beta,
+            .mest_gamma = how_.mest_gamma,
+            .threshold = how_.threshold,
+            .random = random(Stream::kDrop, l)};
+  }
+  DropInput drop_input(Work& work) const {
+    return drop_input(*work.layer->topology(), work.l, work.layer->weight(), work.pending);
+  }
+
+  void set_budgets() {
+    for (Work& work : work_) work.budget = work.result.before;
+    if (!event_.density || work_.empty()) return;
+    std::vector<LayerShape> shapes;
+    for (const Work& work : work_) shapes.push_back({work.layer->inputs(), work.layer->outputs()});
+    const std::vector<std::int64_t> budgets =
+        layer_budgets({.distribution = how_.distribution, .density = *event_.density}, shapes);
+    for (std::size_t i = 0; i < work_.size(); ++i) work_[i].budget = budgets[i];
+  }
+
+  void shrink_to_budget(Work& work) const {
+    const std::int64_t excess = work.layer->connections() - work.budget;
+    if (excess <= 0) return;
+    const AlignedVector<float>& weights = work.layer->weight().value;
+    std::vector<float> magnitudes(weights.size());
+    std::ranges::transform(weights, magnitudes.begin(), [](float w) { return std::abs(w); });
+    std::vector<std::uint8_t> marks(weights.size(), 0);
+    mark_weakest_of_each_sign(magnitudes, 0, excess, marks);
+    const TopologyUpdate update = without(*work.layer->topology(), marks);
+    work.layer->replace(update, std::vector<float>(update.source.size(), 0.0f));
+  }
+
+  void mark_over_all_layers() {
+    std::vector<float> scores;
+    for (Work& work : work_) {
+      std::vector<float> own(work.layer->weight().value.size());
+      how_.drop->score(drop_input(work), own);
+      scores.insert(scores.end(), own.begin(), own.end());
+    }
+    std::vector<std::uint8_t> marks(scores.size(), 0);
+    mark_weakest_of_each_sign(scores, 0, share_of(event_.zeta, static_cast<std::int64_t>(scores.size())), marks);
+    std::size_t first = 0;
+    for (Work& work : work_) {
+      const std::size_t size = work.layer->weight().value.size();
+      work.marks.assign(marks.begin() + static_cast<std::ptrdiff_t>(first),
+                        marks.begin() + static_cast<std::ptrdiff_t>(first + size));
+      keep_at_least(work, std::span(scores).subspan(first, size));
+      if (how_.min_fan_in > 0)
+        spare_strongest(*work.layer->topology(), work.layer->weight().value, how_.min_fan_in, work.marks);
+      first += size;
+    }
+  }
+
+  // Takes back marks, those of the highest scores, until the layer keeps min_links connections.
+  void keep_at_least(Work& work, std::span<const float> scores) const {
+    const auto size = static_cast<std::int64_t>(scores.size());
+    const auto marked = std::count(work.marks.begin(), work.marks.end(), std::uint8_t{1});
+    if (size - marked >= how_.min_links) return;
+    std::ranges::fill(work.marks, std::uint8_t{0});
+    mark_weakest_of_each_sign(scores, 0, std::max<std::int64_t>(size - how_.min_links, 0), work.marks);
+  }
+
+  // Connections into hidden neurons without outputs and out of hidden neurons without inputs, to a fixed
+  // point. Layers that do not evolve count with all they have.
+  void mark_chains() {
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (std::size_t i = 0; i < work_.size(); ++i) {
+        Work& work = work_[i];
+        const std::vector<bool> used = used_sources(work.l + 1);
+        const std::vector<bool> fed = work.l == 0 ? std::vector<bool>{} : fed_targets(work.l - 1);
+        std::size_t k = 0;
+        for (std::int32_t target = 0; target < work.layer->outputs(); ++target)
+          for (const std::int32_t source : work.layer->topology()->row(target)) {
+            const bool leads_nowhere = !used[static_cast<std::size_t>(target)];
+            const bool from_nowhere = work.l > 0 && !fed[static_cast<std::size_t>(source)];
+            if (work.marks[k] == 0 && (leads_nowhere || from_nowhere)) work.marks[k] = 1, changed = true;
+            ++k;
+          }
+      }
+    }
+  }
+
+  const Work* work_of(std::size_t l) const {
+    const auto found = std::ranges::find(work_, l, &Work::l);
+    return found == work_.end() ? nullptr : &*found;
+  }
+
+  // body(target, source) for what layer l has or keeps.
+  template <class Body>
+  void for_kept(std::size_t l, const Body& body) const {
+    const Topology& topology = *network_.layer(l).topology();
+    const Work* const work = work_of(l);
+    std::size_t k = 0;
+    for (std::int32_t target = 0; target < topology.rows(); ++target)
+      for (const std::int32_t source : topology.row(target))
+        if (const std::size_t place = k++; work == nullptr || work->marks[place] == 0) body(target, source);
+  }
+
+  std::vector<bool> used_sources(std::size_t l) const {
+    const Layer& layer = network_.layer(l);
+    std::vector<bool> used(static_cast<std::size_t>(layer.inputs()), layer.topology() == nullptr);
+    if (layer.topology() != nullptr)
+      for_kept(l, [&](std::int32_t, std::int32_t source) { used[static_cast<std::size_t>(source)] = true; });
+    return used;
+  }
+
+  std::vector<bool> fed_targets(std::size_t l) const {
+    const Layer& layer = network_.layer(l);
+    std::vector<bool> fed(static_cast<std::size_t>(layer.outputs()), layer.topology() == nullptr);
+    if (layer.topology() != nullptr)
+      for_kept(l, [&](std::int32_t target, std::int32_t) { fed[static_cast<std::size_t>(target)] = true; });
+    return fed;
+  }
+
+  void share_out_growth() {
+    for (Work& work : work_) work.count = std::max<std::int64_t>(work.budget - work.kept.topology.nnz(), 0);
+    if (how_.grow->grow == nullptr)
+      for (Work& work : work_) work.count = 0;
+    else if (how_.redistribute != Redistribute::kNone)
+      redistribute();
+  }
+
+  double statistic(const Work& work) const {
+    if (how_.redistribute == Redistribute::kNonzeros) return static_cast<double>(work.kept.topology.nnz());
+    const Parameter& weight = work.layer->weight();
+    const std::vector<float> pending =
+        how_.redistribute == Redistribute::kMomentum ? pending_steps(weight) : std::vector<float>{};
+    double sum = 0.0;
+    for (const std::int64_t k : work.kept.source)
+      sum += std::abs(pending.empty() ? weight.value[static_cast<std::size_t>(k)]
+                                      : pending[static_cast<std::size_t>(k)]);
+    return std::isfinite(sum) ? sum : 0.0;
+  }
+
+  // What all layers are to grow together, shared out by the statistic; what does not fit into a layer is
+  // shared out again among the others.
+  void redistribute() {
+    std::int64_t left = 0;
+    std::vector<double> weight;
+    std::vector<std::int64_t> room;
+    for (Work& work : work_) {
+      left += std::exchange(work.count, 0);
+      weight.push_back(statistic(work));
+      const Topology& taken = how_.regrow_dropped ? work.kept.topology : *work.layer->topology();
+      room.push_back(static_cast<std::int64_t>(taken.cells()) - taken.nnz());
+    }
+    while (left > 0) {
+      double sum = 0.0;
+      for (std::size_t i = 0; i < work_.size(); ++i) sum += room[i] > work_[i].count ? weight[i] : 0.0;
+      std::int64_t given = 0;
+      for (std::size_t i = 0; i < work_.size(); ++i) {
+        const std::int64_t free = room[i] - work_[i].count;
+        if (free <= 0) continue;
+        const double share = sum > 0.0 ? weight[i] / sum : 1.0;
+        const auto wanted = static_cast<std::int64_t>(share * static_cast<double>(left));
+        const std::int64_t got = std::min({free, wanted, left - given});
+        work_[i].count += got;
+        given += got;
+      }
+      if (given == 0) {  // less than one each: the heaviest layers with room get one more
+        std::size_t best = work_.size();
+        for (std::size_t i = 0; i < work_.size(); ++i)
+          if (room[i] > work_[i].count && (best == work_.size() || weight[i] > weight[best])) best = i;
+        if (best == work_.size()) return;  // every cell is taken
+        ++work_[best].count;
+        given = 1;
+      }
+      left -= given;
+    }
+  }
+
+  void grow(Work& work) const {
+    const Topology& old = *work.layer->topology();
+    const Topology& taken = how_.regrow_dropped ? work.kept.topology : old;
+    std::vector<std::uint64_t> cells;
+    if (work.count > 0) {
+      GrowInput input{.taken = taken,
+                      .count = work.count,
+                      .connections = work.result.before,
+                      .candidates = how_.candidates,
+                      .random = random(Stream::kGrow, work.l)};
+      if (how_.grow->needs_errors) {
+        input.inputs = network_.layer_inputs(work.l);
+        input.errors = network_.errors(work.l);
+        require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
+      }
+      cells = how_.grow->grow(input);
+    }
+    work.result.regrown = count_existing(old, cells);
+    const TopologyUpdate update = with_grown(work.kept, cells);
+    work.result.grown = static_cast<std::int64_t>(cells.size());
+    work.result.dropped = work.result.before - work.kept.topology.nnz();
+    work.result.after = update.topology.nnz();
+    work.layer->replace(update, start_values(work, update));
+    count_isolated(*work.layer->topology(), work.result);
+    work.result.grown_cells = std::move(cells);
+  }
+
+  static std::int64_t count_existing(const Topology& topology, const std::vector<std::uint64_t>& cells) {
+    std::vector<std::uint64_t> absent = cells;
+    strike_out_existing(topology, absent);
+    return static_cast<std::int64_t>(cells.size() - absent.size());
+  }
+
+  static void count_isolated(const Topology& topology, LayerEvolution& result) {
+    std::vector<std::uint8_t> used(static_cast<std::size_t>(topology.cols()), 0);
+    for (const std::int32_t source : topology.columns()) used[static_cast<std::size_t>(source)] = 1;
+    result.no_outputs = std::count(used.begin(), used.end(), std::uint8_t{0});
+    for (std::int32_t target = 0; target < topology.rows(); ++target)
+      result.no_inputs += topology.row(target).empty() ? 1 : 0;
+  }
+
+  std::vector<float> start_values(const Work& work, const TopologyUpdate& update) const {
+    const InitContext context = init_context(network_, work.l, update.topology, how_.law);
+    const Random values_of = random(Stream::kGrowValue, work.l);
+    std::vector<float> values(update.source.size(), 0.0f);
+    std::size_t k = 0;
+    for (std::int32_t target = 0; target < update.topology.rows(); ++target) {
+      const double spread = how_.law.law->spread(context, target);
+      for (const std::int32_t source : update.topology.row(target)) {
+        const std::uint64_t cell =
+            static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(work.layer->inputs()) +
+            static_cast<std::uint64_t>(source);
+        if (update.source[k] == TopologyUpdate::kGrown)
+          values[k] = draw_weight(*how_.law.law, spread, values_of, cell);
+        ++k;
+      }
+    }
+    return values;
+  }
+
+  // The published code treats a hidden layer of density 1 like any other: what it drops can only grow in the
+  // same places, with new values.
+  void renew_dense_layers() {
+    for (std::size_t l = 0; l + 1 < network_.size(); ++l) {
+      auto* layer = dynamic_cast<DenseLinear*>(&network_.layer(l));
+      if (layer == nullptr) continue;
+      Parameter& weight = layer->weight();
+      const Topology all = full_topology(layer->outputs(), layer->inputs());
+      std::vector<float> pending;
+      const std::vector<std::uint8_t> marks =
+          marks_of(*how_.drop, drop_input(all, l, weight, pending), how_.min_fan_in);
+      const InitContext context = init_context(network_, l, all, how_.law);
+      const Random values = random(Stream::kGrowValue, l);
+      for (std::size_t k = 0; k < marks.size(); ++k) {
+        if (marks[k] == 0) continue;
+        const auto target = static_cast<std::int32_t>(k / static_cast<std::size_t>(layer->inputs()));
+        weight.value[k] = draw_weight(*how_.law.law, how_.law.law->spread(context, target), values, k);
+        for (AlignedVector<float>* state : {&weight.gradient, &weight.m1, &weight.m2})
+          if (!state->empty()) (*state)[k] = 0.0f;
+        if (!weight.age.empty()) weight.age[k] = 0;
+      }
+    }
+  }
+
+  Network& network_;
+  const Evolution& how_;
+  const EvolveEvent& event_;
+  std::vector<Work> work_;
+};
 
 }  // namespace
 
-std::vector<LayerEvolution> evolve(Network& network, const TopologyRule& rule, const WeightLaw& law,
-                                   std::uint64_t seed, std::uint32_t event) {
-  std::vector<std::pair<std::size_t, SparseLinear*>> layers;
-  for (std::size_t l = 0; l + 1 < network.size(); ++l)
-    if (auto* layer = dynamic_cast<SparseLinear*>(&network.layer(l))) layers.emplace_back(l, layer);
-  std::vector<LayerEvolution> events(layers.size());
-  auto one = [&](int i) {
-    const auto& [l, layer] = layers[static_cast<std::size_t>(i)];
-    events[static_cast<std::size_t>(i)] = evolve_layer(network, l, *layer, rule, law, seed, event);
-  };
-  const auto count = static_cast<int>(layers.size());
-  if (network.connections() < kSideBySide)
-    parallel_parts(count, one);
-  else
-    for (int i = 0; i < count; ++i) one(i);
-  return events;
+std::span<const RedistributeInfo> redistributions() { return kRedistributions; }
+
+std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event) {
+  require(how.drop != nullptr && how.grow != nullptr && how.law.law != nullptr, "evolve: an incomplete Evolution");
+  require(!how.global || how.drop->score != nullptr, "evolve: a global ranking needs a drop rule with a score");
+  return Event(network, how, event).run();
 }
 
 }  // namespace tulle

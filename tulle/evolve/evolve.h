@@ -1,10 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
-#include "tulle/evolve/rule.h"
+#include "tulle/evolve/drop.h"
+#include "tulle/evolve/grow.h"
 #include "tulle/nn/network.h"
+#include "tulle/optim/optimizer.h"
 #include "tulle/sparse/weight_init.h"
 
 namespace tulle {
@@ -20,17 +24,59 @@ struct WeightLaw {
 InitContext init_context(const Network& network, std::size_t l, const Topology& topology,
                          const WeightLaw& law);
 
+/// How grown connections are shared out among the layers: by a sum over the survivors of each.
+enum class Redistribute { kNone, kNonzeros, kMagnitude, kMomentum };
+struct RedistributeInfo {
+  std::string_view name;
+  std::string_view help;
+  Redistribute by;
+};
+std::span<const RedistributeInfo> redistributions();
+
+/// How the topology of one training changes.
+struct Evolution {
+  const DropInfo* drop = nullptr;  // null: never
+  const GrowInfo* grow = nullptr;
+  WeightLaw law;                  // start values of grown connections
+  bool global = false;            // one ranking over all layers; needs a drop rule with a score
+  std::int64_t min_links = 1;     // connections that every layer keeps
+  std::int64_t min_fan_in = 0;    // largest weights of every target that stay
+  bool chain_removal = false;     // also drop connections that lead to or from nowhere
+  bool regrow_dropped = true;     // what was just dropped may grow again
+  double max_density = 1.0;       // denser layers stay as they are
+  bool dense_layers = false;      // hidden layers of density 1 draw their dropped weights anew
+  Redistribute redistribute = Redistribute::kNone;
+  double soft_beta = 1.0, mest_gamma = 0.0, threshold = 0.001, candidates = 1.0;  // DropInput, GrowInput
+  std::string distribution = "erk";  // of the connections at a scheduled density: erk or uniform
+
+  /// Whether events look at the errors of the step before them (Network::keep_errors).
+  bool needs_errors() const { return grow != nullptr && grow->needs_errors; }
+};
+
+/// One event of a training.
+struct EvolveEvent {
+  std::uint64_t seed = 0;
+  std::uint32_t step = 0;  // optimizer steps before it
+  double zeta = 0.3;
+  double learning_rate = 0.01;
+  std::optional<double> density{};  // of all layers that evolve together; nothing: as many connections as before
+  const Optimizer* optimizer = nullptr;  // for rules that look at momentum
+};
+
 /// What one event did to one layer.
 struct LayerEvolution {
   std::size_t layer = 0;
   std::int64_t before = 0, after = 0, dropped = 0, grown = 0;
+  std::int64_t regrown = 0;     // of `grown`: dropped by the same event
+  std::int64_t no_inputs = 0;   // targets without a connection
+  std::int64_t no_outputs = 0;  // sources without a connection
+  std::vector<std::uint64_t> grown_cells{};  // sorted
 };
 
-/// One topology event: applies `rule` to every sparse layer but the last. Weights and optimizer states of
-/// kept connections are untouched; grown ones are drawn from `law` (Stream::kGrowValue, at their cell).
-/// `event` counts the steps before it; the same (seed, event) on the same network always gives the same
-/// result, with any number of threads: they share the layers among them. Cost: O(nnz).
-std::vector<LayerEvolution> evolve(Network& network, const TopologyRule& rule, const WeightLaw& law,
-                                   std::uint64_t seed, std::uint32_t event);
+/// One topology event on every sparse layer but the last. Weights and optimizer states of kept connections
+/// are untouched; grown ones are drawn from the law (Stream::kGrowValue, at their cell). With a density, each
+/// layer first loses its weakest weights down to its budget. The same (seed, step) on the same network always
+/// gives the same result, with any number of threads. Cost: O(nnz) and that of the rules.
+std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event);
 
 }  // namespace tulle

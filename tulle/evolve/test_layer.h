@@ -8,9 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "tulle/evolve/rule.h"
+#include "tulle/base/name_table.h"
+#include "tulle/evolve/drop.h"
+#include "tulle/evolve/grow.h"
 #include "tulle/kernels/test_problem.h"
 #include "tulle/sparse/sampling.h"
+#include "tulle/sparse/topology_update.h"
 
 namespace tulle {
 
@@ -20,13 +23,60 @@ using kernels::Dice;
 struct TestLayer {
   Topology topology;
   std::vector<float> weights;
+};
 
-  RuleInput input(std::uint64_t seed, std::uint32_t event) const {
-    return {.topology = topology,
-            .weights = weights,
-            .grow = {.seed = seed, .stream = Stream::kGrow, .layer = 1, .event = event}};
+/// What drop and grow rules look at beside topology and weights: two panels of a batch of 20 samples, and
+/// arrays of one entry per connection. Made from the shape alone.
+struct TestSignals {
+  static constexpr std::int32_t kBatch = 20, kWidth = 16;
+  PanelBuffer inputs_memory, errors_memory;
+  Panels<float> inputs, errors;
+  std::vector<float> gradients, pending;
+
+  explicit TestSignals(const Topology& topology, std::uint64_t seed = 7) {
+    const Random random{.seed = seed, .stream = Stream::kData};
+    std::uint64_t place = 0;
+    const auto value = [&] { return 2.0f * random.uniform(place++) - 1.0f; };
+    inputs = inputs_memory.view(topology.cols(), kBatch, kWidth);
+    errors = errors_memory.view(topology.rows(), kBatch, kWidth);
+    for (const Panels<float>& panels : {inputs, errors})
+      for (std::int32_t f = 0; f < panels.features; ++f)
+        for (std::int32_t b = 0; b < kBatch; ++b) panels.at(b, f) = value();
+    for (std::int64_t k = 0; k < topology.nnz(); ++k) {
+      gradients.push_back(value());
+      pending.push_back(value());
+    }
+  }
+
+  DropInput drop_input(const TestLayer& layer, double zeta) const {
+    return {.topology = layer.topology,
+            .weights = layer.weights,
+            .gradients = gradients,
+            .pending = pending,
+            .zeta = zeta};
+  }
+  GrowInput grow_input(const Topology& taken, std::int64_t count, std::int64_t connections) const {
+    return {.taken = taken, .count = count, .connections = connections, .inputs = inputs, .errors = errors};
   }
 };
+
+/// One event of a pair of rules on a layer alone; what is dropped may grow again.
+inline TopologyUpdate evolve_layer(const DropInfo& drop, const GrowInfo& grow, const TestLayer& layer,
+                                   double zeta, std::uint64_t seed, std::uint32_t event) {
+  const TestSignals signals(layer.topology, 1000 * seed + event);
+  DropInput drop_input = signals.drop_input(layer, zeta);
+  drop_input.random = {.seed = seed, .stream = Stream::kDrop, .layer = 1, .event = event};
+  const TopologyUpdate kept = without(layer.topology, marks_of(drop, drop_input));
+  GrowInput input =
+      signals.grow_input(kept.topology, layer.topology.nnz() - kept.topology.nnz(), layer.topology.nnz());
+  input.random = {.seed = seed, .stream = Stream::kGrow, .layer = 1, .event = event};
+  return with_grown(kept, grow.grow == nullptr ? std::vector<std::uint64_t>{} : grow.grow(input));
+}
+inline TopologyUpdate evolve_layer(std::string_view drop, std::string_view grow, const TestLayer& layer,
+                                   double zeta, std::uint64_t seed, std::uint32_t event) {
+  return evolve_layer(find_name(drop_rules(), "test", drop), find_name(grow_rules(), "test", grow), layer, zeta,
+                      seed, event);
+}
 
 /// A weight as trainings and their accidents make them: any number, one of few so that ties are common, or a
 /// zero of either sign.
@@ -91,18 +141,10 @@ inline testing::AssertionResult valid_update(const Topology& old, const Topology
 }
 
 /// "set-published" as a test name.
-inline std::string rule_name(const testing::TestParamInfo<RuleInfo>& info) {
-  std::string name(info.param.name);
-  std::erase(name, '-');
-  return name;
-}
-
-/// The rules that change something.
-inline std::vector<RuleInfo> active_rules() {
-  std::vector<RuleInfo> active;
-  for (const RuleInfo& rule : rules())
-    if (rule.make != nullptr) active.push_back(rule);
-  return active;
+inline std::string rule_test_name(std::string_view name) {
+  std::string text(name);
+  std::erase(text, '-');
+  return text;
 }
 
 }  // namespace tulle

@@ -8,7 +8,7 @@
 namespace tulle {
 
 Network::Network(std::vector<std::unique_ptr<Layer>> layers)
-    : layers_(std::move(layers)), activations_(layers_.size()) {
+    : layers_(std::move(layers)), activations_(layers_.size()), gradients_(std::max<std::size_t>(layers_.size(), 2)) {
   require(!layers_.empty(), "Network: at least one layer is needed");
   for (std::size_t l = 1; l < layers_.size(); ++l)
     require(layers_[l]->inputs() == layers_[l - 1]->outputs(), "Network: the layers do not chain");
@@ -50,21 +50,19 @@ Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {
   return x;
 }
 
-Panels<float> Network::output_gradient() {
-  return gradients_[(layers_.size() - 1) % 2].view(outputs(), input_.batch, input_.width);
-}
+Panels<float> Network::output_gradient() { return gradient_of(layers_.size() - 1); }
 
 void Network::backward() {
   layers_.back()->backward_activation(output_gradient());
   for (std::size_t l = layers_.size(); l-- > 0;) {
-    const Panels<const float> dz = gradients_[l % 2].view(layers_[l]->outputs(), input_.batch, input_.width);
+    const Panels<const float> dz = gradient_of(l);
     if (l == 0) {
       layers_[0]->backward(input_, dz, {}, nullptr);
       break;
     }
     Layer& below = *layers_[l - 1];
     const Panels<float> x = activations_[l - 1].view(below.outputs(), input_.batch, input_.width);
-    const Panels<float> dx = gradients_[(l - 1) % 2].view(below.outputs(), input_.batch, input_.width);
+    const Panels<float> dx = gradient_of(l - 1);
     layers_[l]->backward(x, dz, dx, &below);
   }
 }

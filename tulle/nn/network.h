@@ -35,15 +35,30 @@ class Network {
   Panels<const float> activations(std::size_t l) {
     return activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
   }
+  /// What layer l was given in the last forward(), whose x must still be alive.
+  Panels<const float> layer_inputs(std::size_t l) { return l == 0 ? input_ : activations(l - 1); }
+  /// Whether backward() leaves the errors of every layer behind, for rules that look at them; off at first.
+  /// Memory: one array of the batch's activations more.
+  void keep_errors(bool keep) { keep_errors_ = keep; }
+  /// dL/dz of layer l in the last backward(), of the mean loss; valid until the next forward() if errors were
+  /// kept.
+  Panels<const float> errors(std::size_t l) { return gradient_of(l); }
+
   /// Memory of the right shape for the gradient of the last outputs.
   Panels<float> output_gradient();
   /// From dL/doutput in output_gradient(): fills the gradients of all parameters.
   void backward();
 
  private:
+  Panels<float> gradient_of(std::size_t l) {
+    return gradients_[keep_errors_ ? l : l % 2].view(layers_[l]->outputs(), input_.batch, input_.width);
+  }
+
   std::vector<std::unique_ptr<Layer>> layers_;
   std::vector<PanelBuffer> activations_;  // output of each layer
-  PanelBuffer gradients_[2];              // of the layer at work and the one below, in turn
+  // dL/dz of each layer, or of the layer at work and the one below in turn.
+  std::vector<PanelBuffer> gradients_;
+  bool keep_errors_ = false;
   Panels<const float> input_;
 };
 

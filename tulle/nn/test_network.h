@@ -155,7 +155,7 @@ struct Outcome {
 
 inline Outcome run_network(Network& network, const oracle::Batch& batch, const oracle::Loss& loss,
                            std::int32_t width) {
-  PanelBuffer memory;
+  static PanelBuffer memory;  // a network looks at its last inputs until its next batch
   const Panels<float> x = to_panels(batch.inputs, width, memory);
   const Panels<const float> y = network.forward({.training = batch.training,
                                                  .seed = batch.place.seed,

@@ -55,6 +55,14 @@ class Adam final : public Optimizer {
     });
   }
 
+  void pending(const Parameter& parameter, float rate, std::span<float> added) const override {
+    for (std::size_t i = 0; i < added.size(); ++i) {
+      const std::uint16_t age = parameter.age[i];
+      const float m = beta1_ * parameter.m1[i] * correction1_[age];
+      added[i] = -rate * m / (std::sqrt(parameter.m2[i] * correction2_[age]) + epsilon_);
+    }
+  }
+
  private:
   // 1 / (1 - beta^age) for every age. beta is the rounded one the moments use: 1 - 0.999f is 1.3e-5 off
   // 0.001, which must cancel.

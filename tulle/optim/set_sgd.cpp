@@ -33,6 +33,10 @@ class SetSgd final : public Optimizer {
     });
   }
 
+  void pending(const Parameter& parameter, float, std::span<float> added) const override {
+    for (std::size_t i = 0; i < added.size(); ++i) added[i] = momentum_ * parameter.m1[i];
+  }
+
  private:
   float momentum_, decay_;
   bool nesterov_;

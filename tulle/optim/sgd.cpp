@@ -36,6 +36,10 @@ class Sgd final : public Optimizer {
     });
   }
 
+  void pending(const Parameter& parameter, float rate, std::span<float> added) const override {
+    for (std::size_t i = 0; i < added.size(); ++i) added[i] = -rate * momentum_ * parameter.m1[i];
+  }
+
  private:
   float momentum_, decay_;
   bool nesterov_, decoupled_;

@@ -94,6 +94,7 @@ EpochRecord epoch_of(const Json& line) {
   record.nnz = line.value("nnz", std::int64_t{0});
   record.density = number(line, "density").value_or(0.0);
   record.layer_density = line.value("layer_density", std::vector<double>{});
+  record.exploration = number(line, "exploration");
   record.seconds = number(line, "seconds").value_or(0.0);
   record.connections_per_second = number(line, "conn_per_s").value_or(0.0);
   record.peak_rss = line.value("peak_rss", std::int64_t{0});
@@ -138,7 +139,13 @@ void add_line(RunRecord& run, const Json& line) {
                               .step = step_of(line),
                               .layer = line.value("layer", 0),
                               .dropped = line.value("dropped", std::int64_t{0}),
-                              .grown = line.value("grown", std::int64_t{0})});
+                              .grown = line.value("grown", std::int64_t{0}),
+                              .before = line.value("before", std::int64_t{0}),
+                              .after = line.value("after", std::int64_t{0}),
+                              .regrown = line.value("regrown", std::int64_t{0}),
+                              .no_inputs = line.value("no_inputs", std::int64_t{0}),
+                              .no_outputs = line.value("no_outputs", std::int64_t{0}),
+                              .explored = number(line, "explored").value_or(0.0)});
   } else if (event == "inputs") {
     run.inputs = {.height = line.value("height", 0),
                   .width = line.value("width", 0),
@@ -233,6 +240,7 @@ void MetricsFile::write(const EpochRecord& r) {
               {"eval", r.phases.eval}}}};
   put(json, "lr", r.learning_rate);
   put(json, "density", r.density);
+  put(json, "exploration", r.exploration);
   put(json, "seconds", r.seconds);
   put(json, "conn_per_s", r.connections_per_second);
   put(json, "train_loss", r.train_loss);
@@ -245,12 +253,12 @@ void MetricsFile::write(const EpochRecord& r) {
 }
 
 void MetricsFile::write(const EvolveRecord& r) {
-  append(dump({{"event", "evolve"},
-               {"epoch", r.epoch},
-               {"step", r.step},
-               {"layer", r.layer},
-               {"dropped", r.dropped},
-               {"grown", r.grown}}));
+  Json json{{"event", "evolve"},           {"epoch", r.epoch},     {"step", r.step},
+            {"layer", r.layer},            {"before", r.before},   {"after", r.after},
+            {"dropped", r.dropped},        {"grown", r.grown},     {"regrown", r.regrown},
+            {"no_inputs", r.no_inputs},    {"no_outputs", r.no_outputs}};
+  put(json, "explored", r.explored);
+  append(dump(json));
 }
 
 void MetricsFile::write(const CheckpointRecord& r) {

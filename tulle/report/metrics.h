@@ -30,6 +30,7 @@ struct EpochRecord {
   std::int64_t nnz = 0;
   double density = 0;
   std::vector<double> layer_density;
+  std::optional<double> exploration;  // share of all cells that ever were connections (R_s)
   double seconds = 0;
   double connections_per_second = 0;  // nnz * samples / seconds of forward, backward and update
   std::int64_t peak_rss = 0;
@@ -41,6 +42,10 @@ struct EvolveRecord {
   std::int64_t step = 0;
   int layer = 0;
   std::int64_t dropped = 0, grown = 0;
+  std::int64_t before = 0, after = 0;           // connections
+  std::int64_t regrown = 0;                     // of those grown: dropped by the same event
+  std::int64_t no_inputs = 0, no_outputs = 0;   // targets and sources without a connection
+  double explored = 0;                          // share of the layer's cells that ever were connections
 };
 
 struct CheckpointRecord {

@@ -72,7 +72,16 @@ TEST_F(Metrics, WhatIsWrittenReadsBack) {
   {
     MetricsFile file(folder_.path(), 0);
     file.write(StartRecord{.version = "", .isa = "avx2", .threads = 2, .seed = 7, .nnz = 6, .dense = 8});
-    file.write(EvolveRecord{.epoch = 3, .layer = 1, .dropped = 4, .grown = 5});
+    file.write(EvolveRecord{.epoch = 3,
+                            .layer = 1,
+                            .dropped = 4,
+                            .grown = 5,
+                            .before = 100,
+                            .after = 101,
+                            .regrown = 2,
+                            .no_inputs = 6,
+                            .no_outputs = 7,
+                            .explored = 0.25});
     file.write(epoch);
     file.write(InputsRecord{.height = 1, .width = 2, .channels = 1, .degree = {9, 10}});
     file.write(ResultRecord{.rows = {{.name = "loss",
@@ -131,7 +140,7 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
   file.write(StartRecord{});
   EpochRecord epoch = epoch_at(1, 469);
   epoch.train_accuracy = epoch.test_loss = epoch.test_accuracy = epoch.valid_loss = epoch.valid_accuracy =
-      0.5;
+      epoch.exploration = 0.5;
   file.write(epoch);
   file.write(EvolveRecord{});
   file.write(CheckpointRecord{.step = 469, .path = "/somewhere/ckpt-000469.safetensors"});
@@ -142,11 +151,12 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
   EXPECT_THAT(keys(written.at(1)),
               UnorderedElementsAre("event", "epoch", "step", "train_loss", "train_acc", "test_loss",
                                    "test_acc", "valid_loss", "valid_acc", "lr", "nnz", "density",
-                                   "layer_density", "seconds", "conn_per_s", "peak_rss", "phase_s"));
+                                   "layer_density", "exploration", "seconds", "conn_per_s", "peak_rss", "phase_s"));
   EXPECT_THAT(keys(written.at(1)["phase_s"]),
               UnorderedElementsAre("data", "forward", "backward", "update", "evolve", "eval"));
   EXPECT_THAT(keys(written.at(2)),
-              UnorderedElementsAre("event", "epoch", "step", "layer", "dropped", "grown"));
+              UnorderedElementsAre("event", "epoch", "step", "layer", "before", "after", "dropped", "grown",
+                                   "regrown", "no_inputs", "no_outputs", "explored"));
   EXPECT_THAT(keys(written.at(3)), UnorderedElementsAre("event", "step", "path", "bytes", "seconds"));
   EXPECT_EQ(written.at(3)["path"], "ckpt-000469.safetensors");
   EXPECT_THAT(keys(written.at(4)), UnorderedElementsAre("event", "reason", "best_epoch", "exit"));

@@ -13,15 +13,7 @@
 namespace tulle {
 namespace {
 
-using Sizes = std::span<const std::int32_t>;
-
-double cells_of(Sizes sizes, std::size_t layer) {
-  return static_cast<double>(sizes[layer]) * static_cast<double>(sizes[layer + 1]);
-}
-
-double sides_of(Sizes sizes, std::size_t layer) {
-  return static_cast<double>(sizes[layer]) + static_cast<double>(sizes[layer + 1]);
-}
+using Shapes = std::span<const LayerShape>;
 
 // Rounds so that the total is the rounded total: the layers with the largest remainders get one more.
 std::vector<std::int64_t> round_by_largest_remainder(const std::vector<double>& wanted) {
@@ -40,14 +32,14 @@ std::vector<std::int64_t> round_by_largest_remainder(const std::vector<double>& 
   return rounded;
 }
 
-std::vector<std::int64_t> epsilon_budgets(const TopologyOptions& options, Sizes sizes) {
+std::vector<std::int64_t> epsilon_budgets(const TopologyOptions& options, Shapes layers) {
   if (!(options.epsilon > 0.0))
     throw Error(ErrorKind::kConfig,
                 fmt::format("topology.epsilon, found {}, expected above 0", options.epsilon));
   std::vector<std::int64_t> budgets;
-  for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
+  for (std::size_t l = 0; l < layers.size(); ++l)
     budgets.push_back(static_cast<std::int64_t>(
-        std::floor(std::min(options.epsilon * sides_of(sizes, l), cells_of(sizes, l)) + 0.5)));
+        std::floor(std::min(options.epsilon * layers[l].sides(), layers[l].cells()) + 0.5)));
   return budgets;
 }
 
@@ -57,60 +49,59 @@ void check_density(double density) {
                 fmt::format("topology.density, found {}, expected above 0 and at most 1", density));
 }
 
-std::vector<std::int64_t> uniform_budgets(const TopologyOptions& options, Sizes sizes) {
+std::vector<std::int64_t> uniform_budgets(const TopologyOptions& options, Shapes layers) {
   check_density(options.density);
   std::vector<double> wanted;
-  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) wanted.push_back(options.density * cells_of(sizes, l));
+  for (std::size_t l = 0; l < layers.size(); ++l) wanted.push_back(options.density * layers[l].cells());
   return round_by_largest_remainder(wanted);
 }
 
 // A layer gets s * (n_in + n_out) connections; those that would exceed their cells are capped and s is solved
 // again over the rest until no layer exceeds.
-std::vector<std::int64_t> erk_budgets(const TopologyOptions& options, Sizes sizes) {
+std::vector<std::int64_t> erk_budgets(const TopologyOptions& options, Shapes layers) {
   check_density(options.density);
-  const std::size_t layers = sizes.size() - 1;
   double all_cells = 0.0;
-  for (std::size_t l = 0; l < layers; ++l) all_cells += cells_of(sizes, l);
-  std::vector<bool> capped(layers, false);
+  for (std::size_t l = 0; l < layers.size(); ++l) all_cells += layers[l].cells();
+  std::vector<bool> capped(layers.size(), false);
   double scale = 0.0;
   for (bool changed = true; changed;) {
     changed = false;
     double left = options.density * all_cells, sides = 0.0;
-    for (std::size_t l = 0; l < layers; ++l) {
+    for (std::size_t l = 0; l < layers.size(); ++l) {
       if (capped[l])
-        left -= cells_of(sizes, l);
+        left -= layers[l].cells();
       else
-        sides += sides_of(sizes, l);
+        sides += layers[l].sides();
     }
     scale = sides > 0.0 ? left / sides : 0.0;
-    for (std::size_t l = 0; l < layers; ++l)
-      if (!capped[l] && scale * sides_of(sizes, l) > cells_of(sizes, l)) capped[l] = changed = true;
+    for (std::size_t l = 0; l < layers.size(); ++l)
+      if (!capped[l] && scale * layers[l].sides() > layers[l].cells()) capped[l] = changed = true;
   }
   std::vector<double> wanted;
-  for (std::size_t l = 0; l < layers; ++l)
-    wanted.push_back(capped[l] ? cells_of(sizes, l) : scale * sides_of(sizes, l));
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    wanted.push_back(capped[l] ? layers[l].cells() : scale * layers[l].sides());
   return round_by_largest_remainder(wanted);
 }
 
-std::vector<std::int64_t> fan_in_budgets(const TopologyOptions& options, Sizes sizes) {
+std::vector<std::int64_t> fan_in_budgets(const TopologyOptions& options, Shapes layers) {
   if (options.fan_in < 1)
     throw Error(ErrorKind::kConfig,
                 fmt::format("topology.fan_in, found {}, expected at least 1", options.fan_in));
   std::vector<std::int64_t> budgets;
-  for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
-    budgets.push_back(std::min<std::int64_t>(options.fan_in, sizes[l]) * sizes[l + 1]);
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    budgets.push_back(std::min<std::int64_t>(options.fan_in, layers[l].inputs) * layers[l].outputs);
   return budgets;
 }
 
-std::vector<std::int64_t> explicit_budgets(const TopologyOptions& options, Sizes sizes) {
-  if (options.budgets.size() != sizes.size() - 1)
+std::vector<std::int64_t> explicit_budgets(const TopologyOptions& options, Shapes layers) {
+  if (options.budgets.size() != layers.size())
     throw Error(ErrorKind::kConfig,
                 fmt::format("topology.budgets, found {} numbers, expected {} (one per layer)",
-                            options.budgets.size(), sizes.size() - 1));
-  for (std::size_t l = 0; l + 1 < sizes.size(); ++l)
-    if (options.budgets[l] < 1 || static_cast<double>(options.budgets[l]) > cells_of(sizes, l))
+                            options.budgets.size(), layers.size()));
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    if (options.budgets[l] < 1 || static_cast<double>(options.budgets[l]) > layers[l].cells())
       throw Error(ErrorKind::kConfig, fmt::format("topology.budgets[{}], found {}, expected 1 to {:.0f}", l,
-                                                  options.budgets[l], cells_of(sizes, l)));
+                                                  options.budgets[l], layers[l].cells()));
   return options.budgets;
 }
 
@@ -129,15 +120,24 @@ constexpr DistributionInfo kDistributions[] = {
 
 std::span<const DistributionInfo> distributions() { return kDistributions; }
 
-std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Sizes sizes) {
+std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Shapes layers) {
   const DistributionInfo& distribution =
       find_name(distributions(), "topology.distribution", options.distribution);
-  require(sizes.size() >= 2 && std::all_of(sizes.begin(), sizes.end(), [](std::int32_t n) { return n >= 1; }),
-          "layer_budgets: a network needs two sizes or more, each at least 1");
-  std::vector<std::int64_t> budgets = distribution.budgets(options, sizes);
+  require(!layers.empty() && std::ranges::all_of(layers,
+                                                 [](const LayerShape& layer) {
+                                                   return layer.inputs >= 1 && layer.outputs >= 1;
+                                                 }),
+          "layer_budgets: a network needs a layer or more, each with inputs and outputs");
+  std::vector<std::int64_t> budgets = distribution.budgets(options, layers);
   for (std::size_t l = 0; l < budgets.size(); ++l)
-    budgets[l] = std::clamp<std::int64_t>(budgets[l], 1, static_cast<std::int64_t>(cells_of(sizes, l)));
+    budgets[l] = std::clamp<std::int64_t>(budgets[l], 1, static_cast<std::int64_t>(layers[l].cells()));
   return budgets;
+}
+
+std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const std::int32_t> sizes) {
+  std::vector<LayerShape> layers;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) layers.push_back({sizes[l], sizes[l + 1]});
+  return layer_budgets(options, layers);
 }
 
 Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::int32_t n_in,

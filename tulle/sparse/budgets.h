@@ -19,11 +19,19 @@ struct TopologyOptions {
   std::vector<std::int64_t> budgets{};   // explicit: one number per layer
 };
 
-/// Budgets of consecutive layers sizes[l] -> sizes[l + 1].
+/// A layer between its inputs and outputs.
+struct LayerShape {
+  std::int32_t inputs = 0;
+  std::int32_t outputs = 0;
+
+  double cells() const { return static_cast<double>(inputs) * static_cast<double>(outputs); }
+  double sides() const { return static_cast<double>(inputs) + static_cast<double>(outputs); }
+};
+
 struct DistributionInfo {
   std::string_view name;
   std::string_view help;
-  std::vector<std::int64_t> (*budgets)(const TopologyOptions&, std::span<const std::int32_t> sizes);
+  std::vector<std::int64_t> (*budgets)(const TopologyOptions&, std::span<const LayerShape> layers);
   bool fixed_fan_in = false;
 };
 
@@ -31,8 +39,10 @@ std::span<const DistributionInfo> distributions();
 
 /// The exact number of connections per layer, each at least 1 and at most n_in * n_out.
 /// Throws tulle::Error (kConfig) for an unknown name or options that make no sense, std::invalid_argument
-/// unless there are two sizes or more, each at least 1.
+/// unless there is a layer or more, each with inputs and outputs.
 /// Source: Mocanu et al. 2018 (epsilon), Evci et al. 2020 (erk).
+std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const LayerShape> layers);
+/// The same for consecutive layers sizes[l] -> sizes[l + 1].
 std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const std::int32_t> sizes);
 
 /// Layer `layer` (from 0) with its budget, drawn from (seed, Stream::kTopology, layer). Cost: O(budget).

@@ -37,23 +37,6 @@ std::vector<std::uint64_t> complement(const std::vector<std::uint64_t>& sorted, 
   return rest;
 }
 
-// Takes out of sorted `cells` those that exist. Cost: O(cells + connections of the rows that they are in).
-void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& cells) {
-  const auto width = static_cast<std::uint64_t>(topology.cols());
-  std::size_t absent = 0;
-  for (std::size_t i = 0; i < cells.size();) {
-    const std::uint64_t row = cells[i] / width, row_start = row * width;
-    const auto sources = topology.row(static_cast<std::int32_t>(row));
-    auto next = sources.begin();
-    for (; i < cells.size() && cells[i] < row_start + width; ++i) {
-      const auto column = static_cast<std::int32_t>(cells[i] - row_start);
-      while (next != sources.end() && *next < column) ++next;
-      if (next == sources.end() || *next != column) cells[absent++] = cells[i];
-    }
-  }
-  cells.resize(absent);
-}
-
 std::vector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
   const Bijection bijection(n, key);
   std::vector<std::uint64_t> sample(m);
@@ -102,6 +85,22 @@ void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit) {
     for (const std::uint64_t key : keys) other[start[digit(key)]++] = key;
     keys.swap(other);
   }
+}
+
+void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& cells) {
+  const auto width = static_cast<std::uint64_t>(topology.cols());
+  std::size_t absent = 0;
+  for (std::size_t i = 0; i < cells.size();) {
+    const std::uint64_t row = cells[i] / width, row_start = row * width;
+    const auto sources = topology.row(static_cast<std::int32_t>(row));
+    auto next = sources.begin();
+    for (; i < cells.size() && cells[i] < row_start + width; ++i) {
+      const auto column = static_cast<std::int32_t>(cells[i] - row_start);
+      while (next != sources.end() && *next < column) ++next;
+      if (next == sources.end() || *next != column) cells[absent++] = cells[i];
+    }
+  }
+  cells.resize(absent);
 }
 
 Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, const Random& key) {

@@ -37,6 +37,10 @@ Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, c
 /// log fan_in).
 Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key);
 
+/// Takes out of the sorted keys `cells` those that `topology` holds. Cost: O(cells + connections of the rows
+/// that they are in).
+void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& cells);
+
 /// Every cell.
 Topology full_topology(std::int32_t rows, std::int32_t cols);
 

@@ -5,6 +5,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/nn/dense_linear.h"
+#include "tulle/evolve/rule.h"
 #include "tulle/nn/sparse_linear.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
@@ -46,9 +47,66 @@ WeightLaw weight_law(const Config& config) {
           .sparse_fan = config.topology.fan == "sparse"};
 }
 
-WeightLaw grow_law(const Config& config) {
-  if (config.evolve.grow_init == "law") return weight_law(config);
-  return {.law = &find_name(weight_inits(), "evolve.grow_init", config.evolve.grow_init)};
+Evolution evolution_of(const Config& config) {
+  const Config::Evolve& e = config.evolve;
+  const RuleInfo& rule = find_name(rules(), "evolve.rule", e.rule);
+  Evolution how;
+  if (rule.drop.empty()) return how;
+  how.drop = &find_name(drop_rules(), "evolve.drop", e.drop == "rule" ? rule.drop : e.drop);
+  how.grow = &find_name(grow_rules(), "evolve.grow", e.grow == "rule" ? rule.grow : e.grow);
+  how.law = weight_law(config);
+  if (e.grow_init == "zero" || (e.grow_init == "auto" && how.grow->zero_start))
+    how.law = {.law = &find_name(weight_inits(), "evolve.grow_init", "zero")};
+  how.global = e.scope == "global";
+  how.min_links = e.min_links;
+  how.min_fan_in = e.min_fan_in;
+  how.chain_removal = e.chain_removal;
+  how.regrow_dropped = e.regrow_dropped;
+  how.max_density = e.max_density;
+  how.dense_layers = e.evolve_dense;
+  how.redistribute = find_name(redistributions(), "evolve.redistribute", e.redistribute).by;
+  how.soft_beta = e.soft_beta;
+  how.mest_gamma = e.mest_gamma;
+  how.threshold = e.drop_below;
+  how.candidates = e.gse_candidates;
+  how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";
+  if (how.global && how.drop->score == nullptr)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("evolve.scope, found 'global', expected 'layer' with the drop rule '{}', which ranks "
+                            "no connections of different layers",
+                            how.drop->name));
+  return how;
+}
+
+double initial_density(const Config& config, std::span<const std::int32_t> sizes) {
+  const std::vector<std::int64_t> budgets = layer_budgets(topology_options(config), sizes);
+  double connections = 0.0, cells = 0.0;
+  for (std::size_t l = 0; l + 1 < budgets.size(); ++l) {
+    const double of_layer = LayerShape{sizes[l], sizes[l + 1]}.cells();
+    if (static_cast<double>(budgets[l]) == of_layer) continue;
+    connections += static_cast<double>(budgets[l]);
+    cells += of_layer;
+  }
+  return cells > 0.0 ? connections / cells : 1.0;
+}
+
+void check_evolution(const Config& config, std::span<const std::int32_t> sizes) {
+  const Evolution how = evolution_of(config);
+  if (how.drop == nullptr) return;
+  const double initial = initial_density(config, sizes), wanted = config.evolve.final_density;
+  if (config.evolve.rule == "granet" ? !(wanted > 0.0 && wanted < initial) : wanted > initial)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("evolve.final_density, found {}, expected above 0 and below {:.4g}, the density at "
+                            "the start of the layers that evolve",
+                            wanted, initial));
+  for (std::size_t l = 0; l + 2 < sizes.size(); ++l) {
+    const double cells = LayerShape{sizes[l], sizes[l + 1]}.cells();
+    if (how.grow->every_cell && cells > static_cast<double>(config.evolve.grow_max_cells))
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("evolve.grow, found '{}' with {:.0f} cells in layer {}, expected at most {} "
+                              "(evolve.grow_max_cells); 'gse-estimate' looks at a sample of them",
+                              how.grow->name, cells, l, config.evolve.grow_max_cells));
+  }
 }
 
 std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data) {
@@ -61,6 +119,7 @@ std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data)
 
 Model build_model(const Config& config, const Dataset& data) {
   const std::vector<std::int32_t> sizes = layer_sizes(config, data);
+  check_evolution(config, sizes);
   const TopologyOptions options = topology_options(config);
   const std::vector<std::int64_t> budgets = layer_budgets(options, sizes);
   const auto seed = static_cast<std::uint64_t>(config.run.seed);

@@ -17,8 +17,14 @@ Model build_model(const Config& config, const Dataset& data);
 /// The layer sizes input, hidden..., output.
 std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data);
 
-/// How connections get their values at the start, and when they grow.
+/// How connections get their values at the start.
 WeightLaw weight_law(const Config& config);
-WeightLaw grow_law(const Config& config);
+/// How the topology changes: evolve.rule with what evolve.drop and evolve.grow put in its place. Throws
+/// tulle::Error (kConfig) for choices that do not go together.
+Evolution evolution_of(const Config& config);
+/// Throws tulle::Error (kConfig) if the topology of such a network cannot change so.
+void check_evolution(const Config& config, std::span<const std::int32_t> sizes);
+/// Density of the layers that evolve at the start: all sparse ones but the last.
+double initial_density(const Config& config, std::span<const std::int32_t> sizes);
 
 }  // namespace tulle

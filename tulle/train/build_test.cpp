@@ -87,11 +87,11 @@ TEST(BuildModel, CountsTheConnectionsThatExistIfTheFanIsSparse) {
 TEST(BuildModel, GrowsByTheLawOfTheStartOrFromZero) {
   Config config;
   config.topology.fan = "sparse";
-  EXPECT_EQ(grow_law(config).law, weight_law(config).law);
+  EXPECT_EQ(evolution_of(config).law.law, weight_law(config).law);
   EXPECT_EQ(weight_law(config).law->name, "he-uniform");
-  EXPECT_TRUE(grow_law(config).sparse_fan);
+  EXPECT_TRUE(evolution_of(config).law.sparse_fan);
   config.evolve.grow_init = "zero";
-  EXPECT_EQ(grow_law(config).law->name, "zero");
+  EXPECT_EQ(evolution_of(config).law.law->name, "zero");
 }
 
 TEST(BuildModel, AnotherSeedChangesTopologyAndWeightsAndTheSameOneNothing) {

@@ -12,7 +12,9 @@
 #include "tulle/base/name_table.h"
 #include "tulle/checkpoint/json_text.h"
 #include "tulle/data/readers.h"
+#include "tulle/evolve/evolve.h"
 #include "tulle/evolve/rule.h"
+#include "tulle/evolve/schedule.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/precision.h"
@@ -20,6 +22,7 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/weight_init.h"
+#include "tulle/train/build.h"
 
 namespace tulle {
 namespace {
@@ -31,6 +34,14 @@ template <class Row>
 std::vector<std::string> names(std::span<const Row> table) {
   std::vector<std::string> all;
   for (const Row& row : table) all.emplace_back(row.name);
+  return all;
+}
+
+// The names of a table and one more, which stands for another key's choice.
+template <class Row>
+std::vector<std::string> names_or(std::string_view other, std::span<const Row> table) {
+  std::vector<std::string> all = names(table);
+  all.emplace(all.begin(), other);
   return all;
 }
 
@@ -152,15 +163,57 @@ const KeyInfo kKeys[] = {
     {"evolve.rule", [](Config& c) -> Field { return &c.evolve.rule; }, "which connections go and come",
      -kNone, kNone, false, [] { return names(rules()); }},
     {"evolve.zeta", [](Config& c) -> Field { return &c.evolve.zeta; }, "share of connections replaced", 0, 1},
+    {"evolve.zeta_schedule", [](Config& c) -> Field { return &c.evolve.zeta_schedule; },
+     "how the share changes on the way to stop_after", -kNone, kNone, false,
+     [] { return names(zeta_schedules()); }},
+    {"evolve.drop", [](Config& c) -> Field { return &c.evolve.drop; }, "which connections go; rule: the rule's own",
+     -kNone, kNone, false, [] { return names_or("rule", drop_rules()); }},
+    {"evolve.grow", [](Config& c) -> Field { return &c.evolve.grow; }, "which connections come; rule: the rule's own",
+     -kNone, kNone, false, [] { return names_or("rule", grow_rules()); }},
     {"evolve.grow_init", [](Config& c) -> Field { return &c.evolve.grow_init; },
-     "value of grown connections: drawn as at the start (as published), or zero", -kNone, kNone, false,
+     "value of grown connections: drawn as at the start (law), or zero; auto: law where cells grow at random", -kNone, kNone, false,
      [] {
-       return Names{"law", "zero"};
+       return Names{"auto", "law", "zero"};
      }},
     {"evolve.update_every", [](Config& c) -> Field { return &c.evolve.update_every; },
      "\"N epoch\" or \"N step\""},
     {"evolve.stop_after", [](Config& c) -> Field { return &c.evolve.stop_after; },
      "share of the training after which the topology stays", 0, 1},
+
+    {"evolve.final_density", [](Config& c) -> Field { return &c.evolve.final_density; },
+     "density of the layers that evolve at the end, reached by a cubic; 0: as many connections throughout", 0, 1},
+    {"evolve.density_until", [](Config& c) -> Field { return &c.evolve.density_until; },
+     "share of the training after which final_density is reached", 1e-9, 1},
+    {"evolve.scope", [](Config& c) -> Field { return &c.evolve.scope; },
+     "layer: each drops its share; global: one ranking over all", -kNone, kNone, false,
+     [] {
+       return Names{"layer", "global"};
+     }},
+    {"evolve.redistribute", [](Config& c) -> Field { return &c.evolve.redistribute; },
+     "how grown connections are shared out among the layers", -kNone, kNone, false,
+     [] { return names(redistributions()); }},
+    {"evolve.min_links", [](Config& c) -> Field { return &c.evolve.min_links; },
+     "global: connections that every layer keeps", 0, kCount},
+    {"evolve.min_fan_in", [](Config& c) -> Field { return &c.evolve.min_fan_in; },
+     "largest weights of every neuron that never go", 0, 2147483647},
+    {"evolve.chain_removal", [](Config& c) -> Field { return &c.evolve.chain_removal; },
+     "also replace connections that lead to or come from nowhere"},
+    {"evolve.regrow_dropped", [](Config& c) -> Field { return &c.evolve.regrow_dropped; },
+     "what was just dropped may grow again"},
+    {"evolve.max_density", [](Config& c) -> Field { return &c.evolve.max_density; },
+     "denser layers stay as they are", 0, 1},
+    {"evolve.evolve_dense", [](Config& c) -> Field { return &c.evolve.evolve_dense; },
+     "hidden layers of density 1 draw dropped weights anew (as published)"},
+    {"evolve.soft_beta", [](Config& c) -> Field { return &c.evolve.soft_beta; },
+     "magnitude-soft: how strongly large weights are spared", 0, 100},
+    {"evolve.mest_gamma", [](Config& c) -> Field { return &c.evolve.mest_gamma; },
+     "mest: weight of the gradient; 0: the learning rate", 0, kNone},
+    {"evolve.drop_below", [](Config& c) -> Field { return &c.evolve.drop_below; },
+     "threshold: weaker weights go", 0, kNone},
+    {"evolve.gse_candidates", [](Config& c) -> Field { return &c.evolve.gse_candidates; },
+     "gse: cells looked at, as a multiple of the layer's connections", 1e-6, 1e6},
+    {"evolve.grow_max_cells", [](Config& c) -> Field { return &c.evolve.grow_max_cells; },
+     "gradient: larger layers are refused", 1, kCount},
 
     {"checkpoint.save_every", [](Config& c) -> Field { return &c.checkpoint.save_every; },
      "\"N epoch\", \"N step\", \"N min\" or \"never\""},
@@ -303,13 +356,21 @@ Interval parse_interval(std::string_view key, std::string_view text) {
 }
 
 void finish_config(Config& config) {
-  const PresetInfo& preset = find_name(presets(), "run.preset", config.run.preset);
   const std::set<std::string> given = config.given;
-  for (const auto& [key, text] : preset.values)
+  const auto set_unless_given = [&](std::string_view key, std::string_view text) {
     if (!given.contains(std::string(key))) set_config_value(config, key, text);
+  };
+  const PresetInfo& preset = find_name(presets(), "run.preset", config.run.preset);
+  for (const auto& [key, text] : preset.values)
+    if (key == "evolve.rule") set_unless_given(key, text);
+  // The rule first: a preset may tune what it sets.
+  for (const auto& [key, text] : find_name(rules(), "evolve.rule", config.evolve.rule).values)
+    set_unless_given(key, text);
+  for (const auto& [key, text] : preset.values) set_unless_given(key, text);
   config.given = given;
 
   for (const KeyInfo& key : kKeys) check_config_value(key, config);
+  (void)evolution_of(config);
   const Interval update = parse_interval("evolve.update_every", config.evolve.update_every);
   if (update.unit == Interval::Unit::kMinute)
     throw Error(ErrorKind::kConfig,

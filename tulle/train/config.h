@@ -73,10 +73,28 @@ struct Config {
   } train;
   struct Evolve {
     std::string rule = "set";
+    std::string drop = "rule";
+    std::string grow = "rule";
     double zeta = 0.3;
-    std::string grow_init = "law";
+    std::string zeta_schedule = "constant";
+    std::string grow_init = "auto";
     std::string update_every = "1 epoch";
     double stop_after = 1.0;
+    double final_density = 0.0;
+    double density_until = 0.5;
+    std::string scope = "layer";
+    std::string redistribute = "none";
+    std::int64_t min_links = 1;
+    std::int64_t min_fan_in = 0;
+    bool chain_removal = false;
+    bool regrow_dropped = true;
+    double max_density = 1.0;
+    bool evolve_dense = false;
+    double soft_beta = 1.0;
+    double mest_gamma = 0.0;
+    double drop_below = 0.001;
+    double gse_candidates = 1.0;
+    std::int64_t grow_max_cells = std::int64_t{1} << 36;
   } evolve;
   struct Checkpoint {
     std::string save_every = "5 min";

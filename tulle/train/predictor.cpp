@@ -9,7 +9,6 @@
 #include "tulle/nn/loss.h"
 
 namespace tulle {
-namespace {
 
 Precision trained_precision(const Network& network) {
   for (std::size_t l = 0; l < network.size(); ++l)
@@ -17,8 +16,6 @@ Precision trained_precision(const Network& network) {
       return network.layer(l).options().precision;
   return Precision::kFloat;
 }
-
-}  // namespace
 
 std::vector<kernels::ByteScale> calibrate(Model& model, const Features& inputs) {
   constexpr std::int64_t kSamples = 2048;

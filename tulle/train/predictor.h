@@ -17,6 +17,9 @@ struct InferenceChoice {
   std::vector<kernels::ByteScale> scales;  // for kInt8: calibrate()
 };
 
+/// What the network's layers multiplied in when it was trained.
+Precision trained_precision(const Network& network);
+
 /// What the bytes of kInt8 mean in each layer, from raw inputs, at best 1,000 training samples or more; the
 /// first 2,048 are used. Throws std::invalid_argument if there are none or if they are not of the model's
 /// features.

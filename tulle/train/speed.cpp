@@ -9,8 +9,8 @@
 #include "tulle/base/check.h"
 #include "tulle/base/clock.h"
 #include "tulle/base/random.h"
-#include "tulle/kernels/targets.h"
 #include "tulle/nn/dense_linear.h"
+#include "tulle/train/predictor.h"
 
 namespace tulle {
 namespace {
@@ -42,6 +42,34 @@ double largest_difference(Panels<const float> a, Panels<const float> b) {
   return largest > 0.0 ? difference / largest : difference;
 }
 
+// A network as users run it, on random inputs that are the same for every network of its shape.
+class Timed {
+ public:
+  Timed(const Network& network, int batch)
+      : inference_(network, {.batch = batch, .precision = trained_precision(network)}) {
+    inputs_ = memory_.view(network.inputs(), batch, inference_.panel_width());
+    const Random random{.seed = 1, .stream = Stream::kData};
+    for (std::int32_t f = 0; f < inputs_.features; ++f)
+      for (std::int32_t b = 0; b < batch; ++b)
+        inputs_.at(b, f) = random.normal(static_cast<std::uint64_t>(f) * static_cast<std::uint64_t>(batch) +
+                                         static_cast<std::uint64_t>(b));
+  }
+
+  Panels<const float> pass() {
+    const Clock clock;
+    const Panels<const float> outputs = inference_.forward(inputs_);
+    best_ = std::min(best_, clock.seconds());
+    return outputs;
+  }
+  double best() const { return best_; }
+
+ private:
+  Inference inference_;
+  PanelBuffer memory_;
+  Panels<float> inputs_;
+  double best_ = std::numeric_limits<double>::infinity();
+};
+
 }  // namespace
 
 Network dense_copy(Network& network) {
@@ -62,33 +90,22 @@ std::vector<Speed> measure_speed(Network& network, std::span<const int> batches,
   std::vector<Speed> speeds;
   for (const int batch : batches) {
     require(batch > 0, "measure_speed: batches must be positive");
-    PanelBuffer memory;
-    const Panels<float> x = memory.view(network.inputs(), batch, network.panel_width(batch));
-    const Random random{.seed = 1, .stream = Stream::kData};
-    for (std::int32_t f = 0; f < x.features; ++f)
-      for (std::int32_t b = 0; b < batch; ++b)
-        x.at(b, f) = random.normal(static_cast<std::uint64_t>(f) * static_cast<std::uint64_t>(batch) +
-                                   static_cast<std::uint64_t>(b));
-    const auto pass = [&](Network& run, double& best) {
-      const Clock clock;
-      const Panels<const float> outputs = run.forward(Pass{.training = false}, x);
-      best = std::min(best, clock.seconds());
-      return outputs;
-    };
-    double warm_up = 0.0;
-    const Panels<const float> outputs = pass(network, warm_up);
+    Timed sparse_run(network, batch);
+    std::optional<Timed> dense_run;
+    if (dense) dense_run.emplace(*dense, batch);
     Speed speed{.batch = batch};
-    if (dense) speed.difference = largest_difference(outputs, pass(*dense, warm_up));
-    speed.seconds = speed.dense_seconds = std::numeric_limits<double>::infinity();
+    const Panels<const float> outputs = sparse_run.pass();
+    if (dense_run) speed.difference = largest_difference(outputs, dense_run->pass());
     const Clock whole;
     for (int i = 0; i < kLeastPasses || whole.seconds() < kLeastSeconds; ++i) {
-      pass(network, speed.seconds);
-      if (dense) pass(*dense, speed.dense_seconds);
+      sparse_run.pass();
+      if (dense_run) dense_run->pass();
     }
-    if (dense)
+    speed.seconds = sparse_run.best();
+    if (dense_run) {
+      speed.dense_seconds = dense_run->best();
       speed.break_even = network.density() * speed.dense_seconds / speed.seconds;
-    else
-      speed.dense_seconds = 0.0;
+    }
     speeds.push_back(speed);
   }
   return speeds;

@@ -11,6 +11,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/loss.h"
 #include "tulle/report/memory.h"
@@ -23,15 +24,15 @@ struct Machinery {
   const LossInfo& loss;
   LossOptions loss_options;
   std::unique_ptr<Optimizer> optimizer;
-  std::unique_ptr<TopologyRule> rule;  // null: fixed topology
+  Evolution evolution;
   const ScheduleInfo& schedule;
   ScheduleOptions schedule_options;
+  const ZetaScheduleInfo& zeta_schedule;
   Interval evolve_every, save_every;
 };
 
 Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
   const Config::Train& t = config.train;
-  const RuleInfo& rule = find_name(rules(), "evolve.rule", config.evolve.rule);
   return {.loss = find_name(losses(), "model.loss", config.model.loss),
           .loss_options = {.label_smoothing = t.label_smoothing},
           .optimizer = find_name(optimizers(), "train.optimizer", t.optimizer)
@@ -40,7 +41,7 @@ Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
                                   .weight_decay = t.weight_decay,
                                   .beta1 = t.beta1,
                                   .beta2 = t.beta2}),
-          .rule = rule.make == nullptr ? nullptr : rule.make({.zeta = config.evolve.zeta}),
+          .evolution = evolution_of(config),
           .schedule = find_name(schedules(), "train.schedule", t.schedule),
           .schedule_options = {.rate = t.learning_rate,
                                .minimum_rate = t.minimum_rate,
@@ -50,6 +51,7 @@ Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
                                    std::llround(t.warmup_epochs * static_cast<double>(steps_per_epoch)),
                                .total_steps = t.epochs * steps_per_epoch,
                                .steps_per_epoch = steps_per_epoch},
+          .zeta_schedule = find_name(zeta_schedules(), "evolve.zeta_schedule", config.evolve.zeta_schedule),
           .evolve_every = parse_interval("evolve.update_every", config.evolve.update_every),
           .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every)};
 }
@@ -81,7 +83,8 @@ class Trainer {
         loader_(data.train, data.scaling, static_cast<int>(run.config.train.batch_size),
                 run.config.train.last_batch == "keep", run.model.seed),
         machinery_(make_machinery(run.config, loader_.batches())),
-        width_(run.model.network.panel_width(run.config.train.batch_size)) {
+        width_(run.model.network.panel_width(run.config.train.batch_size)),
+        initial_density_(initial_density(run.config, layer_sizes(run.config, data))) {
     for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
     if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
   }
@@ -89,6 +92,7 @@ class Trainer {
   Ending train() {
     TrainingState& state = run_.state;
     write(start_record());
+    start_exploring();
     while (state.epoch < run_.config.train.epochs)
       if (!train_epoch() || !finish_epoch()) break;
     if (!saved_) save();
@@ -119,6 +123,8 @@ class Trainer {
                                   machinery_.loss_options, network.output_gradient());
       if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
       phases_.forward += clock.restart();
+      if (machinery_.evolution.needs_errors())
+        network.keep_errors(event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches()));
       network.backward();
       phases_.backward += clock.restart();
       rate_ = learning_rate(machinery_.schedule, machinery_.schedule_options, state.step);
@@ -189,6 +195,7 @@ class Trainer {
     record.learning_rate = rate_;
     record.nnz = run_.model.network.connections();
     record.density = run_.model.network.density();
+    record.exploration = exploration();
     for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
       const Layer& layer = run_.model.network.layer(l);
       record.layer_density.push_back(
@@ -198,38 +205,85 @@ class Trainer {
     return record;
   }
 
-  // Whether `every` falls on the step just taken, which is the last of its epoch if `epoch_done`.
-  bool is_due(const Interval& every, bool epoch_done) const {
+  // Whether `every` falls on step number `step` (from 1), which is the last of its epoch if `epoch_done`.
+  bool is_due(const Interval& every, std::int64_t step, bool epoch_done) const {
     const auto count = static_cast<std::int64_t>(every.count);
-    if (every.unit == Interval::Unit::kStep) return run_.state.step % count == 0;
-    if (every.unit == Interval::Unit::kEpoch)
-      return epoch_done && run_.state.step / loader_.batches() % count == 0;
+    if (every.unit == Interval::Unit::kStep) return step % count == 0;
+    if (every.unit == Interval::Unit::kEpoch) return epoch_done && step / loader_.batches() % count == 0;
     return every.unit == Interval::Unit::kMinute && since_save_.seconds() >= 60.0 * every.count;
   }
 
-  void evolve_if_due(bool epoch_done) {
-    if (machinery_.rule == nullptr || !is_due(machinery_.evolve_every, epoch_done)) return;
+  // Whether the topology changes after step number `step` (from 1), the last of its epoch if `epoch_done`.
+  bool event_follows(std::int64_t step, bool epoch_done) const {
     // stop_after is at most 1: what would grow at the very end would stay untrained.
-    const auto total = static_cast<double>(machinery_.schedule_options.total_steps);
-    if (static_cast<double>(run_.state.step) >= run_.config.evolve.stop_after * total) return;
+    return machinery_.evolution.drop != nullptr && is_due(machinery_.evolve_every, step, epoch_done) &&
+           static_cast<double>(step) < run_.config.evolve.stop_after * total_steps();
+  }
+  double total_steps() const { return static_cast<double>(machinery_.schedule_options.total_steps); }
+
+  void evolve_if_due(bool epoch_done) {
+    if (!event_follows(run_.state.step, epoch_done)) return;
     Clock clock;
-    const auto events = evolve(run_.model.network, *machinery_.rule, grow_law(run_.config), run_.model.seed,
-                               static_cast<std::uint32_t>(run_.state.step));
+    const std::vector<LayerEvolution> events =
+        evolve(run_.model.network, machinery_.evolution, event_of(run_.state.step));
     phases_.evolve += clock.seconds();
     for (const LayerEvolution& event : events) {
+      CellSet& explored = run_.state.explored[event.layer];
+      explored.insert(event.grown_cells);
       const EvolveRecord record{.epoch = static_cast<int>(run_.state.epoch) + 1,
                                 .step = run_.state.step,
                                 .layer = static_cast<int>(event.layer),
                                 .dropped = event.dropped,
-                                .grown = event.grown};
+                                .grown = event.grown,
+                                .before = event.before,
+                                .after = event.after,
+                                .regrown = event.regrown,
+                                .no_inputs = event.no_inputs,
+                                .no_outputs = event.no_outputs,
+                                .explored = explored.count() / static_cast<double>(explored.cells())};
       write(record);
       observer_.on_evolve(record);
     }
   }
 
+  EvolveEvent event_of(std::int64_t step) const {
+    const Config::Evolve& e = run_.config.evolve;
+    const double part = static_cast<double>(step) / total_steps();
+    const EvolveProgress progress{.part = part / e.stop_after,
+                                  .rate_share = rate_ / std::max(run_.config.train.learning_rate, 1e-300)};
+    EvolveEvent event{.seed = run_.model.seed,
+                      .step = static_cast<std::uint32_t>(step),
+                      .zeta = e.zeta * machinery_.zeta_schedule.factor(progress),
+                      .learning_rate = rate_,
+                      .optimizer = machinery_.optimizer.get()};
+    if (e.final_density > 0.0)
+      event.density = cubic_density(initial_density_, e.final_density, part / e.density_until);
+    return event;
+  }
+
+  // What the training has explored at its start: the connections it has.
+  void start_exploring() {
+    if (machinery_.evolution.drop == nullptr || !run_.state.explored.empty()) return;
+    for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
+      const Topology* const topology = run_.model.network.layer(l).topology();
+      run_.state.explored.emplace_back(topology == nullptr ? 0 : topology->cells());
+      if (topology != nullptr) run_.state.explored[l].insert(topology->keys());
+    }
+  }
+
+  // Share of all cells that ever were connections.
+  std::optional<double> exploration() const {
+    if (run_.state.explored.empty()) return std::nullopt;
+    double seen = 0.0;
+    for (std::size_t l = 0; l < run_.state.explored.size(); ++l)
+      seen += run_.state.explored[l].cells() > 0 ? run_.state.explored[l].count()
+                                                 : static_cast<double>(run_.model.network.layer(l).connections());
+    return seen / static_cast<double>(run_.model.network.cells());
+  }
+
   void save_if_due(bool epoch_done) {
     const bool asked = signals_.save.exchange(false);
-    if (asked || is_due(machinery_.save_every, epoch_done)) save();
+    if (asked || is_due(machinery_.save_every, run_.state.step, epoch_done)) save();
   }
 
   void save() {
@@ -304,6 +358,7 @@ class Trainer {
   Loader loader_;
   Machinery machinery_;
   int width_;
+  double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
   PhaseSeconds phases_;             // of the epoch at work, as far as this process did it
   double seconds_counted_ = 0.0;    // of those, what state.seconds holds

@@ -7,13 +7,11 @@
 
 namespace tulle {
 
-MakeRule make_set_published;
-
 namespace {
 
 std::vector<bool> dropped(const std::vector<float>& weights, double zeta) {
   const TestLayer layer = layer_of(weights);
-  return dropped_by(make_set_published({.zeta = zeta})->evolve(layer.input(1, 1)), weights.size());
+  return dropped_by(evolve_layer("set-published", "random", layer, zeta, 1, 1), weights.size());
 }
 
 std::int64_t count_dropped(const std::vector<float>& weights, double zeta) {

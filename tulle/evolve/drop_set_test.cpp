@@ -8,12 +8,10 @@
 
 namespace tulle {
 
-MakeRule make_set;
-
 namespace {
 
 std::vector<bool> dropped(const TestLayer& layer, double zeta) {
-  return dropped_by(make_set({.zeta = zeta})->evolve(layer.input(1, 1)), layer.weights.size());
+  return dropped_by(evolve_layer("set", "random", layer, zeta, 1, 1), layer.weights.size());
 }
 
 // The rule by sorting: of each sign the floor(zeta m) weakest, ties by position.
@@ -62,7 +60,7 @@ TEST(Set, EqualsSortingOnRandomLayers) {
 TEST(Set, DoesNothingAtZetaZero) {
   Dice dice;
   const TestLayer layer = make_layer(10, 10, 50, dice);
-  const TopologyUpdate update = make_set({.zeta = 0.0})->evolve(layer.input(1, 1));
+  const TopologyUpdate update = evolve_layer("set", "random", layer, 0.0, 1, 1);
   EXPECT_EQ(update.topology, layer.topology);
   EXPECT_EQ(update.grown(), 0);
 }
@@ -70,7 +68,7 @@ TEST(Set, DoesNothingAtZetaZero) {
 TEST(Set, RenewsAllAtZetaOne) {
   Dice dice;
   const TestLayer layer = make_layer(10, 10, 50, dice);
-  EXPECT_EQ(make_set({.zeta = 1.0})->evolve(layer.input(1, 1)).grown(), 50);
+  EXPECT_EQ(evolve_layer("set", "random", layer, 1.0, 1, 1).grown(), 50);
 }
 
 TEST(Set, KeepsNanAsTheStrongest) {

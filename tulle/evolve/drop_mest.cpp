@@ -1,0 +1,14 @@
+#include <cmath>
+
+#include "tulle/evolve/drop.h"
+
+namespace tulle {
+
+// MEST (arXiv 2110.14032): a weak weight that is about to move is worth keeping.
+void score_mest(const DropInput& input, std::span<float> scores) {
+  const auto gamma = static_cast<float>(input.mest_gamma > 0.0 ? input.mest_gamma : input.learning_rate);
+  for (std::size_t k = 0; k < scores.size(); ++k)
+    scores[k] = std::abs(input.weights[k]) + gamma * std::abs(input.gradients[k]);
+}
+
+}  // namespace tulle

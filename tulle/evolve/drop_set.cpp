@@ -1,0 +1,20 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "tulle/evolve/drop.h"
+#include "tulle/sparse/selection.h"
+
+namespace tulle {
+
+// Sparse evolutionary training, Mocanu et al. 2018 (doi:10.1038/s41467-018-04316-3), with exact counts: the
+// floor(zeta * m) weakest of the negative and of the non-negative weights go, ties by position.
+void drop_set(const DropInput& input, std::span<std::uint8_t> marks) {
+  // After a divergence NaN, counted as the strongest, stays where the loss shows it.
+  const auto negative =
+      std::count_if(input.weights.begin(), input.weights.end(), [](float w) { return w < 0.0f; });
+  const auto others = static_cast<std::int64_t>(marks.size()) - negative;
+  mark_weakest_of_each_sign(input.weights, share_of(input.zeta, negative), share_of(input.zeta, others),
+                            marks);
+}
+
+}  // namespace tulle

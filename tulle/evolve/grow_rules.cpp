@@ -1,0 +1,57 @@
+#include <algorithm>
+
+#include "tulle/evolve/grow.h"
+#include "tulle/sparse/sampling.h"
+
+namespace tulle {
+
+Grow grow_random, grow_gradient, grow_gse_uniform, grow_gse_bound, grow_gse_estimate;
+
+namespace {
+
+// To add a grow rule: its file, its name above, one line here.
+constexpr GrowInfo kGrowRules[] = {
+    {.name = "random", .help = "any free cells", .source = "Mocanu et al. 2018", .grow = grow_random},
+    {.name = "gradient",
+     .help = "the cells of largest gradient, found tile by tile: 2 * batch * cells flop, no dense gradient",
+     .source = "Evci et al. 2020",
+     .grow = grow_gradient,
+     .needs_errors = true,
+     .zero_start = true,
+     .every_cell = true},
+    {.name = "gse-uniform",
+     .help = "the largest gradients among cells drawn uniformly",
+     .source = "Heddes et al. 2024",
+     .grow = grow_gse_uniform,
+     .needs_errors = true,
+     .zero_start = true},
+    {.name = "gse-bound",
+     .help = "the same, neurons drawn by the sum of their magnitudes over the batch",
+     .source = "Heddes et al. 2024",
+     .grow = grow_gse_bound,
+     .needs_errors = true,
+     .zero_start = true},
+    {.name = "gse-estimate",
+     .help = "the same, neurons drawn by the magnitude of their sum with random signs",
+     .source = "Heddes et al. 2024",
+     .grow = grow_gse_estimate,
+     .needs_errors = true,
+     .zero_start = true},
+    {.name = "none", .help = "nothing: the network only loses connections", .source = ""},
+};
+
+}  // namespace
+
+std::span<const GrowInfo> grow_rules() { return kGrowRules; }
+
+std::vector<std::uint64_t> best_cells(std::vector<ScoredCell> cells, std::int64_t count) {
+  const auto wanted = std::min(cells.size(), static_cast<std::size_t>(count));
+  std::nth_element(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(wanted), cells.end(),
+                   grows_before);
+  std::vector<std::uint64_t> keys(wanted);
+  for (std::size_t i = 0; i < wanted; ++i) keys[i] = cells[i].key;
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
+}  // namespace tulle
