@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tulle/evolve/rule.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -14,6 +15,7 @@ using ::testing::ElementsAre;
 struct Recipe {
   std::string optimizer;
   std::string update_every;
+  std::string rule = "set";
   bool dense = false;  // the middle layer is stored and computed as a dense matrix
 
   Config config() const {
@@ -21,7 +23,13 @@ struct Recipe {
     config.train.optimizer = optimizer;
     config.train.schedule = "cosine";
     config.train.warmup_epochs = 0.5;
+    config.evolve.rule = rule;
     config.evolve.update_every = update_every;
+    config.evolve.zeta_schedule = rule == "set" ? "constant" : "cosine";
+    if (rule == "granet") config.evolve.final_density = 0.1;
+    if (rule == "mest") config.evolve.redistribute = "momentum";
+    if (rule == "gse") config.evolve.drop = "momentum";
+    if (rule == "rigl") config.evolve.scope = "global";
     if (dense) {
       config.topology.distribution = "explicit";
       config.topology.budgets = {100, 24 * 16, 30};
@@ -31,7 +39,7 @@ struct Recipe {
 };
 
 void PrintTo(const Recipe& recipe, std::ostream* out) {
-  *out << recipe.optimizer << ", evolve " << recipe.update_every << (recipe.dense ? ", dense" : "");
+  *out << recipe.optimizer << ", " << recipe.rule << " every " << recipe.update_every << (recipe.dense ? ", dense" : "");
 }
 
 std::vector<Recipe> recipes() {
@@ -39,6 +47,10 @@ std::vector<Recipe> recipes() {
   for (const OptimizerInfo& optimizer : optimizers())
     for (const char* update_every : {"1 epoch", "3 step"})
       all.push_back({.optimizer = std::string(optimizer.name), .update_every = update_every});
+  for (const RuleInfo& rule : rules())
+    if (rule.name != "set")
+      all.push_back({.optimizer = "sgd", .update_every = "2 step", .rule = std::string(rule.name)});
+  all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = "rigl"});
   all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .dense = true});
   all.push_back({.optimizer = "adam", .update_every = "3 step", .dense = true});
   return all;
@@ -90,7 +102,7 @@ TEST_P(EveryRecipe, ResumedAtAnyStepWithAnyThreadsGivesTheBitsOfAnUninterruptedT
 }
 
 INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()), [](const auto& info) {
-  return test_title(info.param.optimizer + " " + info.param.update_every) +
+  return test_title(info.param.optimizer + " " + info.param.update_every + " " + info.param.rule) +
          (info.param.dense ? "_dense" : "");
 });
 
@@ -136,6 +148,7 @@ TEST(StoppedAndResumed, AgainAndAgainTheTrainingWritesTheSameModelAndTheSameReco
   for (std::size_t i = 0; i < whole.evolutions.size(); ++i) {
     EXPECT_EQ(pieces.evolutions[i].step, whole.evolutions[i].step);
     EXPECT_EQ(pieces.evolutions[i].grown, whole.evolutions[i].grown);
+    EXPECT_EQ(pieces.evolutions[i].explored, whole.evolutions[i].explored);
   }
 }
 

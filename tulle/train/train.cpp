@@ -115,6 +115,8 @@ class Trainer {
       clock.restart();
       const Batch batch = loader_.get(state.batch_in_epoch, width_);
       phases_.data += clock.restart();
+      if (machinery_.evolution.needs_errors())
+        network.keep_errors(event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches()));
       const Panels<const float> outputs = network.forward(
           {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(state.step)},
           batch.inputs);
@@ -123,8 +125,6 @@ class Trainer {
                                   machinery_.loss_options, network.output_gradient());
       if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
       phases_.forward += clock.restart();
-      if (machinery_.evolution.needs_errors())
-        network.keep_errors(event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches()));
       network.backward();
       phases_.backward += clock.restart();
       rate_ = learning_rate(machinery_.schedule, machinery_.schedule_options, state.step);
