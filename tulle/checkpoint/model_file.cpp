@@ -59,6 +59,7 @@ Json describe(const Model& model) {
                {"alpha", layer.options().alpha},
                {"dropout", layer.options().dropout},
                {"sparse", layer.topology() != nullptr}};
+    if (!layer.options().neurons.empty()) entry["original_outputs"] = layer.original_outputs();
     if (const auto form = layer.activation().piecewise())
       entry["slope"] = form->slope;  // signed, for other readers
     if (layer.options().precision != Precision::kFloat) entry["dtype"] = name_of(layer.options().precision);
@@ -106,9 +107,14 @@ Metadata metadata_of(const Model& model, const TrainingState* state, std::span<c
 
 std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state, FileOps& files) {
   std::vector<TensorView> tensors;
-  for (std::size_t l = 0; l < model.network.size(); ++l)
-    for (const Parameter* parameter : model.network.layer(l).parameters())
-      add_parameter(tensors, *parameter, model.network.layer(l), state != nullptr);
+  for (std::size_t l = 0; l < model.network.size(); ++l) {
+    Layer& layer = model.network.layer(l);
+    for (const Parameter* parameter : layer.parameters())
+      add_parameter(tensors, *parameter, layer, state != nullptr);
+    if (const auto& neurons = layer.options().neurons; !neurons.empty())
+      tensors.push_back(tensor<std::uint32_t>(fmt::format("layers.{}.neurons", l), DType::U32,
+                                              {length(neurons.size())}, neurons));
+  }
   if (state != nullptr)
     for (std::size_t l = 0; l < state->explored.size(); ++l)
       if (const CellSet& explored = state->explored[l]; explored.cells() > 0)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
@@ -108,6 +109,15 @@ class Reader {
     options.dropout = in_.field<double>("model", description, "dropout");
     if (!(options.dropout >= 0.0 && options.dropout < 1.0))
       in_.refuse(what + " dropout", fmt::format("{}", options.dropout), "0 or more and below 1");
+    if (const std::string name = fmt::format("layers.{}.neurons", index); file_.find(name) != nullptr) {
+      options.original_outputs = size(description, "original_outputs");
+      const auto neurons = values<std::uint32_t>(name, DType::U32, {options.outputs});
+      options.neurons.assign(neurons.begin(), neurons.end());
+      if (std::ranges::adjacent_find(neurons, std::greater_equal<>()) != neurons.end() ||
+          std::cmp_greater_equal(neurons.back(), options.original_outputs))
+        in_.refuse(fmt::format("tensor '{}'", name), "other numbers",
+                   fmt::format("ascending ones below {}", options.original_outputs));
+    }
     if (description.contains("dtype")) {
       const auto dtype = in_.field<std::string>("model", description, "dtype");
       check_name(training_precisions(), what + " dtype", dtype);
@@ -253,14 +263,14 @@ class Reader {
     bool any = false;
     for (std::size_t l = 0; l < network.size(); ++l) {
       const std::string name = fmt::format("layers.{}.explored", l);
-      const Topology* const topology = network.layer(l).topology();
-      if (topology == nullptr || file_.find(name) == nullptr) {
+      if (network.layer(l).topology() == nullptr || file_.find(name) == nullptr) {
         state.explored.emplace_back(0);
         continue;
       }
-      const auto bytes = values<std::uint8_t>(name, DType::U8, {length(CellSet::size_in_bytes(topology->cells()))});
+      const std::uint64_t cells = network.original_cells(l);
+      const auto bytes = values<std::uint8_t>(name, DType::U8, {length(CellSet::size_in_bytes(cells))});
       try {
-        state.explored.emplace_back(topology->cells(), bytes);
+        state.explored.emplace_back(cells, bytes);
       } catch (const std::invalid_argument& error) {
         throw Error(ErrorKind::kBadData, {.file = file_.name()}, fmt::format("{}: {}", name, error.what()));
       }

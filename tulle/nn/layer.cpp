@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include "tulle/base/check.h"
 #include "tulle/base/name_table.h"
@@ -32,6 +35,11 @@ Layer::Layer(const LayerOptions& options, std::size_t weights)
   require(options.inputs > 0 && options.outputs > 0, "Layer: inputs and outputs must be positive");
   require(options.dropout >= 0.0 && options.dropout < 1.0, "Layer: dropout must be in [0, 1)");
   require(options.precision != Precision::kInt8, "Layer: int8 is for inference");
+  require(options.neurons.empty() ||
+              (options.neurons.size() == static_cast<std::size_t>(options.outputs) &&
+               std::ranges::adjacent_find(options.neurons, std::greater_equal<>()) == options.neurons.end() &&
+               std::cmp_less(options.neurons.back(), options.original_outputs)),
+          "Layer: original neurons must ascend, one per output");
   drop_threshold_ = static_cast<std::uint32_t>(std::min(std::lround(options.dropout * 65536.0), 65535L));
 }
 
@@ -122,7 +130,9 @@ void Layer::draw_dropout(const Pass& pass, Panels<const float> y) {
                                         .worker = pass.worker,
                                         .first_position = pass.first_position + std::int64_t{p} * y.width};
       const std::int64_t words = std::int64_t{p} * outputs() * (y.width / kLine);
-      kernels::dropout_bits(rows, y.width, place, drop_threshold_, nullptr, keep_bits_.data() + words);
+      kernels::dropout_bits(rows, y.width, place, drop_threshold_,
+                            options_.neurons.empty() ? nullptr : options_.neurons.data(),
+                            keep_bits_.data() + words);
     }
   });
 }

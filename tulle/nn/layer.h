@@ -33,6 +33,10 @@ struct LayerOptions {
   double dropout = 0.0;  // probability that an output is set to 0 in training, in [0, 1)
   std::uint64_t seed = 0;
   Precision precision = Precision::kFloat;  // of a sparse layer's products while training; not kInt8
+  // After neurons were removed (nn/compaction.h): what the outputs were called before, ascending, and how many
+  // there were. Empty and 0: nothing was removed.
+  std::vector<std::uint32_t> neurons{};
+  std::int32_t original_outputs = 0;
 };
 
 /// y = dropout(f(W x + b)). How W is stored is the subclass's business; bias, activation and dropout are
@@ -46,6 +50,15 @@ class Layer {
 
   std::int32_t inputs() const { return options_.inputs; }
   std::int32_t outputs() const { return options_.outputs; }
+  /// outputs() before any neuron was removed.
+  std::int32_t original_outputs() const {
+    return options_.neurons.empty() ? outputs() : options_.original_outputs;
+  }
+  /// The number that an output had before any was removed. Dropout masks and records go by it.
+  std::uint32_t original_neuron(std::int32_t output) const {
+    return options_.neurons.empty() ? static_cast<std::uint32_t>(output)
+                                    : options_.neurons[static_cast<std::size_t>(output)];
+  }
   const LayerOptions& options() const { return options_; }
   const Activation& activation() const { return *activation_; }
   /// dropout quantised to 1/65536, as it is drawn.

@@ -34,6 +34,21 @@ std::uint64_t Network::cells() const {
   return sum;
 }
 
+std::uint64_t Network::original_cells(std::size_t l) const {
+  const std::int32_t sources = l == 0 ? inputs() : layers_[l - 1]->original_outputs();
+  return static_cast<std::uint64_t>(layers_[l]->original_outputs()) * static_cast<std::uint64_t>(sources);
+}
+
+std::uint64_t Network::original_key(std::size_t l, std::uint64_t key) const {
+  const auto width = static_cast<std::uint64_t>(layers_[l]->inputs());
+  const auto target = static_cast<std::int32_t>(key / width), source = static_cast<std::int32_t>(key % width);
+  const std::uint64_t original_source =
+      l == 0 ? static_cast<std::uint64_t>(source) : layers_[l - 1]->original_neuron(source);
+  const auto original_width =
+      static_cast<std::uint64_t>(l == 0 ? inputs() : layers_[l - 1]->original_outputs());
+  return layers_[l]->original_neuron(target) * original_width + original_source;
+}
+
 int Network::panel_width(std::int64_t batch) const {
   const bool pairs = std::ranges::any_of(
       layers_, [](const auto& layer) { return layer->options().precision == Precision::kBf16; });

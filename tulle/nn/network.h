@@ -25,6 +25,9 @@ class Network {
   /// Connections that exist, and that could exist.
   std::int64_t connections() const;
   std::uint64_t cells() const;
+  /// Cells of layer l before any neuron was removed, and the key in them of a cell of the layer as it is.
+  std::uint64_t original_cells(std::size_t l) const;
+  std::uint64_t original_key(std::size_t l, std::uint64_t key) const;
   double density() const { return static_cast<double>(connections()) / static_cast<double>(cells()); }
 
   /// Samples per panel for batches of `batch`: what the instruction set likes and every layer takes.

@@ -146,6 +146,12 @@ void add_line(RunRecord& run, const Json& line) {
                               .no_inputs = line.value("no_inputs", std::int64_t{0}),
                               .no_outputs = line.value("no_outputs", std::int64_t{0}),
                               .explored = number(line, "explored").value_or(0.0)});
+  } else if (event == "importance") {
+    run.eliminations.push_back({.epoch = line.value("epoch", 0),
+                                .step = step_of(line),
+                                .connections_before = line.value("connections_before", std::int64_t{0}),
+                                .connections = line.value("connections", std::int64_t{0}),
+                                .neurons = line.value("neurons", std::vector<std::int64_t>{})});
   } else if (event == "inputs") {
     run.inputs = {.height = line.value("height", 0),
                   .width = line.value("width", 0),
@@ -259,6 +265,15 @@ void MetricsFile::write(const EvolveRecord& r) {
             {"no_inputs", r.no_inputs},    {"no_outputs", r.no_outputs}};
   put(json, "explored", r.explored);
   append(dump(json));
+}
+
+void MetricsFile::write(const ImportanceRecord& r) {
+  append(dump({{"event", "importance"},
+               {"epoch", r.epoch},
+               {"step", r.step},
+               {"connections_before", r.connections_before},
+               {"connections", r.connections},
+               {"neurons", r.neurons}}));
 }
 
 void MetricsFile::write(const CheckpointRecord& r) {

@@ -48,6 +48,14 @@ struct EvolveRecord {
   double explored = 0;                          // share of the layer's cells that ever were connections
 };
 
+/// An importance event: neurons of each hidden layer after it.
+struct ImportanceRecord {
+  int epoch = 0;
+  std::int64_t step = 0;
+  std::int64_t connections_before = 0, connections = 0;
+  std::vector<std::int64_t> neurons;
+};
+
 struct CheckpointRecord {
   std::int64_t step = 0;
   std::string path;
@@ -98,6 +106,7 @@ class MetricsFile {
   void write(const StartRecord&);
   void write(const EpochRecord&);
   void write(const EvolveRecord&);
+  void write(const ImportanceRecord&);
   void write(const CheckpointRecord&);
   void write(const InputsRecord&);
   void write(const ResultRecord&);
@@ -117,6 +126,7 @@ struct RunRecord {
   StartRecord start;
   std::vector<EpochRecord> epochs;
   std::vector<EvolveRecord> evolutions;
+  std::vector<ImportanceRecord> eliminations;
   std::optional<InputsRecord> inputs;
   std::optional<ResultRecord> result;
   std::optional<EndRecord> end;

@@ -13,6 +13,7 @@
 #include "tulle/checkpoint/json_text.h"
 #include "tulle/data/readers.h"
 #include "tulle/evolve/evolve.h"
+#include "tulle/evolve/importance.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/nn/activation.h"
@@ -215,6 +216,26 @@ const KeyInfo kKeys[] = {
     {"evolve.grow_max_cells", [](Config& c) -> Field { return &c.evolve.grow_max_cells; },
      "gradient: larger layers are refused", 1, kCount},
 
+    {"evolve.importance_percentile", [](Config& c) -> Field { return &c.evolve.importance_percentile; },
+     "share in percent of each hidden layer's neurons that goes at an importance event; 0: none", 0, 100, true},
+    {"evolve.importance_form", [](Config& c) -> Field { return &c.evolve.importance_form; },
+     "eliminate: neurons go for good, layers become smaller; published: they lose their inputs, and may grow "
+     "again at once",
+     -kNone, kNone, false,
+     [] {
+       return Names{"eliminate", "published"};
+     }},
+    {"evolve.importance_strength", [](Config& c) -> Field { return &c.evolve.importance_strength; },
+     "what a neuron's importance is the sum of", -kNone, kNone, false, [] { return names(strengths()); }},
+    {"evolve.importance_start", [](Config& c) -> Field { return &c.evolve.importance_start; },
+     "epoch after which the first importance event comes", 1, 1e9},
+    {"evolve.importance_every", [](Config& c) -> Field { return &c.evolve.importance_every; },
+     "time between importance events, \"N epoch\""},
+    {"evolve.min_neurons", [](Config& c) -> Field { return &c.evolve.min_neurons; },
+     "neurons that every hidden layer keeps; below 1: a share of those it had", 1e-9, 2147483647},
+    {"evolve.cascade", [](Config& c) -> Field { return &c.evolve.cascade; },
+     "neurons left without inputs or outputs are eliminated too"},
+
     {"checkpoint.save_every", [](Config& c) -> Field { return &c.checkpoint.save_every; },
      "\"N epoch\", \"N step\", \"N min\" or \"never\""},
     {"checkpoint.keep", [](Config& c) -> Field { return &c.checkpoint.keep; }, "newest checkpoints kept", 2,
@@ -377,6 +398,9 @@ void finish_config(Config& config) {
                 fmt::format("evolve.update_every, found '{}', expected \"N epoch\" or \"N step\" "
                             "(minutes would not be reproducible)",
                             config.evolve.update_every));
+  if (parse_interval("evolve.importance_every", config.evolve.importance_every).unit != Interval::Unit::kEpoch)
+    throw Error(ErrorKind::kConfig, fmt::format("evolve.importance_every, found '{}', expected \"N epoch\"",
+                                                config.evolve.importance_every));
   parse_interval("checkpoint.save_every", config.checkpoint.save_every);
   if (config.topology.distribution == "explicit" &&
       config.topology.budgets.size() != config.model.hidden.size() + 1)

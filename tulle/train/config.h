@@ -95,6 +95,13 @@ struct Config {
     double drop_below = 0.001;
     double gse_candidates = 1.0;
     std::int64_t grow_max_cells = std::int64_t{1} << 36;
+    double importance_percentile = 0.0;
+    std::string importance_form = "eliminate";
+    std::string importance_strength = "in";
+    std::int64_t importance_start = 200;
+    std::string importance_every = "20 epoch";
+    double min_neurons = 1.0;
+    bool cascade = true;
   } evolve;
   struct Checkpoint {
     std::string save_every = "5 min";

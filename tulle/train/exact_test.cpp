@@ -16,6 +16,7 @@ struct Recipe {
   std::string optimizer;
   std::string update_every;
   std::string rule = "set";
+  bool importance = false;
   bool dense = false;  // the middle layer is stored and computed as a dense matrix
 
   Config config() const {
@@ -30,6 +31,11 @@ struct Recipe {
     if (rule == "mest") config.evolve.redistribute = "momentum";
     if (rule == "gse") config.evolve.drop = "momentum";
     if (rule == "rigl") config.evolve.scope = "global";
+    if (importance) {
+      config.evolve.importance_percentile = 20.0;
+      config.evolve.importance_start = 1;
+      config.evolve.importance_every = "1 epoch";
+    }
     if (dense) {
       config.topology.distribution = "explicit";
       config.topology.budgets = {100, 24 * 16, 30};
@@ -51,6 +57,8 @@ std::vector<Recipe> recipes() {
     if (rule.name != "set")
       all.push_back({.optimizer = "sgd", .update_every = "2 step", .rule = std::string(rule.name)});
   all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = "rigl"});
+  for (const char* rule : {"none", "set", "rigl"})
+    all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = rule, .importance = true});
   all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .dense = true});
   all.push_back({.optimizer = "adam", .update_every = "3 step", .dense = true});
   return all;
@@ -103,7 +111,7 @@ TEST_P(EveryRecipe, ResumedAtAnyStepWithAnyThreadsGivesTheBitsOfAnUninterruptedT
 
 INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()), [](const auto& info) {
   return test_title(info.param.optimizer + " " + info.param.update_every + " " + info.param.rule) +
-         (info.param.dense ? "_dense" : "");
+         (info.param.importance ? "_importance" : "") + (info.param.dense ? "_dense" : "");
 });
 
 // The whole way through files: stopped by a signal after each batch, resumed by another process.

@@ -37,7 +37,7 @@ void check_network(const Network& network, const Config& config, const Dataset& 
                    const std::string& checkpoint) {
   const std::vector<std::int32_t> sizes = layer_sizes(config, data);
   std::vector<std::int32_t> stored{network.inputs()};
-  for (std::size_t l = 0; l < network.size(); ++l) stored.push_back(network.layer(l).outputs());
+  for (std::size_t l = 0; l < network.size(); ++l) stored.push_back(network.layer(l).original_outputs());
   if (sizes != stored)
     throw Error(ErrorKind::kConfig, {.file = checkpoint},
                 fmt::format("layer sizes, found {}, expected {} as the config and the data say; this "

@@ -11,6 +11,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/loss.h"
@@ -28,7 +29,7 @@ struct Machinery {
   const ScheduleInfo& schedule;
   ScheduleOptions schedule_options;
   const ZetaScheduleInfo& zeta_schedule;
-  Interval evolve_every, save_every;
+  Interval evolve_every, importance_every, save_every;
 };
 
 Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
@@ -53,6 +54,7 @@ Machinery make_machinery(const Config& config, std::int64_t steps_per_epoch) {
                                .steps_per_epoch = steps_per_epoch},
           .zeta_schedule = find_name(zeta_schedules(), "evolve.zeta_schedule", config.evolve.zeta_schedule),
           .evolve_every = parse_interval("evolve.update_every", config.evolve.update_every),
+          .importance_every = parse_interval("evolve.importance_every", config.evolve.importance_every),
           .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every)};
 }
 
@@ -117,12 +119,7 @@ class Trainer {
       phases_.data += clock.restart();
       if (machinery_.evolution.needs_errors())
         network.keep_errors(event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches()));
-      const Panels<const float> outputs = network.forward(
-          {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(state.step)},
-          batch.inputs);
-      const LossResult loss =
-          machinery_.loss.compute(outputs, {.classes = batch.classes, .values = batch.targets},
-                                  machinery_.loss_options, network.output_gradient());
+      const LossResult loss = forward(batch, state.step);
       if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
       phases_.forward += clock.restart();
       network.backward();
@@ -135,8 +132,8 @@ class Trainer {
 
       state.loss_sum += loss.loss_sum;
       state.correct += loss.correct;
-      state.samples += outputs.batch;
-      samples_timed_ += outputs.batch;
+      state.samples += batch.inputs.batch;
+      samples_timed_ += batch.inputs.batch;
       ++state.step;
       ++state.batch_in_epoch;
       saved_ = false;
@@ -147,6 +144,15 @@ class Trainer {
       save_if_due(/*epoch_done=*/false);
     }
     return true;
+  }
+
+  // Outputs and loss of a batch at step number `step` (from 0), ready for the way back.
+  LossResult forward(const Batch& batch, std::int64_t step) {
+    Network& network = run_.model.network;
+    const Panels<const float> outputs = network.forward(
+        {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(step)}, batch.inputs);
+    return machinery_.loss.compute(outputs, {.classes = batch.classes, .values = batch.targets},
+                                   machinery_.loss_options, network.output_gradient());
   }
 
   // Evaluation, topology event, records, checkpoint; false if the observer ends the training.
@@ -166,6 +172,7 @@ class Trainer {
     }
     phases_.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
+    eliminate_if_due();
     evolve_if_due(/*epoch_done=*/true);
     record.phases = phases_;
     record.seconds = training_seconds();
@@ -229,7 +236,9 @@ class Trainer {
     phases_.evolve += clock.seconds();
     for (const LayerEvolution& event : events) {
       CellSet& explored = run_.state.explored[event.layer];
-      explored.insert(event.grown_cells);
+      std::vector<std::uint64_t> cells = event.grown_cells;
+      for (std::uint64_t& cell : cells) cell = run_.model.network.original_key(event.layer, cell);
+      explored.insert(cells);
       const EvolveRecord record{.epoch = static_cast<int>(run_.state.epoch) + 1,
                                 .step = run_.state.step,
                                 .layer = static_cast<int>(event.layer),
@@ -244,6 +253,48 @@ class Trainer {
       write(record);
       observer_.on_evolve(record);
     }
+  }
+
+  // Neurons go before connections do; only between epochs.
+  void eliminate_if_due() {
+    const Config::Evolve& e = run_.config.evolve;
+    const auto start = e.importance_start, every = static_cast<std::int64_t>(machinery_.importance_every.count);
+    const std::int64_t epoch = run_.state.epoch + 1;
+    if (e.importance_percentile <= 0.0 || epoch < start || (epoch - start) % every != 0 ||
+        epoch >= run_.config.train.epochs)
+      return;
+    Clock clock;
+    Network& network = run_.model.network;
+    ImportanceRecord record{.epoch = static_cast<int>(epoch), .step = run_.state.step, .connections_before = network.connections()};
+    if (e.importance_form == "published") {
+      prune_as_published(network, e.importance_percentile);
+      for (std::size_t l = 0; l + 1 < network.size(); ++l) record.neurons.push_back(network.layer(l).outputs());
+    } else {
+      const ImportanceOptions options{
+          .percentile = e.importance_percentile,
+          .strength = &find_name(strengths(), "evolve.importance_strength", e.importance_strength),
+          .min_neurons = e.min_neurons,
+          .cascade = e.cascade};
+      bool smaller = false;
+      for (const LayerElimination& layer : eliminate_neurons(network, options)) {
+        record.neurons.push_back(layer.after);
+        smaller = smaller || layer.after < layer.before;
+      }
+      if (smaller) make_signals_anew();
+    }
+    record.connections = network.connections();
+    phases_.evolve += clock.seconds();
+    write(record);
+    observer_.on_importance(record);
+  }
+
+  // Rules that look at the last batch need it as the smaller network sees it.
+  void make_signals_anew() {
+    if (!machinery_.evolution.needs_errors() || !event_follows(run_.state.step, /*epoch_done=*/true)) return;
+    run_.model.network.keep_errors(true);
+    const Batch batch = loader_.get(loader_.batches() - 1, width_);
+    forward(batch, run_.state.step - 1);
+    run_.model.network.backward();
   }
 
   EvolveEvent event_of(std::int64_t step) const {
@@ -277,8 +328,11 @@ class Trainer {
     double seen = 0.0;
     for (std::size_t l = 0; l < run_.state.explored.size(); ++l)
       seen += run_.state.explored[l].cells() > 0 ? run_.state.explored[l].count()
-                                                 : static_cast<double>(run_.model.network.layer(l).connections());
-    return seen / static_cast<double>(run_.model.network.cells());
+                                                 : static_cast<double>(run_.model.network.original_cells(l));
+    double cells = 0.0;
+    for (std::size_t l = 0; l < run_.model.network.size(); ++l)
+      cells += static_cast<double>(run_.model.network.original_cells(l));
+    return seen / cells;
   }
 
   void save_if_due(bool epoch_done) {

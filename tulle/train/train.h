@@ -34,6 +34,7 @@ class Observer {
   /// False ends the training after a checkpoint.
   virtual bool on_epoch(const EpochRecord&) { return true; }
   virtual void on_evolve(const EvolveRecord&) {}
+  virtual void on_importance(const ImportanceRecord&) {}
   virtual void on_checkpoint(const CheckpointRecord&) {}
 };
 

@@ -1,0 +1,164 @@
+#include "tulle/evolve/importance.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tulle/evolve/evolve.h"
+#include "tulle/evolve/test_layer.h"
+#include "tulle/nn/compaction.h"
+#include "tulle/nn/test_network.h"
+
+namespace tulle {
+namespace {
+
+Evolution set_rule() {
+  Evolution how;
+  how.drop = &find_name(drop_rules(), "test", "set");
+  how.grow = &find_name(grow_rules(), "test", "random");
+  how.law = {.law = &find_name(weight_inits(), "test", "he-uniform")};
+  return how;
+}
+
+double in_strength(const Layer& layer, std::int32_t target) {
+  double sum = 0.0;
+  const auto begin = static_cast<std::size_t>(layer.topology()->row_ptr()[static_cast<std::size_t>(target)]);
+  for (std::size_t i = 0; i < layer.topology()->row(target).size(); ++i)
+    sum += std::abs(layer.weight().value[begin + i]);
+  return sum;
+}
+
+std::vector<std::vector<float>> outputs(Network& network, const oracle::Batch& batch) {
+  return run_network(network, batch, {.name = "cross-entropy"}, 32).outputs;
+}
+
+TEST(Eliminate, TakesTheWeakestOfEveryHiddenLayerAndTheyNeverComeBack) {
+  Dice dice;
+  Network network = make_network({.sizes = {40, 50, 30, 10}, .densities = {0.3}}, dice);
+  std::vector<std::pair<double, std::int32_t>> order;
+  for (std::int32_t j = 0; j < 50; ++j) order.emplace_back(in_strength(network.layer(0), j), j);
+  std::sort(order.begin(), order.end());
+  std::vector<std::uint32_t> stay;
+  for (std::size_t i = 10; i < 50; ++i) stay.push_back(static_cast<std::uint32_t>(order[i].second));
+  std::sort(stay.begin(), stay.end());
+
+  const auto events = eliminate_neurons(network, {.percentile = 20, .cascade = false});
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0].before, 50);
+  EXPECT_EQ(events[0].after, 40);
+  EXPECT_EQ(events[1].after, 24);
+  EXPECT_EQ(network.layer(0).options().neurons, stay);
+  EXPECT_EQ(network.inputs(), 40);
+  EXPECT_EQ(network.outputs(), 10);
+  for (std::uint32_t step = 1; step <= 20; ++step) (void)evolve(network, set_rule(), {.seed = 1, .step = step});
+  EXPECT_EQ(network.layer(0).outputs(), 40);
+  EXPECT_EQ(network.layer(0).options().neurons, stay);
+}
+
+TEST(Eliminate, LeavesTheRestComputingAsIfTheNeuronsWereMasked) {
+  Dice dice;
+  const NetworkSpec spec{.sizes = {20, 30, 25, 5}, .densities = {0.5}};
+  Network network = make_network(spec, dice);
+  const oracle::Batch batch = make_batch("cross-entropy", 20, 5, 33, dice);
+  Network whole = without_neurons(network, all_alive(network));  // a copy
+  (void)eliminate_neurons(network, {.percentile = 30, .cascade = false});
+  for (std::size_t l = 0; l + 1 < whole.size(); ++l) {
+    std::vector<bool> alive(static_cast<std::size_t>(whole.layer(l).outputs()), false);
+    for (const std::uint32_t j : network.layer(l).options().neurons) alive[j] = true;
+    std::size_t k = 0;
+    for (std::int32_t t = 0; t < whole.layer(l + 1).outputs(); ++t)
+      for (const std::int32_t s : whole.layer(l + 1).topology()->row(t)) {
+        if (!alive[static_cast<std::size_t>(s)]) whole.layer(l + 1).weight().value[k] = 0.0f;
+        ++k;
+      }
+  }
+  const auto masked = outputs(whole, batch), small = outputs(network, batch);
+  for (std::size_t b = 0; b < masked.size(); ++b)
+    for (std::size_t c = 0; c < masked[b].size(); ++c) EXPECT_NEAR(small[b][c], masked[b][c], 1e-5);
+}
+
+TEST(Eliminate, WithoutInputsFoldsItsConstantIntoTheNextBiases) {
+  Dice dice;
+  for (const char* activation : {"all-relu", "sigmoid", "srelu"}) {
+    Network network = make_network({.sizes = {10, 40, 30, 4}, .activation = activation, .densities = {0.05, 0.2, 0.5}}, dice);
+    const oracle::Batch batch = make_batch("cross-entropy", 10, 4, 20, dice);
+    const auto before = outputs(network, batch);
+    const auto events = eliminate_neurons(network, {.percentile = 0});
+    EXPECT_LT(events[0].after, 40);  // at half a connection a neuron many have none
+    const auto after = outputs(network, batch);
+    for (std::size_t b = 0; b < before.size(); ++b)
+      for (std::size_t c = 0; c < before[b].size(); ++c) EXPECT_NEAR(after[b][c], before[b][c], 2e-6) << activation;
+    for (std::size_t l = 0; l + 1 < network.size(); ++l) {
+      for (std::int32_t j = 0; j < network.layer(l).outputs(); ++j)
+        EXPECT_FALSE(network.layer(l).topology()->row(j).empty());
+      std::vector<bool> used(static_cast<std::size_t>(network.layer(l).outputs()), false);
+      for (const std::int32_t s : network.layer(l + 1).topology()->columns()) used[static_cast<std::size_t>(s)] = true;
+      EXPECT_TRUE(std::ranges::all_of(used, [](bool u) { return u; }));
+    }
+  }
+}
+
+TEST(Eliminate, HonoursCountsWhateverTheStrengths) {
+  Dice dice;
+  const auto left = [&](ImportanceOptions options) {
+    Network network = make_network({.sizes = {10, 40, 20, 4}, .densities = {1.0}, .dense = true}, dice);
+    for (std::size_t l = 0; l < network.size(); ++l)
+      std::ranges::fill(network.layer(l).weight().value, 0.5f);  // all strengths equal
+    const auto events = eliminate_neurons(network, options);
+    return std::pair{events[0].after, events[1].after};
+  };
+  EXPECT_EQ(left({.percentile = 25}), (std::pair<std::int64_t, std::int64_t>{30, 15}));
+  EXPECT_EQ(left({.percentile = 0}), (std::pair<std::int64_t, std::int64_t>{40, 20}));
+  EXPECT_EQ(left({.percentile = 100}), (std::pair<std::int64_t, std::int64_t>{1, 1}));
+  EXPECT_EQ(left({.percentile = 100, .min_neurons = 7}), (std::pair<std::int64_t, std::int64_t>{7, 7}));
+  EXPECT_EQ(left({.percentile = 100, .min_neurons = 0.25}), (std::pair<std::int64_t, std::int64_t>{10, 5}));
+}
+
+TEST(Eliminate, NeverLeavesALayerWithFewerNeuronsThanAskedForByTheCascade) {
+  Dice dice;
+  for (int trial = 0; trial < 50; ++trial) {
+    Network network = make_network({.sizes = {10, 20, 20, 3}, .densities = {0.02, 0.02, 0.05}}, dice);
+    for (const LayerElimination& event : eliminate_neurons(network, {.percentile = 50, .min_neurons = 6}))
+      EXPECT_GE(event.after, 6);
+  }
+}
+
+TEST(Eliminate, KnowsEveryStrength) {
+  // 1 input, 3 neurons, 1 output: in 3, 2, 1; out 1, 2, 30.
+  const auto survivor = [](std::string_view strength) {
+    std::vector<std::unique_ptr<Layer>> layers;
+    layers.push_back(std::make_unique<SparseLinear>(LayerOptions{.index = 0, .inputs = 1, .outputs = 3}, full_topology(3, 1)));
+    layers.push_back(std::make_unique<SparseLinear>(LayerOptions{.index = 1, .inputs = 3, .outputs = 1}, full_topology(1, 3)));
+    Network network(std::move(layers));
+    network.layer(0).weight().value = {3, -2, 1};
+    network.layer(1).weight().value = {1, 2, -30};
+    (void)eliminate_neurons(network, {.percentile = 34, .strength = &find_name(strengths(), "test", strength)});
+    return network.layer(0).options().neurons;
+  };
+  EXPECT_EQ(survivor("in"), (std::vector<std::uint32_t>{0, 1}));
+  EXPECT_EQ(survivor("out"), (std::vector<std::uint32_t>{1, 2}));
+  EXPECT_EQ(survivor("sum"), (std::vector<std::uint32_t>{1, 2}));  // 4, 4, 31: of a tie the lower number goes
+  EXPECT_EQ(survivor("product"), (std::vector<std::uint32_t>{1, 2}));
+}
+
+TEST(PrunedAsPublished, NeuronsLoseTheirInputsAndMostGrowAgainAtOnce) {
+  Dice dice;
+  Network network = make_network({.sizes = {200, 300, 300, 10}, .densities = {0.1}}, dice);
+  const std::int64_t pruned = prune_as_published(network, 20);
+  EXPECT_GT(pruned, 0);
+  std::vector<std::int32_t> empty;
+  for (std::int32_t j = 0; j < 300; ++j)
+    if (network.layer(0).topology()->row(j).empty()) empty.push_back(j);
+  EXPECT_EQ(empty.size(), 60u);
+  const std::int64_t left = network.layer(0).connections();
+  (void)evolve(network, set_rule(), {.seed = 1, .step = 1});
+  EXPECT_EQ(network.layer(0).connections(), left);
+  EXPECT_EQ(network.layer(0).outputs(), 300);
+  const auto revived = std::ranges::count_if(
+      empty, [&](std::int32_t j) { return !network.layer(0).topology()->row(j).empty(); });
+  EXPECT_GT(static_cast<double>(revived), 0.95 * 60);
+}
+
+}  // namespace
+}  // namespace tulle

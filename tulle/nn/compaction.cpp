@@ -1,0 +1,145 @@
+#include "tulle/nn/compaction.h"
+
+#include <algorithm>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "tulle/base/check.h"
+#include "tulle/nn/dense_linear.h"
+#include "tulle/nn/sparse_linear.h"
+#include "tulle/sparse/sampling.h"
+
+namespace tulle {
+namespace {
+
+using Flags = std::vector<std::uint8_t>;
+
+template <class T>
+void pick(const AlignedVector<T>& from, std::span<const std::size_t> places, AlignedVector<T>& to) {
+  if (from.empty()) return;
+  to.resize(places.size());
+  for (std::size_t i = 0; i < places.size(); ++i) to[i] = from[places[i]];
+}
+
+// Entry i of `to` becomes entry places[i] of `from`, with all that an optimizer keeps of it.
+void pick(const Parameter& from, std::span<const std::size_t> places, Parameter& to) {
+  pick(from.value, places, to.value);
+  pick(from.gradient, places, to.gradient);
+  pick(from.m1, places, to.m1);
+  pick(from.m2, places, to.m2);
+  pick(from.age, places, to.age);
+}
+
+std::vector<std::size_t> places_of(const Flags& flags) {
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < flags.size(); ++i)
+    if (flags[i] != 0) places.push_back(i);
+  return places;
+}
+
+// The weights of a layer that stay, with their places in the old array.
+struct Kept {
+  std::vector<std::int64_t> row_ptr{0};
+  std::vector<std::int32_t> columns;
+  std::vector<std::size_t> places;
+};
+
+// `sources`: the new number of each input, -1 for those that go.
+Kept kept_weights(const Layer& layer, const Flags& targets, std::span<const std::int32_t> sources,
+                  const Flags& drop) {
+  Kept kept;
+  std::size_t place = 0;
+  const auto offer = [&](std::int32_t target, std::int32_t source) {
+    const std::size_t here = place++;
+    if (targets[static_cast<std::size_t>(target)] == 0 || sources[static_cast<std::size_t>(source)] < 0 ||
+        (!drop.empty() && drop[here] != 0))
+      return;
+    kept.columns.push_back(sources[static_cast<std::size_t>(source)]);
+    kept.places.push_back(here);
+  };
+  for (std::int32_t target = 0; target < layer.outputs(); ++target) {
+    if (const Topology* const topology = layer.topology())
+      for (const std::int32_t source : topology->row(target)) offer(target, source);
+    else
+      for (std::int32_t source = 0; source < layer.inputs(); ++source) offer(target, source);
+    if (targets[static_cast<std::size_t>(target)] != 0)
+      kept.row_ptr.push_back(static_cast<std::int64_t>(kept.columns.size()));
+  }
+  return kept;
+}
+
+LayerOptions options_of(const Layer& layer, std::int32_t inputs, const Flags& targets) {
+  LayerOptions options = layer.options();
+  options.inputs = inputs;
+  const std::vector<std::size_t> alive = places_of(targets);
+  if (alive.size() == targets.size()) return options;
+  options.original_outputs = layer.original_outputs();
+  options.outputs = static_cast<std::int32_t>(alive.size());
+  options.neurons.clear();
+  for (const std::size_t place : alive)
+    options.neurons.push_back(layer.original_neuron(static_cast<std::int32_t>(place)));
+  return options;
+}
+
+std::unique_ptr<Layer> reduced(Layer& layer, const Flags& targets, const Flags& sources_alive,
+                               const Flags& drop) {
+  std::vector<std::int32_t> sources(sources_alive.size(), -1);
+  std::int32_t inputs = 0;
+  for (std::size_t s = 0; s < sources.size(); ++s)
+    if (sources_alive[s] != 0) sources[s] = inputs++;
+  const LayerOptions options = options_of(layer, inputs, targets);
+  Kept kept = kept_weights(layer, targets, sources, drop);
+  std::unique_ptr<Layer> small;
+  if (layer.topology() == nullptr && std::ranges::none_of(drop, [](std::uint8_t d) { return d != 0; }))
+    small = std::make_unique<DenseLinear>(options);
+  else
+    small = std::make_unique<SparseLinear>(
+        options, Topology(options.outputs, inputs, std::move(kept.row_ptr), std::move(kept.columns)));
+  pick(layer.weight(), kept.places, small->weight());
+  const std::vector<std::size_t> neurons = places_of(targets);
+  const std::vector<Parameter*> from = layer.parameters();
+  const std::vector<Parameter*> to = small->parameters();
+  for (std::size_t p = 1; p < from.size(); ++p) pick(*from[p], neurons, *to[p]);  // 0: the weights
+  return small;
+}
+
+}  // namespace
+
+Alive all_alive(const Network& network) {
+  Alive alive;
+  for (std::size_t l = 0; l < network.size(); ++l)
+    alive.emplace_back(static_cast<std::size_t>(network.layer(l).outputs()), std::uint8_t{1});
+  return alive;
+}
+
+Network without_neurons(Network& network, const Alive& alive) {
+  require(alive.size() == network.size(), "without_neurons: flags for every layer");
+  std::vector<std::unique_ptr<Layer>> layers;
+  Flags sources(static_cast<std::size_t>(network.inputs()), std::uint8_t{1});
+  for (std::size_t l = 0; l < network.size(); ++l) {
+    Layer& layer = network.layer(l);
+    require(alive[l].size() == static_cast<std::size_t>(layer.outputs()) &&
+                std::ranges::any_of(alive[l], [](std::uint8_t a) { return a != 0; }),
+            "without_neurons: one flag per neuron, and one alive");
+    layers.push_back(reduced(layer, alive[l], sources, {}));
+    sources = alive[l];
+  }
+  require(layers.back()->outputs() == network.outputs(), "without_neurons: outputs cannot go");
+  return Network(std::move(layers));
+}
+
+Network without_connections(Network& network, const std::vector<std::vector<std::uint8_t>>& drop) {
+  require(drop.size() == network.size(), "without_connections: flags for every layer");
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (std::size_t l = 0; l < network.size(); ++l) {
+    Layer& layer = network.layer(l);
+    require(drop[l].empty() || drop[l].size() == layer.weight().value.size(),
+            "without_connections: one flag per weight");
+    layers.push_back(reduced(layer, Flags(static_cast<std::size_t>(layer.outputs()), std::uint8_t{1}),
+                             Flags(static_cast<std::size_t>(layer.inputs()), std::uint8_t{1}), drop[l]));
+  }
+  return Network(std::move(layers));
+}
+
+}  // namespace tulle
