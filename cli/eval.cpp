@@ -28,7 +28,7 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   if (!options.data.empty()) config.data.train = options.data;
   if (!options.labels.empty()) config.data.train_labels = options.labels;
   const Split split =
-      load_labelled_split(data_options(config), loaded.model.class_names, loaded.model.network.inputs());
+      load_labelled_split(data_options(config), facts_of(loaded.model));
   const InferenceChoice choice = precision.choice(loaded.model, config, split.inputs);
   const Evaluation result = evaluate(loaded.model, split, choice);
   std::optional<Evaluation> in_floats;  // what bytes cost is told beside
@@ -37,7 +37,7 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   const std::size_t classes = loaded.model.class_names.size();
 
   nlohmann::json per_class = nlohmann::json::array();
-  for (std::size_t c = 0; c < classes; ++c) {
+  for (std::size_t c = 0; c < classes && !result.confusion.empty(); ++c) {
     std::int64_t samples = 0, predicted = 0;
     for (std::size_t other = 0; other < classes; ++other) {
       samples += result.confusion[c * classes + other];
@@ -57,8 +57,10 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
     if (in_floats) out["f32"] = {{"loss", in_floats->loss}, {"accuracy", in_floats->accuracy}};
     if (classes > 0) {
       out["accuracy"] = result.accuracy;
-      out["classes"] = per_class;
+      if (!result.confusion.empty()) out["classes"] = per_class;
     }
+    if (!result.precision_at.empty())
+      out["precision_at"] = {{"1", result.precision_at[0]}, {"3", result.precision_at[1]}, {"5", result.precision_at[2]}};
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return kOk;
   }
@@ -67,7 +69,10 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
     fmt::print("f32       loss {:.6f}, accuracy {:.2f} %: int8 costs {:+.6f} and {:+.2f} points\n",
                in_floats->loss, 100.0 * in_floats->accuracy, result.loss - in_floats->loss,
                100.0 * (in_floats->accuracy - result.accuracy));
-  if (classes == 0) return kOk;
+  if (!result.precision_at.empty())
+    fmt::print("precision at 1, 3, 5: {:.2f} %, {:.2f} %, {:.2f} %\n", 100.0 * result.precision_at[0],
+               100.0 * result.precision_at[1], 100.0 * result.precision_at[2]);
+  if (result.confusion.empty()) return kOk;
   fmt::print("accuracy  {:.2f} %\n\n{:<24} {:>9} {:>9} {:>9}\n", 100.0 * result.accuracy, "class", "samples",
              "recall", "precision");
   for (const auto& row : per_class)

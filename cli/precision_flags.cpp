@@ -29,7 +29,7 @@ InferenceChoice PrecisionFlags::choice(Model& model, const Config& config, const
   }
   Config from = config;
   from.data.train = calibration_;
-  choice.scales = calibrate(model, load_inputs(data_options(from), model.network.inputs()));
+  choice.scales = calibrate(model, load_inputs(data_options(from), facts_of(model)));
   return choice;
 }
 

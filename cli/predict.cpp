@@ -77,7 +77,7 @@ int predict_rows(const PredictOptions& options, PrecisionFlags& precision, Confi
   LoadedModel loaded = load_model(options.model);
   if (!options.data.empty()) config.data.train = options.data;
   if (!config.given.contains("data.label_column")) config.data.label_column = "none";
-  Features inputs = load_inputs(data_options(config), loaded.model.network.inputs());
+  Features inputs = load_inputs(data_options(config), facts_of(loaded.model));
   const InferenceChoice choice = precision.choice(loaded.model, config, inputs);
   const std::vector<float> outputs = predict(loaded.model, std::move(inputs), choice);
   const std::string text =

@@ -4,6 +4,8 @@ find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(hwy REQUIRED CONFIG)
 find_package(ZLIB REQUIRED)
+find_package(LibArchive REQUIRED)
+find_path(STB_INCLUDE_DIR stb/stb_image.h REQUIRED)  # headers alone, in /usr/include
 find_package(nlohmann_json REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(PkgConfig REQUIRED)

@@ -183,7 +183,7 @@ TRAIN = {
         65,
         ["x: samples", "found 0", "expected at least 1"],
     ),
-    "directory": ({}, ["--train=."], 65, ["found a directory", "expected a file"]),
+    "directory": ({}, ["--train=."], 65, ["images, found none", "expected JPEG or PNG"]),
     "device": ({}, ["--train=/dev/zero"], 65, ["/dev/zero", "found", "expected a file"]),
 }
 

@@ -73,6 +73,9 @@ std::string text_of(const Json& json) {
 }
 
 Metadata metadata_of(const Model& model, const TrainingState* state, std::span<const TensorView> tensors) {
+  Json preprocess{{"scale", model.scaling.kind},
+                  {"image", {model.image.channels, model.image.height, model.image.width}}};
+  if (model.index_base >= 0) preprocess["index_base"] = model.index_base;
   Json hashes = Json::object();
   for (const TensorView& tensor : tensors) hashes[tensor.name] = hash_of(tensor.bytes);
   Metadata metadata{
@@ -81,8 +84,7 @@ Metadata metadata_of(const Model& model, const TrainingState* state, std::span<c
       {"tulle_version", std::string(kVersion)},
       {"model", text_of(describe(model))},
       {"sparse", text_of(sparse_layout(model.network))},
-      {"preprocess", text_of({{"scale", model.scaling.kind},
-                              {"image", {model.image.channels, model.image.height, model.image.width}}})},
+      {"preprocess", text_of(preprocess)},
       {"classes", text_of(model.class_names)},
       {"seed", std::to_string(model.seed)},
       {"config", model.config},
@@ -140,6 +142,15 @@ std::string data_identity(const Split& train) {
   add(std::vector<std::int64_t>{train.inputs.samples, train.inputs.features});
   add(train.inputs.bytes);
   add(train.inputs.floats);
+  if (train.inputs.is_sparse()) {
+    add(train.inputs.sparse.row_ptr);
+    add(train.inputs.sparse.columns);
+    add(train.inputs.sparse.values);
+  }
+  if (!train.sets.empty()) {
+    add(train.sets.row_ptr);
+    add(train.sets.labels);
+  }
   add(train.classes);
   add(train.targets);
   return fmt::format("{:016x}", XXH3_64bits_digest(hash.get()));

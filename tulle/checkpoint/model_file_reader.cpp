@@ -198,13 +198,18 @@ class Reader {
     Scaling& scaling = model.scaling;
     scaling.kind = in_.field<std::string>("preprocess", preprocess, "scale");
     if (std::ranges::find(kScalings, scaling.kind) == std::end(kScalings))
-      in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'", "none, unit, standard or minmax");
+      in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'", "none, unit, standard, minmax or maxabs");
     if (scaling.kind != "none") {
       const std::vector<std::int64_t> shape{model.network.inputs()};
       const auto mean = values<float>("data.mean", DType::F32, shape);
       const auto deviation = values<float>("data.std", DType::F32, shape);
       scaling.mean.assign(mean.begin(), mean.end());
       scaling.deviation.assign(deviation.begin(), deviation.end());
+    }
+    if (preprocess.contains("index_base")) {
+      model.index_base = static_cast<int>(in_.count("preprocess", preprocess, "index_base"));
+      if (model.index_base > 1)
+        in_.refuse("metadata 'preprocess', index_base", fmt::format("{}", model.index_base), "0 or 1");
     }
     const Json image = in_.field<Json>("preprocess", preprocess, "image");
     std::vector<std::int64_t> shape;

@@ -6,26 +6,51 @@
 
 namespace tulle {
 
-/// The inputs of many samples, row-major [sample][feature]. Exactly one of the two arrays is filled: pixels
-/// stay bytes, so that an image set takes one byte a value; scaling happens when a batch is gathered.
+/// Rows that store only what is there: CSR, columns strictly increasing within a row. An explicit zero of a
+/// file is stored.
+struct SparseRows {
+  std::vector<std::int64_t> row_ptr;  // empty: no rows are stored this way
+  std::vector<std::int32_t> columns;
+  std::vector<float> values;
+};
+
+/// The inputs of many samples. Exactly one of the three forms is filled. Dense ones are row-major
+/// [sample][feature]: pixels stay bytes, so that an image set takes one byte a value; scaling happens when a
+/// batch is gathered. Sparse ones are never made dense.
 struct Features {
   std::int64_t samples = 0;
   std::int32_t features = 0;
   std::vector<std::uint8_t> bytes;
   std::vector<float> floats;
+  SparseRows sparse;
 
+  bool is_sparse() const { return !sparse.row_ptr.empty(); }
+  /// One value, of dense inputs only.
   float at(std::int64_t sample, std::int64_t feature) const {
     const auto i = static_cast<std::size_t>(sample * features + feature);
     return floats.empty() ? static_cast<float>(bytes[i]) : floats[i];
   }
 };
 
-/// Labels as a file has them: numbers or names, one of the two filled.
+/// Any number of labels for each sample: CSR of label numbers, increasing within a sample.
+struct LabelSets {
+  std::vector<std::int64_t> row_ptr;  // empty: samples have one label each
+  std::vector<std::int32_t> labels;
+  std::int32_t count = 0;  // of all labels there are: numbers are below
+
+  bool empty() const { return row_ptr.empty(); }
+};
+
+/// Labels as a file has them: numbers, names or sets, one of the three filled.
 struct RawLabels {
   std::vector<double> numbers;
   std::vector<std::string> names;
+  LabelSets sets{};
 
-  std::size_t size() const { return numbers.empty() ? names.size() : numbers.size(); }
+  std::size_t size() const {
+    if (!sets.empty()) return sets.row_ptr.size() - 1;
+    return numbers.empty() ? names.size() : numbers.size();
+  }
 };
 
 /// How the features of a sample lie if they are pixels; all 0 if they are not.
@@ -41,17 +66,20 @@ struct RawSplit {
   RawLabels labels;
   ImageShape image;
   std::string reader;  // its name
+  int index_base = -1;  // LIBSVM: the index of the first feature; -1: not of this format
 };
 
-/// Samples ready for training: a class each, or a number each (regression).
+/// Samples ready for training: a class each, a number each (regression), or a set of labels each.
 struct Split {
   Features inputs;
   std::vector<std::int32_t> classes;
   std::vector<float> targets;
+  LabelSets sets;
 };
 
 /// What is done to each raw feature: (raw - mean) / deviation, and 0 where deviation is 0 (a feature that did
-/// not vary in the training data). Empty arrays: nothing is done.
+/// not vary in the training data). Empty arrays: nothing is done. Means of sparse inputs are 0: they would not
+/// stay sparse.
 struct Scaling {
   std::string kind = "none";
   std::vector<float> mean, deviation;
@@ -59,7 +87,8 @@ struct Scaling {
 
 struct Dataset {
   Split train, valid, test;              // valid and test may be empty
-  std::vector<std::string> class_names;  // empty for regression
+  std::vector<std::string> class_names;  // of classes or labels; empty for regression
+  int index_base = -1;                   // LIBSVM: as decided by the training data
   Scaling scaling;                       // computed on train alone
   ImageShape image;
   std::string description;  // for people: the reader, or the built-in data set

@@ -58,9 +58,11 @@ std::vector<std::byte> read_standard_input(const std::string& name, std::uint64_
 
 class Inflater {
  public:
-  Inflater(std::vector<std::byte> packed, const std::string& name, std::uint64_t limit)
-      : packed_(std::move(packed)), name_(name), limit_(limit) {
-    if (inflateInit2(&stream_, 15 + 16) != Z_OK) throw std::bad_alloc();  // 16: gzip, with its CRC checked
+  enum class Wrapper { kZlib = 0, kGzip = 16 };  // as zlib wants to be told; both have checksums
+
+  Inflater(std::vector<std::byte> packed, const std::string& name, std::uint64_t limit, Wrapper wrapper)
+      : packed_(std::move(packed)), name_(name), limit_(limit), wrapper_(wrapper) {
+    if (inflateInit2(&stream_, 15 + static_cast<int>(wrapper)) != Z_OK) throw std::bad_alloc();
     stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
   }
   ~Inflater() { inflateEnd(&stream_); }
@@ -71,7 +73,7 @@ class Inflater {
     while (true) {
       const int status = step();
       if (status == Z_STREAM_END) {
-        if (left() == 0) break;
+        if (left() == 0 || wrapper_ == Wrapper::kZlib) break;
         inflateReset(&stream_);  // the next member
       } else if (status == Z_MEM_ERROR) {
         throw std::bad_alloc();
@@ -110,12 +112,14 @@ class Inflater {
   [[noreturn]] void refuse(std::string_view found) const {
     throw Error(
         ErrorKind::kBadData, {.file = name_, .offset = static_cast<std::int64_t>(consumed())},
-        fmt::format("gzip data, found {}, expected whole members of at most {} bytes", found, limit_));
+        fmt::format("{} data, found {}, expected whole members of at most {} bytes",
+                    wrapper_ == Wrapper::kGzip ? "gzip" : "zlib", found, limit_));
   }
 
   std::vector<std::byte> packed_;
   const std::string& name_;
   std::uint64_t limit_;
+  Wrapper wrapper_;
   z_stream stream_{};
   std::vector<std::byte> content_;
   std::size_t done_ = 0;
@@ -130,7 +134,12 @@ std::vector<std::byte> read_content(const std::string& path, std::uint64_t limit
 
 std::vector<std::byte> unpack(std::vector<std::byte> bytes, const std::string& name, std::uint64_t limit) {
   if (bytes.size() < 2 || bytes[0] != std::byte{0x1f} || bytes[1] != std::byte{0x8b}) return bytes;
-  return Inflater(std::move(bytes), name, limit).run();
+  return Inflater(std::move(bytes), name, limit, Inflater::Wrapper::kGzip).run();
+}
+
+std::vector<std::byte> unpack_zlib(std::span<const std::byte> bytes, const std::string& name,
+                                   std::uint64_t limit) {
+  return Inflater({bytes.begin(), bytes.end()}, name, limit, Inflater::Wrapper::kZlib).run();
 }
 
 }  // namespace tulle

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,5 +25,8 @@ std::vector<std::byte> read_content(const std::string& path, std::uint64_t limit
 /// The same for bytes in memory; `name` stands for the file in messages.
 std::vector<std::byte> unpack(std::vector<std::byte> bytes, const std::string& name,
                               std::uint64_t limit = kMaxUnpackedBytes);
+
+/// The content of bare zlib data (RFC 1950), as MATLAB files hold it. Throws tulle::Error (kBadData).
+std::vector<std::byte> unpack_zlib(std::span<const std::byte> bytes, const std::string& name, std::uint64_t limit);
 
 }  // namespace tulle

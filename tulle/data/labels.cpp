@@ -38,6 +38,11 @@ std::vector<T> distinct(std::vector<T> values) {
 }  // namespace
 
 std::vector<std::string> class_names_of(const RawLabels& labels, const std::string& file) {
+  if (!labels.sets.empty()) {
+    std::vector<std::string> numbers;
+    for (std::int32_t label = 0; label < labels.sets.count; ++label) numbers.push_back(fmt::format("{}", label));
+    return numbers;
+  }
   check_whole(labels.numbers, file);
   std::vector<std::string> names = distinct(labels.names);
   for (const double number : distinct(labels.numbers)) names.push_back(text_of(number));

@@ -76,6 +76,10 @@ ReadOptions read_options(const DataOptions& options) {
   return {.sep = options.sep,
           .header = options.header,
           .label_column = options.label_column,
+          .index_base = options.index_base,
+          .duplicates = options.duplicates,
+          .arrays = options.arrays,
+          .features = options.features,
           .max_rows = options.max_rows,
           .allow_nonfinite = options.nan != "error"};
 }
@@ -113,15 +117,18 @@ RawSplit read_labelled(const DataOptions& options, const Source& from) {
 
 // Sets what is not finite to 0, or drops its samples. Readers have refused it already under "error".
 void treat_nonfinite(Split& split, const std::string& policy) {
-  std::vector<float>& values = split.inputs.floats;
+  Features& inputs = split.inputs;
+  std::vector<float>& values = inputs.is_sparse() ? inputs.sparse.values : inputs.floats;
   if (policy == "zero")
     std::replace_if(
         values.begin(), values.end(), [](float x) { return !std::isfinite(x); }, 0.0f);
   if (policy != "drop" || values.empty()) return;
   std::vector<std::uint32_t> finite;
   for (std::uint32_t row = 0; row < static_cast<std::uint32_t>(split.inputs.samples); ++row) {
-    const float* const first = values.data() + std::int64_t{row} * split.inputs.features;
-    if (std::all_of(first, first + split.inputs.features, [](float x) { return std::isfinite(x); }))
+    const std::int64_t features = inputs.features;
+    const std::int64_t begin = inputs.is_sparse() ? inputs.sparse.row_ptr[row] : row * features;
+    const std::int64_t end = inputs.is_sparse() ? inputs.sparse.row_ptr[row + std::size_t{1}] : begin + features;
+    if (std::all_of(values.begin() + begin, values.begin() + end, [](float x) { return std::isfinite(x); }))
       finite.push_back(row);
   }
   keep_rows(split, finite);
@@ -139,7 +146,13 @@ Split labelled_split(RawSplit raw, const Source& from, const DataOptions& option
                      const std::vector<std::string>& class_names) {
   Split split;
   split.inputs = std::move(raw.inputs);
-  if (class_names.empty()) {
+  if (!raw.labels.sets.empty()) {
+    split.sets = std::move(raw.labels.sets);
+    if (split.sets.count > static_cast<std::int32_t>(class_names.size()))
+      refuse(from.labels, fmt::format("labels, found {}, expected {} as in the training data", split.sets.count,
+                                      class_names.size()));
+    split.sets.count = static_cast<std::int32_t>(class_names.size());
+  } else if (class_names.empty()) {
     split.targets = targets_of(raw.labels, from.labels);
   } else {
     split.classes = classes_of(raw.labels, class_names, from.labels, options.ignore_unknown_labels);
@@ -157,6 +170,13 @@ void check_features(const Features& inputs, std::int32_t expected, const std::st
     refuse(file, fmt::format("features, found {}, expected {} as in {}", inputs.features, expected, of));
 }
 
+// What a sparse text does not say by itself is as in the training data.
+DataOptions of_training(DataOptions options, const DataFacts& known) {
+  options.features = known.features;
+  if (options.index_base < 0) options.index_base = known.index_base;
+  return options;
+}
+
 }  // namespace
 
 Dataset load_dataset(const DataOptions& options) {
@@ -167,11 +187,14 @@ Dataset load_dataset(const DataOptions& options) {
     RawSplit raw = read_labelled(options, from.train);
     data.image = raw.image;
     data.description = options.format == kFashionMnist ? options.format : raw.reader;
+    data.index_base = raw.index_base;
     if (!options.regression) data.class_names = class_names_of(raw.labels, from.train.labels);
     data.train = labelled_split(std::move(raw), from.train, options, data.class_names);
   }
   if (!from.test.inputs.empty()) {
-    RawSplit raw = read_labelled(options, from.test);
+    RawSplit raw = read_labelled(
+        of_training(options, {.class_names = {}, .features = data.train.inputs.features, .index_base = data.index_base}),
+        from.test);
     check_features(raw.inputs, data.train.inputs.features, from.test.inputs, "the training data");
     data.test = labelled_split(std::move(raw), from.test, options, data.class_names);
   }
@@ -181,21 +204,20 @@ Dataset load_dataset(const DataOptions& options) {
   return data;
 }
 
-Split load_labelled_split(const DataOptions& options, const std::vector<std::string>& class_names,
-                          std::int32_t features) {
+Split load_labelled_split(const DataOptions& options, const DataFacts& model) {
   check_options(options);
   const Source from = use_source(options);
-  RawSplit raw = read_labelled(options, from);
-  check_features(raw.inputs, features, from.inputs, "the model");
-  return labelled_split(std::move(raw), from, options, class_names);
+  RawSplit raw = read_labelled(of_training(options, model), from);
+  check_features(raw.inputs, model.features, from.inputs, "the model");
+  return labelled_split(std::move(raw), from, options, model.class_names);
 }
 
-Features load_inputs(const DataOptions& options, std::int32_t features) {
+Features load_inputs(const DataOptions& options, const DataFacts& model) {
   check_options(options);
   const Source from = use_source(options);
   Split split;
-  split.inputs = read_inputs(options, from.inputs, options.label_column).inputs;
-  check_features(split.inputs, features, from.inputs, "the model");
+  split.inputs = read_inputs(of_training(options, model), from.inputs, options.label_column).inputs;
+  check_features(split.inputs, model.features, from.inputs, "the model");
   treat_nonfinite(split, options.nan);
   if (split.inputs.samples == 0)
     refuse(from.inputs, "samples, found none that may be used, expected at least 1");

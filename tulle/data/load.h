@@ -16,6 +16,10 @@ struct DataOptions {
   double valid_fraction = 0.0;
   std::string scale = "standard";
   std::string sep = "auto", header = "auto", label_column = "last";
+  int index_base = -1;              // ReadOptions
+  std::int32_t features = 0;
+  std::string duplicates = "error";
+  std::string arrays = "auto";
   std::int64_t max_rows = 0;  // of each file; 0: all
   std::string nan = "error";  // error, zero, drop (the sample)
   std::uint64_t seed = 1;     // of the validation split
@@ -31,12 +35,18 @@ struct DataOptions {
 ///         file, what was found and what was expected.
 Dataset load_dataset(const DataOptions& options);
 
-/// The data in options.train with labels, for a model that knows these classes (none: regression) and this
-/// many raw features. "fashion-mnist" as format or file name means its test files.
-Split load_labelled_split(const DataOptions& options, const std::vector<std::string>& class_names,
-                          std::int32_t features);
+/// What a trained model expects of the data it is used on.
+struct DataFacts {
+  std::vector<std::string> class_names;  // empty: regression
+  std::int32_t features = 0;
+  int index_base = -1;  // of LIBSVM text; -1: not known
+};
+
+/// The data in options.train with labels, for such a model. "fashion-mnist" as format or file name means its
+/// test files.
+Split load_labelled_split(const DataOptions& options, const DataFacts& model);
 
 /// The inputs in options.train alone; a label column the options name is left aside.
-Features load_inputs(const DataOptions& options, std::int32_t features);
+Features load_inputs(const DataOptions& options, const DataFacts& model);
 
 }  // namespace tulle

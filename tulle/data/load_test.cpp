@@ -15,6 +15,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
+DataFacts facts(std::vector<std::string> class_names, std::int32_t features) {
+  return {.class_names = std::move(class_names), .features = features};
+}
+
 class Load : public ::testing::Test {
  protected:
   std::string write(const std::string& name, const std::string& text) const {
@@ -185,25 +189,25 @@ TEST_F(Load, OptionsThatCannotBeAreConfigErrors) {
 
 TEST_F(Load, EvaluationUsesTheModelsClassesAndFeatures) {
   const DataOptions wanted = options("1,b\n2,b\n");  // one class alone is enough here
-  EXPECT_THAT(load_labelled_split(wanted, {"a", "b"}, 1).classes, ElementsAre(1, 1));
-  EXPECT_THAT(refusal([&] { load_labelled_split(wanted, {"a", "c"}, 1); }), HasSubstr("found 'b'"));
+  EXPECT_THAT(load_labelled_split(wanted, facts({"a", "b"}, 1)).classes, ElementsAre(1, 1));
+  EXPECT_THAT(refusal([&] { load_labelled_split(wanted, facts({"a", "c"}, 1)); }), HasSubstr("found 'b'"));
   EXPECT_EQ(refusal([&] {
-              load_labelled_split(wanted, {"a", "b"}, 2);
+              load_labelled_split(wanted, facts({"a", "b"}, 2));
             }),
             wanted.train + ": features, found 1, expected 2 as in the model");
-  EXPECT_THAT(load_labelled_split(options("1,2.5\n"), {}, 1).targets, ElementsAre(2.5f));
-  refusal([] { load_labelled_split({}, {"a", "b"}, 1); }, ErrorKind::kConfig);
+  EXPECT_THAT(load_labelled_split(options("1,2.5\n"), facts({}, 1)).targets, ElementsAre(2.5f));
+  refusal([] { load_labelled_split({}, facts({"a", "b"}, 1)); }, ErrorKind::kConfig);
 }
 
 TEST_F(Load, InputsNeedNoLabelsAndLeaveALabelColumnAside) {
   DataOptions wanted = options("1,2\n3,4\n");
-  EXPECT_THAT(load_inputs(wanted, 1).floats, ElementsAre(1, 3));
+  EXPECT_THAT(load_inputs(wanted, facts({}, 1)).floats, ElementsAre(1, 3));
   wanted.label_column = "none";
-  EXPECT_THAT(load_inputs(wanted, 2).floats, ElementsAre(1, 2, 3, 4));
-  EXPECT_THAT(refusal([&] { load_inputs(wanted, 3); }), HasSubstr("found 2, expected 3 as in the model"));
+  EXPECT_THAT(load_inputs(wanted, facts({}, 2)).floats, ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(refusal([&] { load_inputs(wanted, facts({}, 3)); }), HasSubstr("found 2, expected 3 as in the model"));
   DataOptions missing = options("1,2\n,4\n");
   missing.nan = "zero";
-  EXPECT_THAT(load_inputs(missing, 1).floats, ElementsAre(1, 0));
+  EXPECT_THAT(load_inputs(missing, facts({}, 1)).floats, ElementsAre(1, 0));
 }
 
 TEST_F(Load, FashionMnistIsFoundByItsNameAlone) {
@@ -218,10 +222,68 @@ TEST_F(Load, FashionMnistIsFoundByItsNameAlone) {
   EXPECT_EQ(data.description, "fashion-mnist");
   for (const DataOptions& wanted :
        {DataOptions{.format = "fashion-mnist"}, DataOptions{.train = "fashion-mnist"}}) {
-    EXPECT_THAT(load_labelled_split(wanted, {"1", "2"}, 2).classes, ElementsAre(1));
-    EXPECT_THAT(load_inputs(wanted, 2).bytes, Each('z'));
+    EXPECT_THAT(load_labelled_split(wanted, facts({"1", "2"}, 2)).classes, ElementsAre(1));
+    EXPECT_THAT(load_inputs(wanted, facts({}, 2)).bytes, Each('z'));
   }
   unsetenv("TULLE_FASHION_MNIST");
+}
+
+TEST_F(Load, SparseTestDataHasTheTrainingDatasFeaturesAndBase) {
+  DataOptions wanted = options("1 1:5 3:2\n2 2:1\n");
+  wanted.test = write("test", "2 1:1\n1 2:7\n");
+  Dataset data = load_dataset(wanted);
+  EXPECT_EQ(data.train.inputs.features, 3);
+  EXPECT_EQ(data.test.inputs.features, 3);
+  EXPECT_EQ(data.index_base, 1);
+  EXPECT_THAT(data.test.inputs.sparse.columns, ElementsAre(0, 1));
+  write("test", "2 4:1\n");
+  EXPECT_THAT(refusal([&] { load_dataset(wanted); }), HasSubstr("index, found 4, expected at most 3 of 3 features"));
+
+  wanted = options("1 0:5 2:2\n2 1:1\n");  // an index 0: counted from 0
+  wanted.test = write("test", "1 1:7\n");     // which this part alone would not show
+  data = load_dataset(wanted);
+  EXPECT_EQ(data.index_base, 0);
+  EXPECT_THAT(data.test.inputs.sparse.columns, ElementsAre(1));
+  wanted.index_base = 1;
+  EXPECT_THAT(refusal([&] { load_dataset(wanted); }), HasSubstr("index, found 0, expected 1 or more"));
+  wanted.index_base = 0;
+  wanted.features = 9;
+  EXPECT_EQ(load_dataset(wanted).train.inputs.features, 9);
+}
+
+TEST_F(Load, SparseInputsAreScaledWithoutAShiftAndSplitByRows) {
+  DataOptions wanted = options("1 1:4 3:2\n1 1:4\n2 2:1\n2 2:-3 3:2\n");
+  wanted.scale = "maxabs";
+  EXPECT_THAT(load_dataset(wanted).scaling.deviation, ElementsAre(4, 3, 2));
+  wanted.scale = "standard";
+  const Dataset data = load_dataset(wanted);
+  EXPECT_THAT(data.scaling.mean, Each(0.0f));
+  EXPECT_THAT(data.scaling.deviation, ElementsAre(2, std::sqrt(9.0f / 4), 1));
+  wanted.valid_fraction = 0.5;
+  const Dataset halves = load_dataset(wanted);
+  EXPECT_EQ(halves.train.inputs.samples, 2);
+  EXPECT_EQ(halves.valid.inputs.samples, 2);
+  EXPECT_EQ(halves.train.inputs.sparse.values.size() + halves.valid.inputs.sparse.values.size(), 6u);
+}
+
+TEST_F(Load, LabelSetsAreMatchedByNumber) {
+  DataOptions wanted = options("2 3 4\n0,3 0:1\n 2:1\n");
+  const Dataset data = load_dataset(wanted);
+  EXPECT_THAT(data.class_names, ElementsAre("0", "1", "2", "3"));
+  EXPECT_THAT(data.train.sets.row_ptr, ElementsAre(0, 2, 2));
+  EXPECT_TRUE(data.train.classes.empty());
+  wanted.train = write("more", "1 3 5\n4 0:1\n");
+  EXPECT_THAT(refusal([&] { load_labelled_split(wanted, facts(data.class_names, 3)); }),
+              HasSubstr("labels, found 5, expected 4"));
+}
+
+TEST_F(Load, NonfiniteSparseValuesAreTreatedAsAskedFor) {
+  DataOptions wanted = options("1 1:4 3:nan\n1 1:4\n2 2:inf\n2 2:-3 3:2\n");
+  EXPECT_THAT(refusal([&] { load_dataset(wanted); }), HasSubstr("value, found '3:nan'"));
+  wanted.nan = "zero";
+  EXPECT_THAT(load_dataset(wanted).train.inputs.sparse.values, ElementsAre(4, 0, 4, 0, -3, 2));
+  wanted.nan = "drop";
+  EXPECT_THAT(load_dataset(wanted).train.classes, ElementsAre(0, 1));
 }
 
 }  // namespace

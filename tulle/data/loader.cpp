@@ -71,15 +71,40 @@ Batch Loader::get(std::int64_t index, int panel_width) {
   const std::span<const std::uint32_t> rows(order_.data() + first, static_cast<std::size_t>(count));
   const Panels<float> panels =
       panels_.view(split_.inputs.features, static_cast<std::int32_t>(count), panel_width);
-  gather(rows, panels);
+  split_.inputs.is_sparse() ? scatter(rows, panels) : gather(rows, panels);
 
   classes_.clear();
   targets_.clear();
   for (const std::uint32_t row : rows) {
     if (!split_.classes.empty()) classes_.push_back(split_.classes[row]);
     if (!split_.targets.empty()) targets_.push_back(split_.targets[row]);
+    if (split_.sets.empty()) continue;
+    const std::size_t start = targets_.size();
+    targets_.resize(start + static_cast<std::size_t>(split_.sets.count), 0.0f);
+    for (std::int64_t k = split_.sets.row_ptr[row]; k < split_.sets.row_ptr[row + std::size_t{1}]; ++k)
+      targets_[start + static_cast<std::size_t>(split_.sets.labels[static_cast<std::size_t>(k)])] = 1.0f;
   }
   return {.inputs = panels, .classes = classes_, .targets = targets_, .first_position = first};
+}
+
+// Sparse samples into panels of zeros; every panel is one thread's.
+void Loader::scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const {
+  const SparseRows& sparse = split_.inputs.sparse;
+  const auto width = static_cast<std::size_t>(panels.width);
+  parallel_ranges(panels.count(), 1, [&](Range range) {
+    for (auto p = static_cast<std::int32_t>(range.begin); p < range.end; ++p) {
+      float* const panel = panels.panel(p);
+      std::fill_n(panel, panels.panel_size(), 0.0f);
+      const std::size_t start = static_cast<std::size_t>(p) * width;
+      for (std::size_t lane = 0; lane < std::min(width, rows.size() - start); ++lane) {
+        const std::uint32_t row = rows[start + lane];
+        for (auto k = static_cast<std::size_t>(sparse.row_ptr[row]); k < static_cast<std::size_t>(sparse.row_ptr[row + std::size_t{1}]); ++k) {
+          const auto f = static_cast<std::size_t>(sparse.columns[k]);
+          panel[f * width + lane] = (sparse.values[k] - mean_[f]) * factor_[f];
+        }
+      }
+    }
+  });
 }
 
 void Loader::gather(std::span<const std::uint32_t> rows, Panels<float> panels) const {

@@ -18,7 +18,7 @@ std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features
 struct Batch {
   Panels<const float> inputs;
   std::span<const std::int32_t> classes;
-  std::span<const float> targets;
+  std::span<const float> targets;  // a number each; of label sets, a row of 0 and 1 each
   std::int64_t first_position = 0;  // of its samples in the epoch's order
 };
 
@@ -39,6 +39,7 @@ class Loader {
 
  private:
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
+  void scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const;
 
   const Split& split_;
   std::int64_t batch_size_;

@@ -11,11 +11,12 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/data/gzip.h"
+#include "tulle/data/images.h"
 
 namespace tulle {
 
-ReadBytes read_idx, read_csv;
-FitsBytes is_idx, is_text;
+ReadBytes read_idx, read_npy, read_npz, read_mat, read_images, read_cifar, read_xmc, read_libsvm, read_csv;
+FitsBytes is_idx, is_npy, is_npz, is_mat, is_tar, is_cifar, is_xmc, is_libsvm, is_text;
 
 namespace {
 
@@ -27,6 +28,20 @@ constexpr ReaderInfo kReaders[] = {
      read_idx,
      is_idx,
      {"ubyte", ".idx"}},
+    {"npy", "one NumPy array; labels in a file of their own", read_npy, is_npy, {".npy"}},
+    {"npz", "NumPy arrays X and y, or a sparse matrix as SciPy's save_npz writes it", read_npz, is_npz, {".npz"}},
+    {"mat", "MATLAB 5 file with full numeric arrays X and Y", read_mat, is_mat, {".mat"}},
+    {"images",
+     "folder or tar of JPEG and PNG files of one size, [split/]class/file",
+     read_images,
+     is_tar,
+     {".tar", ".tgz"}},
+    {"cifar", "CIFAR-10 and CIFAR-100 binary", read_cifar, is_cifar, {".bin"}},
+    {"xmc",
+     "extreme classification text: samples, features, labels; then label,label index:value ...",
+     read_xmc,
+     is_xmc},
+    {"libsvm", "label index:value ..., kept sparse", read_libsvm, is_libsvm, {".libsvm", ".svm", ".svmlight"}},
     {"csv",
      "separated values, plain or .gz; quotes, header, label column",
      read_csv,
@@ -50,7 +65,7 @@ const ReaderInfo& choose(const std::string& format, std::span<const std::byte> b
   for (const ReaderInfo& reader : kReaders)
     if (has_ending(reader, path)) return reader;
   throw Error(ErrorKind::kBadData, {.file = path},
-              "format, found none that is known, expected IDX or separated values; data.format names one");
+              "format, found none that is known, expected one of `tulle list readers`; data.format names one");
 }
 
 }  // namespace
@@ -58,6 +73,12 @@ const ReaderInfo& choose(const std::string& format, std::span<const std::byte> b
 std::span<const ReaderInfo> readers() { return kReaders; }
 
 RawSplit read_file(const std::string& format, const std::string& path, const ReadOptions& options) {
+  std::error_code ignored;
+  if ((format == "images" || format == "auto") && std::filesystem::is_directory(path, ignored)) {
+    RawSplit split = read_image_folder(path, options);
+    split.reader = "images";
+    return split;
+  }
   const std::vector<std::byte> bytes = read_content(path);
   const ReaderInfo& reader = choose(format, bytes, path);
   RawSplit split = reader.read(bytes, path, options);

@@ -16,7 +16,13 @@ struct ReadOptions {
   std::string sep = "auto";           // auto, comma, semicolon, tab, blank, or the character itself
   std::string header = "auto";        // auto, yes, no; skip: leave the first line aside, whatever it holds
   std::string label_column = "last";  // first, last, none, an index from 0, or a name in the header
+  // For LIBSVM alone:
+  int index_base = -1;        // 0, 1, or -1: 0 if index 0 occurs, else 1
+  std::string duplicates = "error";  // or sum: the same index twice in a row
+  // For archives and files of several arrays alone:
+  std::string arrays = "auto";  // "X,y": names of the inputs and the labels; "X": of the inputs
   // For all:
+  std::int32_t features = 0;     // LIBSVM: how many; 0: as many as occur
   std::int64_t max_rows = 0;     // 0: all
   bool allow_nonfinite = false;  // features may be NaN, infinite, or missing (which becomes NaN)
 };
@@ -38,7 +44,7 @@ struct ReaderInfo {
 
 std::span<const ReaderInfo> readers();
 
-/// Reads one file: by the reader called `format`, or for "auto" by the first that fits its content, then its
+/// Reads one file or folder of images: by the reader called `format`, or for "auto" by the first that fits its content, then its
 /// name. Throws tulle::Error as read_content() (gzip.h) and the readers do; kConfig for an unknown format.
 RawSplit read_file(const std::string& format, const std::string& path, const ReadOptions& options);
 

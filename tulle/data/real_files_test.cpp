@@ -177,5 +177,141 @@ TEST_F(RealFiles, BlanksAtLineEndsAndLabelsApart) {
   }
 }
 
+TEST_F(RealFiles, AdultIsCountedFromZeroKeepsItsLastRowAndItsExplicitZero) {
+  DataOptions options;
+  options.train = file("libsvm/adult.trn.gz");
+  options.test = file("libsvm/adult.tst.gz");
+  const Dataset data = load_dataset(options);
+  EXPECT_EQ(data.index_base, 0);
+  EXPECT_EQ(data.train.inputs.samples, 32561);
+  EXPECT_EQ(data.test.inputs.samples, 16281);
+  EXPECT_EQ(data.train.inputs.features, 123);
+  EXPECT_EQ(data.train.inputs.sparse.values.size(), 451592u);
+  EXPECT_EQ(data.test.inputs.sparse.values.size(), 225732u);
+  EXPECT_THAT(class_counts(data.train, 2), ElementsAre(24720, 7841));
+  EXPECT_THAT(class_counts(data.test, 2), ElementsAre(12435, 3846));
+}
+
+TEST_F(RealFiles, ReutersHasBlanksAtLineEndsAndIsCountedFromOne) {
+  DataOptions options;
+  options.train = file("libsvm/reuters.trn.gz");
+  options.test = file("libsvm/reuters.tst.gz");
+  const Dataset data = load_dataset(options);
+  EXPECT_EQ(data.index_base, 1);
+  EXPECT_EQ(data.train.inputs.features, 8315);
+  EXPECT_EQ(data.train.inputs.sparse.values.size(), 339837u);
+  EXPECT_EQ(data.test.inputs.sparse.values.size(), 136821u);
+  EXPECT_THAT(class_counts(data.train, 2), ElementsAre(7232, 538));
+  EXPECT_THAT(class_counts(data.test, 2), ElementsAre(3120, 179));
+}
+
+TEST_F(RealFiles, PcmacsTestPartHasFewerColumnsThanItsTrainingPart) {
+  DataOptions options;
+  options.train = file("libsvm/PCMAC.trn.gz");
+  options.test = file("libsvm/PCMAC.tst.gz");
+  const Dataset data = load_dataset(options);
+  EXPECT_EQ(data.train.inputs.features, 3289);
+  EXPECT_EQ(data.test.inputs.features, 3289);
+  EXPECT_THAT(data.class_names, ElementsAre("1", "2"));
+  EXPECT_EQ(data.train.inputs.sparse.values.size(), 74786u);
+  EXPECT_EQ(data.test.inputs.sparse.values.size(), 18399u);
+}
+
+TEST_F(RealFiles, DeliciousKeepsRowsWithoutLabels) {
+  DataOptions options;
+  options.train = file("multilabel/delicious_train.txt.gz");
+  options.test = file("multilabel/delicious_test.txt.gz");
+  const Dataset data = load_dataset(options);
+  EXPECT_EQ(data.description, "xmc");
+  EXPECT_EQ(data.train.inputs.samples, 12920);
+  EXPECT_EQ(data.test.inputs.samples, 3185);
+  EXPECT_EQ(data.train.inputs.features, 500);
+  EXPECT_EQ(data.class_names.size(), 983u);
+  EXPECT_EQ(data.train.inputs.sparse.values.size(), 239549u);
+  EXPECT_EQ(data.test.inputs.sparse.values.size(), 55065u);
+  const auto empty_rows = [](const LabelSets& sets) {
+    std::int64_t empty = 0;
+    for (std::size_t row = 0; row + 1 < sets.row_ptr.size(); ++row) empty += sets.row_ptr[row] == sets.row_ptr[row + 1];
+    return empty;
+  };
+  EXPECT_EQ(empty_rows(data.train.sets), 10);
+  EXPECT_EQ(empty_rows(data.test.sets), 4);
+  EXPECT_NEAR(static_cast<double>(data.train.sets.labels.size() + data.test.sets.labels.size()) / (12920 + 3185), 19.05, 0.05);
+}
+
+TEST_F(RealFiles, SparseArffIsRefusedWithAHint) {
+  EXPECT_THAT(refusal([] { read_file("auto", file("multilabel/delicious-train.arff.gz"), {}); }),
+              AllOf(HasSubstr("found ARFF"), HasSubstr("convert it")));
+}
+
+TEST_F(RealFiles, CifarRowsAreTheTarsImages) {
+  const RawSplit rows = read_file("auto", file("cifar10-jpeg/test_batch.bin.gz"), {});
+  EXPECT_EQ(rows.reader, "cifar");
+  EXPECT_EQ(rows.inputs.samples, 1000);
+  const RawSplit images = read_file("auto", file("cifar10-jpeg/cifar10-jpeg-test-5000.tar.gz"), {});
+  EXPECT_EQ(images.reader, "images");
+  EXPECT_EQ(images.inputs.samples, 5000);
+  EXPECT_EQ(images.image.channels, 3);
+  // Every row of class 0 (airplane) is one of the tar's first hundred airplanes, but for the decoder's rounding.
+  std::vector<std::int64_t> planes;
+  for (std::int64_t i = 0; i < images.inputs.samples; ++i)
+    if (images.labels.names[static_cast<std::size_t>(i)] == "airplane") planes.push_back(i);
+  ASSERT_EQ(planes.size(), 500u);
+  int checked = 0;
+  for (std::int64_t r = 0; r < 200; ++r) {
+    if (rows.labels.numbers[static_cast<std::size_t>(r)] != 0) continue;
+    int best = 255;
+    for (const std::int64_t i : planes) {
+      int worst = 0;
+      for (std::int64_t f = 0; f < 3072 && worst < best; ++f)
+        worst = std::max(worst, std::abs(static_cast<int>(rows.inputs.at(r, f)) - static_cast<int>(images.inputs.at(i, f))));
+      best = std::min(best, worst);
+    }
+    EXPECT_LE(best, 6) << "row " << r;
+    ++checked;
+  }
+  EXPECT_GT(checked, 5);
+}
+
+TEST_F(RealFiles, SomeImagenetteJpegsAreGray) {
+  const std::string tar_file = file("imagenette/imagenette224_train1600_val300.tar");
+  const RawSplit split = read_file("auto", tar_file, {});
+  EXPECT_EQ(split.inputs.samples, 1900);
+  EXPECT_EQ(split.image.channels, 3);
+  std::int64_t gray = 0;  // repeated in all channels
+  const std::size_t plane = static_cast<std::size_t>(split.image.height) * static_cast<std::size_t>(split.image.width);
+  for (std::size_t i = 0; i < 1900; ++i) {
+    const auto first = split.inputs.bytes.begin() + static_cast<std::ptrdiff_t>(3 * i * plane);
+    const auto end = first + static_cast<std::ptrdiff_t>(plane);
+    gray += std::equal(first, end, end) && std::equal(first, end, end + static_cast<std::ptrdiff_t>(plane));
+  }
+  EXPECT_GE(gray, 33);
+}
+
+TEST_F(RealFiles, MatlabFilesOfFourTypes) {
+  struct Wanted {
+    const char* name;
+    std::int64_t samples, features;
+    std::vector<std::int64_t> counts;
+    float low, high;
+  };
+  const Wanted all[] = {{"ALLAML.mat", 72, 7129, {47, 25}, -8.33f, 8.37f},
+                        {"arcene.mat", 200, 10000, {112, 88}, 0.0f, 999.0f},
+                        {"nci9.mat", 60, 9712, {9, 9, 8, 5, 7, 6, 8, 6, 2}, -2.0f, 2.0f},
+                        {"golub_leukemia_discretised.mat", 72, 7070, {47, 25}, -2.0f, 2.0f}};
+  for (const Wanted& wanted : all) {
+    DataOptions options;
+    options.train = file(std::string("microarray/") + wanted.name);
+    const Dataset data = load_dataset(options);
+    EXPECT_EQ(data.train.inputs.samples, wanted.samples) << wanted.name;
+    EXPECT_EQ(data.train.inputs.features, wanted.features) << wanted.name;
+    std::vector<std::int64_t> counts = class_counts(data.train, wanted.counts.size());
+    EXPECT_EQ(counts, wanted.counts) << wanted.name;
+    const auto [low, high] = std::ranges::minmax(data.train.inputs.floats);
+    EXPECT_NEAR(low, wanted.low, 0.01f) << wanted.name;
+    EXPECT_NEAR(high, wanted.high, 0.01f) << wanted.name;
+  }
+}
+
 }  // namespace
 }  // namespace tulle::testing

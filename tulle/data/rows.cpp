@@ -22,10 +22,43 @@ void gather_rows(const std::vector<T>& in, std::span<const std::uint32_t> rows, 
   out.resize(rows.size() * per_row);
 }
 
+// The same for rows of different lengths.
+template <class T>
+void gather_ragged(const std::vector<std::int64_t>& row_ptr, const std::vector<T>& in,
+                   std::span<const std::uint32_t> rows, std::vector<T>& out) {
+  std::vector<T> taken;
+  for (const std::uint32_t row : rows)
+    taken.insert(taken.end(), in.begin() + row_ptr[row], in.begin() + row_ptr[std::size_t{row} + 1]);
+  out = std::move(taken);
+}
+
+std::vector<std::int64_t> gathered_row_ptr(const std::vector<std::int64_t>& row_ptr,
+                                           std::span<const std::uint32_t> rows) {
+  std::vector<std::int64_t> taken{0};
+  for (const std::uint32_t row : rows) taken.push_back(taken.back() + row_ptr[std::size_t{row} + 1] - row_ptr[row]);
+  return taken;
+}
+
+void gather_rows(const SparseRows& in, std::span<const std::uint32_t> rows, SparseRows& out) {
+  if (in.row_ptr.empty()) return;
+  gather_ragged(in.row_ptr, in.columns, rows, out.columns);
+  gather_ragged(in.row_ptr, in.values, rows, out.values);
+  out.row_ptr = gathered_row_ptr(in.row_ptr, rows);
+}
+
+void gather_rows(const LabelSets& in, std::span<const std::uint32_t> rows, LabelSets& out) {
+  if (in.empty()) return;
+  out.count = in.count;
+  gather_ragged(in.row_ptr, in.labels, rows, out.labels);
+  out.row_ptr = gathered_row_ptr(in.row_ptr, rows);
+}
+
 void gather_rows(const Split& in, std::span<const std::uint32_t> rows, Split& out) {
   const auto features = static_cast<std::size_t>(in.inputs.features);
   gather_rows(in.inputs.bytes, rows, features, out.inputs.bytes);
   gather_rows(in.inputs.floats, rows, features, out.inputs.floats);
+  gather_rows(in.inputs.sparse, rows, out.inputs.sparse);
+  gather_rows(in.sets, rows, out.sets);
   gather_rows(in.classes, rows, 1, out.classes);
   gather_rows(in.targets, rows, 1, out.targets);
   out.inputs.features = in.inputs.features;

@@ -59,6 +59,57 @@ void fit_minmax(const std::vector<T>& values, std::size_t features, Scaling& sca
   }
 }
 
+template <class T>
+void fit_maxabs(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
+  std::vector<double> high(features, 0.0);
+  for_values(values, features, [&](std::size_t f, double x) { high[f] = std::max(high[f], std::abs(x)); });
+  for (std::size_t f = 0; f < features; ++f) scaling.deviation[f] = usable(high[f]);
+}
+
+// What is not stored is 0 and counts.
+void fit_sparse(const Features& train, bool by_deviation, Scaling& scaling) {
+  const auto features = static_cast<std::size_t>(train.features);
+  std::vector<double> sum(features, 0.0), squares(features, 0.0), largest(features, 0.0);
+  for (std::size_t k = 0; k < train.sparse.columns.size(); ++k) {
+    const auto f = static_cast<std::size_t>(train.sparse.columns[k]);
+    const double x = train.sparse.values[k];
+    sum[f] += x;
+    squares[f] += x * x;
+    largest[f] = std::max(largest[f], std::abs(x));
+  }
+  const auto samples = static_cast<double>(train.samples);
+  for (std::size_t f = 0; f < features; ++f) {
+    const double mean = sum[f] / samples, variance = std::max(squares[f] / samples - mean * mean, 0.0);
+    scaling.deviation[f] = usable(by_deviation ? std::sqrt(variance) : largest[f]);
+  }
+}
+
+using Fit = void (*)(const Features&, std::size_t, Scaling&);
+
+struct Kind {
+  std::string_view name;
+  Fit dense;  // null: the deviation is 255
+};
+
+constexpr Kind kKinds[] = {
+    {"unit", nullptr},
+    {"standard",
+     [](const Features& train, std::size_t features, Scaling& scaling) {
+       train.floats.empty() ? fit_standard(train.bytes, features, scaling)
+                            : fit_standard(train.floats, features, scaling);
+     }},
+    {"minmax",
+     [](const Features& train, std::size_t features, Scaling& scaling) {
+       train.floats.empty() ? fit_minmax(train.bytes, features, scaling)
+                            : fit_minmax(train.floats, features, scaling);
+     }},
+    {"maxabs",
+     [](const Features& train, std::size_t features, Scaling& scaling) {
+       train.floats.empty() ? fit_maxabs(train.bytes, features, scaling)
+                            : fit_maxabs(train.floats, features, scaling);
+     }},
+};
+
 }  // namespace
 
 Scaling fit_scaling(const std::string& kind, const Features& train) {
@@ -68,19 +119,16 @@ Scaling fit_scaling(const std::string& kind, const Features& train) {
   const auto features = static_cast<std::size_t>(train.features);
   scaling.mean.assign(features, 0.0f);
   scaling.deviation.assign(features, 255.0f);
-  if (kind == "unit") return scaling;
-  if (kind == "standard") {
-    train.floats.empty() ? fit_standard(train.bytes, features, scaling)
-                         : fit_standard(train.floats, features, scaling);
-    return scaling;
-  }
-  if (kind == "minmax") {
-    train.floats.empty() ? fit_minmax(train.bytes, features, scaling)
-                         : fit_minmax(train.floats, features, scaling);
+  const auto known = std::ranges::find(kKinds, kind, &Kind::name);
+  if (known != std::end(kKinds)) {
+    if (known->dense != nullptr && train.is_sparse())
+      fit_sparse(train, kind == "standard", scaling);
+    else if (known->dense != nullptr)
+      known->dense(train, features, scaling);
     return scaling;
   }
   throw Error(ErrorKind::kConfig,
-              fmt::format("data.scale, found '{}', expected none, unit, standard or minmax", kind));
+              fmt::format("data.scale, found '{}', expected none, unit, standard, minmax or maxabs", kind));
 }
 
 }  // namespace tulle

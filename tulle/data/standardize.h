@@ -11,6 +11,9 @@ namespace tulle {
 ///   unit      x / 255
 ///   standard  (x - mean) / population standard deviation, both in double
 ///   minmax    (x - min) / (max - min)
+///   maxabs    x / max |x|
+/// Sparse inputs stay sparse: nothing is subtracted from them, standard divides by the deviation (of all
+/// values, those that are not stored counted as 0) and minmax is maxabs.
 /// A feature that does not vary in `train` (or by less than a normal float) gets deviation 0: it becomes 0 in
 /// all data. The same bits for any number of threads. Cost: two passes over the data. Throws tulle::Error
 /// (kConfig) for an unknown kind.

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "tulle/nn/test_network.h"
-#include "tulle/optim/optimizer.h"
 
 namespace tulle {
 namespace {

@@ -32,8 +32,7 @@ LossResult cross_entropy(Panels<const float> z, const Targets& targets, const Lo
             (p[static_cast<std::size_t>(c)] / static_cast<float>(sum) - wanted) * inverse_batch;
     }
     result.loss_sum += loss;
-    if (!targets.classes.empty() && arg_max(z, b) == targets.classes[static_cast<std::size_t>(b)])
-      ++result.correct;
+    if (is_right(z, b, targets)) ++result.correct;
   }
   if (gradient)
     for (std::int32_t b = z.batch; b < z.count() * z.width; ++b)

@@ -28,7 +28,7 @@ struct LossOptions {
 
 struct LossResult {
   double loss_sum = 0.0;     // sum over the samples of each sample's loss
-  std::int64_t correct = 0;  // samples whose largest output is their class
+  std::int64_t correct = 0;  // samples whose largest output is their class, or one of their labels
 };
 
 /// Value and gradient of a loss in one call.
@@ -53,5 +53,8 @@ void predictions(std::string_view loss, Panels<const float> z, std::span<float> 
 
 /// Index of the largest output of one sample; the first of equals. -1 if none compares (NaN).
 std::int32_t arg_max(Panels<const float> z, std::int32_t sample);
+
+/// Whether the largest of several outputs is the sample's class, or one that is wanted to be 1.
+bool is_right(Panels<const float> z, std::int32_t sample, const Targets& targets);
 
 }  // namespace tulle

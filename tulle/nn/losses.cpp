@@ -28,6 +28,14 @@ std::int32_t arg_max(Panels<const float> z, std::int32_t sample) {
   return best;
 }
 
+bool is_right(Panels<const float> z, std::int32_t sample, const Targets& targets) {
+  if (z.features < 2) return false;
+  const std::int32_t guess = arg_max(z, sample);
+  if (guess < 0) return false;
+  if (!targets.classes.empty()) return guess == targets.classes[static_cast<std::size_t>(sample)];
+  return targets.at(sample, guess, z.features) == 1.0f;
+}
+
 void predictions(std::string_view loss, Panels<const float> z, std::span<float> out) {
   for (std::int32_t b = 0; b < z.batch; ++b) {
     float* row = out.data() + static_cast<std::size_t>(b) * static_cast<std::size_t>(z.features);

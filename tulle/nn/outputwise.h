@@ -17,8 +17,7 @@ LossResult sum_over_outputs(Panels<const float> z, const Targets& targets, doubl
       result.loss_sum += loss_scale * loss;
       if (gradient) gradient.at(b, c) = slope * inverse_batch;
     }
-    if (!targets.classes.empty() && arg_max(z, b) == targets.classes[static_cast<std::size_t>(b)])
-      ++result.correct;
+    if (is_right(z, b, targets)) ++result.correct;
   }
   if (gradient)
     for (std::int32_t b = z.batch; b < z.count() * z.width; ++b)

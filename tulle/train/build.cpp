@@ -35,6 +35,11 @@ DataOptions data_options(const Config& config) {
   options.sep = config.data.sep;
   options.header = config.data.header;
   options.label_column = config.data.label_column;
+  options.regression = config.data.task == "regression";
+  options.arrays = config.data.arrays;
+  options.index_base = config.data.index_base == "auto" ? -1 : config.data.index_base == "0" ? 0 : 1;
+  options.features = static_cast<std::int32_t>(config.data.features);
+  options.duplicates = config.data.duplicates;
   options.max_rows = config.data.max_rows;
   options.nan = config.data.nan;
   options.seed = static_cast<std::uint64_t>(config.run.seed);
@@ -117,7 +122,16 @@ std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data)
   return sizes;
 }
 
+DataFacts facts_of(const Model& model) {
+  return {.class_names = model.class_names, .features = model.network.inputs(), .index_base = model.index_base};
+}
+
 Model build_model(const Config& config, const Dataset& data) {
+  if (config.model.loss == "cross-entropy" && (data.class_names.empty() || !data.train.sets.empty()))
+    throw Error(ErrorKind::kConfig,
+                fmt::format("model.loss, found 'cross-entropy', expected {}",
+                            data.class_names.empty() ? "'mse' for regression"
+                                                     : "'bce' or 'mse' where a sample may have several labels"));
   const std::vector<std::int32_t> sizes = layer_sizes(config, data);
   check_evolution(config, sizes);
   const TopologyOptions options = topology_options(config);
@@ -149,6 +163,7 @@ Model build_model(const Config& config, const Dataset& data) {
               .loss = config.model.loss,
               .scaling = data.scaling,
               .class_names = data.class_names,
+              .index_base = data.index_base,
               .image = data.image,
               .seed = seed,
               .config = {}};

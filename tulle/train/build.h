@@ -10,6 +10,9 @@ namespace tulle {
 /// The [data] keys as the readers want them.
 DataOptions data_options(const Config& config);
 
+/// What the model expects of the data it is used on.
+DataFacts facts_of(const Model& model);
+
 /// The untrained model a config describes for this data: topologies drawn, weights at their start values.
 /// Throws tulle::Error (kConfig) for a network that cannot be. Cost: O(connections + neurons).
 Model build_model(const Config& config, const Dataset& data);

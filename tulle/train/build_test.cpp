@@ -1,3 +1,4 @@
+#include "tulle/base/error.h"
 #include "tulle/train/build.h"
 
 #include <gmock/gmock.h>
@@ -56,7 +57,21 @@ TEST(BuildModel, GivesHiddenLayersActivationAndDropoutAndTheLastOneNeither) {
 TEST(BuildModel, ARegressionHasOneOutput) {
   Dataset data = small_data();
   data.class_names.clear();
-  EXPECT_EQ(build_model(small_config(), data).network.outputs(), 1);
+  Config config = small_config();
+  EXPECT_THROW(build_model(config, data), Error);  // cross-entropy needs classes
+  config.model.loss = "mse";
+  EXPECT_EQ(build_model(config, data).network.outputs(), 1);
+}
+
+TEST(BuildModel, SetsOfLabelsNeedALossThatTakesThem) {
+  Dataset data = small_data();
+  data.train.classes.clear();
+  data.train.sets = {.row_ptr = {0}, .labels = {}, .count = 3};
+  for (std::int64_t i = 0; i < data.train.inputs.samples; ++i) data.train.sets.row_ptr.push_back(0);
+  Config config = small_config();
+  EXPECT_THROW(build_model(config, data), Error);
+  config.model.loss = "bce";
+  EXPECT_EQ(build_model(config, data).network.outputs(), 3);
 }
 
 TEST(BuildModel, DrawsWeightsFromTheLawAndBiasesAreZero) {

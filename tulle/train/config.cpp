@@ -76,7 +76,7 @@ const KeyInfo kKeys[] = {
     {"data.scale", [](Config& c) -> Field { return &c.data.scale; }, "what is done to each feature", -kNone,
      kNone, false,
      [] {
-       return Names{"none", "unit", "standard", "minmax"};
+       return Names{"none", "unit", "standard", "minmax", "maxabs"};
      }},
     {"data.sep", [](Config& c) -> Field { return &c.data.sep; }, "csv: separator"},
     {"data.header", [](Config& c) -> Field { return &c.data.header; }, "csv: first line", -kNone, kNone,
@@ -86,6 +86,25 @@ const KeyInfo kKeys[] = {
      }},
     {"data.label_column", [](Config& c) -> Field { return &c.data.label_column; },
      "csv: first, last, none, a name or an index"},
+    {"data.task", [](Config& c) -> Field { return &c.data.task; },
+     "what labels are: classes (or sets of them), or numbers to be met (regression)", -kNone, kNone, false,
+     [] {
+       return Names{"classes", "regression"};
+     }},
+    {"data.arrays", [](Config& c) -> Field { return &c.data.arrays; },
+     "npz, mat: names of the arrays with inputs and labels, \"X,y\""},
+    {"data.index_base", [](Config& c) -> Field { return &c.data.index_base; },
+     "libsvm: index of the first feature; auto: 0 if the training data has an index 0", -kNone, kNone, false,
+     [] {
+       return Names{"auto", "0", "1"};
+     }},
+    {"data.features", [](Config& c) -> Field { return &c.data.features; },
+     "libsvm: number of features; 0: as many as the training data has", 0, 2147483646},
+    {"data.duplicates", [](Config& c) -> Field { return &c.data.duplicates; },
+     "the same index twice in a sparse row", -kNone, kNone, false,
+     [] {
+       return Names{"error", "sum"};
+     }},
     {"data.max_rows", [](Config& c) -> Field { return &c.data.max_rows; },
      "read at most so many samples; 0: all", 0, kCount},
     {"data.nan", [](Config& c) -> Field { return &c.data.nan; }, "NaN or infinity in features", -kNone, kNone,

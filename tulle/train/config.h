@@ -31,6 +31,11 @@ struct Config {
     std::string sep = "auto";
     std::string header = "auto";
     std::string label_column = "last";
+    std::string task = "classes";
+    std::string arrays = "auto";
+    std::string index_base = "auto";
+    std::int64_t features = 0;
+    std::string duplicates = "error";
     std::int64_t max_rows = 0;
     std::string nan = "error";
     bool ignore_unknown_labels = false;

@@ -1,7 +1,9 @@
 #include "tulle/train/evaluate.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "tulle/base/check.h"
 #include "tulle/base/name_table.h"
@@ -10,19 +12,43 @@
 namespace tulle {
 namespace {
 
+// Samples of a batch: fewer where their panels would take more than 64 MiB.
 constexpr int kBatch = 512;
+int batch_of(std::int32_t features) {
+  return std::clamp(static_cast<int>((std::int64_t{16} << 20) / std::max(features, 1)) / 16 * 16, 16, kBatch);
+}
 
 // body(outputs, batch) for all samples of `split` in their order.
 template <class Body>
 void for_outputs(Model& model, const Split& split, const InferenceChoice& choice, const Body& body) {
   require(split.inputs.features == model.network.inputs(),
           "evaluate: the data must have the model's features");
-  Loader loader(split, model.scaling, kBatch, /*keep_last=*/true, model.seed);
+  const int samples = batch_of(split.inputs.features);
+  Loader loader(split, model.scaling, samples, /*keep_last=*/true, model.seed);
   loader.start_epoch(0, /*shuffled=*/false);
-  Inference inference = make_inference(model, kBatch, choice);
+  Inference inference = make_inference(model, samples, choice);
   for (std::int64_t b = 0; b < loader.batches(); ++b) {
     const Batch batch = loader.get(b, inference.panel_width());
     body(inference.forward(batch.inputs), batch);
+  }
+}
+
+constexpr std::int32_t kRanks[] = {1, 3, 5};
+
+// right[i] += how many of the kRanks[i] largest outputs are wanted.
+void count_right(Panels<const float> z, std::span<const float> targets, std::int64_t (&right)[3]) {
+  std::vector<std::int32_t> order(static_cast<std::size_t>(z.features));
+  for (std::int32_t b = 0; b < z.batch; ++b) {
+    std::iota(order.begin(), order.end(), 0);
+    const auto best = order.begin() + std::min<std::int32_t>(kRanks[2], z.features);
+    std::partial_sort(order.begin(), best, order.end(), [&](std::int32_t x, std::int32_t y) {
+      const float zx = z.at(b, x), zy = z.at(b, y);
+      return zx > zy || (zx == zy && x < y);
+    });
+    for (std::size_t i = 0; i < 3; ++i)
+      for (std::int32_t r = 0; r < std::min(kRanks[i], z.features); ++r)
+        right[i] += targets[static_cast<std::size_t>(b) * static_cast<std::size_t>(z.features) +
+                            static_cast<std::size_t>(order[static_cast<std::size_t>(r)])] == 1.0f;
   }
 }
 
@@ -33,19 +59,24 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
   Evaluation result;
   const std::size_t classes = model.class_names.size();
   const auto is_class = [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < classes; };
-  require((classes > 0 ? split.classes.size() : split.targets.size()) ==
-                  static_cast<std::size_t>(split.inputs.samples) &&
-              std::ranges::all_of(split.classes, is_class),
-          "evaluate: every sample must have a label that the model knows");
-  result.confusion.assign(classes * classes, 0);
+  const bool sets = !split.sets.empty();
+  const std::size_t labelled = sets          ? split.sets.row_ptr.size() - 1
+                               : classes > 0 ? split.classes.size()
+                                             : split.targets.size();
+  require(labelled == static_cast<std::size_t>(split.inputs.samples) && std::ranges::all_of(split.classes, is_class) &&
+              (!sets || std::cmp_equal(split.sets.count, classes)),
+          "evaluate: every sample must have labels that the model knows");
+  if (!sets) result.confusion.assign(classes * classes, 0);
   std::int64_t correct = 0;
+  std::int64_t right[3] = {};
   for_outputs(model, split, choice, [&](Panels<const float> z, const Batch& batch) {
+    if (sets) count_right(z, batch.targets, right);
     const LossResult batch_result =
         loss.compute(z, {.classes = batch.classes, .values = batch.targets}, LossOptions{}, Panels<float>{});
     result.loss += batch_result.loss_sum;
     correct += batch_result.correct;
     result.samples += z.batch;
-    for (std::int32_t b = 0; b < z.batch && classes > 0; ++b) {
+    for (std::int32_t b = 0; b < z.batch && !result.confusion.empty(); ++b) {
       const auto truth = static_cast<std::size_t>(batch.classes[static_cast<std::size_t>(b)]);
       if (const std::int32_t guess = arg_max(z, b); guess >= 0)
         ++result.confusion[truth * classes + static_cast<std::size_t>(guess)];
@@ -54,6 +85,9 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
   const auto samples = static_cast<double>(std::max<std::int64_t>(result.samples, 1));
   result.loss /= samples;
   result.accuracy = static_cast<double>(correct) / samples;
+  if (sets)
+    for (std::size_t i = 0; i < 3; ++i)
+      result.precision_at.push_back(static_cast<double>(right[i]) / (samples * static_cast<double>(kRanks[i])));
   return result;
 }
 

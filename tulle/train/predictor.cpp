@@ -5,6 +5,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/data/loader.h"
+#include "tulle/data/rows.h"
 #include "tulle/kernels/gather.h"
 #include "tulle/nn/loss.h"
 
@@ -22,13 +23,11 @@ std::vector<kernels::ByteScale> calibrate(Model& model, const Features& inputs) 
   require(inputs.samples > 0 && inputs.features == model.network.inputs(),
           "calibrate: int8 needs inputs with the model's features");
   const std::int64_t samples = std::min(inputs.samples, kSamples);
-  const std::int64_t values = samples * inputs.features;
   Split split;
-  split.inputs = {.samples = samples, .features = inputs.features, .bytes = {}, .floats = {}};
-  if (inputs.floats.empty())
-    split.inputs.bytes.assign(inputs.bytes.begin(), inputs.bytes.begin() + values);
-  else
-    split.inputs.floats.assign(inputs.floats.begin(), inputs.floats.begin() + values);
+  split.inputs = inputs;
+  std::vector<std::uint32_t> rows(static_cast<std::size_t>(samples));
+  std::iota(rows.begin(), rows.end(), 0u);
+  keep_rows(split, rows);
   Loader loader(split, model.scaling, static_cast<int>(samples), /*keep_last=*/true, model.seed);
   return byte_scales(model.network, loader.get(0, model.network.panel_width(samples)).inputs);
 }

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace tulle {
+
+/// A regular file in an archive.
+struct Member {
+  std::string name;
+  std::vector<std::byte> bytes;
+};
+
+/// visit() for every regular file of a tar or zip archive in memory, in its order; nothing is ever written to
+/// disk, and links, devices and folders are passed over. False from wanted() leaves a member unread.
+/// Throws tulle::Error (kBadData) for a damaged or encrypted archive, names that are absolute or hold "..", a
+/// name that occurs twice, and more than `limit` unpacked bytes in all.
+void for_members(std::span<const std::byte> bytes, const std::string& file, std::uint64_t limit,
+                 const std::function<bool(const std::string& name)>& wanted,
+                 const std::function<void(Member)>& visit);
+
+}  // namespace tulle
