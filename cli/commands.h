@@ -12,6 +12,8 @@ Command train_command(CLI::App& app);
 Command eval_command(CLI::App& app);
 Command predict_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
+Command prune_command(CLI::App& app);
+Command import_command(CLI::App& app);
 Command bench_command(CLI::App& app);
 Command list_command(CLI::App& app);
 

@@ -7,7 +7,10 @@
 #include "exit_codes.h"
 #include "tulle/base/name_table.h"
 #include "tulle/data/readers.h"
+#include "tulle/evolve/evolve.h"
+#include "tulle/evolve/importance.h"
 #include "tulle/evolve/rule.h"
+#include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/loss.h"
@@ -67,6 +70,11 @@ constexpr Topic kTopics[] = {
     {"optimizers", [] { return rows_of(optimizers()); }},
     {"schedules", [] { return rows_of(schedules()); }},
     {"rules", [] { return rows_of(rules()); }},
+    {"drop-rules", [] { return rows_of(drop_rules()); }},
+    {"grow-rules", [] { return rows_of(grow_rules()); }},
+    {"zeta-schedules", [] { return rows_of(zeta_schedules()); }},
+    {"redistributions", [] { return rows_of(redistributions()); }},
+    {"strengths", [] { return rows_of(strengths()); }},
     {"instruction-sets", instruction_sets},
     {"config", config_rows},
 };

@@ -31,6 +31,8 @@ constexpr CommandInfo kCommands[] = {
     {"eval", "loss and accuracy of a model on labelled data", eval_command},
     {"predict", "outputs of a model for data without labels", predict_command},
     {"inspect", "what a model, checkpoint or safetensors file holds", inspect_command},
+    {"prune", "remove neurons or connections from a trained model", prune_command},
+    {"import", "make a model from a PyTorch state dict (safetensors), dense or masked", import_command},
     {"bench", "speed of a model beside the dense network of its shape", bench_command},
     {"list", "names of everything that can be chosen, and all config keys", list_command},
 };

@@ -98,6 +98,13 @@ Metadata metadata_of(const Model& model, const TrainingState* state, std::span<c
                                     {"correct", state->correct},
                                     {"samples", state->samples},
                                     {"seconds", state->seconds}});
+    if (const ValidationState& v = state->validation; v.best_loss_epoch > 0)
+      metadata["validation"] = text_of({{"best_loss", v.best_loss},
+                                        {"best_loss_epoch", v.best_loss_epoch},
+                                        {"best_score", v.best_score},
+                                        {"best_epoch", v.best_epoch},
+                                        {"reduced_epoch", v.reduced_epoch},
+                                        {"rate_factor", v.rate_factor}});
     metadata["data"] = state->data_identity;
   }
   for (const auto& [key, text] : metadata)

@@ -12,6 +12,16 @@
 
 namespace tulle {
 
+/// What a training has seen of its validation data. Epochs count from 1; 0: none yet.
+struct ValidationState {
+  double best_loss = 0.0;
+  std::int64_t best_loss_epoch = 0;
+  double best_score = 0.0;        // of checkpoint.best, higher is better
+  std::int64_t best_epoch = 0;    // whose model is kept
+  std::int64_t reduced_epoch = 0;  // schedule plateau: after which the rate last fell
+  double rate_factor = 1.0;       // what plateaus have made of the rate
+};
+
 /// Where a training stands between two steps. Random numbers need no state: they are keyed by these counters.
 struct TrainingState {
   std::int64_t epoch = 0;           // completed epochs
@@ -22,6 +32,7 @@ struct TrainingState {
   std::int64_t samples = 0;
   double seconds = 0.0;       // training time so far
   std::string data_identity;  // hash of the training data
+  ValidationState validation;
   /// What each layer has explored; of 0 cells where it does not evolve, empty if none does.
   std::vector<CellSet> explored;
 };

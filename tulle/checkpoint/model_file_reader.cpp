@@ -253,6 +253,15 @@ class Reader {
     state.correct = in_.count("progress", progress, "correct");
     state.samples = in_.count("progress", progress, "samples");
     state.seconds = in_.field<double>("progress", progress, "seconds");
+    if (!in_.optional_text("validation").empty()) {
+      const Json seen = in_.json("validation");
+      state.validation = {.best_loss = in_.field<double>("validation", seen, "best_loss"),
+                          .best_loss_epoch = in_.count("validation", seen, "best_loss_epoch"),
+                          .best_score = in_.field<double>("validation", seen, "best_score"),
+                          .best_epoch = in_.count("validation", seen, "best_epoch"),
+                          .reduced_epoch = in_.count("validation", seen, "reduced_epoch"),
+                          .rate_factor = in_.field<double>("validation", seen, "rate_factor")};
+    }
     state.data_identity = in_.text("data");
     for (Parameter* parameter : model.network.parameters()) {
       const std::size_t size = parameter->value.size();

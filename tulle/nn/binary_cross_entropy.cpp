@@ -6,9 +6,9 @@
 
 namespace tulle {
 
-LossResult binary_cross_entropy(Panels<const float> z, const Targets& targets, const LossOptions&,
+LossResult binary_cross_entropy(Panels<const float> z, const Targets& targets, const LossOptions& options,
                                 Panels<float> gradient) {
-  return sum_over_outputs(z, targets, 1.0, gradient, [](float x, float wanted) {
+  return sum_over_outputs(z, targets, options, 1.0, gradient, [](float x, float wanted) {
     const float e = std::exp(-std::abs(x));  // the stable form: no exponential of a positive number
     const float probability = x >= 0.0f ? 1.0f / (1.0f + e) : e / (1.0f + e);
     const double loss =

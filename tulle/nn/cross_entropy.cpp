@@ -22,6 +22,7 @@ LossResult cross_entropy(Panels<const float> z, const Targets& targets, const Lo
       sum += p[static_cast<std::size_t>(c)];
     }
     const double log_sum = std::log(sum);
+    const float weight = options.weight_of(b, targets);
     double loss = 0.0;
     for (std::int32_t c = 0; c < classes; ++c) {
       const float wanted =
@@ -29,9 +30,9 @@ LossResult cross_entropy(Panels<const float> z, const Targets& targets, const Lo
       if (wanted != 0.0f) loss -= wanted * (static_cast<double>(z.at(b, c)) - largest - log_sum);
       if (gradient)
         gradient.at(b, c) =
-            (p[static_cast<std::size_t>(c)] / static_cast<float>(sum) - wanted) * inverse_batch;
+            weight * (p[static_cast<std::size_t>(c)] / static_cast<float>(sum) - wanted) * inverse_batch;
     }
-    result.loss_sum += loss;
+    result.loss_sum += weight * loss;
     if (is_right(z, b, targets)) ++result.correct;
   }
   if (gradient)

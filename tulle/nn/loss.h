@@ -24,6 +24,14 @@ struct Targets {
 
 struct LossOptions {
   double label_smoothing = 0.0;  // cross-entropy: y <- (1 - s) y + s / classes
+  /// What the loss and gradient of a sample of each class are multiplied by; the mean is still over the
+  /// batch. Empty: nothing.
+  std::span<const float> class_weights{};
+
+  float weight_of(std::int32_t sample, const Targets& targets) const {
+    if (class_weights.empty() || targets.classes.empty()) return 1.0f;
+    return class_weights[static_cast<std::size_t>(targets.classes[static_cast<std::size_t>(sample)])];
+  }
 };
 
 struct LossResult {

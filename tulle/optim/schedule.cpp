@@ -28,12 +28,15 @@ double linear(const ScheduleOptions& o, std::int64_t step) {
   return o.rate * std::max(0.0, 1.0 - part);
 }
 
+double plateau(const ScheduleOptions& o, std::int64_t) { return o.rate * o.plateau_factor; }
+
 // To add a schedule: its function above and one line here.
 constexpr ScheduleInfo kSchedules[] = {
     {"constant", "the same rate throughout", constant},
     {"step", "times gamma at each milestone", step_down},
     {"cosine", "half a cosine from the rate to minimum_rate", cosine},
     {"linear", "straight down to 0", linear},
+    {"plateau", "times gamma whenever the validation loss has not fallen for plateau_patience epochs", plateau},
 };
 
 }  // namespace

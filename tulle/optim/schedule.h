@@ -10,11 +10,12 @@ namespace tulle {
 struct ScheduleOptions {
   double rate = 0.01;                    // eta, the rate after warm-up
   double minimum_rate = 0.0;             // cosine: where it ends
-  double gamma = 0.1;                    // step: factor at each milestone
+  double gamma = 0.1;                    // step: factor at each milestone; plateau: at each plateau
   std::vector<std::int64_t> milestones;  // step: epochs
   std::int64_t warmup_steps = 0;
   std::int64_t total_steps = 1;
   std::int64_t steps_per_epoch = 1;
+  double plateau_factor = 1.0;  // plateau: what the plateaus so far have made of the rate
 };
 
 /// Learning rate as a function of the optimizer step, before warm-up.

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/nn/dense_linear.h"
@@ -120,6 +124,38 @@ std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data)
   const std::size_t outputs = data.class_names.empty() ? 1 : data.class_names.size();
   sizes.push_back(static_cast<std::int32_t>(outputs));
   return sizes;
+}
+
+std::vector<float> class_weights(const Config& config, const Dataset& data) {
+  const std::string& text = config.train.class_weights;
+  if (text == "none") return {};
+  const std::size_t classes = data.class_names.size();
+  if (data.train.classes.empty())
+    throw Error(ErrorKind::kConfig, "train.class_weights, found some, expected none where samples have no class each");
+  std::vector<float> weights;
+  if (text == "balanced") {
+    std::vector<std::int64_t> counts(classes, 0);
+    for (const std::int32_t c : data.train.classes) ++counts[static_cast<std::size_t>(c)];
+    for (const std::int64_t count : counts)
+      weights.push_back(static_cast<float>(static_cast<double>(data.train.classes.size()) /
+                                           (static_cast<double>(classes) * static_cast<double>(std::max<std::int64_t>(count, 1)))));
+    return weights;
+  }
+  for (const char* at = text.data(), *end = at + text.size(); at <= end;) {
+    float weight = 0.0f;
+    const auto [next, error] = std::from_chars(at, end, weight);
+    if (error != std::errc{} || !(weight >= 0.0f) || !std::isfinite(weight) || (next != end && *next != ',')) {
+      weights.clear();
+      break;
+    }
+    weights.push_back(weight);
+    at = next + 1;
+  }
+  if (weights.size() != classes)
+    throw Error(ErrorKind::kConfig, fmt::format("train.class_weights, found '{}', expected none, balanced or {} numbers "
+                                                "of 0 or more between commas",
+                                                text, classes));
+  return weights;
 }
 
 DataFacts facts_of(const Model& model) {

@@ -10,6 +10,10 @@ namespace tulle {
 /// The [data] keys as the readers want them.
 DataOptions data_options(const Config& config);
 
+/// train.class_weights for this data, one per class; empty for "none". Throws tulle::Error (kConfig) for text
+/// that is not that.
+std::vector<float> class_weights(const Config& config, const Dataset& data);
+
 /// What the model expects of the data it is used on.
 DataFacts facts_of(const Model& model);
 

@@ -180,6 +180,17 @@ const KeyInfo kKeys[] = {
     {"train.label_smoothing", [](Config& c) -> Field { return &c.train.label_smoothing; }, "cross-entropy", 0,
      1, true},
 
+    {"train.class_weights", [](Config& c) -> Field { return &c.train.class_weights; },
+     "none, balanced (samples / (classes * samples of the class)), or a number for each class, \"1,2.5\""},
+    {"train.clip_norm", [](Config& c) -> Field { return &c.train.clip_norm; },
+     "largest norm of all gradients together; 0: any", 0, kNone},
+    {"train.clip_value", [](Config& c) -> Field { return &c.train.clip_value; },
+     "largest magnitude of a gradient; 0: any", 0, kNone},
+    {"train.plateau_patience", [](Config& c) -> Field { return &c.train.plateau_patience; },
+     "plateau: epochs without a lower validation loss", 1, 1e9},
+    {"train.early_stopping", [](Config& c) -> Field { return &c.train.early_stopping; },
+     "end after so many epochs without a lower validation loss; 0: never", 0, 1e9},
+
     {"evolve.rule", [](Config& c) -> Field { return &c.evolve.rule; }, "which connections go and come",
      -kNone, kNone, false, [] { return names(rules()); }},
     {"evolve.zeta", [](Config& c) -> Field { return &c.evolve.zeta; }, "share of connections replaced", 0, 1},
@@ -259,6 +270,12 @@ const KeyInfo kKeys[] = {
      "\"N epoch\", \"N step\", \"N min\" or \"never\""},
     {"checkpoint.keep", [](Config& c) -> Field { return &c.checkpoint.keep; }, "newest checkpoints kept", 2,
      1e6},
+
+    {"checkpoint.best", [](Config& c) -> Field { return &c.checkpoint.best; },
+     "which epoch's model is the result, where there are validation data; last: the last one's", -kNone, kNone, false,
+     [] {
+       return Names{"last", "valid_loss", "valid_accuracy"};
+     }},
 
     {"log.progress", [](Config& c) -> Field { return &c.log.progress; }, "how progress is shown", -kNone,
      kNone, false,
@@ -364,6 +381,7 @@ std::string effective_config(const Config& config, const std::vector<std::string
 
 bool changes_result(const KeyInfo& key) {
   if (key.name == "run.seed") return true;
+  if (key.name == "checkpoint.best") return true;
   return !key.path && !key.name.starts_with("run.") && !key.name.starts_with("checkpoint.") &&
          !key.name.starts_with("log.");
 }
@@ -421,6 +439,10 @@ void finish_config(Config& config) {
     throw Error(ErrorKind::kConfig, fmt::format("evolve.importance_every, found '{}', expected \"N epoch\"",
                                                 config.evolve.importance_every));
   parse_interval("checkpoint.save_every", config.checkpoint.save_every);
+  if (config.data.valid_fraction == 0.0 && (config.train.early_stopping > 0 || config.train.schedule == "plateau"))
+    throw Error(ErrorKind::kConfig,
+                fmt::format("data.valid_fraction, found 0, expected validation data for {}",
+                            config.train.early_stopping > 0 ? "train.early_stopping" : "train.schedule = \"plateau\""));
   if (config.topology.distribution == "explicit" &&
       config.topology.budgets.size() != config.model.hidden.size() + 1)
     throw Error(ErrorKind::kConfig,

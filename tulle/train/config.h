@@ -75,6 +75,11 @@ struct Config {
     double beta2 = 0.999;
     double weight_decay = 0.0002;
     double label_smoothing = 0.0;
+    std::string class_weights = "none";
+    double clip_norm = 0.0;
+    double clip_value = 0.0;
+    std::int64_t plateau_patience = 5;
+    std::int64_t early_stopping = 0;
   } train;
   struct Evolve {
     std::string rule = "set";
@@ -111,6 +116,7 @@ struct Config {
   struct Checkpoint {
     std::string save_every = "5 min";
     std::int64_t keep = 2;
+    std::string best = "valid_loss";
   } checkpoint;
   struct Log {
     std::string progress = "auto";

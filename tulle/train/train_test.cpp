@@ -72,6 +72,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
 TEST_F(Training, TheRecordOfAnEpochTellsWhatHappenedInIt) {
   Config config = small_config();
   config.train.schedule = "linear";
+  config.checkpoint.best = "last";
   data_.valid = blobs(9, 3);
   go(config);
   ASSERT_EQ(diary_.epochs.size(), 3u);
