@@ -27,9 +27,10 @@ inline const char* scan_index(const char* at, const char* end, std::int64_t& ind
 /// A float at the start of [at, end), correctly rounded; null if there is none. What is too large becomes
 /// infinity, what is too small 0. "nan" and "inf" are numbers.
 inline const char* scan_float(const char* at, const char* end, float& value) {
+  if (at == end) return nullptr;
   const char* const start = at;
-  const bool negative = at != end && *at == '-';
-  if (at != end && (*at == '-' || *at == '+')) ++at;
+  const bool negative = *at == '-';
+  if (*at == '-' || *at == '+') ++at;
   // Few digits and a small power of ten: both are exact in a float, so one operation rounds correctly.
   constexpr float kPowers[] = {1e0f, 1e1f, 1e2f, 1e3f, 1e4f, 1e5f, 1e6f, 1e7f, 1e8f, 1e9f, 1e10f};
   std::uint32_t digits = 0;

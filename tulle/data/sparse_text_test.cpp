@@ -100,6 +100,18 @@ TEST(Libsvm, RefusesWithTheLine) {
   EXPECT_THAT(refusal([] { libsvm("1 1:1e50\n"); }), HasSubstr("value, found '1:1e50', expected a finite number"));
 }
 
+TEST(Libsvm, ReadsNothingBeyondItsLastByte) {
+  // As the fuzzer found it: a file that ends after a colon. Every other end, too, for sanitizers to look at.
+  const std::string text = "# c\n+1 58:1 480:1 2414:-1.5e+3";
+  for (std::size_t size = 0; size < text.size(); ++size) {
+    try {
+      libsvm(text.substr(0, size));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kBadData);
+    }
+  }
+}
+
 TEST(Libsvm, StopsAtAsManyRowsAsAskedFor) {
   EXPECT_EQ(libsvm("1 1:1\n2 1:1\n3 1:1\n", {.max_rows = 2}).inputs.samples, 2);
   EXPECT_THAT(refusal([] { libsvm(""); }), HasSubstr("text, found its end, expected samples"));

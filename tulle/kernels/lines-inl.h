@@ -46,7 +46,7 @@ HWY_INLINE void WithWidth(int width, const Body& body) {
 // The same vector, loaded once: without this the compiler reads it from memory anew for each use, and a line
 // that is still on its way from L2 then takes twice as long (a third of the backward pass on a Xeon).
 HWY_INLINE Vector Once(Vector v) {
-#if HWY_ARCH_X86
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
   asm("" : "+v"(v.raw));
 #endif
   return v;

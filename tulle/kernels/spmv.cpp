@@ -25,10 +25,15 @@ HWY_INLINE QuadVector Collect(const float* HWY_RESTRICT x, const std::uint16_t* 
 #else
   std::uint64_t four;
   std::memcpy(&four, columns, sizeof four);
+#if HWY_TARGET == HWY_EMU128
+  const float values[] = {x[four & 0xffff], x[four >> 16 & 0xffff], x[four >> 32 & 0xffff], x[four >> 48]};
+  return hn::LoadU(Quad(), values);
+#else
   QuadVector values;
   values.raw =
       decltype(values.raw){x[four & 0xffff], x[four >> 16 & 0xffff], x[four >> 32 & 0xffff], x[four >> 48]};
   return values;
+#endif
 #endif
 }
 
