@@ -62,17 +62,48 @@ void Loader::start_epoch(int epoch, bool shuffled) {
   }
 }
 
-Batch Loader::get(std::int64_t index, int panel_width) {
+std::span<const std::uint32_t> Loader::rows_of(std::int64_t index, int panel_width) const {
   require(index >= 0 && index < batches(), "Loader: no such batch in this epoch");
   require(panel_width == 16 || panel_width == 32 || panel_width == 64 || panel_width == 128,
           "Loader: panels are 16, 32, 64 or 128 samples wide");
   const std::int64_t first = index * batch_size_;
   const std::int64_t count = std::min(batch_size_, split_.inputs.samples - first);
-  const std::span<const std::uint32_t> rows(order_.data() + first, static_cast<std::size_t>(count));
-  const Panels<float> panels =
-      panels_.view(split_.inputs.features, static_cast<std::int32_t>(count), panel_width);
-  split_.inputs.is_sparse() ? scatter(rows, panels) : gather(rows, panels);
+  return {order_.data() + first, static_cast<std::size_t>(count)};
+}
 
+Batch Loader::get(std::int64_t index, int panel_width) {
+  const std::span<const std::uint32_t> rows = rows_of(index, panel_width);
+  const Panels<float> panels =
+      panels_.view(split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width);
+  split_.inputs.is_sparse() ? scatter(rows, panels) : gather(rows, panels);
+  Batch batch = labelled(rows, index);
+  batch.inputs = panels;
+  return batch;
+}
+
+Batch Loader::get_sparse(std::int64_t index, int panel_width) {
+  require(split_.inputs.is_sparse(), "Loader: the inputs are not sparse");
+  const std::span<const std::uint32_t> rows = rows_of(index, panel_width);
+  const SparseRows& sparse = split_.inputs.sparse;
+  sparse_.start(split_.inputs.features, panel_width);
+  for (const std::uint32_t row : rows) {
+    const auto begin = static_cast<std::size_t>(sparse.row_ptr[row]);
+    const auto count = static_cast<std::size_t>(sparse.row_ptr[row + std::size_t{1}]) - begin;
+    scaled_.resize(count);
+    for (std::size_t k = 0; k < count; ++k) {
+      const auto f = static_cast<std::size_t>(sparse.columns[begin + k]);
+      scaled_[k] = (sparse.values[begin + k] - mean_[f]) * factor_[f];
+    }
+    sparse_.add(std::span(sparse.columns).subspan(begin, count), scaled_);
+  }
+  sparse_.finish();
+  Batch batch = labelled(rows, index);
+  batch.inputs = {nullptr, split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width};
+  batch.sparse = &sparse_;
+  return batch;
+}
+
+Batch Loader::labelled(std::span<const std::uint32_t> rows, std::int64_t index) {
   classes_.clear();
   targets_.clear();
   for (const std::uint32_t row : rows) {
@@ -84,7 +115,7 @@ Batch Loader::get(std::int64_t index, int panel_width) {
     for (std::int64_t k = split_.sets.row_ptr[row]; k < split_.sets.row_ptr[row + std::size_t{1}]; ++k)
       targets_[start + static_cast<std::size_t>(split_.sets.labels[static_cast<std::size_t>(k)])] = 1.0f;
   }
-  return {.inputs = panels, .classes = classes_, .targets = targets_, .first_position = first};
+  return {.inputs = {}, .classes = classes_, .targets = targets_, .first_position = index * batch_size_};
 }
 
 // Sparse samples into panels of zeros; every panel is one thread's.

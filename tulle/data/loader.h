@@ -6,6 +6,7 @@
 
 #include "tulle/base/panels.h"
 #include "tulle/data/dataset.h"
+#include "tulle/sparse/sparse_batch.h"
 
 namespace tulle {
 
@@ -19,6 +20,7 @@ struct Batch {
   Panels<const float> inputs;
   std::span<const std::int32_t> classes;
   std::span<const float> targets;  // a number each; of label sets, a row of 0 and 1 each
+  const SparseBatch* sparse = nullptr;  // inputs as they are; the panels then have no data
   std::int64_t first_position = 0;  // of its samples in the epoch's order
 };
 
@@ -36,8 +38,12 @@ class Loader {
   void start_epoch(int epoch, bool shuffled);
   /// Batch `index` of the epoch. Cost: one read of its samples, one write of its panels.
   Batch get(std::int64_t index, int panel_width);
+  /// The same with sparse inputs as they are. Throws std::invalid_argument if they are not sparse.
+  Batch get_sparse(std::int64_t index, int panel_width);
 
  private:
+  std::span<const std::uint32_t> rows_of(std::int64_t index, int panel_width) const;
+  Batch labelled(std::span<const std::uint32_t> rows, std::int64_t index);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
   void scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const;
 
@@ -50,6 +56,8 @@ class Loader {
   std::vector<std::int32_t> classes_;  // of the batch
   std::vector<float> targets_;
   PanelBuffer panels_;
+  SparseBatch sparse_;
+  std::vector<float> scaled_;
 };
 
 }  // namespace tulle

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <stdexcept>
 #include <utility>
 
 #include "tulle/base/check.h"
@@ -43,7 +44,19 @@ Layer::Layer(const LayerOptions& options, std::size_t weights)
   drop_threshold_ = static_cast<std::uint32_t>(std::min(std::lround(options.dropout * 65536.0), 65535L));
 }
 
-void Layer::forward(const Pass& pass, Panels<const float> x, Panels<float> y) {
+void Layer::multiply(const SparseBatch&, Panels<float>, const kernels::Epilogue&) {
+  throw std::logic_error("Layer: this one takes no sparse samples");
+}
+
+void Layer::backward(const SparseBatch&, Panels<const float>) {
+  throw std::logic_error("Layer: this one takes no sparse samples");
+}
+
+void Layer::forward(const Pass& pass, Panels<const float> x, Panels<float> y) { forward_from(pass, x, y); }
+void Layer::forward(const Pass& pass, const SparseBatch& x, Panels<float> y) { forward_from(pass, x, y); }
+
+template <class Inputs>
+void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
   require(x.features == inputs() && y.features == outputs(),
           "Layer: x or y has the wrong number of features");
   require(x.batch == y.batch && x.width == y.width, "Layer: x and y must have the same batch and width");

@@ -10,6 +10,7 @@
 #include "tulle/nn/activation.h"
 #include "tulle/nn/parameter.h"
 #include "tulle/nn/precision.h"
+#include "tulle/sparse/sparse_batch.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -67,6 +68,13 @@ class Layer {
   /// y = the layer applied to x. Shapes: x inputs() features, y outputs() features, same batch and width.
   void forward(const Pass& pass, Panels<const float> x, Panels<float> y);
 
+  /// Whether a first layer can take sparse samples as they are.
+  virtual bool takes_sparse() const { return false; }
+  /// The same for sparse samples. Throws std::logic_error unless takes_sparse().
+  void forward(const Pass& pass, const SparseBatch& x, Panels<float> y);
+  /// Gradients of weight and bias from dz = dL/dz of the last forward pass on x.
+  virtual void backward(const SparseBatch& x, Panels<const float> dz);
+
   /// From dz = dL/dz of this layer's last forward pass: fills the gradients of weight and bias (sums over the
   /// batch) and sets dx = dL/dz of `below`, the layer that made x. dx empty: not wanted (first layer).
   void backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below);
@@ -90,6 +98,7 @@ class Layer {
 
   /// y = epilogue(W x), the epilogue's arrays belonging to panel 0.
   virtual void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) = 0;
+  virtual void multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue);
   /// Fills weight().gradient and, by sum_bias_gradients(), bias().gradient, and dx = gate(W^T dz) unless dx
   /// is empty.
   virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
@@ -106,6 +115,8 @@ class Layer {
   Parameter weight_;
 
  private:
+  template <class Inputs>
+  void forward_from(const Pass& pass, const Inputs& x, Panels<float> y);
   void draw_dropout(const Pass& pass, Panels<const float> y);
   kernels::Gate gate() const;
 

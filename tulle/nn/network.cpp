@@ -57,7 +57,20 @@ int Network::panel_width(std::int64_t batch) const {
 
 Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {
   input_ = x;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
+  sparse_input_ = nullptr;
+  return forward_from(0, pass, x);
+}
+
+Panels<const float> Network::forward(const Pass& pass, const SparseBatch& x) {
+  input_ = {nullptr, x.features, x.batch, x.width};
+  sparse_input_ = &x;
+  const Panels<float> y = activations_[0].view(layers_[0]->outputs(), x.batch, x.width);
+  layers_[0]->forward(pass, x, y);
+  return forward_from(1, pass, y);
+}
+
+Panels<const float> Network::forward_from(std::size_t first, const Pass& pass, Panels<const float> x) {
+  for (std::size_t l = first; l < layers_.size(); ++l) {
     const Panels<float> y = activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
     layers_[l]->forward(pass, x, y);
     x = y;
@@ -72,7 +85,10 @@ void Network::backward() {
   for (std::size_t l = layers_.size(); l-- > 0;) {
     const Panels<const float> dz = gradient_of(l);
     if (l == 0) {
-      layers_[0]->backward(input_, dz, {}, nullptr);
+      if (sparse_input_ != nullptr)
+        layers_[0]->backward(*sparse_input_, dz);
+      else
+        layers_[0]->backward(input_, dz, {}, nullptr);
       break;
     }
     Layer& below = *layers_[l - 1];

@@ -34,6 +34,11 @@ class Network {
   int panel_width(std::int64_t batch) const;
   /// The outputs for x; the view is valid until the next call. x must stay alive until backward() is done.
   Panels<const float> forward(const Pass& pass, Panels<const float> x);
+  /// Whether forward() takes sparse samples as they are.
+  bool takes_sparse() const { return layers_.front()->takes_sparse(); }
+  /// The same for sparse samples, which layer_inputs(0) then cannot show. Throws std::logic_error unless
+  /// takes_sparse().
+  Panels<const float> forward(const Pass& pass, const SparseBatch& x);
   /// What layer l made in the last forward(); valid until the next call.
   Panels<const float> activations(std::size_t l) {
     return activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
@@ -53,6 +58,7 @@ class Network {
   void backward();
 
  private:
+  Panels<const float> forward_from(std::size_t first, const Pass& pass, Panels<const float> x);
   Panels<float> gradient_of(std::size_t l) {
     return gradients_[keep_errors_ ? l : l % 2].view(layers_[l]->outputs(), input_.batch, input_.width);
   }
@@ -62,7 +68,8 @@ class Network {
   // dL/dz of each layer, or of the layer at work and the one below in turn.
   std::vector<PanelBuffer> gradients_;
   bool keep_errors_ = false;
-  Panels<const float> input_;
+  Panels<const float> input_;             // without data where samples were sparse
+  const SparseBatch* sparse_input_ = nullptr;
 };
 
 }  // namespace tulle

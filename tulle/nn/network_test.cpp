@@ -198,5 +198,87 @@ TEST(Network, RefusesLayersThatDoNotChainAndNoLayers) {
   EXPECT_THROW(Network(std::move(broken)), std::invalid_argument);
 }
 
+// Samples of which about `density` of the features are there, as panels and as they are.
+struct SparseSamples {
+  PanelBuffer memory;
+  Panels<float> panels;
+  SparseBatch batch;
+
+  SparseSamples(std::int32_t features, std::int32_t samples, std::int32_t width, double density, Dice& dice) {
+    panels = memory.view(features, samples, width);
+    batch.start(features, width);
+    for (std::int32_t b = 0; b < samples; ++b) {
+      std::vector<std::int32_t> columns;
+      std::vector<float> values;
+      for (std::int32_t f = 0; f < features; ++f)
+        if (static_cast<double>(dice.below(1000)) < 1000 * density) {
+          columns.push_back(f);
+          values.push_back(dice.value());
+          panels.at(b, f) = values.back();
+        }
+      batch.add(columns, values);
+    }
+    batch.finish();
+  }
+};
+
+struct PassResult {
+  std::vector<std::vector<float>> outputs;
+  std::vector<float> gradients;
+};
+
+template <class Inputs>
+PassResult pass_with(Network& network, const Inputs& x, std::int32_t samples) {
+  PassResult result;
+  const Panels<const float> y = network.forward({.training = true, .seed = 3, .step = 5}, x);
+  result.outputs = to_rows(y);
+  const Panels<float> gradient = network.output_gradient();
+  for (std::int32_t b = 0; b < gradient.count() * gradient.width; ++b)
+    for (std::int32_t c = 0; c < gradient.features; ++c)
+      gradient.at(b, c) = b < samples ? 0.01f * static_cast<float>((b * 7 + c * 3) % 11 - 5) : 0.0f;
+  network.backward();
+  result.gradients = gradients_of(network);
+  return result;
+}
+
+TEST(SparseSamplesAsTheyAre, GiveWhatPanelsOfThemGive) {
+  Dice dice;
+  for (const double density : {0.0, 0.02, 0.3, 1.0})
+    for (const auto& [samples, width] : {std::pair{1, 16}, {37, 32}, {200, 128}}) {
+      Network network = make_network({.sizes = {60, 300, 20, 4}, .densities = {0.2}, .dropout = 0.2}, dice);
+      const SparseSamples x(60, samples, width, density, dice);
+      const PassResult panels = pass_with(network, x.panels, samples), sparse = pass_with(network, x.batch, samples);
+      for (std::size_t b = 0; b < panels.outputs.size(); ++b)
+        for (std::size_t c = 0; c < panels.outputs[b].size(); ++c)
+          ASSERT_NEAR(sparse.outputs[b][c], panels.outputs[b][c], 1e-5) << density << ", " << samples << " samples";
+      ASSERT_EQ(sparse.gradients.size(), panels.gradients.size());
+      for (std::size_t k = 0; k < panels.gradients.size(); ++k)
+        ASSERT_NEAR(sparse.gradients[k], panels.gradients[k], 1e-4) << density << ", " << samples << " samples, " << k;
+    }
+}
+
+TEST(SparseSamplesAsTheyAre, GiveTheSameBitsForAnyNumberOfThreads) {
+  Dice dice;
+  Network network = make_network({.sizes = {90, 200, 50, 4}, .densities = {0.2}}, dice);
+  const SparseSamples x(90, 150, 64, 0.05, dice);
+  set_thread_count(1);
+  const PassResult one = pass_with(network, x.batch, 150);
+  for (const int threads : {2, 3, 8}) {
+    set_thread_count(threads);
+    const PassResult many = pass_with(network, x.batch, 150);
+    EXPECT_EQ(many.outputs, one.outputs);
+    EXPECT_EQ(many.gradients, one.gradients);
+  }
+  set_thread_count(0);
+}
+
+TEST(SparseSamplesAsTheyAre, AreRefusedWhereTheFirstLayerIsDense) {
+  Dice dice;
+  Network network = make_network({.sizes = {9, 5, 4}, .dense = true}, dice);
+  const SparseSamples x(9, 3, 16, 0.5, dice);
+  EXPECT_FALSE(network.takes_sparse());
+  EXPECT_THROW(network.forward({}, x.batch), std::logic_error);
+}
+
 }  // namespace
 }  // namespace tulle

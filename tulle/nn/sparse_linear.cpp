@@ -1,7 +1,10 @@
 #include "tulle/nn/sparse_linear.h"
 
+#include <algorithm>
+
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
+#include "tulle/kernels/sparse_input.h"
 #include "tulle/kernels/spmm.h"
 
 namespace tulle {
@@ -152,6 +155,11 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
     const auto i = static_cast<std::size_t>(part);
     back_by_source({source_ranges_[i], source_ranges_[i + 1]}, x, dz, stride, errors, dx, gate, blocks_[i]);
   });
+  bring_gradients_home(errors);
+}
+
+// Gradients from the order of sources into that of targets, by the threads that own the targets; and bias gradients.
+void SparseLinear::bring_gradients_home(Panels<const float> errors) {
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
     const auto row_ptr = topology_.row_ptr();
@@ -161,6 +169,75 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
       weight_.gradient[k] = gradients_by_source_[by_source_.slots[k]];
     sum_bias_gradients({target_ranges_[i], target_ranges_[i + 1]}, errors);
   });
+}
+
+// Weights of the sources that occur are gathered once for all samples. A line of 16 samples is one thread's
+// from the sums to the outputs, so that bits do not depend on the number of threads.
+void SparseLinear::multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  constexpr std::int32_t kLine = 16;
+  const auto active = static_cast<std::int64_t>(x.active.size());
+  active_begin_.assign(1, 0);
+  for (const std::int32_t source : x.active) {
+    std::int64_t count = 0;
+    for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
+      const std::int64_t* const begin = by_source_.source_ptr.data() + std::int64_t{t} * inputs() + source;
+      count += begin[1] - begin[0];
+    }
+    active_begin_.push_back(active_begin_.back() + count);
+  }
+  active_targets_.resize(static_cast<std::size_t>(active_begin_.back()));
+  active_weights_.resize(static_cast<std::size_t>(active_begin_.back()));
+  parallel_ranges(active, 64, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      auto out = static_cast<std::size_t>(active_begin_[static_cast<std::size_t>(i)]);
+      for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
+        const std::int64_t* const begin =
+            by_source_.source_ptr.data() + std::int64_t{t} * inputs() + x.active[static_cast<std::size_t>(i)];
+        for (auto k = static_cast<std::size_t>(begin[0]); k < static_cast<std::size_t>(begin[1]); ++k, ++out) {
+          active_targets_[out] = by_source_.targets[k] + t * by_source_.width;
+          active_weights_[out] = weight_.value[by_source_.positions[k]];
+        }
+      }
+    }
+  });
+  const kernels::ActiveConnections connections{active_begin_.data(), active_targets_.data(), active_weights_.data()};
+  const std::int32_t lines = y.count() * (y.width / kLine);
+  lines_.resize(static_cast<std::size_t>(std::max(thread_count(), 1)));
+  const auto parts = std::min(thread_count(), static_cast<int>(lines));
+  parallel_parts(parts, [&](int part) {
+    std::vector<float>& line = lines_[static_cast<std::size_t>(part)];
+    line.resize(static_cast<std::size_t>(outputs()) * kLine);
+    const Range range = even_range(lines, parts, part);
+    for (auto l = static_cast<std::int32_t>(range.begin); l < range.end; ++l) {
+      const std::int32_t first = l * kLine, count = std::clamp(x.batch - first, 0, kLine);
+      kernels::sparse_input_forward(connections, {x.sample_ptr.data(), x.places.data(), x.values.data()}, first, count,
+                                    outputs(), line.data());
+      float* out = y.panel(first / y.width) + first % y.width;
+      for (std::int32_t target = 0; target < outputs(); ++target, out += y.width)
+        std::copy_n(line.data() + std::int64_t{target} * kLine, kLine, out);
+    }
+  });
+  parallel_ranges(outputs(), 16, [&](Range rows) {
+    for (std::int32_t p = 0; p < y.count(); ++p)
+      kernels::apply_epilogue(rows, y.width, y.panel(p), of_panel(epilogue, p, outputs(), y.width));
+  });
+}
+
+void SparseLinear::backward(const SparseBatch& x, Panels<const float> dz) {
+  share_out();
+  gradients_by_source_.assign(weight_.gradient.size(), 0.0f);
+  parallel_ranges(static_cast<std::int64_t>(x.active.size()), 16, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i)
+      for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
+        const std::int64_t* const begin =
+            by_source_.source_ptr.data() + std::int64_t{t} * inputs() + x.active[static_cast<std::size_t>(i)];
+        kernels::sparse_input_gradients(begin[0], begin[1], by_source_.targets.data(),
+                                        {x.active_ptr.data(), x.samples.data(), x.sample_values.data()}, i,
+                                        dz.data + std::int64_t{t} * by_source_.width * dz.width, dz.panel_size(), dz.width,
+                                        gradients_by_source_.data());
+      }
+  });
+  bring_gradients_home(dz);
 }
 
 void SparseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,

@@ -18,18 +18,24 @@ class SparseLinear final : public Layer {
 
   const Topology* topology() const override { return &topology_; }
 
+  bool takes_sparse() const override { return options().precision == Precision::kFloat; }
+  using Layer::backward;
+  void backward(const SparseBatch& x, Panels<const float> dz) override;
+
   /// Takes the new topology; weights and optimizer state of kept connections move with them bit for bit,
   /// grown ones start at grown_values[position] (one entry per connection of the new topology) and with zero
   /// state.
   void replace(const TopologyUpdate& update, std::span<const float> grown_values);
 
  protected:
+  void multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                      const kernels::Gate& gate) override;
 
  private:
   void index();
+  void bring_gradients_home(Panels<const float> errors);
   void share_out();
   template <class Element>
   void forward_rows(const Element* x, int stride, Panels<float> y, const kernels::Epilogue& epilogue);
@@ -48,6 +54,11 @@ class SparseLinear final : public Layer {
   std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
   std::vector<std::vector<float>> blocks_;                   // weights of a few sources, one per thread
   std::vector<float> gradients_by_source_;
+  // Of sparse samples: connections from the features that occur, and a line of sums for each thread.
+  std::vector<std::int64_t> active_begin_;
+  std::vector<std::int32_t> active_targets_;
+  std::vector<float> active_weights_;
+  std::vector<std::vector<float>> lines_;
   AlignedVector<kernels::Bf16Pair> x_pairs_,
       dz_pairs_;  // kBf16: of the last forward pass, and of this way back
 };

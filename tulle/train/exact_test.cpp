@@ -114,6 +114,46 @@ INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()),
          (info.param.importance ? "_importance" : "") + (info.param.dense ? "_dense" : "");
 });
 
+// Sparse samples: mostly as they are, as panels before the events of a rule that looks at them.
+TEST(SparseTraining, GivesTheSameBitsForAnyThreadsAndAfterAnyResume) {
+  Dataset data = small_data();
+  for (Split* split : {&data.train, &data.test}) {
+    Features& inputs = split->inputs;
+    inputs.sparse.row_ptr.push_back(0);
+    for (std::int64_t s = 0; s < inputs.samples; ++s) {
+      for (std::int32_t f = 0; f < inputs.features; ++f)
+        if (std::abs(inputs.at(s, f)) > 0.7f) {
+          inputs.sparse.columns.push_back(f);
+          inputs.sparse.values.push_back(inputs.at(s, f));
+        }
+      inputs.sparse.row_ptr.push_back(static_cast<std::int64_t>(inputs.sparse.columns.size()));
+    }
+    inputs.floats.clear();
+  }
+  data.scaling = fit_scaling("standard", data.train.inputs);
+  for (const char* rule : {"set", "rigl"}) {
+    Config config = small_config();
+    config.evolve.rule = rule;
+    config.evolve.update_every = "3 step";
+    const Bits whole = trained(start_run(config, data), data);
+    for (const int threads : {1, 3}) {
+      const Threads use(threads);
+      EXPECT_EQ(trained(start_run(config, data), data) == whole, true) << rule << ", " << threads << " threads";
+    }
+    const TemporaryDirectory folder;
+    Config saving = config;
+    saving.checkpoint.save_every = "1 step";
+    saving.checkpoint.keep = 1000;
+    RunDirectory directory = RunDirectory::open(folder.path(), hasty_file_ops());
+    tulle::Run run = start_run(saving, data);
+    Observer nobody;
+    Signals none;
+    train(run, data, &directory, nobody, none);
+    for (const CheckpointFile& checkpoint : list_checkpoints(folder.path()))
+      EXPECT_EQ(trained(resume_run(config, data, checkpoint.path), data) == whole, true) << rule << ", step " << checkpoint.step;
+  }
+}
+
 // The whole way through files: stopped by a signal after each batch, resumed by another process.
 TEST(StoppedAndResumed, AgainAndAgainTheTrainingWritesTheSameModelAndTheSameRecords) {
   const Dataset data = small_data();

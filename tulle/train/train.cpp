@@ -165,10 +165,14 @@ class Trainer {
     while (state.batch_in_epoch < loader_.batches()) {
       if (signals_.stop) return false;
       clock.restart();
-      const Batch batch = loader_.get(state.batch_in_epoch, width_);
+      const bool signals = machinery_.evolution.needs_errors() &&
+                           event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches());
+      network.keep_errors(signals);
+      // Sparse samples stay sparse, but before an event whose rule looks at the inputs of every neuron.
+      const bool sparse = data_.train.inputs.is_sparse() && network.takes_sparse() && !signals;
+      const Batch batch = sparse ? loader_.get_sparse(state.batch_in_epoch, width_)
+                                 : loader_.get(state.batch_in_epoch, width_);
       phases_.data += clock.restart();
-      if (machinery_.evolution.needs_errors())
-        network.keep_errors(event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches()));
       const LossResult loss = forward(batch, state.step);
       if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
       phases_.forward += clock.restart();
@@ -207,8 +211,9 @@ class Trainer {
   // Outputs and loss of a batch at step number `step` (from 0), ready for the way back.
   LossResult forward(const Batch& batch, std::int64_t step) {
     Network& network = run_.model.network;
-    const Panels<const float> outputs = network.forward(
-        {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(step)}, batch.inputs);
+    const Pass pass{.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(step)};
+    const Panels<const float> outputs =
+        batch.sparse != nullptr ? network.forward(pass, *batch.sparse) : network.forward(pass, batch.inputs);
     return machinery_.loss.compute(outputs, {.classes = batch.classes, .values = batch.targets},
                                    machinery_.loss_options, network.output_gradient());
   }
