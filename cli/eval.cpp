@@ -27,8 +27,7 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   LoadedModel loaded = load_model(options.model);
   if (!options.data.empty()) config.data.train = options.data;
   if (!options.labels.empty()) config.data.train_labels = options.labels;
-  const Split split =
-      load_labelled_split(data_options(config), facts_of(loaded.model));
+  const Split split = load_labelled_split(data_options(config), facts_of(loaded.model));
   const InferenceChoice choice = precision.choice(loaded.model, config, split.inputs);
   const Evaluation result = evaluate(loaded.model, split, choice);
   std::optional<Evaluation> in_floats;  // what bytes cost is told beside
@@ -60,7 +59,8 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
       if (!result.confusion.empty()) out["classes"] = per_class;
     }
     if (!result.precision_at.empty())
-      out["precision_at"] = {{"1", result.precision_at[0]}, {"3", result.precision_at[1]}, {"5", result.precision_at[2]}};
+      out["precision_at"] = {
+          {"1", result.precision_at[0]}, {"3", result.precision_at[1]}, {"5", result.precision_at[2]}};
     fmt::print("{}\n", out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
     return kOk;
   }

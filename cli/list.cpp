@@ -92,6 +92,36 @@ void print_topic(std::string_view name, const Json& rows) {
   }
 }
 
+// Cells of a Markdown table must not end it.
+std::string cell(const std::string& text) {
+  std::string safe;
+  for (const char c : text) safe += c == '|' ? std::string("\\|") : std::string(1, c);
+  return safe;
+}
+
+// docs/catalogue.md: everything but what depends on the machine.
+int print_markdown() {
+  fmt::print(
+      "# Everything that can be chosen\n\nMade by `tulle list --markdown` from the tables that the command "
+      "line reads; "
+      "a test compares this file with them.\n");
+  for (const Topic& topic : kTopics) {
+    if (topic.name == "instruction-sets") continue;
+    const Json rows = topic.rows();
+    const bool keys = topic.name == "config", sources = rows[0].contains("source");
+    fmt::print("\n## {}\n\n| name | {}{} |\n|---|---|{}\n", topic.name, keys ? "default | " : "",
+               sources ? "what it is | source" : "what it is", keys || sources ? "---|" : "");
+    for (const Json& row : rows) {
+      fmt::print("| `{}` |", row["name"].get<std::string>());
+      if (keys) fmt::print(" `{}` |", cell(row["default"].get<std::string>()));
+      fmt::print(" {} |", cell(row["help"].get<std::string>()));
+      if (sources) fmt::print(" {} |", row.value("source", ""));
+      fmt::print("\n");
+    }
+  }
+  return kOk;
+}
+
 int list(const std::string& wanted, bool json) {
   Json all = Json::object();
   for (const Topic& topic : kTopics)
@@ -115,8 +145,10 @@ Command list_command(CLI::App& app) {
   std::vector<std::string> names;
   for (const Topic& entry : kTopics) names.emplace_back(entry.name);
   app.add_option("topic", *topic, "one topic only; config prints every key")->check(CLI::IsMember(names));
+  auto markdown = std::make_shared<bool>(false);
   app.add_flag("--json", *json, "one JSON document");
-  return [topic, json] { return list(*topic, *json); };
+  app.add_flag("--markdown", *markdown, "everything as one Markdown page");
+  return [topic, json, markdown] { return *markdown ? print_markdown() : list(*topic, *json); };
 }
 
 }  // namespace tulle::cli

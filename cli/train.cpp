@@ -205,11 +205,11 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
     finished.result.confusion = test->confusion;
   }
   metrics.write(finished.result);
-  metrics.write(
-      EndRecord{.reason = run.state.epoch < config.train.epochs ? "early stopping" : "finished",
-                .best_epoch = static_cast<int>(run.state.validation.best_epoch > 0 ? run.state.validation.best_epoch
-                                                                                  : run.state.epoch),
-                .exit = kOk});
+  metrics.write(EndRecord{
+      .reason = run.state.epoch < config.train.epochs ? "early stopping" : "finished",
+      .best_epoch = static_cast<int>(run.state.validation.best_epoch > 0 ? run.state.validation.best_epoch
+                                                                         : run.state.epoch),
+      .exit = kOk});
   if (config.log.report) write_file_atomically(path + "/report.html", html_report(read_metrics(path)));
   if (!options.json && !options.quiet) {
     print_result(finished.result);

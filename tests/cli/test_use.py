@@ -179,12 +179,17 @@ def test_every_choice_is_listed_under_its_own_topic(tulle):
     assert [row["help"] for row in topics["instruction-sets"]].count("in use") == 1
 
 
+def test_the_catalogue_in_the_docs_is_that_of_the_tables(tulle):
+    # If this fails: tulle list --markdown >docs/catalogue.md
+    assert (REPOSITORY / "docs/catalogue.md").read_text() == tulle("list", "--markdown", check=True).out
+
+
 def test_one_topic_is_listed_alone(tulle):
     text = tulle("list", "rules", check=True).out
     assert text.startswith("rules\n") and "presets" not in text and "set" in text
 
 
-@pytest.mark.parametrize("verb", ["train", "eval", "predict", "inspect", "bench", "list"])
+@pytest.mark.parametrize("verb", ["train", "eval", "predict", "inspect", "prune", "import", "bench", "list"])
 def test_every_verb_has_help(verb, tulle):
     assert verb in tulle("--help", check=True).out
     result = tulle(verb, "--help", check=True)

@@ -43,14 +43,16 @@ void check_split(const tulle::RawSplit& split) {
       for (std::int64_t k = inputs.sparse.row_ptr[r]; k < inputs.sparse.row_ptr[r + 1]; ++k) {
         const std::int32_t column = inputs.sparse.columns[static_cast<std::size_t>(k)];
         expect(column >= 0 && column < inputs.features);
-        expect(k == inputs.sparse.row_ptr[r] || inputs.sparse.columns[static_cast<std::size_t>(k) - 1] < column);
+        expect(k == inputs.sparse.row_ptr[r] ||
+               inputs.sparse.columns[static_cast<std::size_t>(k) - 1] < column);
       }
   } else {
     const auto values = static_cast<std::size_t>(inputs.samples) * static_cast<std::size_t>(inputs.features);
     expect(std::max(inputs.bytes.size(), inputs.floats.size()) == values || inputs.features == 0);
   }
   const tulle::LabelSets& sets = split.labels.sets;
-  if (!sets.empty()) check_rows(sets.row_ptr, static_cast<std::int64_t>(split.labels.size()), sets.labels.size());
+  if (!sets.empty())
+    check_rows(sets.row_ptr, static_cast<std::int64_t>(split.labels.size()), sets.labels.size());
   for (const std::int32_t label : sets.labels) expect(label >= 0 && label < sets.count);
 }
 

@@ -17,8 +17,10 @@ namespace {
 
 constexpr std::string_view kWeight = ".weight", kOriginal = ".weight_orig", kMask = ".weight_mask";
 
-[[noreturn]] void refuse(const SafetensorsFile& file, std::string_view what, std::string_view found, std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file.name()}, fmt::format("{}, found {}, expected {}", what, found, expected));
+[[noreturn]] void refuse(const SafetensorsFile& file, std::string_view what, std::string_view found,
+                         std::string_view expected) {
+  throw Error(ErrorKind::kBadData, {.file = file.name()},
+              fmt::format("{}, found {}, expected {}", what, found, expected));
 }
 
 // "layer2.weight" before "layer10.weight": digits compare as numbers.
@@ -46,7 +48,8 @@ bool naturally_before(std::string_view a, std::string_view b) {
 }
 
 float half(std::uint16_t bits) {
-  const auto exponent = static_cast<std::uint32_t>(bits >> 10 & 31), fraction = static_cast<std::uint32_t>(bits & 1023);
+  const auto exponent = static_cast<std::uint32_t>(bits >> 10 & 31),
+             fraction = static_cast<std::uint32_t>(bits & 1023);
   const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000) << 16;
   if (exponent == 0) {
     const float size = static_cast<float>(fraction) * 0x1p-24f;
@@ -71,7 +74,8 @@ std::vector<float> floats_of(const SafetensorsFile& file, const TensorView& tens
         values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(v) << 16));
       return values;
     default:
-      refuse(file, fmt::format("tensor '{}'", tensor.name), fmt::format("type {}", dtype_name(tensor.dtype)), "F16, BF16, F32 or F64");
+      refuse(file, fmt::format("tensor '{}'", tensor.name), fmt::format("type {}", dtype_name(tensor.dtype)),
+             "F16, BF16, F32 or F64");
   }
 }
 
@@ -108,24 +112,27 @@ void set_bias(const SafetensorsFile& file, const std::string& name, Layer& layer
   const TensorView* const bias = file.find(name + ".bias");
   if (bias == nullptr) return;
   if (bias->shape != std::vector<std::int64_t>{layer.outputs()})
-    refuse(file, fmt::format("tensor '{}.bias'", name), fmt::format("shape [{}]", fmt::join(bias->shape, ", ")),
-           fmt::format("[{}]", layer.outputs()));
+    refuse(file, fmt::format("tensor '{}.bias'", name),
+           fmt::format("shape [{}]", fmt::join(bias->shape, ", ")), fmt::format("[{}]", layer.outputs()));
   const std::vector<float> values = floats_of(file, *bias);
   std::ranges::copy(values, layer.bias().value.begin());
 }
 
-void check_sizes(const SafetensorsFile& file, const std::vector<Weights>& layers, const std::vector<std::int32_t>& wanted) {
+void check_sizes(const SafetensorsFile& file, const std::vector<Weights>& layers,
+                 const std::vector<std::int32_t>& wanted) {
   std::vector<std::int64_t> found{layers.front().inputs};
   for (const Weights& layer : layers) {
     if (layer.inputs != found.back())
       refuse(file, fmt::format("inputs of '{}'", layer.name), fmt::format("{}", layer.inputs),
              fmt::format("{}, the outputs of the layer before it in the order of the names", found.back()));
     if (layer.outputs < 1 || layer.inputs < 1 || layer.outputs > 2147483646 || layer.inputs > 2147483646)
-      refuse(file, fmt::format("shape of '{}'", layer.name), fmt::format("{} x {}", layer.outputs, layer.inputs), "1 to 2147483646");
+      refuse(file, fmt::format("shape of '{}'", layer.name),
+             fmt::format("{} x {}", layer.outputs, layer.inputs), "1 to 2147483646");
     found.push_back(layer.outputs);
   }
   if (!wanted.empty() && !std::ranges::equal(found, wanted))
-    refuse(file, "layer sizes", fmt::format("{}", fmt::join(found, "-")), fmt::format("{}", fmt::join(wanted, "-")));
+    refuse(file, "layer sizes", fmt::format("{}", fmt::join(found, "-")),
+           fmt::format("{}", fmt::join(wanted, "-")));
 }
 
 }  // namespace
@@ -135,7 +142,8 @@ Import import_safetensors(const std::string& path, const ImportOptions& options)
   std::vector<Weights> weights;
   for (const TensorView& tensor : file.tensors())
     if (std::optional<Weights> found = weights_of(file, tensor)) weights.push_back(std::move(*found));
-  if (weights.empty()) refuse(file, "tensors", "no NAME.weight of two dimensions", "one for each linear layer");
+  if (weights.empty())
+    refuse(file, "tensors", "no NAME.weight of two dimensions", "one for each linear layer");
   std::ranges::sort(weights, naturally_before, &Weights::name);
   check_sizes(file, weights, options.sizes);
 
@@ -143,11 +151,12 @@ Import import_safetensors(const std::string& path, const ImportOptions& options)
   std::vector<std::unique_ptr<Layer>> layers;
   for (const Weights& layer : weights) {
     const bool last = layers.size() + 1 == weights.size();
-    layers.push_back(std::make_unique<DenseLinear>(LayerOptions{.index = static_cast<std::int32_t>(layers.size()),
-                                                                .inputs = static_cast<std::int32_t>(layer.inputs),
-                                                                .outputs = static_cast<std::int32_t>(layer.outputs),
-                                                                .activation = last ? "identity" : options.activation,
-                                                                .alpha = options.alpha}));
+    layers.push_back(
+        std::make_unique<DenseLinear>(LayerOptions{.index = static_cast<std::int32_t>(layers.size()),
+                                                   .inputs = static_cast<std::int32_t>(layer.inputs),
+                                                   .outputs = static_cast<std::int32_t>(layer.outputs),
+                                                   .activation = last ? "identity" : options.activation,
+                                                   .alpha = options.alpha}));
     std::ranges::copy(layer.values, layers.back()->weight().value.begin());
     set_bias(file, layer.name, *layers.back());
     import.layers.push_back({layer.name, std::ranges::count(layer.values, 0.0f), layer.masked});
@@ -156,7 +165,8 @@ Import import_safetensors(const std::string& path, const ImportOptions& options)
   model.network = Network(std::move(layers));
   model.loss = options.loss;
   if (options.loss != "mse")
-    for (std::int32_t c = 0; c < model.network.outputs(); ++c) model.class_names.push_back(fmt::format("{}", c));
+    for (std::int32_t c = 0; c < model.network.outputs(); ++c)
+      model.class_names.push_back(fmt::format("{}", c));
   if (options.scale != "none" && options.scale != "unit")
     throw Error(ErrorKind::kConfig, fmt::format("scale, found '{}', expected none or unit", options.scale));
   model.scaling.kind = options.scale;

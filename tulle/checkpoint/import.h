@@ -28,11 +28,11 @@ struct Import {
   std::vector<ImportedLayer> layers;
 };
 
-/// A PyTorch state dict of linear layers, saved as safetensors: tensors NAME.weight of two dimensions [outputs,
-/// inputs], in the natural order of their names ("fc2" before "fc10"), with NAME.bias where there is one; or
-/// pairs NAME.weight_orig and NAME.weight_mask, which are multiplied. 16-, 32- and 64-bit floats. Throws
-/// tulle::Error: kMissingInput, kPermission, kBadData with the file and the tensor for anything that does not
-/// chain, kConfig for options that cannot be.
+/// A PyTorch state dict of linear layers, saved as safetensors: tensors NAME.weight of two dimensions
+/// [outputs, inputs], in the natural order of their names ("fc2" before "fc10"), with NAME.bias where there
+/// is one; or pairs NAME.weight_orig and NAME.weight_mask, which are multiplied. 16-, 32- and 64-bit floats.
+/// Throws tulle::Error: kMissingInput, kPermission, kBadData with the file and the tensor for anything that
+/// does not chain, kConfig for options that cannot be.
 Import import_safetensors(const std::string& path, const ImportOptions& options);
 
 }  // namespace tulle

@@ -78,17 +78,16 @@ Metadata metadata_of(const Model& model, const TrainingState* state, std::span<c
   if (model.index_base >= 0) preprocess["index_base"] = model.index_base;
   Json hashes = Json::object();
   for (const TensorView& tensor : tensors) hashes[tensor.name] = hash_of(tensor.bytes);
-  Metadata metadata{
-      {"format", "tulle"},
-      {"format_version", std::to_string(kFormatVersion)},
-      {"tulle_version", std::string(kVersion)},
-      {"model", text_of(describe(model))},
-      {"sparse", text_of(sparse_layout(model.network))},
-      {"preprocess", text_of(preprocess)},
-      {"classes", text_of(model.class_names)},
-      {"seed", std::to_string(model.seed)},
-      {"config", model.config},
-      {"xxh3", text_of(hashes)}};
+  Metadata metadata{{"format", "tulle"},
+                    {"format_version", std::to_string(kFormatVersion)},
+                    {"tulle_version", std::string(kVersion)},
+                    {"model", text_of(describe(model))},
+                    {"sparse", text_of(sparse_layout(model.network))},
+                    {"preprocess", text_of(preprocess)},
+                    {"classes", text_of(model.class_names)},
+                    {"seed", std::to_string(model.seed)},
+                    {"config", model.config},
+                    {"xxh3", text_of(hashes)}};
   if (state != nullptr) {
     metadata["epoch"] = std::to_string(state->epoch);
     metadata["batch_in_epoch"] = std::to_string(state->batch_in_epoch);

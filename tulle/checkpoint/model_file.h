@@ -16,10 +16,10 @@ namespace tulle {
 struct ValidationState {
   double best_loss = 0.0;
   std::int64_t best_loss_epoch = 0;
-  double best_score = 0.0;        // of checkpoint.best, higher is better
-  std::int64_t best_epoch = 0;    // whose model is kept
+  double best_score = 0.0;         // of checkpoint.best, higher is better
+  std::int64_t best_epoch = 0;     // whose model is kept
   std::int64_t reduced_epoch = 0;  // schedule plateau: after which the rate last fell
-  double rate_factor = 1.0;       // what plateaus have made of the rate
+  double rate_factor = 1.0;        // what plateaus have made of the rate
 };
 
 /// Where a training stands between two steps. Random numbers need no state: they are keyed by these counters.

@@ -198,7 +198,8 @@ class Reader {
     Scaling& scaling = model.scaling;
     scaling.kind = in_.field<std::string>("preprocess", preprocess, "scale");
     if (std::ranges::find(kScalings, scaling.kind) == std::end(kScalings))
-      in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'", "none, unit, standard, minmax or maxabs");
+      in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'",
+                 "none, unit, standard, minmax or maxabs");
     if (scaling.kind != "none") {
       const std::vector<std::int64_t> shape{model.network.inputs()};
       const auto mean = values<float>("data.mean", DType::F32, shape);

@@ -13,8 +13,10 @@
 namespace tulle {
 namespace {
 
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found, std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file}, fmt::format("{}, found {}, expected {}", what, found, expected));
+[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
+                         std::string_view expected) {
+  throw Error(ErrorKind::kBadData, {.file = file},
+              fmt::format("{}, found {}, expected {}", what, found, expected));
 }
 
 bool leads_out(const std::string& name) {
@@ -32,14 +34,16 @@ std::string message_of(archive* reader) {
   return text == nullptr ? "broken data" : text;
 }
 
-std::vector<std::byte> read_member(archive* reader, const std::string& file, const std::string& name, std::uint64_t& left) {
+std::vector<std::byte> read_member(archive* reader, const std::string& file, const std::string& name,
+                                   std::uint64_t& left) {
   std::vector<std::byte> bytes;
   std::byte piece[1 << 16];
   while (true) {
     const la_ssize_t got = archive_read_data(reader, piece, sizeof piece);
     if (got < 0) refuse(file, fmt::format("archive member '{}'", name), message_of(reader), "whole data");
     if (got == 0) return bytes;
-    if (static_cast<std::uint64_t>(got) > left) refuse(file, "archive", "more unpacked bytes than allowed", "fewer");
+    if (static_cast<std::uint64_t>(got) > left)
+      refuse(file, "archive", "more unpacked bytes than allowed", "fewer");
     left -= static_cast<std::uint64_t>(got);
     bytes.insert(bytes.end(), piece, piece + got);
   }
@@ -62,15 +66,19 @@ void for_members(std::span<const std::byte> bytes, const std::string& file, std:
     archive_entry* entry = nullptr;
     const int status = archive_read_next_header(reader.get(), &entry);
     if (status == ARCHIVE_EOF) return;
-    if (status != ARCHIVE_OK && status != ARCHIVE_WARN) refuse(file, "archive", message_of(reader.get()), "whole members");
+    if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
+      refuse(file, "archive", message_of(reader.get()), "whole members");
     const char* const path = archive_entry_pathname(entry);
     if (path == nullptr) refuse(file, "archive member", "no name", "one");
     const std::string name = path;
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) != nullptr) continue;
-    if (archive_entry_is_encrypted(entry) == 1) refuse(file, fmt::format("archive member '{}'", name), "an encrypted one", "a plain one");
-    if (leads_out(name)) refuse(file, "archive member", fmt::format("'{}'", name), "a name below the archive");
+    if (archive_entry_is_encrypted(entry) == 1)
+      refuse(file, fmt::format("archive member '{}'", name), "an encrypted one", "a plain one");
+    if (leads_out(name))
+      refuse(file, "archive member", fmt::format("'{}'", name), "a name below the archive");
     if (!wanted(name)) continue;
-    if (!seen.insert(name).second) refuse(file, fmt::format("archive member '{}'", name), "it twice", "it once");
+    if (!seen.insert(name).second)
+      refuse(file, fmt::format("archive member '{}'", name), "it twice", "it once");
     visit({name, read_member(reader.get(), file, name, left)});
   }
 }

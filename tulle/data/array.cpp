@@ -53,20 +53,26 @@ const Array* find(std::span<const Array> arrays, std::string_view name) {
 
 std::string shape_text(const Array& array) { return fmt::format("({})", fmt::join(array.shape, ", ")); }
 
-void check_finite(float value, const Array& array, std::int64_t i, const std::string& file, const ReadOptions& options) {
+void check_finite(float value, const Array& array, std::int64_t i, const std::string& file,
+                  const ReadOptions& options) {
   if (std::isfinite(value) || options.allow_nonfinite) return;
-  refuse(file, fmt::format("array '{}', found {} at row {}, expected finite numbers of 32-bit floating point; "
-                           "data.nan = \"zero\" or \"drop\" allows it",
-                           array.name, value, array.shape.empty() || array.shape[0] == 0 ? 0 : i / (array.size() / array.shape[0])));
+  refuse(file,
+         fmt::format("array '{}', found {} at row {}, expected finite numbers of 32-bit floating point; "
+                     "data.nan = \"zero\" or \"drop\" allows it",
+                     array.name, value,
+                     array.shape.empty() || array.shape[0] == 0 ? 0 : i / (array.size() / array.shape[0])));
 }
 
 Features dense_features(const Array& array, const std::string& file, const ReadOptions& options) {
-  if (array.type == Array::Type::kBytes) refuse(file, fmt::format("array '{}', found text, expected numbers", array.name));
+  if (array.type == Array::Type::kBytes)
+    refuse(file, fmt::format("array '{}', found text, expected numbers", array.name));
   if (array.shape.size() < 2)
-    refuse(file, fmt::format("array '{}', found shape {}, expected a row per sample", array.name, shape_text(array)));
+    refuse(file, fmt::format("array '{}', found shape {}, expected a row per sample", array.name,
+                             shape_text(array)));
   const std::int64_t rows = array.shape[0], features = rows == 0 ? 0 : array.size() / rows;
   if (features > std::numeric_limits<std::int32_t>::max())
-    refuse(file, fmt::format("array '{}', found {} features, expected fewer than 2^31", array.name, features));
+    refuse(file,
+           fmt::format("array '{}', found {} features, expected fewer than 2^31", array.name, features));
   Features inputs;
   inputs.samples = options.max_rows > 0 ? std::min(options.max_rows, rows) : rows;
   inputs.features = static_cast<std::int32_t>(features);
@@ -88,13 +94,15 @@ Features dense_features(const Array& array, const std::string& file, const ReadO
 std::int64_t whole_at(const Array& array, std::int64_t i, std::int64_t below, const std::string& file) {
   const double value = array.at(i);
   if (!(value >= 0.0 && value < static_cast<double>(below)) || value != std::floor(value))
-    refuse(file, fmt::format("array '{}', found {} at {}, expected a whole number below {}", array.name, value, i, below));
+    refuse(file, fmt::format("array '{}', found {} at {}, expected a whole number below {}", array.name,
+                             value, i, below));
   return static_cast<std::int64_t>(value);
 }
 
 const Array& needed(std::span<const Array> arrays, std::string_view name, const std::string& file) {
   const Array* const array = find(arrays, name);
-  if (array == nullptr) refuse(file, fmt::format("arrays, found no '{}', expected one as SciPy's save_npz writes it", name));
+  if (array == nullptr)
+    refuse(file, fmt::format("arrays, found no '{}', expected one as SciPy's save_npz writes it", name));
   return *array;
 }
 
@@ -117,8 +125,10 @@ std::vector<Entry> sparse_entries(std::span<const Array> arrays, const std::stri
   if (format == "coo") {
     const Array &row = needed(arrays, "row", file), &col = needed(arrays, "col", file);
     if (row.size() != data.size() || col.size() != data.size())
-      refuse(file, fmt::format("arrays row and col, found {} and {} entries, expected {}", row.size(), col.size(), data.size()));
-    for (std::int64_t k = 0; k < data.size(); ++k) fill(k, whole_at(row, k, rows, file), whole_at(col, k, columns, file));
+      refuse(file, fmt::format("arrays row and col, found {} and {} entries, expected {}", row.size(),
+                               col.size(), data.size()));
+    for (std::int64_t k = 0; k < data.size(); ++k)
+      fill(k, whole_at(row, k, rows, file), whole_at(col, k, columns, file));
     return entries;
   }
   if (format != "csr" && format != "csc")
@@ -127,27 +137,32 @@ std::vector<Entry> sparse_entries(std::span<const Array> arrays, const std::stri
   const Array &indptr = needed(arrays, "indptr", file), &indices = needed(arrays, "indices", file);
   const std::int64_t outer = by_row ? rows : columns;
   if (indptr.size() != outer + 1 || indices.size() != data.size())
-    refuse(file, fmt::format("arrays indptr and indices, found {} and {} entries, expected {} and {}", indptr.size(),
-                             indices.size(), outer + 1, data.size()));
+    refuse(file, fmt::format("arrays indptr and indices, found {} and {} entries, expected {} and {}",
+                             indptr.size(), indices.size(), outer + 1, data.size()));
   std::int64_t k = 0;
   for (std::int64_t o = 0; o < outer; ++o) {
-    const std::int64_t begin = whole_at(indptr, o, data.size() + 1, file), end = whole_at(indptr, o + 1, data.size() + 1, file);
+    const std::int64_t begin = whole_at(indptr, o, data.size() + 1, file),
+                       end = whole_at(indptr, o + 1, data.size() + 1, file);
     if (begin != k || end < begin)
-      refuse(file, fmt::format("array 'indptr', found {} to {} at {}, expected ascending numbers from {}", begin, end, o, k));
+      refuse(file, fmt::format("array 'indptr', found {} to {} at {}, expected ascending numbers from {}",
+                               begin, end, o, k));
     for (; k < end; ++k) {
       const std::int64_t inner = whole_at(indices, k, by_row ? columns : rows, file);
       by_row ? fill(k, o, inner) : fill(k, inner, o);
     }
   }
-  if (k != data.size()) refuse(file, fmt::format("array 'indptr', found {} as its end, expected {}", k, data.size()));
+  if (k != data.size())
+    refuse(file, fmt::format("array 'indptr', found {} as its end, expected {}", k, data.size()));
   return entries;
 }
 
 Features sparse_features(std::span<const Array> arrays, const std::string& file, const ReadOptions& options) {
   const Array& shape = needed(arrays, "shape", file);
-  if (shape.size() != 2) refuse(file, fmt::format("array 'shape', found {} numbers, expected 2", shape.size()));
+  if (shape.size() != 2)
+    refuse(file, fmt::format("array 'shape', found {} numbers, expected 2", shape.size()));
   constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
-  const std::int64_t rows = whole_at(shape, 0, std::int64_t{1} << 32, file), columns = whole_at(shape, 1, kMost, file);
+  const std::int64_t rows = whole_at(shape, 0, std::int64_t{1} << 32, file),
+                     columns = whole_at(shape, 1, kMost, file);
   const Array* const format = find(arrays, "format");
   std::vector<Entry> entries =
       sparse_entries(arrays, format == nullptr ? "csr" : format->text(), rows, columns, file, options);
@@ -158,14 +173,16 @@ Features sparse_features(std::span<const Array> arrays, const std::string& file,
   inputs.samples = options.max_rows > 0 ? std::min(options.max_rows, rows) : rows;
   // A row pointer for every row that is claimed: no more than the file's own size can pay for, or empty rows.
   if (rows > static_cast<std::int64_t>(entries.size()) * 1024 + (1 << 20))
-    refuse(file, fmt::format("array 'shape', found {} rows for {} entries, expected fewer", rows, entries.size()));
+    refuse(file,
+           fmt::format("array 'shape', found {} rows for {} entries, expected fewer", rows, entries.size()));
   inputs.features = static_cast<std::int32_t>(columns);
   SparseRows& sparse = inputs.sparse;
   sparse.row_ptr.push_back(0);
   auto next = entries.begin();
   for (std::int64_t row = 0; row < inputs.samples; ++row) {
     for (; next != entries.end() && next->row == row; ++next) {
-      const bool again = static_cast<std::int64_t>(sparse.columns.size()) > sparse.row_ptr.back() && sparse.columns.back() == next->column;
+      const bool again = static_cast<std::int64_t>(sparse.columns.size()) > sparse.row_ptr.back() &&
+                         sparse.columns.back() == next->column;
       if (again && options.duplicates != "sum")
         refuse(file, fmt::format("sparse matrix, found column {} twice in row {}, expected each once; "
                                  "data.duplicates = \"sum\" adds them",
@@ -204,8 +221,9 @@ RawLabels labels_of(const Array& array, const std::string& file, const ReadOptio
     for (std::int64_t c = 0; c < width; ++c) {
       const double value = array.at(i * width + c);
       if (value != 0.0 && value != 1.0)
-        refuse(file, fmt::format("array '{}', found {} in row {}, expected 0 or 1 where a sample has several labels",
-                                 array.name, value, i));
+        refuse(file, fmt::format(
+                         "array '{}', found {} in row {}, expected 0 or 1 where a sample has several labels",
+                         array.name, value, i));
       if (value == 1.0) labels.sets.labels.push_back(static_cast<std::int32_t>(c));
     }
     labels.sets.row_ptr.push_back(static_cast<std::int64_t>(labels.sets.labels.size()));
@@ -243,21 +261,25 @@ std::string Array::text() const {
 std::size_t array_bytes(const Array& array, std::size_t available, const std::string& file) {
   std::uint64_t bytes = array.item;
   for (const std::int64_t side : array.shape) {
-    if (side < 0) refuse(file, fmt::format("array '{}', found a side of {}, expected 0 or more", array.name, side));
+    if (side < 0)
+      refuse(file, fmt::format("array '{}', found a side of {}, expected 0 or more", array.name, side));
     if (side != 0 && bytes > std::numeric_limits<std::uint64_t>::max() / static_cast<std::uint64_t>(side))
-      refuse(file, fmt::format("array '{}', found shape {}, expected one that fits the file", array.name, shape_text(array)));
+      refuse(file, fmt::format("array '{}', found shape {}, expected one that fits the file", array.name,
+                               shape_text(array)));
     bytes *= static_cast<std::uint64_t>(side);
   }
   if (bytes > available)
-    refuse(file, fmt::format("array '{}', found shape {} of {} bytes each, expected at most the {} bytes there are", array.name,
-                             shape_text(array), array.item, available));
+    refuse(file,
+           fmt::format("array '{}', found shape {} of {} bytes each, expected at most the {} bytes there are",
+                       array.name, shape_text(array), array.item, available));
   return bytes;
 }
 
 RawSplit split_of(std::span<const Array> arrays, const std::string& file, const ReadOptions& options) {
   const bool named = options.arrays != "auto";
   const std::size_t comma = std::min(options.arrays.find(','), options.arrays.size());
-  const auto choose = [&](std::initializer_list<std::string_view> usual, std::string_view given) -> const Array* {
+  const auto choose = [&](std::initializer_list<std::string_view> usual,
+                          std::string_view given) -> const Array* {
     if (named && given.empty()) return nullptr;
     if (!named) {
       for (const std::string_view name : usual)
@@ -282,7 +304,8 @@ RawSplit split_of(std::span<const Array> arrays, const std::string& file, const 
     if (x == nullptr && y == nullptr) {
       std::vector<std::string_view> known;
       for (const Array& each : arrays) known.push_back(each.name);
-      refuse(file, fmt::format("arrays, found {}, expected X (and y); data.arrays names others", fmt::join(known, ", ")));
+      refuse(file, fmt::format("arrays, found {}, expected X (and y); data.arrays names others",
+                               fmt::join(known, ", ")));
     }
     if (x != nullptr && x->shape.size() <= 1) {  // a file of labels alone
       split.labels = labels_of(*x, file, options);

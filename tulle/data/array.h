@@ -18,7 +18,7 @@ struct Array {
   std::string name;
   std::vector<std::int64_t> shape;  // empty: one value
   Type type = Type::kFloat;
-  std::size_t item = 8;       // bytes of a value
+  std::size_t item = 8;  // bytes of a value
   bool big_endian = false;
   bool column_major = false;  // first index fastest
   std::span<const std::byte> bytes;

@@ -49,14 +49,17 @@ TEST(Npy, ReadsEveryTypeInEitherByteOrder) {
 
 TEST(Npy, ReadsFortranOrderAndFlattensFurtherDimensions) {
   const std::vector<double> columns{1, 4, 2, 5, 3, 6};
-  EXPECT_THAT(from_npy(npy("<f8", "(2, 3)", raw(columns), true)).inputs.floats, ElementsAre(1, 2, 3, 4, 5, 6));
-  EXPECT_THAT(from_npy(npy("|u1", "(2, 3)", "adbecf", true)).inputs.floats, ElementsAre('a', 'b', 'c', 'd', 'e', 'f'));
+  EXPECT_THAT(from_npy(npy("<f8", "(2, 3)", raw(columns), true)).inputs.floats,
+              ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_THAT(from_npy(npy("|u1", "(2, 3)", "adbecf", true)).inputs.floats,
+              ElementsAre('a', 'b', 'c', 'd', 'e', 'f'));
   const Features cube = from_npy(npy("|u1", "(2, 2, 2)", "abcdefgh")).inputs;
   EXPECT_EQ(cube.samples, 2);
   EXPECT_EQ(cube.features, 4);
   // (2, 2, 2) with the first index fastest: element [i][j][k] is at i + 2 j + 4 k.
-  EXPECT_THAT(from_npy(npy("<i4", "(2, 2, 2)", raw<std::int32_t>({0, 1, 2, 3, 4, 5, 6, 7}), true)).inputs.floats,
-              ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
+  EXPECT_THAT(
+      from_npy(npy("<i4", "(2, 2, 2)", raw<std::int32_t>({0, 1, 2, 3, 4, 5, 6, 7}), true)).inputs.floats,
+      ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
 }
 
 TEST(Npy, ReadsVersionsAndLabelsAlone) {
@@ -70,12 +73,15 @@ TEST(Npy, RefusesWhatItCannotKnow) {
   EXPECT_THAT(message(npy("|O", "(2, 2)", "")), HasSubstr("NPY dtype"));
   EXPECT_THAT(message(npy("<c16", "(2, 2)", "")), HasSubstr("NPY dtype"));
   EXPECT_THAT(message(npy("<f4', 'x': '", "(2, 2)", "")), HasSubstr("found"));
-  EXPECT_THAT(message(npy("<f4", "(65536, 65536)", "abcd")), HasSubstr("expected at most the 4 bytes there are"));
-  EXPECT_THAT(message(npy("<f4", "(4294967296, 4294967296, 4)", "abcd")), HasSubstr("one that fits the file"));
+  EXPECT_THAT(message(npy("<f4", "(65536, 65536)", "abcd")),
+              HasSubstr("expected at most the 4 bytes there are"));
+  EXPECT_THAT(message(npy("<f4", "(4294967296, 4294967296, 4)", "abcd")),
+              HasSubstr("one that fits the file"));
   EXPECT_THAT(message(npy("<f4", "(-1, 2)", "abcd")), HasSubstr("NPY shape"));
   EXPECT_THAT(message(npy("<f4", "(1, 1)", "abcd", false, 4)), HasSubstr("NPY version, found 4"));
   EXPECT_THAT(message(npy("<f4", "(1, 1)", raw<float>({kNan}))), HasSubstr("array 'X', found nan at row 0"));
-  EXPECT_THAT(message(std::string("\x93NUMPY\x01\x00\xff\xff{}", 12)), HasSubstr("NPY header, found 65535 bytes"));
+  EXPECT_THAT(message(std::string("\x93NUMPY\x01\x00\xff\xff{}", 12)),
+              HasSubstr("NPY header, found 65535 bytes"));
 }
 
 TEST(Npz, TakesInputsAndLabelsByTheirNames) {
@@ -96,14 +102,31 @@ TEST(Npz, TakesInputsAndLabelsByTheirNames) {
 
 // [[0, 5, 0], [0, 0, 0], [7, 0, 9]] as SciPy's save_npz writes it.
 std::vector<Member> saved(const std::string& format) {
-  std::vector<Member> members{{"format.npy", npy("|S3", "()", format)}, {"shape.npy", npy("<i8", "(2,)", raw<std::int64_t>({3, 3}))}};
-  const auto ints = [](std::vector<std::int32_t> v) { return npy("<i4", "(" + std::to_string(v.size()) + ",)", raw(v)); };
-  const auto floats = [](std::vector<double> v) { return npy("<f8", "(" + std::to_string(v.size()) + ",)", raw(v)); };
+  std::vector<Member> members{{"format.npy", npy("|S3", "()", format)},
+                              {"shape.npy", npy("<i8", "(2,)", raw<std::int64_t>({3, 3}))}};
+  const auto ints = [](std::vector<std::int32_t> v) {
+    return npy("<i4", "(" + std::to_string(v.size()) + ",)", raw(v));
+  };
+  const auto floats = [](std::vector<double> v) {
+    return npy("<f8", "(" + std::to_string(v.size()) + ",)", raw(v));
+  };
   if (format == "csr")
-    return {{"indices.npy", ints({1, 0, 2})}, {"indptr.npy", ints({0, 1, 1, 3})}, members[0], members[1], {"data.npy", floats({5, 7, 9})}};
+    return {{"indices.npy", ints({1, 0, 2})},
+            {"indptr.npy", ints({0, 1, 1, 3})},
+            members[0],
+            members[1],
+            {"data.npy", floats({5, 7, 9})}};
   if (format == "csc")
-    return {{"indices.npy", ints({2, 0, 2})}, {"indptr.npy", ints({0, 1, 2, 3})}, members[0], members[1], {"data.npy", floats({7, 5, 9})}};
-  return {{"row.npy", ints({2, 0, 2})}, {"col.npy", ints({2, 1, 0})}, members[0], members[1], {"data.npy", floats({9, 5, 7})}};
+    return {{"indices.npy", ints({2, 0, 2})},
+            {"indptr.npy", ints({0, 1, 2, 3})},
+            members[0],
+            members[1],
+            {"data.npy", floats({7, 5, 9})}};
+  return {{"row.npy", ints({2, 0, 2})},
+          {"col.npy", ints({2, 1, 0})},
+          members[0],
+          members[1],
+          {"data.npy", floats({9, 5, 7})}};
 }
 
 TEST(Npz, ReadsSparseMatricesAsScipySavesThem) {
@@ -140,15 +163,23 @@ TEST(Npz, RefusesSparseMatricesThatContradictThemselves) {
 TEST(Npz, RefusesNamesThatLeadOutOfTheArchive) {
   const std::string array = npy("|u1", "(1, 1)", "a");
   for (const char* name : {"../X.npy", "/X.npy", "a/../../X.npy"})
-    EXPECT_THAT(refusal([&] { from_npz({{name, array}}); }), HasSubstr("expected a name below the archive")) << name;
+    EXPECT_THAT(refusal([&] {
+                  from_npz({{name, array}});
+                }),
+                HasSubstr("expected a name below the archive"))
+        << name;
 }
 
 TEST(Npz, LabelRowsOfZerosAndOnesAreSets) {
   const Member x{"X.npy", npy("|u1", "(2, 1)", "ab")};
-  const RawSplit split = from_npz({x, {"y.npy", npy("|u1", "(2, 3)", std::string("\x01\x00\x01\x00\x00\x00", 6))}});
+  const RawSplit split =
+      from_npz({x, {"y.npy", npy("|u1", "(2, 3)", std::string("\x01\x00\x01\x00\x00\x00", 6))}});
   EXPECT_THAT(split.labels.sets.row_ptr, ElementsAre(0, 2, 2));
   EXPECT_THAT(split.labels.sets.labels, ElementsAre(0, 2));
-  EXPECT_THAT(refusal([&] { from_npz({x, {"y.npy", npy("|u1", "(2, 2)", "\x01\x02\x01\x01")}}); }), HasSubstr("found 2 in row 0"));
+  EXPECT_THAT(refusal([&] {
+                from_npz({x, {"y.npy", npy("|u1", "(2, 2)", "\x01\x02\x01\x01")}});
+              }),
+              HasSubstr("found 2 in row 0"));
 }
 
 TEST(Mat, ReadsPlainAndCompressedArraysStoredAsSmallerTypes) {
@@ -168,9 +199,12 @@ TEST(Mat, PassesOverWhatIsNotNumericAndRefusesOtherFiles) {
   const std::string text = mat_array("name", 1, 2, 4, raw<std::uint16_t>({65, 66}), 4);
   EXPECT_THAT(from_mat(text + x).inputs.floats, ElementsAre(1, 2));
   EXPECT_THAT(refusal([&] { from_mat(text + x, {.arrays = "name"}); }), HasSubstr("expected one of X"));
-  EXPECT_THAT(refusal([] { read_mat(bytes_of(std::string(200, 'x')), "f", {}); }), HasSubstr("expected version 5"));
-  EXPECT_THAT(refusal([] { read_mat(bytes_of("MATLAB 7.3 MAT-file" + std::string(200, ' ')), "f", {}); }), HasSubstr("HDF5"));
-  EXPECT_THAT(refusal([] { from_mat(mat_array("X", 65536, 65536, 9, "12345678")); }), HasSubstr("expected at most the 8 bytes"));
+  EXPECT_THAT(refusal([] { read_mat(bytes_of(std::string(200, 'x')), "f", {}); }),
+              HasSubstr("expected version 5"));
+  EXPECT_THAT(refusal([] { read_mat(bytes_of("MATLAB 7.3 MAT-file" + std::string(200, ' ')), "f", {}); }),
+              HasSubstr("HDF5"));
+  EXPECT_THAT(refusal([] { from_mat(mat_array("X", 65536, 65536, 9, "12345678")); }),
+              HasSubstr("expected at most the 8 bytes"));
 }
 
 }  // namespace

@@ -37,21 +37,24 @@ bool is_cifar(std::span<const std::byte> bytes) { return label_bytes(bytes) != 0
 RawSplit read_cifar(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
   const std::size_t labels = label_bytes(bytes);
   if (labels == 0)
-    throw Error(ErrorKind::kBadData, {.file = name},
-                fmt::format("size, found {} bytes, expected rows of 3073 with labels below 10 (CIFAR-10) or of "
-                            "3074 with labels below 100 (CIFAR-100)",
-                            bytes.size()));
+    throw Error(
+        ErrorKind::kBadData, {.file = name},
+        fmt::format("size, found {} bytes, expected rows of 3073 with labels below 10 (CIFAR-10) or of "
+                    "3074 with labels below 100 (CIFAR-100)",
+                    bytes.size()));
   const std::size_t row = kPixels + labels;
   auto samples = static_cast<std::int64_t>(bytes.size() / row);
   if (options.max_rows > 0) samples = std::min(samples, options.max_rows);
   RawSplit split;
   split.image = {.channels = 3, .height = 32, .width = 32};
-  split.inputs = {.samples = samples, .features = static_cast<std::int32_t>(kPixels), .bytes = {}, .floats = {}};
+  split.inputs = {
+      .samples = samples, .features = static_cast<std::int32_t>(kPixels), .bytes = {}, .floats = {}};
   split.inputs.bytes.reserve(static_cast<std::size_t>(samples) * kPixels);
   for (std::int64_t s = 0; s < samples; ++s) {
     const std::span<const std::byte> sample = bytes.subspan(static_cast<std::size_t>(s) * row, row);
     split.labels.numbers.push_back(static_cast<double>(sample[labels - 1]));
-    for (const std::byte pixel : sample.subspan(labels)) split.inputs.bytes.push_back(static_cast<std::uint8_t>(pixel));
+    for (const std::byte pixel : sample.subspan(labels))
+      split.inputs.bytes.push_back(static_cast<std::uint8_t>(pixel));
   }
   return split;
 }

@@ -217,8 +217,9 @@ RawSplit read_csv(std::span<const std::byte> bytes, const std::string& name, con
   std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   refuse_binary(text, name);
   if (text.starts_with("@relation") || text.starts_with("@RELATION"))
-    throw Error(ErrorKind::kBadData, {.file = name, .line = 1},
-                "text, found ARFF, expected separated values; convert it to LIBSVM or extreme classification text");
+    throw Error(
+        ErrorKind::kBadData, {.file = name, .line = 1},
+        "text, found ARFF, expected separated values; convert it to LIBSVM or extreme classification text");
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   check_header(options.header);
   const bool skip = options.header == "skip";

@@ -65,7 +65,7 @@ struct RawSplit {
   Features inputs;
   RawLabels labels;
   ImageShape image;
-  std::string reader;  // its name
+  std::string reader;   // its name
   int index_base = -1;  // LIBSVM: the index of the first feature; -1: not of this format
 };
 
@@ -78,8 +78,8 @@ struct Split {
 };
 
 /// What is done to each raw feature: (raw - mean) / deviation, and 0 where deviation is 0 (a feature that did
-/// not vary in the training data). Empty arrays: nothing is done. Means of sparse inputs are 0: they would not
-/// stay sparse.
+/// not vary in the training data). Empty arrays: nothing is done. Means of sparse inputs are 0: they would
+/// not stay sparse.
 struct Scaling {
   std::string kind = "none";
   std::vector<float> mean, deviation;

@@ -26,9 +26,10 @@ std::string raw(const std::vector<T>& values) {
 }
 
 /// An .npy file, version 1 unless told otherwise.
-inline std::string npy(std::string_view descr, std::string_view shape, std::string_view data, bool fortran = false,
-                       int version = 1) {
-  std::string header = "{'descr': '" + std::string(descr) + "', 'fortran_order': " + (fortran ? "True" : "False") +
+inline std::string npy(std::string_view descr, std::string_view shape, std::string_view data,
+                       bool fortran = false, int version = 1) {
+  std::string header = "{'descr': '" + std::string(descr) +
+                       "', 'fortran_order': " + (fortran ? "True" : "False") +
                        ", 'shape': " + std::string(shape) + ", }";
   const std::size_t head = version == 1 ? 10 : 12;
   while ((head + header.size() + 1) % 64 != 0) header += ' ';
@@ -38,7 +39,8 @@ inline std::string npy(std::string_view descr, std::string_view shape, std::stri
 }
 
 /// Members in an archive, deflated or not.
-inline std::string archived(int (*format)(archive*), const std::vector<std::pair<std::string, std::string>>& members,
+inline std::string archived(int (*format)(archive*),
+                            const std::vector<std::pair<std::string, std::string>>& members,
                             const char* options = "") {
   std::string out(1 << 20, '\0');
   std::size_t used = 0;
@@ -72,7 +74,8 @@ inline std::string tar(const std::vector<std::pair<std::string, std::string>>& m
 inline std::string deflated(std::string_view text) {
   uLongf size = compressBound(text.size());
   std::string out(size, '\0');
-  compress(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(text.data()), text.size());
+  compress(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(text.data()),
+           text.size());
   out.resize(size);
   return out;
 }
@@ -87,12 +90,15 @@ inline std::string png(std::uint32_t width, std::uint32_t height, int channels, 
   const auto chunk = [&](const std::string& type, const std::string& data) {
     const std::string body = type + data;
     return big(static_cast<std::uint32_t>(data.size())) + body +
-           big(static_cast<std::uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size()))));
+           big(static_cast<std::uint32_t>(
+               crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size()))));
   };
   std::string rows;
   const std::size_t line = width * static_cast<std::size_t>(channels);
-  for (std::uint32_t y = 0; y < height && y * line < pixels.size(); ++y) rows += '\0' + std::string(pixels.substr(y * line, line));
-  const std::string head = big(width) + big(height) + '\x08' + (channels == 1 ? '\0' : '\x02') + std::string(3, '\0');
+  for (std::uint32_t y = 0; y < height && y * line < pixels.size(); ++y)
+    rows += '\0' + std::string(pixels.substr(y * line, line));
+  const std::string head =
+      big(width) + big(height) + '\x08' + (channels == 1 ? '\0' : '\x02') + std::string(3, '\0');
   return "\x89PNG\r\n\x1a\n" + chunk("IHDR", head) + chunk("IDAT", deflated(rows)) + chunk("IEND", "");
 }
 
@@ -108,11 +114,11 @@ inline std::string mat_element(std::uint32_t type, const std::string& data) {
   return element;
 }
 /// A full array: class 6 is double; `type` tells how its values are stored.
-inline std::string mat_array(const std::string& name, std::uint32_t rows, std::uint32_t cols, std::uint32_t type,
-                             const std::string& values, std::uint32_t kind = 6) {
+inline std::string mat_array(const std::string& name, std::uint32_t rows, std::uint32_t cols,
+                             std::uint32_t type, const std::string& values, std::uint32_t kind = 6) {
   return mat_element(14, mat_element(6, little_endian(kind, 4) + little_endian(0, 4)) +
-                             mat_element(5, little_endian(rows, 4) + little_endian(cols, 4)) + mat_element(1, name) +
-                             mat_element(type, values));
+                             mat_element(5, little_endian(rows, 4) + little_endian(cols, 4)) +
+                             mat_element(1, name) + mat_element(type, values));
 }
 
 }  // namespace tulle::testing

@@ -110,10 +110,9 @@ class Inflater {
   }
 
   [[noreturn]] void refuse(std::string_view found) const {
-    throw Error(
-        ErrorKind::kBadData, {.file = name_, .offset = static_cast<std::int64_t>(consumed())},
-        fmt::format("{} data, found {}, expected whole members of at most {} bytes",
-                    wrapper_ == Wrapper::kGzip ? "gzip" : "zlib", found, limit_));
+    throw Error(ErrorKind::kBadData, {.file = name_, .offset = static_cast<std::int64_t>(consumed())},
+                fmt::format("{} data, found {}, expected whole members of at most {} bytes",
+                            wrapper_ == Wrapper::kGzip ? "gzip" : "zlib", found, limit_));
   }
 
   std::vector<std::byte> packed_;

@@ -27,6 +27,7 @@ std::vector<std::byte> unpack(std::vector<std::byte> bytes, const std::string& n
                               std::uint64_t limit = kMaxUnpackedBytes);
 
 /// The content of bare zlib data (RFC 1950), as MATLAB files hold it. Throws tulle::Error (kBadData).
-std::vector<std::byte> unpack_zlib(std::span<const std::byte> bytes, const std::string& name, std::uint64_t limit);
+std::vector<std::byte> unpack_zlib(std::span<const std::byte> bytes, const std::string& name,
+                                   std::uint64_t limit);
 
 }  // namespace tulle

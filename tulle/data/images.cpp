@@ -34,13 +34,16 @@ namespace {
 // of one size; gray ones among coloured ones are repeated in all channels.
 constexpr std::int64_t kMostPixels = 100'000'000;
 
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found, std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file}, fmt::format("{}, found {}, expected {}", what, found, expected));
+[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
+                         std::string_view expected) {
+  throw Error(ErrorKind::kBadData, {.file = file},
+              fmt::format("{}, found {}, expected {}", what, found, expected));
 }
 
 bool is_image(const std::string& name) {
   std::string ending = name.substr(std::min(name.rfind('.'), name.size()));
-  std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(ending, ending.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return ending == ".jpg" || ending == ".jpeg" || ending == ".png";
 }
 
@@ -49,7 +52,8 @@ std::string class_of(const std::string& name) {
   const std::size_t last = name.rfind('/');
   if (last == std::string::npos || last == 0) return "";
   const std::size_t before = name.rfind('/', last - 1);
-  return name.substr(before == std::string::npos ? 0 : before + 1, last - (before == std::string::npos ? 0 : before + 1));
+  return name.substr(before == std::string::npos ? 0 : before + 1,
+                     last - (before == std::string::npos ? 0 : before + 1));
 }
 
 struct Image {
@@ -65,14 +69,18 @@ Image decode(const Member& member, const std::string& file) {
   if (stbi_info_from_memory(bytes, size, &image.width, &image.height, &image.channels) == 0)
     refuse(file, fmt::format("image '{}'", member.name), stbi_failure_reason(), "JPEG or PNG");
   if (std::int64_t{image.width} * image.height > kMostPixels)
-    refuse(file, fmt::format("image '{}'", member.name), fmt::format("{} x {} pixels", image.width, image.height),
+    refuse(file, fmt::format("image '{}'", member.name),
+           fmt::format("{} x {} pixels", image.width, image.height),
            fmt::format("at most {} pixels", kMostPixels));
   const int wanted = image.channels <= 2 ? 1 : 3;  // without transparency
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(bytes, size, &image.width, &image.height, &image.channels, wanted), stbi_image_free);
-  if (pixels == nullptr) refuse(file, fmt::format("image '{}'", member.name), stbi_failure_reason(), "whole data");
+      stbi_load_from_memory(bytes, size, &image.width, &image.height, &image.channels, wanted),
+      stbi_image_free);
+  if (pixels == nullptr)
+    refuse(file, fmt::format("image '{}'", member.name), stbi_failure_reason(), "whole data");
   image.channels = wanted;
-  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * static_cast<std::size_t>(wanted);
+  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) *
+                     static_cast<std::size_t>(wanted);
   image.pixels.assign(pixels.get(), pixels.get() + count);
   return image;
 }
@@ -83,14 +91,16 @@ class Gathering {
   Gathering(const std::string& file, const ReadOptions& options) : file_(file), options_(options) {}
 
   bool wants(const std::string& name) const {
-    return is_image(name) && (options_.max_rows == 0 || static_cast<std::int64_t>(images_.size()) < options_.max_rows);
+    return is_image(name) &&
+           (options_.max_rows == 0 || static_cast<std::int64_t>(images_.size()) < options_.max_rows);
   }
   void add(const Member& member) {
     images_.push_back(decode(member, file_));
     const Image& image = images_.back();
     const Image& first = images_.front();
     if (image.width != first.width || image.height != first.height)
-      refuse(file_, fmt::format("image '{}'", image.name), fmt::format("{} x {} pixels", image.width, image.height),
+      refuse(file_, fmt::format("image '{}'", image.name),
+             fmt::format("{} x {} pixels", image.width, image.height),
              fmt::format("{} x {} as in '{}'", first.width, first.height, first.name));
     channels_ = std::max(channels_, image.channels);
   }
@@ -101,8 +111,12 @@ class Gathering {
     const Image& first = images_.front();
     split.image = {.channels = channels_, .height = first.height, .width = first.width};
     const std::int64_t features = std::int64_t{channels_} * first.height * first.width;
-    if (features > 2147483647) refuse(file_, "images", fmt::format("{} values each", features), "fewer than 2^31");
-    split.inputs = {.samples = static_cast<std::int64_t>(images_.size()), .features = static_cast<std::int32_t>(features), .bytes = {}, .floats = {}};
+    if (features > 2147483647)
+      refuse(file_, "images", fmt::format("{} values each", features), "fewer than 2^31");
+    split.inputs = {.samples = static_cast<std::int64_t>(images_.size()),
+                    .features = static_cast<std::int32_t>(features),
+                    .bytes = {},
+                    .floats = {}};
     split.inputs.bytes.reserve(images_.size() * static_cast<std::size_t>(features));
     for (const Image& image : images_) {
       const auto pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
@@ -112,7 +126,8 @@ class Gathering {
                                                     static_cast<std::size_t>(image.channels == 1 ? 0 : c)]);
       split.labels.names.push_back(class_of(image.name));
     }
-    if (std::ranges::any_of(split.labels.names, &std::string::empty)) split.labels.names.clear();  // no folders: no labels
+    if (std::ranges::any_of(split.labels.names, &std::string::empty))
+      split.labels.names.clear();  // no folders: no labels
     return split;
   }
 

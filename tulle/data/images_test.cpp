@@ -26,7 +26,9 @@ RawSplit from_tar(const std::vector<std::pair<std::string, std::string>>& member
 }
 
 TEST(Images, FoldersAreClassesAndGrayOnesAreRepeatedInAllChannels) {
-  const RawSplit split = from_tar({{"train/dog/1.png", png(2, 1, 3, "rgbRGB")}, {"notes.txt", "x"}, {"train/cat/7.PNG", png(2, 1, 1, "xy")}});
+  const RawSplit split = from_tar({{"train/dog/1.png", png(2, 1, 3, "rgbRGB")},
+                                   {"notes.txt", "x"},
+                                   {"train/cat/7.PNG", png(2, 1, 1, "xy")}});
   EXPECT_THAT(split.labels.names, ElementsAre("dog", "cat"));
   EXPECT_EQ(split.image.channels, 3);
   EXPECT_EQ(split.image.width, 2);
@@ -47,12 +49,23 @@ TEST(Images, AFolderOnDiskEqualsATarOfIt) {
 }
 
 TEST(Images, RefuseOtherSizesDamageAndBombs) {
-  EXPECT_THAT(refusal([] { from_tar({{"a/1.png", png(2, 1, 1, "ab")}, {"a/2.png", png(1, 2, 1, "ab")}}); }),
+  EXPECT_THAT(refusal([] {
+                from_tar({{"a/1.png", png(2, 1, 1, "ab")}, {"a/2.png", png(1, 2, 1, "ab")}});
+              }),
               HasSubstr("image 'a/2.png', found 1 x 2 pixels, expected 2 x 1 as in 'a/1.png'"));
-  EXPECT_THAT(refusal([] { from_tar({{"a/1.png", png(2, 1, 1, "ab").substr(0, 50)}}); }), HasSubstr("image 'a/1.png'"));
-  EXPECT_THAT(refusal([] { from_tar({{"a/1.png", png(20000, 20000, 1, "")}}); }), HasSubstr("expected at most 100000000 pixels"));
+  EXPECT_THAT(refusal([] {
+                from_tar({{"a/1.png", png(2, 1, 1, "ab").substr(0, 50)}});
+              }),
+              HasSubstr("image 'a/1.png'"));
+  EXPECT_THAT(refusal([] {
+                from_tar({{"a/1.png", png(20000, 20000, 1, "")}});
+              }),
+              HasSubstr("expected at most 100000000 pixels"));
   EXPECT_THAT(refusal([] { from_tar({{"a/1.txt", "x"}}); }), HasSubstr("images, found none"));
-  EXPECT_THAT(refusal([] { from_tar({{"../1.png", png(1, 1, 1, "a")}}); }), HasSubstr("expected a name below the archive"));
+  EXPECT_THAT(refusal([] {
+                from_tar({{"../1.png", png(1, 1, 1, "a")}});
+              }),
+              HasSubstr("expected a name below the archive"));
 }
 
 TEST(Cifar, ReadsEitherFormAndRefusesAnyOtherSize) {
@@ -61,8 +74,10 @@ TEST(Cifar, ReadsEitherFormAndRefusesAnyOtherSize) {
   EXPECT_EQ(ten.image.channels, 3);
   const RawSplit hundred = read_cifar(bytes_of("\x13\x42" + std::string(3072, 'a')), "f", {});
   EXPECT_THAT(hundred.labels.numbers, ElementsAre(0x42));
-  EXPECT_THAT(refusal([] { read_cifar(bytes_of(std::string(3000, 'a')), "f", {}); }), HasSubstr("size, found 3000 bytes"));
-  EXPECT_THAT(refusal([] { read_cifar(bytes_of('\x10' + std::string(3072, 'a')), "f", {}); }), HasSubstr("labels below 10"));
+  EXPECT_THAT(refusal([] { read_cifar(bytes_of(std::string(3000, 'a')), "f", {}); }),
+              HasSubstr("size, found 3000 bytes"));
+  EXPECT_THAT(refusal([] { read_cifar(bytes_of('\x10' + std::string(3072, 'a')), "f", {}); }),
+              HasSubstr("labels below 10"));
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ std::vector<T> distinct(std::vector<T> values) {
 std::vector<std::string> class_names_of(const RawLabels& labels, const std::string& file) {
   if (!labels.sets.empty()) {
     std::vector<std::string> numbers;
-    for (std::int32_t label = 0; label < labels.sets.count; ++label) numbers.push_back(fmt::format("{}", label));
+    for (std::int32_t label = 0; label < labels.sets.count; ++label)
+      numbers.push_back(fmt::format("{}", label));
     return numbers;
   }
   check_whole(labels.numbers, file);

@@ -12,8 +12,8 @@ namespace tulle {
 /// classes only if they are whole ("-1.0" equals "-1").
 
 /// The classes of training labels: the distinct ones, numbers in numeric order, names in the order of their
-/// bytes; of sets, the numbers of all labels there are. Throws tulle::Error (kBadData) for a label that is fractional or NaN, and for fewer than two
-/// classes.
+/// bytes; of sets, the numbers of all labels there are. Throws tulle::Error (kBadData) for a label that is
+/// fractional or NaN, and for fewer than two classes.
 std::vector<std::string> class_names_of(const RawLabels& labels, const std::string& file);
 
 /// The class of each label, -1 for one that is none of `class_names` if `ignore_unknown`.

@@ -62,7 +62,8 @@ void skip_qid(SparseText& text) {
 
 bool is_libsvm(std::span<const std::byte> bytes) {
   // A first line of a label and "index:value" fields; a line of several samples' worth is enough.
-  std::string_view start(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 4096));
+  std::string_view start(reinterpret_cast<const char*>(bytes.data()),
+                         std::min<std::size_t>(bytes.size(), 4096));
   if (start.find('\0') != std::string_view::npos) return false;
   const std::size_t line = start.find('\n');
   start = start.substr(0, line);
@@ -71,7 +72,8 @@ bool is_libsvm(std::span<const std::byte> bytes) {
   const std::size_t blank = start.find_last_of(" \t", colon);
   if (blank == std::string_view::npos) return false;
   const std::string_view key = start.substr(blank + 1, colon - blank - 1);
-  return key == "qid" || (!key.empty() && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; }));
+  return key == "qid" ||
+         (!key.empty() && std::ranges::all_of(key, [](char c) { return c >= '0' && c <= '9'; }));
 }
 
 RawSplit read_libsvm(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
@@ -80,7 +82,7 @@ RawSplit read_libsvm(std::span<const std::byte> bytes, const std::string& name, 
   SparseRows& rows = split.inputs.sparse;
   rows.row_ptr.push_back(0);
   SparseText text(content, name);
-  const bool sets = has_sets(text);
+  const bool sets = content.find(',') != std::string_view::npos && has_sets(text);
   if (sets) split.labels.sets.row_ptr.push_back(0);
   const std::int32_t least = std::max(options.index_base, 0);
   while (split.inputs.samples != options.max_rows || options.max_rows == 0) {
@@ -103,7 +105,8 @@ RawSplit read_libsvm(std::span<const std::byte> bytes, const std::string& name, 
     throw Error(ErrorKind::kBadData, {.file = name},
                 fmt::format("index, found {}, expected at most {} of {} features", text.largest(),
                             options.features - 1 + split.index_base, options.features));
-  split.inputs.features = options.features > 0 ? options.features : static_cast<std::int32_t>(std::max<std::int64_t>(found, 0));
+  split.inputs.features =
+      options.features > 0 ? options.features : static_cast<std::int32_t>(std::max<std::int64_t>(found, 0));
   return split;
 }
 

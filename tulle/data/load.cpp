@@ -127,7 +127,8 @@ void treat_nonfinite(Split& split, const std::string& policy) {
   for (std::uint32_t row = 0; row < static_cast<std::uint32_t>(split.inputs.samples); ++row) {
     const std::int64_t features = inputs.features;
     const std::int64_t begin = inputs.is_sparse() ? inputs.sparse.row_ptr[row] : row * features;
-    const std::int64_t end = inputs.is_sparse() ? inputs.sparse.row_ptr[row + std::size_t{1}] : begin + features;
+    const std::int64_t end =
+        inputs.is_sparse() ? inputs.sparse.row_ptr[row + std::size_t{1}] : begin + features;
     if (std::all_of(values.begin() + begin, values.begin() + end, [](float x) { return std::isfinite(x); }))
       finite.push_back(row);
   }
@@ -149,8 +150,8 @@ Split labelled_split(RawSplit raw, const Source& from, const DataOptions& option
   if (!raw.labels.sets.empty()) {
     split.sets = std::move(raw.labels.sets);
     if (split.sets.count > static_cast<std::int32_t>(class_names.size()))
-      refuse(from.labels, fmt::format("labels, found {}, expected {} as in the training data", split.sets.count,
-                                      class_names.size()));
+      refuse(from.labels, fmt::format("labels, found {}, expected {} as in the training data",
+                                      split.sets.count, class_names.size()));
     split.sets.count = static_cast<std::int32_t>(class_names.size());
   } else if (class_names.empty()) {
     split.targets = targets_of(raw.labels, from.labels);
@@ -192,9 +193,10 @@ Dataset load_dataset(const DataOptions& options) {
     data.train = labelled_split(std::move(raw), from.train, options, data.class_names);
   }
   if (!from.test.inputs.empty()) {
-    RawSplit raw = read_labelled(
-        of_training(options, {.class_names = {}, .features = data.train.inputs.features, .index_base = data.index_base}),
-        from.test);
+    RawSplit raw = read_labelled(of_training(options, {.class_names = {},
+                                                       .features = data.train.inputs.features,
+                                                       .index_base = data.index_base}),
+                                 from.test);
     check_features(raw.inputs, data.train.inputs.features, from.test.inputs, "the training data");
     data.test = labelled_split(std::move(raw), from.test, options, data.class_names);
   }

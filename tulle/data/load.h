@@ -16,7 +16,7 @@ struct DataOptions {
   double valid_fraction = 0.0;
   std::string scale = "standard";
   std::string sep = "auto", header = "auto", label_column = "last";
-  int index_base = -1;              // ReadOptions
+  int index_base = -1;  // ReadOptions
   std::int32_t features = 0;
   std::string duplicates = "error";
   std::string arrays = "auto";

@@ -204,7 +204,8 @@ TEST_F(Load, InputsNeedNoLabelsAndLeaveALabelColumnAside) {
   EXPECT_THAT(load_inputs(wanted, facts({}, 1)).floats, ElementsAre(1, 3));
   wanted.label_column = "none";
   EXPECT_THAT(load_inputs(wanted, facts({}, 2)).floats, ElementsAre(1, 2, 3, 4));
-  EXPECT_THAT(refusal([&] { load_inputs(wanted, facts({}, 3)); }), HasSubstr("found 2, expected 3 as in the model"));
+  EXPECT_THAT(refusal([&] { load_inputs(wanted, facts({}, 3)); }),
+              HasSubstr("found 2, expected 3 as in the model"));
   DataOptions missing = options("1,2\n,4\n");
   missing.nan = "zero";
   EXPECT_THAT(load_inputs(missing, facts({}, 1)).floats, ElementsAre(1, 0));
@@ -237,10 +238,11 @@ TEST_F(Load, SparseTestDataHasTheTrainingDatasFeaturesAndBase) {
   EXPECT_EQ(data.index_base, 1);
   EXPECT_THAT(data.test.inputs.sparse.columns, ElementsAre(0, 1));
   write("test", "2 4:1\n");
-  EXPECT_THAT(refusal([&] { load_dataset(wanted); }), HasSubstr("index, found 4, expected at most 3 of 3 features"));
+  EXPECT_THAT(refusal([&] { load_dataset(wanted); }),
+              HasSubstr("index, found 4, expected at most 3 of 3 features"));
 
   wanted = options("1 0:5 2:2\n2 1:1\n");  // an index 0: counted from 0
-  wanted.test = write("test", "1 1:7\n");     // which this part alone would not show
+  wanted.test = write("test", "1 1:7\n");  // which this part alone would not show
   data = load_dataset(wanted);
   EXPECT_EQ(data.index_base, 0);
   EXPECT_THAT(data.test.inputs.sparse.columns, ElementsAre(1));

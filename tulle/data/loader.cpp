@@ -129,7 +129,8 @@ void Loader::scatter(std::span<const std::uint32_t> rows, Panels<float> panels) 
       const std::size_t start = static_cast<std::size_t>(p) * width;
       for (std::size_t lane = 0; lane < std::min(width, rows.size() - start); ++lane) {
         const std::uint32_t row = rows[start + lane];
-        for (auto k = static_cast<std::size_t>(sparse.row_ptr[row]); k < static_cast<std::size_t>(sparse.row_ptr[row + std::size_t{1}]); ++k) {
+        for (auto k = static_cast<std::size_t>(sparse.row_ptr[row]);
+             k < static_cast<std::size_t>(sparse.row_ptr[row + std::size_t{1}]); ++k) {
           const auto f = static_cast<std::size_t>(sparse.columns[k]);
           panel[f * width + lane] = (sparse.values[k] - mean_[f]) * factor_[f];
         }

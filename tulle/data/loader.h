@@ -19,9 +19,9 @@ std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features
 struct Batch {
   Panels<const float> inputs;
   std::span<const std::int32_t> classes;
-  std::span<const float> targets;  // a number each; of label sets, a row of 0 and 1 each
+  std::span<const float> targets;       // a number each; of label sets, a row of 0 and 1 each
   const SparseBatch* sparse = nullptr;  // inputs as they are; the panels then have no data
-  std::int64_t first_position = 0;  // of its samples in the epoch's order
+  std::int64_t first_position = 0;      // of its samples in the epoch's order
 };
 
 /// Deals a split out in batches, scaled and turned into Panels. Any batch of an epoch can be asked for alone,

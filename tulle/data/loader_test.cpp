@@ -154,7 +154,13 @@ TEST(Loader, RefusesWhatCannotBe) {
 
 TEST(SparseLoader, DealsOutTheSameSamplesSparseAndInPanels) {
   Split split;
-  split.inputs = {.samples = 5, .features = 4, .bytes = {}, .floats = {}, .sparse = {.row_ptr = {0, 2, 2, 3, 6, 7}, .columns = {0, 3, 1, 0, 1, 2, 3}, .values = {1, 2, 3, 4, 5, 6, 7}}};
+  split.inputs = {
+      .samples = 5,
+      .features = 4,
+      .bytes = {},
+      .floats = {},
+      .sparse = {
+          .row_ptr = {0, 2, 2, 3, 6, 7}, .columns = {0, 3, 1, 0, 1, 2, 3}, .values = {1, 2, 3, 4, 5, 6, 7}}};
   split.classes = {0, 1, 0, 1, 1};
   const Scaling scaling{.kind = "maxabs", .mean = {0, 0, 0, 0}, .deviation = {2, 4, 0, 1}};
   Loader loader(split, scaling, 3, true, 1);
@@ -172,11 +178,15 @@ TEST(SparseLoader, DealsOutTheSameSamplesSparseAndInPanels) {
       ASSERT_EQ(sparse.batch, batch.inputs.batch);
       std::vector<float> by_sample(dense.size(), 0.0f), by_feature(dense.size(), 0.0f);
       for (std::int32_t s = 0; s < sparse.batch; ++s)
-        for (auto k = static_cast<std::size_t>(sparse.sample_ptr[static_cast<std::size_t>(s)]); k < static_cast<std::size_t>(sparse.sample_ptr[static_cast<std::size_t>(s) + 1]); ++k)
-          by_sample[static_cast<std::size_t>(4 * s + sparse.active[static_cast<std::size_t>(sparse.places[k])])] = sparse.values[k];
+        for (auto k = static_cast<std::size_t>(sparse.sample_ptr[static_cast<std::size_t>(s)]);
+             k < static_cast<std::size_t>(sparse.sample_ptr[static_cast<std::size_t>(s) + 1]); ++k)
+          by_sample[static_cast<std::size_t>(
+              4 * s + sparse.active[static_cast<std::size_t>(sparse.places[k])])] = sparse.values[k];
       for (std::size_t i = 0; i < sparse.active.size(); ++i)
-        for (auto k = static_cast<std::size_t>(sparse.active_ptr[i]); k < static_cast<std::size_t>(sparse.active_ptr[i + 1]); ++k)
-          by_feature[static_cast<std::size_t>(4 * sparse.samples[k] + sparse.active[i])] = sparse.sample_values[k];
+        for (auto k = static_cast<std::size_t>(sparse.active_ptr[i]);
+             k < static_cast<std::size_t>(sparse.active_ptr[i + 1]); ++k)
+          by_feature[static_cast<std::size_t>(4 * sparse.samples[k] + sparse.active[i])] =
+              sparse.sample_values[k];
       EXPECT_EQ(by_sample, dense);
       EXPECT_EQ(by_feature, dense);
     }

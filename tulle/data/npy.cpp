@@ -18,15 +18,18 @@ namespace {
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kMostHeader = 10'000;
 
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found, std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file}, fmt::format("NPY {}, found {}, expected {}", what, found, expected));
+[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
+                         std::string_view expected) {
+  throw Error(ErrorKind::kBadData, {.file = file},
+              fmt::format("NPY {}, found {}, expected {}", what, found, expected));
 }
 
 // The header is a Python dictionary with three keys of known form; it is read as that and nothing more.
 std::string_view value_of(std::string_view header, std::string_view key, const std::string& file) {
   const std::string quoted = fmt::format("'{}':", key);
   const std::size_t at = header.find(quoted);
-  if (at == std::string_view::npos) refuse(file, "header", fmt::format("no {}", key), "descr, fortran_order and shape");
+  if (at == std::string_view::npos)
+    refuse(file, "header", fmt::format("no {}", key), "descr, fortran_order and shape");
   std::string_view value = header.substr(at + quoted.size());
   value.remove_prefix(std::min(value.find_first_not_of(' '), value.size()));
   return value;
@@ -35,7 +38,8 @@ std::string_view value_of(std::string_view header, std::string_view key, const s
 std::vector<std::int64_t> shape_of(std::string_view value, const std::string& file) {
   std::vector<std::int64_t> shape;
   const std::size_t close = value.find(')');
-  if (!value.starts_with('(') || close == std::string_view::npos) refuse(file, "shape", fmt::format("'{}'", value.substr(0, 40)), "a tuple");
+  if (!value.starts_with('(') || close == std::string_view::npos)
+    refuse(file, "shape", fmt::format("'{}'", value.substr(0, 40)), "a tuple");
   value = value.substr(1, close - 1);
   while (!value.empty()) {
     value.remove_prefix(std::min(value.find_first_not_of(", "), value.size()));
@@ -53,7 +57,8 @@ std::vector<std::int64_t> shape_of(std::string_view value, const std::string& fi
 
 void set_type(std::string_view value, Array& array, const std::string& file) {
   const std::size_t close = value.size() > 1 ? value.find('\'', 1) : std::string_view::npos;
-  const std::string_view code = value.starts_with('\'') && close != std::string_view::npos ? value.substr(1, close - 1) : "";
+  const std::string_view code =
+      value.starts_with('\'') && close != std::string_view::npos ? value.substr(1, close - 1) : "";
   const auto unsupported = [&] {
     refuse(file, "dtype", fmt::format("{}", value.substr(0, std::min<std::size_t>(value.find(", 'f"), 40))),
            "bool, whole numbers, floats of 2, 4 or 8 bytes, or text of fixed length");
@@ -64,7 +69,9 @@ void set_type(std::string_view value, Array& array, const std::string& file) {
   const auto [end, error] = std::from_chars(code.data() + 2, code.data() + code.size(), item);
   if (error != std::errc{} || end != code.data() + code.size()) unsupported();
   array.item = item;
-  const auto one_of = [&](std::initializer_list<std::size_t> sizes) { return std::ranges::find(sizes, item) != sizes.end(); };
+  const auto one_of = [&](std::initializer_list<std::size_t> sizes) {
+    return std::ranges::find(sizes, item) != sizes.end();
+  };
   if (code[1] == 'b' && item == 1)
     array.type = Array::Type::kBool;
   else if (code[1] == 'i' && one_of({1, 2, 4, 8}))
@@ -90,7 +97,8 @@ Array parse_npy(std::span<const std::byte> bytes, std::string array_name, const 
   std::size_t length = 0;
   for (std::size_t b = head; b-- > 8;) length = length << 8 | static_cast<unsigned char>(text[b]);
   if (length > kMostHeader || length > text.size() - head)
-    refuse(file, "header", fmt::format("{} bytes", length), fmt::format("at most {}", std::min(kMostHeader, text.size() - head)));
+    refuse(file, "header", fmt::format("{} bytes", length),
+           fmt::format("at most {}", std::min(kMostHeader, text.size() - head)));
   const std::string_view header = text.substr(head, length);
   Array array;
   array.name = std::move(array_name);

@@ -13,13 +13,15 @@ ReadBytes read_npz;
 FitsBytes is_npz;
 
 bool is_npz(std::span<const std::byte> bytes) {
-  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()).starts_with("PK\x03\x04");
+  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size())
+      .starts_with("PK\x03\x04");
 }
 
 // NPZ: a zip archive of .npy members, as NumPy's savez and SciPy's save_npz write it.
 RawSplit read_npz(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
   // A deflated byte gives at most 1032: more is a lie of the archive.
-  const std::uint64_t limit = std::min<std::uint64_t>(kMaxUnpackedBytes, 1032 * std::uint64_t{bytes.size()} + (1 << 16));
+  const std::uint64_t limit =
+      std::min<std::uint64_t>(kMaxUnpackedBytes, 1032 * std::uint64_t{bytes.size()} + (1 << 16));
   std::deque<Member> members;  // arrays point into them
   std::vector<Array> arrays;
   for_members(

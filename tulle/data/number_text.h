@@ -47,7 +47,8 @@ inline const char* scan_float(const char* at, const char* end, float& value) {
     if (q != end && (*q == '-' || *q == '+')) ++q;
     if (q != end && *q >= '0' && *q <= '9') {
       int exponent = 0, places = 0;
-      for (; q != end && *q >= '0' && *q <= '9' && places < 3; ++q, ++places) exponent = exponent * 10 + (*q - '0');
+      for (; q != end && *q >= '0' && *q <= '9' && places < 3; ++q, ++places)
+        exponent = exponent * 10 + (*q - '0');
       power += down ? -exponent : exponent;
       p = q;
     }
@@ -69,7 +70,9 @@ inline const char* scan_float(const char* at, const char* end, float& value) {
     if (std::from_chars(from, end, wide).ec == std::errc{})
       value = static_cast<float>(wide);
     else
-      value = text.find("e-") != text.npos || text.find("E-") != text.npos ? 0.0f : (negative ? -HUGE_VALF : HUGE_VALF);
+      value = text.find("e-") != text.npos || text.find("E-") != text.npos
+                  ? 0.0f
+                  : (negative ? -HUGE_VALF : HUGE_VALF);
   }
   return next;
 }

@@ -29,7 +29,11 @@ constexpr ReaderInfo kReaders[] = {
      is_idx,
      {"ubyte", ".idx"}},
     {"npy", "one NumPy array; labels in a file of their own", read_npy, is_npy, {".npy"}},
-    {"npz", "NumPy arrays X and y, or a sparse matrix as SciPy's save_npz writes it", read_npz, is_npz, {".npz"}},
+    {"npz",
+     "NumPy arrays X and y, or a sparse matrix as SciPy's save_npz writes it",
+     read_npz,
+     is_npz,
+     {".npz"}},
     {"mat", "MATLAB 5 file with full numeric arrays X and Y", read_mat, is_mat, {".mat"}},
     {"images",
      "folder or tar of JPEG and PNG files of one size, [split/]class/file",
@@ -37,11 +41,13 @@ constexpr ReaderInfo kReaders[] = {
      is_tar,
      {".tar", ".tgz"}},
     {"cifar", "CIFAR-10 and CIFAR-100 binary", read_cifar, is_cifar, {".bin"}},
-    {"xmc",
-     "extreme classification text: samples, features, labels; then label,label index:value ...",
-     read_xmc,
-     is_xmc},
-    {"libsvm", "label index:value ..., kept sparse", read_libsvm, is_libsvm, {".libsvm", ".svm", ".svmlight"}},
+    {"xmc", "extreme classification text: samples, features, labels; then label,label index:value ...",
+     read_xmc, is_xmc},
+    {"libsvm",
+     "label index:value ..., kept sparse",
+     read_libsvm,
+     is_libsvm,
+     {".libsvm", ".svm", ".svmlight"}},
     {"csv",
      "separated values, plain or .gz; quotes, header, label column",
      read_csv,
@@ -64,8 +70,9 @@ const ReaderInfo& choose(const std::string& format, std::span<const std::byte> b
     if (reader.fits != nullptr && reader.fits(bytes)) return reader;
   for (const ReaderInfo& reader : kReaders)
     if (has_ending(reader, path)) return reader;
-  throw Error(ErrorKind::kBadData, {.file = path},
-              "format, found none that is known, expected one of `tulle list readers`; data.format names one");
+  throw Error(
+      ErrorKind::kBadData, {.file = path},
+      "format, found none that is known, expected one of `tulle list readers`; data.format names one");
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ struct ReadOptions {
   std::string header = "auto";        // auto, yes, no; skip: leave the first line aside, whatever it holds
   std::string label_column = "last";  // first, last, none, an index from 0, or a name in the header
   // For LIBSVM alone:
-  int index_base = -1;        // 0, 1, or -1: 0 if index 0 occurs, else 1
+  int index_base = -1;               // 0, 1, or -1: 0 if index 0 occurs, else 1
   std::string duplicates = "error";  // or sum: the same index twice in a row
   // For archives and files of several arrays alone:
   std::string arrays = "auto";  // "X,y": names of the inputs and the labels; "X": of the inputs
@@ -44,8 +44,9 @@ struct ReaderInfo {
 
 std::span<const ReaderInfo> readers();
 
-/// Reads one file or folder of images: by the reader called `format`, or for "auto" by the first that fits its content, then its
-/// name. Throws tulle::Error as read_content() (gzip.h) and the readers do; kConfig for an unknown format.
+/// Reads one file or folder of images: by the reader called `format`, or for "auto" by the first that fits
+/// its content, then its name. Throws tulle::Error as read_content() (gzip.h) and the readers do; kConfig for
+/// an unknown format.
 RawSplit read_file(const std::string& format, const std::string& path, const ReadOptions& options);
 
 /// The labels in a file that holds labels alone: an IDX of one dimension, separated values of one column.

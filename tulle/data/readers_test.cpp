@@ -79,7 +79,8 @@ TEST_P(EveryReader, ReadsOrRefusesDamagedFilesAndDoesNothingElse) {
       const RawSplit split = read(damaged);
       const Features& inputs = split.inputs;
       if (inputs.is_sparse()) {
-        EXPECT_EQ(inputs.sparse.row_ptr.size(), static_cast<std::size_t>(inputs.samples) + 1) << "bit " << bit;
+        EXPECT_EQ(inputs.sparse.row_ptr.size(), static_cast<std::size_t>(inputs.samples) + 1)
+            << "bit " << bit;
         EXPECT_EQ(inputs.sparse.row_ptr.back(), static_cast<std::int64_t>(inputs.sparse.columns.size()));
         EXPECT_THAT(inputs.sparse.columns, ::testing::Each(::testing::Lt(std::max(inputs.features, 1))));
         continue;

@@ -231,12 +231,15 @@ TEST_F(RealFiles, DeliciousKeepsRowsWithoutLabels) {
   EXPECT_EQ(data.test.inputs.sparse.values.size(), 55065u);
   const auto empty_rows = [](const LabelSets& sets) {
     std::int64_t empty = 0;
-    for (std::size_t row = 0; row + 1 < sets.row_ptr.size(); ++row) empty += sets.row_ptr[row] == sets.row_ptr[row + 1];
+    for (std::size_t row = 0; row + 1 < sets.row_ptr.size(); ++row)
+      empty += sets.row_ptr[row] == sets.row_ptr[row + 1];
     return empty;
   };
   EXPECT_EQ(empty_rows(data.train.sets), 10);
   EXPECT_EQ(empty_rows(data.test.sets), 4);
-  EXPECT_NEAR(static_cast<double>(data.train.sets.labels.size() + data.test.sets.labels.size()) / (12920 + 3185), 19.05, 0.05);
+  EXPECT_NEAR(
+      static_cast<double>(data.train.sets.labels.size() + data.test.sets.labels.size()) / (12920 + 3185),
+      19.05, 0.05);
 }
 
 TEST_F(RealFiles, SparseArffIsRefusedWithAHint) {
@@ -252,7 +255,8 @@ TEST_F(RealFiles, CifarRowsAreTheTarsImages) {
   EXPECT_EQ(images.reader, "images");
   EXPECT_EQ(images.inputs.samples, 5000);
   EXPECT_EQ(images.image.channels, 3);
-  // Every row of class 0 (airplane) is one of the tar's first hundred airplanes, but for the decoder's rounding.
+  // Every row of class 0 (airplane) is one of the tar's first hundred airplanes, but for the decoder's
+  // rounding.
   std::vector<std::int64_t> planes;
   for (std::int64_t i = 0; i < images.inputs.samples; ++i)
     if (images.labels.names[static_cast<std::size_t>(i)] == "airplane") planes.push_back(i);
@@ -264,7 +268,8 @@ TEST_F(RealFiles, CifarRowsAreTheTarsImages) {
     for (const std::int64_t i : planes) {
       int worst = 0;
       for (std::int64_t f = 0; f < 3072 && worst < best; ++f)
-        worst = std::max(worst, std::abs(static_cast<int>(rows.inputs.at(r, f)) - static_cast<int>(images.inputs.at(i, f))));
+        worst = std::max(worst, std::abs(static_cast<int>(rows.inputs.at(r, f)) -
+                                         static_cast<int>(images.inputs.at(i, f))));
       best = std::min(best, worst);
     }
     EXPECT_LE(best, 6) << "row " << r;
@@ -279,7 +284,8 @@ TEST_F(RealFiles, SomeImagenetteJpegsAreGray) {
   EXPECT_EQ(split.inputs.samples, 1900);
   EXPECT_EQ(split.image.channels, 3);
   std::int64_t gray = 0;  // repeated in all channels
-  const std::size_t plane = static_cast<std::size_t>(split.image.height) * static_cast<std::size_t>(split.image.width);
+  const std::size_t plane =
+      static_cast<std::size_t>(split.image.height) * static_cast<std::size_t>(split.image.width);
   for (std::size_t i = 0; i < 1900; ++i) {
     const auto first = split.inputs.bytes.begin() + static_cast<std::ptrdiff_t>(3 * i * plane);
     const auto end = first + static_cast<std::ptrdiff_t>(plane);

@@ -35,7 +35,8 @@ void gather_ragged(const std::vector<std::int64_t>& row_ptr, const std::vector<T
 std::vector<std::int64_t> gathered_row_ptr(const std::vector<std::int64_t>& row_ptr,
                                            std::span<const std::uint32_t> rows) {
   std::vector<std::int64_t> taken{0};
-  for (const std::uint32_t row : rows) taken.push_back(taken.back() + row_ptr[std::size_t{row} + 1] - row_ptr[row]);
+  for (const std::uint32_t row : rows)
+    taken.push_back(taken.back() + row_ptr[std::size_t{row} + 1] - row_ptr[row]);
   return taken;
 }
 

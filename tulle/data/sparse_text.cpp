@@ -17,7 +17,8 @@ std::string_view text_of(std::span<const std::byte> bytes, const std::string& na
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   if (const void* const zero = text.empty() ? nullptr : std::memchr(text.data(), 0, text.size()))
     throw Error(ErrorKind::kBadData,
-                {.file = name, .offset = static_cast<const char*>(zero) - reinterpret_cast<const char*>(bytes.data())},
+                {.file = name,
+                 .offset = static_cast<const char*>(zero) - reinterpret_cast<const char*>(bytes.data())},
                 "text, found a zero byte, expected none");
   return text;
 }
@@ -31,7 +32,8 @@ bool SparseText::start_line(bool skip_empty) {
     line_end_ = newline == nullptr ? end_ : static_cast<const char*>(newline);
     next_line_ = newline == nullptr ? end_ : line_end_ + 1;
     if (line_end_ != at_ && line_end_[-1] == '\r') --line_end_;
-    if (const void* const hash = line_end_ == at_ ? nullptr : std::memchr(at_, '#', static_cast<std::size_t>(line_end_ - at_))) {
+    if (const void* const hash =
+            line_end_ == at_ ? nullptr : std::memchr(at_, '#', static_cast<std::size_t>(line_end_ - at_))) {
       line_end_ = static_cast<const char*>(hash);
       if (line_end_ == at_) continue;  // nothing but a comment
     }
@@ -56,17 +58,20 @@ void SparseText::read_row(std::int32_t base, bool add_equal, bool allow_nonfinit
   const std::size_t first = rows.columns.size();
   bool sorted = true;
   for (skip_blanks(); at_ != line_end_; skip_blanks()) {
-    const std::string_view found = rest_of_field();
     std::int64_t index = 0;
     const char* const colon = scan_index(at_, line_end_, index);
     float value = 0.0f;
-    const char* const last = colon == nullptr || colon == line_end_ || *colon != ':' ? nullptr : scan_float(colon + 1, line_end_, value);
+    const char* const last = colon == nullptr || colon == line_end_ || *colon != ':'
+                                 ? nullptr
+                                 : scan_float(colon + 1, line_end_, value);
     if (last == nullptr || (last != line_end_ && !is_blank(*last)))
-      refuse("field", fmt::format("'{}'", found.substr(0, 40)), "index:value, the index a whole number below 2^31");
+      refuse("field", fmt::format("'{}'", rest_of_field().substr(0, 40)),
+             "index:value, the index a whole number below 2^31");
     if (!std::isfinite(value) && !allow_nonfinite)
-      refuse("value", fmt::format("'{}'", found.substr(0, 40)),
+      refuse("value", fmt::format("'{}'", rest_of_field().substr(0, 40)),
              "a finite number of 32-bit floating point; data.nan = \"zero\" or \"drop\" allows it");
-    if (index < base) refuse("index", fmt::format("{}", index), fmt::format("{} or more (data.index_base)", base));
+    if (index < base)
+      refuse("index", fmt::format("{}", index), fmt::format("{} or more (data.index_base)", base));
     largest_ = std::max(largest_, index);
     smallest_ = smallest_ < 0 ? index : std::min(smallest_, index);
     const auto column = static_cast<std::int32_t>(index);
@@ -92,7 +97,8 @@ void SparseText::sort_row(std::size_t first, bool add_equal, SparseRows& rows) {
     } else if (add_equal) {
       rows.values.back() += value;
     } else {
-      refuse("index", fmt::format("{} twice", column), "each once in a row; data.duplicates = \"sum\" adds them");
+      refuse("index", fmt::format("{} twice", column),
+             "each once in a row; data.duplicates = \"sum\" adds them");
     }
   }
 }

@@ -14,7 +14,8 @@ namespace tulle {
 /// last one with nothing too. What is not so is refused (kBadData) with file and line.
 class SparseText {
  public:
-  SparseText(std::string_view text, const std::string& name) : at_(text.data()), end_(at_ + text.size()), name_(name) {}
+  SparseText(std::string_view text, const std::string& name)
+      : at_(text.data()), end_(at_ + text.size()), name_(name) {}
 
   /// Goes to the next line, comment lines and, if asked to, lines without anything aside; false at the end.
   bool start_line(bool skip_empty);

@@ -28,14 +28,38 @@ using ::testing::IsEmpty;
 RawSplit libsvm(std::string_view text, const ReadOptions& options = {}) {
   return read_libsvm(bytes_of(text), "f", options);
 }
-RawSplit xmc(std::string_view text, const ReadOptions& options = {}) { return read_xmc(bytes_of(text), "f", options); }
+RawSplit xmc(std::string_view text, const ReadOptions& options = {}) {
+  return read_xmc(bytes_of(text), "f", options);
+}
 
 TEST(ScanFloat, EqualsTheCLibraryOnEveryKindOfNumber) {
   std::mt19937_64 engine(1);
   const auto below = [&](std::uint64_t n) { return engine() % n; };
-  std::vector<std::string> texts{"0", "-0", "1", "+1", "1.", ".5", "-.5", "1e5", "1E-5", "1e+05", "16777216", "16777217",
-                                 "3.4028235e38", "3.4e39", "-1e400", "1e-400", "1e-45", "123456789012345678901234567890",
-                                 "0.1", "9.868E-02", "00012", "1.2.3", "inf", "-inf", "nan"};
+  std::vector<std::string> texts{"0",
+                                 "-0",
+                                 "1",
+                                 "+1",
+                                 "1.",
+                                 ".5",
+                                 "-.5",
+                                 "1e5",
+                                 "1E-5",
+                                 "1e+05",
+                                 "16777216",
+                                 "16777217",
+                                 "3.4028235e38",
+                                 "3.4e39",
+                                 "-1e400",
+                                 "1e-400",
+                                 "1e-45",
+                                 "123456789012345678901234567890",
+                                 "0.1",
+                                 "9.868E-02",
+                                 "00012",
+                                 "1.2.3",
+                                 "inf",
+                                 "-inf",
+                                 "nan"};
   for (int i = 0; i < 20000; ++i) {
     std::string text = below(2) == 0 ? "-" : "";
     for (std::uint64_t d = below(12); d > 0; --d) text += static_cast<char>('0' + below(10));
@@ -93,11 +117,14 @@ TEST(Libsvm, ReadsSetsOfLabelsWhereACommaOccurs) {
 }
 
 TEST(Libsvm, RefusesWithTheLine) {
-  EXPECT_THAT(refusal([] { libsvm("1 1:1\n1 2:x\n"); }), HasSubstr("f:2: field, found '2:x', expected index:value"));
-  for (const char* bad : {"1 2:", "1 :2", "1 2", "1 -2:1", "1 2:1:3", "1 2147483648:1", "1 2:1x", "x 1:1", " 1:1", "1:2 3:4"})
+  EXPECT_THAT(refusal([] { libsvm("1 1:1\n1 2:x\n"); }),
+              HasSubstr("f:2: field, found '2:x', expected index:value"));
+  for (const char* bad :
+       {"1 2:", "1 :2", "1 2", "1 -2:1", "1 2:1:3", "1 2147483648:1", "1 2:1x", "x 1:1", " 1:1", "1:2 3:4"})
     EXPECT_THAT(refusal([&] { libsvm(bad); }), HasSubstr("f:1: ")) << bad;
   EXPECT_THAT(refusal([] { libsvm(std::string("1 1:1\0", 6)); }), HasSubstr("f@5: text, found a zero byte"));
-  EXPECT_THAT(refusal([] { libsvm("1 1:1e50\n"); }), HasSubstr("value, found '1:1e50', expected a finite number"));
+  EXPECT_THAT(refusal([] { libsvm("1 1:1e50\n"); }),
+              HasSubstr("value, found '1:1e50', expected a finite number"));
 }
 
 TEST(Libsvm, ReadsNothingBeyondItsLastByte) {
@@ -118,7 +145,8 @@ TEST(Libsvm, StopsAtAsManyRowsAsAskedFor) {
 }
 
 TEST(Libsvm, IsToldFromOtherTexts) {
-  for (const char* yes : {"1 1:1\n", "+1 5:0.3 7:2\n", "-1.5 qid:1 3:1\n"}) EXPECT_TRUE(is_libsvm(bytes_of(yes))) << yes;
+  for (const char* yes : {"1 1:1\n", "+1 5:0.3 7:2\n", "-1.5 qid:1 3:1\n"})
+    EXPECT_TRUE(is_libsvm(bytes_of(yes))) << yes;
   for (const char* no : {"1,2,3\n", "a b c\n", "x;12:30;y\n", "12:30 x\n", "", "time,at 12:30\n"})
     EXPECT_FALSE(is_libsvm(bytes_of(no))) << no;
 }

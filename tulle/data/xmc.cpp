@@ -15,7 +15,8 @@ FitsBytes is_xmc;
 namespace {
 
 // The text of the extreme classification repository: a line "samples features labels", then for each sample
-// "label,label index:value ..." with everything counted from 0. A line that starts with a blank has no labels.
+// "label,label index:value ..." with everything counted from 0. A line that starts with a blank has no
+// labels.
 
 std::int64_t whole(const SparseText& text, std::string_view field, std::string_view what) {
   std::int64_t number = 0;
@@ -29,7 +30,9 @@ void add_labels(const SparseText& text, std::string_view field, LabelSets& sets)
   while (!field.empty()) {
     const std::size_t comma = std::min(field.find(','), field.size());
     const std::int64_t label = whole(text, field.substr(0, comma), "label");
-    if (label >= sets.count) text.refuse("label", fmt::format("{}", label), fmt::format("below {}, the labels of the first line", sets.count));
+    if (label >= sets.count)
+      text.refuse("label", fmt::format("{}", label),
+                  fmt::format("below {}, the labels of the first line", sets.count));
     sets.labels.push_back(static_cast<std::int32_t>(label));
     field.remove_prefix(std::min(comma + 1, field.size()));
   }
@@ -45,7 +48,8 @@ bool is_number(std::string_view field) {
 }  // namespace
 
 bool is_xmc(std::span<const std::byte> bytes) {
-  const std::string_view start(reinterpret_cast<const char*>(bytes.data()), std::min<std::size_t>(bytes.size(), 4096));
+  const std::string_view start(reinterpret_cast<const char*>(bytes.data()),
+                               std::min<std::size_t>(bytes.size(), 4096));
   if (start.find('\0') != std::string_view::npos) return false;
   const std::string name;
   SparseText text(start, name);
@@ -81,11 +85,13 @@ RawSplit read_xmc(std::span<const std::byte> bytes, const std::string& name, con
     add_labels(text, none ? std::string_view{} : text.field(), split.labels.sets);
     text.read_row(0, options.duplicates == "sum", options.allow_nonfinite, split.inputs.sparse);
     if (text.largest() >= head[1])
-      text.refuse("index", fmt::format("{}", text.largest()), fmt::format("below {}, the features of the first line", head[1]));
+      text.refuse("index", fmt::format("{}", text.largest()),
+                  fmt::format("below {}, the features of the first line", head[1]));
     ++split.inputs.samples;
   }
   if (split.inputs.samples < wanted)
-    text.refuse("samples", fmt::format("{}", split.inputs.samples), fmt::format("{} as the first line says", head[0]));
+    text.refuse("samples", fmt::format("{}", split.inputs.samples),
+                fmt::format("{} as the first line says", head[0]));
   if (wanted == head[0] && text.start_line(/*skip_empty=*/true))
     text.refuse("samples", "more", fmt::format("{} as the first line says", head[0]));
   return split;

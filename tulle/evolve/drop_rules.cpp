@@ -78,7 +78,9 @@ void spare_strongest(const Topology& topology, std::span<const float> weights, s
                      std::span<std::uint8_t> marks) {
   const auto keep = static_cast<std::size_t>(min_fan_in);
   // As bits, magnitudes have a total order, NaN above infinity.
-  const auto magnitude = [&](std::size_t k) { return std::bit_cast<std::uint32_t>(weights[k]) & 0x7fffffffu; };
+  const auto magnitude = [&](std::size_t k) {
+    return std::bit_cast<std::uint32_t>(weights[k]) & 0x7fffffffu;
+  };
   std::vector<std::size_t> order;
   std::size_t first = 0;
   for (std::int32_t target = 0; target < topology.rows(); ++target) {

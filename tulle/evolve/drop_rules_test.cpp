@@ -82,8 +82,7 @@ TEST(MagnitudeSoft, PrefersWeakWeightsByTheirProbability) {
       weaker += marked("magnitude-soft", input) == Places{0} ? 1 : 0;
     }
     const double ratio = std::pow(3.0, beta), wanted = ratio / (1.0 + ratio);
-    EXPECT_NEAR(weaker / static_cast<double>(kTrials), wanted,
-                5 * std::sqrt(wanted * (1 - wanted) / kTrials))
+    EXPECT_NEAR(weaker / static_cast<double>(kTrials), wanted, 5 * std::sqrt(wanted * (1 - wanted) / kTrials))
         << beta;
   }
 }

@@ -30,8 +30,9 @@ std::pair<float, float> thresholds(std::span<const float> weights, double zeta) 
   const std::int64_t first = below;
   const std::int64_t end = below + at_negative + at_positive;
   const auto low = static_cast<std::int64_t>(std::floor((1.0 - zeta) * static_cast<double>(first)));
-  const auto high = std::min(m - 1, static_cast<std::int64_t>(std::floor(static_cast<double>(end) +
-                                                                         zeta * static_cast<double>(m - end))));
+  const auto high = std::min(
+      m - 1,
+      static_cast<std::int64_t>(std::floor(static_cast<double>(end) + zeta * static_cast<double>(m - end))));
   return {ordered(weights, low), ordered(weights, high)};
 }
 

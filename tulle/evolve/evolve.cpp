@@ -92,7 +92,8 @@ class Event {
   }
 
   Random random(Stream stream, std::size_t l) const {
-    return {.seed = event_.seed, .stream = stream, .layer = static_cast<std::uint32_t>(l), .event = event_.step};
+    return {
+        .seed = event_.seed, .stream = stream, .layer = static_cast<std::uint32_t>(l), .event = event_.step};
   }
 
   std::vector<float> pending_steps(const Parameter& parameter) const {
@@ -150,7 +151,8 @@ class Event {
       scores.insert(scores.end(), own.begin(), own.end());
     }
     std::vector<std::uint8_t> marks(scores.size(), 0);
-    mark_weakest_of_each_sign(scores, 0, share_of(event_.zeta, static_cast<std::int64_t>(scores.size())), marks);
+    mark_weakest_of_each_sign(scores, 0, share_of(event_.zeta, static_cast<std::int64_t>(scores.size())),
+                              marks);
     std::size_t first = 0;
     for (Work& work : work_) {
       const std::size_t size = work.layer->weight().value.size();
@@ -377,8 +379,10 @@ class Event {
 std::span<const RedistributeInfo> redistributions() { return kRedistributions; }
 
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event) {
-  require(how.drop != nullptr && how.grow != nullptr && how.law.law != nullptr, "evolve: an incomplete Evolution");
-  require(!how.global || how.drop->score != nullptr, "evolve: a global ranking needs a drop rule with a score");
+  require(how.drop != nullptr && how.grow != nullptr && how.law.law != nullptr,
+          "evolve: an incomplete Evolution");
+  require(!how.global || how.drop->score != nullptr,
+          "evolve: a global ranking needs a drop rule with a score");
   return Event(network, how, event).run();
 }
 

@@ -37,14 +37,14 @@ std::span<const RedistributeInfo> redistributions();
 struct Evolution {
   const DropInfo* drop = nullptr;  // null: never
   const GrowInfo* grow = nullptr;
-  WeightLaw law;                  // start values of grown connections
-  bool global = false;            // one ranking over all layers; needs a drop rule with a score
-  std::int64_t min_links = 1;     // connections that every layer keeps
-  std::int64_t min_fan_in = 0;    // largest weights of every target that stay
-  bool chain_removal = false;     // also drop connections that lead to or from nowhere
-  bool regrow_dropped = true;     // what was just dropped may grow again
-  double max_density = 1.0;       // denser layers stay as they are
-  bool dense_layers = false;      // hidden layers of density 1 draw their dropped weights anew
+  WeightLaw law;                // start values of grown connections
+  bool global = false;          // one ranking over all layers; needs a drop rule with a score
+  std::int64_t min_links = 1;   // connections that every layer keeps
+  std::int64_t min_fan_in = 0;  // largest weights of every target that stay
+  bool chain_removal = false;   // also drop connections that lead to or from nowhere
+  bool regrow_dropped = true;   // what was just dropped may grow again
+  double max_density = 1.0;     // denser layers stay as they are
+  bool dense_layers = false;    // hidden layers of density 1 draw their dropped weights anew
   Redistribute redistribute = Redistribute::kNone;
   double soft_beta = 1.0, mest_gamma = 0.0, threshold = 0.001, candidates = 1.0;  // DropInput, GrowInput
   std::string distribution = "erk";  // of the connections at a scheduled density: erk or uniform
@@ -59,7 +59,8 @@ struct EvolveEvent {
   std::uint32_t step = 0;  // optimizer steps before it
   double zeta = 0.3;
   double learning_rate = 0.01;
-  std::optional<double> density{};  // of all layers that evolve together; nothing: as many connections as before
+  std::optional<double>
+      density{};  // of all layers that evolve together; nothing: as many connections as before
   const Optimizer* optimizer = nullptr;  // for rules that look at momentum
 };
 
@@ -67,9 +68,9 @@ struct EvolveEvent {
 struct LayerEvolution {
   std::size_t layer = 0;
   std::int64_t before = 0, after = 0, dropped = 0, grown = 0;
-  std::int64_t regrown = 0;     // of `grown`: dropped by the same event
-  std::int64_t no_inputs = 0;   // targets without a connection
-  std::int64_t no_outputs = 0;  // sources without a connection
+  std::int64_t regrown = 0;                  // of `grown`: dropped by the same event
+  std::int64_t no_inputs = 0;                // targets without a connection
+  std::int64_t no_outputs = 0;               // sources without a connection
   std::vector<std::uint64_t> grown_cells{};  // sorted
 };
 

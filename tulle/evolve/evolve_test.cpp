@@ -86,7 +86,9 @@ std::vector<RuleInfo> active_rules() {
   return active;
 }
 
-std::string rule_name(const testing::TestParamInfo<RuleInfo>& info) { return rule_test_name(info.param.name); }
+std::string rule_name(const testing::TestParamInfo<RuleInfo>& info) {
+  return rule_test_name(info.param.name);
+}
 
 class EvolveWith : public testing::TestWithParam<RuleInfo> {
  protected:
@@ -368,14 +370,15 @@ TEST(ChainRemoval, FollowsDeadEndsToAFixedPoint) {
   // 3 inputs, then layers of 3, 3 and 2 neurons. Hidden neuron 2 of the last hidden layer has no output, so
   // what leads to it goes, then hidden neuron 2 of the first has none left; input 0 -> 0 -> 0 lives.
   std::vector<std::unique_ptr<Layer>> layers;
-  const auto add = [&](std::int32_t index, std::int32_t in, std::int32_t out, std::vector<std::uint64_t> keys) {
+  const auto add = [&](std::int32_t index, std::int32_t in, std::int32_t out,
+                       std::vector<std::uint64_t> keys) {
     layers.push_back(
         std::make_unique<SparseLinear>(LayerOptions{.index = index, .inputs = in, .outputs = out, .seed = 1},
                                        Topology::from_keys(out, in, keys)));
   };
-  add(0, 3, 3, {0, 8});      // 0 -> 0, 2 -> 2
-  add(1, 3, 3, {0, 4, 8});   // 0 -> 0, 1 -> 1 (from nowhere), 2 -> 2 (to nowhere)
-  add(2, 3, 2, {0, 1});      // 0 -> 0, 1 -> 0
+  add(0, 3, 3, {0, 8});     // 0 -> 0, 2 -> 2
+  add(1, 3, 3, {0, 4, 8});  // 0 -> 0, 1 -> 1 (from nowhere), 2 -> 2 (to nowhere)
+  add(2, 3, 2, {0, 1});     // 0 -> 0, 1 -> 0
   Network network(std::move(layers));
   Evolution how = evolution_of("magnitude", "none", law_of("zero"));
   how.chain_removal = true;
@@ -389,8 +392,10 @@ TEST(ChainRemoval, FollowsDeadEndsToAFixedPoint) {
 TEST(DenseLayers, DrawDroppedWeightsAnewInPlaceWhereAskedTo) {
   Dice dice;
   std::vector<std::unique_ptr<Layer>> layers;
-  layers.push_back(std::make_unique<DenseLinear>(LayerOptions{.index = 0, .inputs = 20, .outputs = 10, .seed = 1}));
-  layers.push_back(std::make_unique<DenseLinear>(LayerOptions{.index = 1, .inputs = 10, .outputs = 4, .seed = 1}));
+  layers.push_back(
+      std::make_unique<DenseLinear>(LayerOptions{.index = 0, .inputs = 20, .outputs = 10, .seed = 1}));
+  layers.push_back(
+      std::make_unique<DenseLinear>(LayerOptions{.index = 1, .inputs = 10, .outputs = 4, .seed = 1}));
   Network network(std::move(layers));
   const auto optimizer = make_adam({});
   for (Parameter* parameter : network.parameters()) {
@@ -399,7 +404,8 @@ TEST(DenseLayers, DrawDroppedWeightsAnewInPlaceWhereAskedTo) {
     for (float& g : parameter->gradient) g = dice.value();
     optimizer->step(*parameter, 0.01f);
   }
-  const std::vector<Memory> before = all_of(network.layer(0).weight()), last = all_of(network.layer(1).weight());
+  const std::vector<Memory> before = all_of(network.layer(0).weight()),
+                            last = all_of(network.layer(1).weight());
   Evolution how = evolution_of("magnitude", "random", law_of("normal"));
   (void)evolve(network, how, {.seed = 1, .step = 1, .zeta = 0.25});
   EXPECT_EQ(all_of(network.layer(0).weight()), before);
@@ -486,7 +492,8 @@ TEST_F(GrownValues, DifferFromEventToEvent) {
   const auto renewed_at = [&](std::uint32_t event) {
     Dice dice;
     Network network = make_network({.sizes = {10, 10, 2}, .densities = {0.99}}, dice);
-    (void)evolve(network, evolution_of("set", "random", law_of("normal")), {.seed = 5, .step = event, .zeta = 1.0});
+    (void)evolve(network, evolution_of("set", "random", law_of("normal")),
+                 {.seed = 5, .step = event, .zeta = 1.0});
     return values_of(network);
   };
   const std::vector<float> first = renewed_at(1), second = renewed_at(2);

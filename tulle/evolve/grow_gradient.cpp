@@ -45,9 +45,8 @@ void gradient_tile(const GrowInput& input, std::int32_t target, std::int32_t tar
                    std::int32_t sources, float* tile) {
   const std::int32_t width = input.inputs.width;
   for (std::int32_t p = 0; p < input.inputs.count(); ++p)
-    kernels::gemm(false, true, targets, sources, width,
-                  input.errors.panel(p) + std::int64_t{target} * width, width,
-                  input.inputs.panel(p) + std::int64_t{source} * width, width, p > 0, tile, sources);
+    kernels::gemm(false, true, targets, sources, width, input.errors.panel(p) + std::int64_t{target} * width,
+                  width, input.inputs.panel(p) + std::int64_t{source} * width, width, p > 0, tile, sources);
 }
 
 void offer_row(std::span<const std::int32_t> taken, std::int32_t source, std::span<const float> gradients,

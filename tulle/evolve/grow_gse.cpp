@@ -44,8 +44,8 @@ class Draw {
   std::uint64_t operator()(std::uint64_t bits) const {
     const double place = static_cast<double>(bits >> 11) * 0x1p-53 * sums_.back();
     const auto found = std::upper_bound(sums_.begin(), sums_.end(), place);
-    return static_cast<std::uint64_t>(std::min<std::ptrdiff_t>(
-        found - sums_.begin(), static_cast<std::ptrdiff_t>(sums_.size()) - 1));
+    return static_cast<std::uint64_t>(
+        std::min<std::ptrdiff_t>(found - sums_.begin(), static_cast<std::ptrdiff_t>(sums_.size()) - 1));
   }
 
  private:
@@ -73,7 +73,8 @@ std::vector<std::uint64_t> draw_cells(const GrowInput& input, const Draw& source
 
 float gradient_of(const GrowInput& input, std::uint64_t cell) {
   const auto width = static_cast<std::uint64_t>(input.taken.cols());
-  const auto target = static_cast<std::int64_t>(cell / width), source = static_cast<std::int64_t>(cell % width);
+  const auto target = static_cast<std::int64_t>(cell / width),
+             source = static_cast<std::int64_t>(cell % width);
   const std::int64_t lanes = input.inputs.width;
   float sums[kLine] = {};
   for (std::int32_t p = 0; p < input.inputs.count(); ++p) {

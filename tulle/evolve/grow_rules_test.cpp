@@ -51,7 +51,8 @@ TEST_F(GrowRules, GradientEqualsTheTopOfTheDenseGradientWithTheSameTies) {
       const std::vector<double> gradient = dense_gradient(input);
       std::vector<std::uint64_t> keys = taken.keys();
       for (std::uint64_t key = 0; key < cells; ++key)
-        if (!std::binary_search(keys.begin(), keys.end(), key)) oracle.emplace_back(-std::abs(gradient[key]), key);
+        if (!std::binary_search(keys.begin(), keys.end(), key))
+          oracle.emplace_back(-std::abs(gradient[key]), key);
       std::sort(oracle.begin(), oracle.end());
       std::vector<std::uint64_t> wanted;
       for (std::size_t i = 0; i < std::min(oracle.size(), static_cast<std::size_t>(count)); ++i)
@@ -102,7 +103,8 @@ TEST_F(GrowRules, GuidedFindsEnoughEvenWhereNothingIsAtWork) {
   for (const Panels<float>& panels : {signals.inputs, signals.errors})
     std::fill_n(panels.data, panels.count() * panels.panel_size(), 0.0f);
   for (const auto rule : {grow_gse_uniform, grow_gse_bound, grow_gse_estimate}) {
-    for (const std::int64_t count : {std::int64_t{1}, std::int64_t{99}, std::int64_t{2900}, std::int64_t{5000}}) {
+    for (const std::int64_t count :
+         {std::int64_t{1}, std::int64_t{99}, std::int64_t{2900}, std::int64_t{5000}}) {
       const std::vector<std::uint64_t> grown = rule(signals.grow_input(taken, count, 100));
       EXPECT_EQ(grown.size(), static_cast<std::size_t>(std::min<std::int64_t>(count, 2900)));
       EXPECT_TRUE(std::adjacent_find(grown.begin(), grown.end(), std::greater_equal<>()) == grown.end());

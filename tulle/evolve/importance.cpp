@@ -71,12 +71,15 @@ class Elimination {
 
  private:
   std::size_t hidden_layers() const { return network_.size() - 1; }
-  std::int64_t live(std::size_t l) const { return std::count(alive_[l].begin(), alive_[l].end(), std::uint8_t{1}); }
+  std::int64_t live(std::size_t l) const {
+    return std::count(alive_[l].begin(), alive_[l].end(), std::uint8_t{1});
+  }
 
   // How many of layer l's neurons may still go.
   std::int64_t spare(std::size_t l) const {
     const double original = network_.layer(l).original_outputs();
-    const double least = options_.min_neurons < 1.0 ? std::ceil(options_.min_neurons * original) : options_.min_neurons;
+    const double least =
+        options_.min_neurons < 1.0 ? std::ceil(options_.min_neurons * original) : options_.min_neurons;
     return std::max<std::int64_t>(live(l) - std::max<std::int64_t>(static_cast<std::int64_t>(least), 1), 0);
   }
 
@@ -87,7 +90,8 @@ class Elimination {
     std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
       return strength[a] < strength[b] || (!std::isnan(strength[a]) && std::isnan(strength[b]));
     });
-    const auto wanted = static_cast<std::int64_t>(options_.percentile * static_cast<double>(order.size()) / 100.0);
+    const auto wanted =
+        static_cast<std::int64_t>(options_.percentile * static_cast<double>(order.size()) / 100.0);
     const auto count = static_cast<std::size_t>(std::min(wanted, spare(l)));
     for (std::size_t i = 0; i < count; ++i) alive_[l][order[i]] = 0;
   }
@@ -96,7 +100,8 @@ class Elimination {
   template <class Body>
   void for_live_weights(std::size_t l, const Body& body) const {
     for_weights(network_.layer(l), [&](std::int32_t target, std::int32_t source, std::size_t place) {
-      if (alive_[l][at(target)] != 0 && (l == 0 || alive_[l - 1][at(source)] != 0)) body(target, source, place);
+      if (alive_[l][at(target)] != 0 && (l == 0 || alive_[l - 1][at(source)] != 0))
+        body(target, source, place);
     });
   }
 
@@ -159,7 +164,8 @@ class Elimination {
 std::span<const StrengthInfo> strengths() { return kStrengths; }
 
 std::vector<LayerElimination> eliminate_neurons(Network& network, const ImportanceOptions& options) {
-  require(options.percentile >= 0.0 && options.percentile <= 100.0, "eliminate_neurons: a percentile is 0 to 100");
+  require(options.percentile >= 0.0 && options.percentile <= 100.0,
+          "eliminate_neurons: a percentile is 0 to 100");
   return Elimination(network, options).run();
 }
 

@@ -51,7 +51,8 @@ TEST(Eliminate, TakesTheWeakestOfEveryHiddenLayerAndTheyNeverComeBack) {
   EXPECT_EQ(network.layer(0).options().neurons, stay);
   EXPECT_EQ(network.inputs(), 40);
   EXPECT_EQ(network.outputs(), 10);
-  for (std::uint32_t step = 1; step <= 20; ++step) (void)evolve(network, set_rule(), {.seed = 1, .step = step});
+  for (std::uint32_t step = 1; step <= 20; ++step)
+    (void)evolve(network, set_rule(), {.seed = 1, .step = step});
   EXPECT_EQ(network.layer(0).outputs(), 40);
   EXPECT_EQ(network.layer(0).options().neurons, stay);
 }
@@ -81,19 +82,22 @@ TEST(Eliminate, LeavesTheRestComputingAsIfTheNeuronsWereMasked) {
 TEST(Eliminate, WithoutInputsFoldsItsConstantIntoTheNextBiases) {
   Dice dice;
   for (const char* activation : {"all-relu", "sigmoid", "srelu"}) {
-    Network network = make_network({.sizes = {10, 40, 30, 4}, .activation = activation, .densities = {0.05, 0.2, 0.5}}, dice);
+    Network network = make_network(
+        {.sizes = {10, 40, 30, 4}, .activation = activation, .densities = {0.05, 0.2, 0.5}}, dice);
     const oracle::Batch batch = make_batch("cross-entropy", 10, 4, 20, dice);
     const auto before = outputs(network, batch);
     const auto events = eliminate_neurons(network, {.percentile = 0});
     EXPECT_LT(events[0].after, 40);  // at half a connection a neuron many have none
     const auto after = outputs(network, batch);
     for (std::size_t b = 0; b < before.size(); ++b)
-      for (std::size_t c = 0; c < before[b].size(); ++c) EXPECT_NEAR(after[b][c], before[b][c], 2e-6) << activation;
+      for (std::size_t c = 0; c < before[b].size(); ++c)
+        EXPECT_NEAR(after[b][c], before[b][c], 2e-6) << activation;
     for (std::size_t l = 0; l + 1 < network.size(); ++l) {
       for (std::int32_t j = 0; j < network.layer(l).outputs(); ++j)
         EXPECT_FALSE(network.layer(l).topology()->row(j).empty());
       std::vector<bool> used(static_cast<std::size_t>(network.layer(l).outputs()), false);
-      for (const std::int32_t s : network.layer(l + 1).topology()->columns()) used[static_cast<std::size_t>(s)] = true;
+      for (const std::int32_t s : network.layer(l + 1).topology()->columns())
+        used[static_cast<std::size_t>(s)] = true;
       EXPECT_TRUE(std::ranges::all_of(used, [](bool u) { return u; }));
     }
   }
@@ -128,12 +132,15 @@ TEST(Eliminate, KnowsEveryStrength) {
   // 1 input, 3 neurons, 1 output: in 3, 2, 1; out 1, 2, 30.
   const auto survivor = [](std::string_view strength) {
     std::vector<std::unique_ptr<Layer>> layers;
-    layers.push_back(std::make_unique<SparseLinear>(LayerOptions{.index = 0, .inputs = 1, .outputs = 3}, full_topology(3, 1)));
-    layers.push_back(std::make_unique<SparseLinear>(LayerOptions{.index = 1, .inputs = 3, .outputs = 1}, full_topology(1, 3)));
+    layers.push_back(std::make_unique<SparseLinear>(LayerOptions{.index = 0, .inputs = 1, .outputs = 3},
+                                                    full_topology(3, 1)));
+    layers.push_back(std::make_unique<SparseLinear>(LayerOptions{.index = 1, .inputs = 3, .outputs = 1},
+                                                    full_topology(1, 3)));
     Network network(std::move(layers));
     network.layer(0).weight().value = {3, -2, 1};
     network.layer(1).weight().value = {1, 2, -30};
-    (void)eliminate_neurons(network, {.percentile = 34, .strength = &find_name(strengths(), "test", strength)});
+    (void)eliminate_neurons(network,
+                            {.percentile = 34, .strength = &find_name(strengths(), "test", strength)});
     return network.layer(0).options().neurons;
   };
   EXPECT_EQ(survivor("in"), (std::vector<std::uint32_t>{0, 1}));

@@ -54,7 +54,8 @@ void mark_nm(const Layer& layer, const std::vector<float>& magnitudes, int n, in
 
 PruneForm parse_prune_form(std::string_view option, std::string_view text) {
   const auto share_after = [&](std::string_view prefix, PruneForm& form) {
-    return text.starts_with(prefix) && parse(text.substr(prefix.size()), form.share) && form.share >= 0.0 && form.share < 1.0;
+    return text.starts_with(prefix) && parse(text.substr(prefix.size()), form.share) && form.share >= 0.0 &&
+           form.share < 1.0;
   };
   PruneForm form;
   if (text == "nonzero") return form;
@@ -64,12 +65,12 @@ PruneForm parse_prune_form(std::string_view option, std::string_view text) {
   if (share_after("magnitude-layer:", form)) return form;
   form.kind = PruneForm::Kind::kNm;
   const std::size_t colon = text.rfind(':');
-  if (text.starts_with("nm:") && colon > 3 && parse(text.substr(3, colon - 3), form.n) && parse(text.substr(colon + 1), form.m) &&
-      form.n >= 1 && form.m >= form.n && form.m <= 1024)
+  if (text.starts_with("nm:") && colon > 3 && parse(text.substr(3, colon - 3), form.n) &&
+      parse(text.substr(colon + 1), form.m) && form.n >= 1 && form.m >= form.n && form.m <= 1024)
     return form;
-  throw Error(ErrorKind::kConfig,
-              fmt::format("{}, found '{}', expected magnitude:S or magnitude-layer:S with S from 0 up to 1, nonzero, or nm:N:M",
-                          option, text));
+  throw Error(ErrorKind::kConfig, fmt::format("{}, found '{}', expected magnitude:S or magnitude-layer:S "
+                                              "with S from 0 up to 1, nonzero, or nm:N:M",
+                                              option, text));
 }
 
 Network pruned(Network& network, const PruneForm& form) {
@@ -92,10 +93,12 @@ Network pruned(Network& network, const PruneForm& form) {
   }
   for (std::size_t l = 0; l < network.size(); ++l) {
     const Layer& layer = network.layer(l);
-    if (form.kind == PruneForm::Kind::kMagnitudeLayer && l + 1 < network.size()) mark_weakest(magnitudes[l], form.share, marks[l]);
+    if (form.kind == PruneForm::Kind::kMagnitudeLayer && l + 1 < network.size())
+      mark_weakest(magnitudes[l], form.share, marks[l]);
     if (form.kind == PruneForm::Kind::kNonzero)
       for (std::size_t k = 0; k < marks[l].size(); ++k) marks[l][k] = layer.weight().value[k] == 0.0f ? 1 : 0;
-    if (form.kind == PruneForm::Kind::kNm && layer.topology() == nullptr) mark_nm(layer, magnitudes[l], form.n, form.m, marks[l]);
+    if (form.kind == PruneForm::Kind::kNm && layer.topology() == nullptr)
+      mark_nm(layer, magnitudes[l], form.n, form.m, marks[l]);
     keep_one(magnitudes[l], marks[l]);
   }
   return without_connections(network, marks);

@@ -137,12 +137,15 @@ std::string pair_name(const testing::TestParamInfo<Pair>& info) {
   return rule_test_name(std::get<0>(info.param)) + "_" + rule_test_name(std::get<1>(info.param));
 }
 
-// Every drop rule with one grow rule, and every grow rule with one drop rule: they know nothing of each other.
+// Every drop rule with one grow rule, and every grow rule with one drop rule: they know nothing of each
+// other.
 INSTANTIATE_TEST_SUITE_P(Drop, EveryRule,
-                         testing::Combine(testing::ValuesIn(names_of(drop_rules())), testing::Values("random")),
+                         testing::Combine(testing::ValuesIn(names_of(drop_rules())),
+                                          testing::Values("random")),
                          pair_name);
 INSTANTIATE_TEST_SUITE_P(Grow, EveryRule,
-                         testing::Combine(testing::Values("magnitude"), testing::ValuesIn(names_of(grow_rules()))),
+                         testing::Combine(testing::Values("magnitude"),
+                                          testing::ValuesIn(names_of(grow_rules()))),
                          pair_name);
 
 TEST(Rules, AreNamedOnceAndMadeOfRulesThatExist) {

@@ -8,7 +8,9 @@ namespace tulle {
 namespace {
 
 double constant(const EvolveProgress&) { return 1.0; }
-double cosine(const EvolveProgress& p) { return 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(p.part, 1.0))); }
+double cosine(const EvolveProgress& p) {
+  return 0.5 * (1.0 + std::cos(std::numbers::pi * std::min(p.part, 1.0)));
+}
 double linear(const EvolveProgress& p) { return std::max(0.0, 1.0 - p.part); }
 double adaptive(const EvolveProgress& p) { return std::clamp(p.rate_share, 0.0, 1.0); }
 
@@ -17,7 +19,8 @@ constexpr ZetaScheduleInfo kZetaSchedules[] = {
     {"constant", "zeta at every event", constant},
     {"cosine", "half a cosine from zeta to 0 where the topology freezes", cosine},
     {"linear", "straight down to 0 where the topology freezes", linear},
-    {"adaptive", "zeta times the learning rate's share of train.learning_rate: falls when the steps get smaller",
+    {"adaptive",
+     "zeta times the learning rate's share of train.learning_rate: falls when the steps get smaller",
      adaptive},
 };
 

@@ -74,8 +74,8 @@ inline TopologyUpdate evolve_layer(const DropInfo& drop, const GrowInfo& grow, c
 }
 inline TopologyUpdate evolve_layer(std::string_view drop, std::string_view grow, const TestLayer& layer,
                                    double zeta, std::uint64_t seed, std::uint32_t event) {
-  return evolve_layer(find_name(drop_rules(), "test", drop), find_name(grow_rules(), "test", grow), layer, zeta,
-                      seed, event);
+  return evolve_layer(find_name(drop_rules(), "test", drop), find_name(grow_rules(), "test", grow), layer,
+                      zeta, seed, event);
 }
 
 /// A weight as trainings and their accidents make them: any number, one of few so that ties are common, or a

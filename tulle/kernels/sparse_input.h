@@ -9,8 +9,8 @@ namespace tulle::kernels {
 // A sparse layer times sparse samples: only connections whose source occurs in a sample are touched. Cost:
 // O(entries of the batch * connections per source), against O(connections * batch) with samples in panels.
 
-/// Connections from the sources that occur, source after source: those of source i are [begin[i], begin[i + 1]),
-/// each with its target and weight.
+/// Connections from the sources that occur, source after source: those of source i are [begin[i], begin[i +
+/// 1]), each with its target and weight.
 struct ActiveConnections {
   const std::int64_t* begin;
   const std::int32_t* targets;

@@ -54,6 +54,7 @@ struct ActivationInfo {
   std::string_view name;
   std::string_view help;
   MakeActivation* make;
+  std::string_view source{};
 };
 
 std::span<const ActivationInfo> activations();

@@ -31,12 +31,12 @@ constexpr ActivationInfo kActivations[] = {
     {"relu", "max(z, 0)", make_relu},
     {"leaky-relu", "z, or alpha * z below 0", make_leaky_relu},
     {"all-relu", "z, or below 0 -alpha * z in the 1st, 3rd, ... and +alpha * z in the 2nd, ... hidden layer",
-     make_all_relu},
-    {"srelu", "S-shaped, four trained parameters per neuron", make_srelu},
+     make_all_relu, "Curci et al. 2021"},
+    {"srelu", "S-shaped, four trained parameters per neuron", make_srelu, "Jin et al. 2016"},
     {"sigmoid", "1 / (1 + exp(-z))", make_sigmoid},
     {"tanh", "tanh(z)", make_tanh},
-    {"gelu", "z * Phi(z), exact", make_gelu},
-    {"gelu-tanh", "z * Phi(z), tanh form", make_gelu_tanh},
+    {"gelu", "z * Phi(z), exact", make_gelu, "Hendrycks and Gimpel 2016"},
+    {"gelu-tanh", "z * Phi(z), tanh form", make_gelu_tanh, "Hendrycks and Gimpel 2016"},
     {"identity", "z", make_identity},
 };
 

@@ -36,7 +36,8 @@ Alive some_alive(const Network& network, Dice& dice) {
 void silence(Network& network, const Alive& alive) {
   for (std::size_t l = 0; l < network.size(); ++l) {
     Layer& layer = network.layer(l);
-    const Topology all = layer.topology() ? *layer.topology() : full_topology(layer.outputs(), layer.inputs());
+    const Topology all =
+        layer.topology() ? *layer.topology() : full_topology(layer.outputs(), layer.inputs());
     std::size_t k = 0;
     for (std::int32_t target = 0; target < layer.outputs(); ++target)
       for (const std::int32_t source : all.row(target)) {
@@ -139,7 +140,8 @@ TEST(WithoutConnections, MakesDenseLayersSparseAndKeepsTheRest) {
   EXPECT_EQ(less.layer(0).connections(), 32);
   for (std::size_t k = 0, j = 0; k < 48; ++k) {
     if (k % 3 == 0) {
-      EXPECT_FALSE(less.layer(0).topology()->contains(static_cast<std::int32_t>(k / 6), static_cast<std::int32_t>(k % 6)));
+      EXPECT_FALSE(less.layer(0).topology()->contains(static_cast<std::int32_t>(k / 6),
+                                                      static_cast<std::int32_t>(k % 6)));
       continue;
     }
     EXPECT_EQ(less.layer(0).weight().value[j++], whole.layer(0).weight().value[k]);

@@ -245,20 +245,26 @@ TEST(EveryLoss, ClassWeightsMultiplyLossAndGradientOfTheirSamples) {
   Dice dice;
   for (const LossInfo& loss : losses()) {
     PanelBuffer z_memory, plain_memory, weighted_memory;
-    const Panels<float> z = z_memory.view(3, 4, 16), plain = plain_memory.view(3, 4, 16), weighted = weighted_memory.view(3, 4, 16);
+    const Panels<float> z = z_memory.view(3, 4, 16), plain = plain_memory.view(3, 4, 16),
+                        weighted = weighted_memory.view(3, 4, 16);
     for (std::int32_t b = 0; b < 4; ++b)
       for (std::int32_t c = 0; c < 3; ++c) z.at(b, c) = dice.value();
     loss.compute(z, {.classes = classes, .values = {}}, {.label_smoothing = 0.1}, plain);
-    const double sum = loss.compute(z, {.classes = classes, .values = {}}, {.label_smoothing = 0.1, .class_weights = weights}, weighted).loss_sum;
+    const double sum = loss.compute(z, {.classes = classes, .values = {}},
+                                    {.label_smoothing = 0.1, .class_weights = weights}, weighted)
+                           .loss_sum;
     double wanted = 0.0;
     for (std::int32_t b = 0; b < 4; ++b) {
       const float weight = weights[classes[static_cast<std::size_t>(b)]];
-      for (std::int32_t c = 0; c < 3; ++c) EXPECT_NEAR(weighted.at(b, c), weight * plain.at(b, c), 1e-7f) << loss.name;
+      for (std::int32_t c = 0; c < 3; ++c)
+        EXPECT_NEAR(weighted.at(b, c), weight * plain.at(b, c), 1e-7f) << loss.name;
       PanelBuffer one_memory;
       const Panels<float> one = one_memory.view(3, 1, 16);
       for (std::int32_t c = 0; c < 3; ++c) one.at(0, c) = z.at(b, c);
       const std::vector<std::int32_t> own{classes[static_cast<std::size_t>(b)]};
-      wanted += weight * loss.compute(one, {.classes = own, .values = {}}, {.label_smoothing = 0.1}, Panels<float>{}).loss_sum;
+      wanted += weight *
+                loss.compute(one, {.classes = own, .values = {}}, {.label_smoothing = 0.1}, Panels<float>{})
+                    .loss_sum;
     }
     EXPECT_NEAR(sum, wanted, 1e-6) << loss.name;
   }
@@ -273,7 +279,8 @@ TEST(EveryLoss, CountsASampleOfSeveralLabelsRightIfItsLargestOutputIsOneOfThem) 
   const std::vector<float> wanted{1, 1, 0, 1, 1, 0, 0, 0, 0};
   for (const LossInfo& loss : losses())
     if (loss.name != "cross-entropy") {
-      EXPECT_EQ(loss.compute(z, {.classes = {}, .values = wanted}, {}, Panels<float>{}).correct, 1) << loss.name;
+      EXPECT_EQ(loss.compute(z, {.classes = {}, .values = wanted}, {}, Panels<float>{}).correct, 1)
+          << loss.name;
     }
 }
 

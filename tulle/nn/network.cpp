@@ -8,7 +8,9 @@
 namespace tulle {
 
 Network::Network(std::vector<std::unique_ptr<Layer>> layers)
-    : layers_(std::move(layers)), activations_(layers_.size()), gradients_(std::max<std::size_t>(layers_.size(), 2)) {
+    : layers_(std::move(layers)),
+      activations_(layers_.size()),
+      gradients_(std::max<std::size_t>(layers_.size(), 2)) {
   require(!layers_.empty(), "Network: at least one layer is needed");
   for (std::size_t l = 1; l < layers_.size(); ++l)
     require(layers_[l]->inputs() == layers_[l - 1]->outputs(), "Network: the layers do not chain");

@@ -45,8 +45,8 @@ class Network {
   }
   /// What layer l was given in the last forward(), whose x must still be alive.
   Panels<const float> layer_inputs(std::size_t l) { return l == 0 ? input_ : activations(l - 1); }
-  /// Whether backward() leaves the errors of every layer behind, for rules that look at them; off at first, to
-  /// be said before output_gradient(). Memory: one array of the batch's activations more.
+  /// Whether backward() leaves the errors of every layer behind, for rules that look at them; off at first,
+  /// to be said before output_gradient(). Memory: one array of the batch's activations more.
   void keep_errors(bool keep) { keep_errors_ = keep; }
   /// dL/dz of layer l in the last backward(), of the mean loss; valid until the next forward() if errors were
   /// kept.
@@ -68,7 +68,7 @@ class Network {
   // dL/dz of each layer, or of the layer at work and the one below in turn.
   std::vector<PanelBuffer> gradients_;
   bool keep_errors_ = false;
-  Panels<const float> input_;             // without data where samples were sparse
+  Panels<const float> input_;  // without data where samples were sparse
   const SparseBatch* sparse_input_ = nullptr;
 };
 

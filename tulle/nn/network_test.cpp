@@ -247,13 +247,16 @@ TEST(SparseSamplesAsTheyAre, GiveWhatPanelsOfThemGive) {
     for (const auto& [samples, width] : {std::pair{1, 16}, {37, 32}, {200, 128}}) {
       Network network = make_network({.sizes = {60, 300, 20, 4}, .densities = {0.2}, .dropout = 0.2}, dice);
       const SparseSamples x(60, samples, width, density, dice);
-      const PassResult panels = pass_with(network, x.panels, samples), sparse = pass_with(network, x.batch, samples);
+      const PassResult panels = pass_with(network, x.panels, samples),
+                       sparse = pass_with(network, x.batch, samples);
       for (std::size_t b = 0; b < panels.outputs.size(); ++b)
         for (std::size_t c = 0; c < panels.outputs[b].size(); ++c)
-          ASSERT_NEAR(sparse.outputs[b][c], panels.outputs[b][c], 1e-5) << density << ", " << samples << " samples";
+          ASSERT_NEAR(sparse.outputs[b][c], panels.outputs[b][c], 1e-5)
+              << density << ", " << samples << " samples";
       ASSERT_EQ(sparse.gradients.size(), panels.gradients.size());
       for (std::size_t k = 0; k < panels.gradients.size(); ++k)
-        ASSERT_NEAR(sparse.gradients[k], panels.gradients[k], 1e-4) << density << ", " << samples << " samples, " << k;
+        ASSERT_NEAR(sparse.gradients[k], panels.gradients[k], 1e-4)
+            << density << ", " << samples << " samples, " << k;
     }
 }
 

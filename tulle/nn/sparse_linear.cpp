@@ -158,7 +158,8 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
   bring_gradients_home(errors);
 }
 
-// Gradients from the order of sources into that of targets, by the threads that own the targets; and bias gradients.
+// Gradients from the order of sources into that of targets, by the threads that own the targets; and bias
+// gradients.
 void SparseLinear::bring_gradients_home(Panels<const float> errors) {
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
@@ -193,14 +194,16 @@ void SparseLinear::multiply(const SparseBatch& x, Panels<float> y, const kernels
       for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
         const std::int64_t* const begin =
             by_source_.source_ptr.data() + std::int64_t{t} * inputs() + x.active[static_cast<std::size_t>(i)];
-        for (auto k = static_cast<std::size_t>(begin[0]); k < static_cast<std::size_t>(begin[1]); ++k, ++out) {
+        for (auto k = static_cast<std::size_t>(begin[0]); k < static_cast<std::size_t>(begin[1]);
+             ++k, ++out) {
           active_targets_[out] = by_source_.targets[k] + t * by_source_.width;
           active_weights_[out] = weight_.value[by_source_.positions[k]];
         }
       }
     }
   });
-  const kernels::ActiveConnections connections{active_begin_.data(), active_targets_.data(), active_weights_.data()};
+  const kernels::ActiveConnections connections{active_begin_.data(), active_targets_.data(),
+                                               active_weights_.data()};
   const std::int32_t lines = y.count() * (y.width / kLine);
   lines_.resize(static_cast<std::size_t>(std::max(thread_count(), 1)));
   const auto parts = std::min(thread_count(), static_cast<int>(lines));
@@ -210,8 +213,8 @@ void SparseLinear::multiply(const SparseBatch& x, Panels<float> y, const kernels
     const Range range = even_range(lines, parts, part);
     for (auto l = static_cast<std::int32_t>(range.begin); l < range.end; ++l) {
       const std::int32_t first = l * kLine, count = std::clamp(x.batch - first, 0, kLine);
-      kernels::sparse_input_forward(connections, {x.sample_ptr.data(), x.places.data(), x.values.data()}, first, count,
-                                    outputs(), line.data());
+      kernels::sparse_input_forward(connections, {x.sample_ptr.data(), x.places.data(), x.values.data()},
+                                    first, count, outputs(), line.data());
       float* out = y.panel(first / y.width) + first % y.width;
       for (std::int32_t target = 0; target < outputs(); ++target, out += y.width)
         std::copy_n(line.data() + std::int64_t{target} * kLine, kLine, out);
@@ -233,8 +236,8 @@ void SparseLinear::backward(const SparseBatch& x, Panels<const float> dz) {
             by_source_.source_ptr.data() + std::int64_t{t} * inputs() + x.active[static_cast<std::size_t>(i)];
         kernels::sparse_input_gradients(begin[0], begin[1], by_source_.targets.data(),
                                         {x.active_ptr.data(), x.samples.data(), x.sample_values.data()}, i,
-                                        dz.data + std::int64_t{t} * by_source_.width * dz.width, dz.panel_size(), dz.width,
-                                        gradients_by_source_.data());
+                                        dz.data + std::int64_t{t} * by_source_.width * dz.width,
+                                        dz.panel_size(), dz.width, gradients_by_source_.data());
       }
   });
   bring_gradients_home(dz);

@@ -25,8 +25,8 @@ class Optimizer {
   /// One step of size `rate` from parameter.gradient (the mean over the batch). Cost: O(size), in parallel,
   /// the same bits for any thread count.
   virtual void step(Parameter& parameter, float rate) const = 0;
-  /// What momentum alone, without a new gradient, would add to each value at the next step of size `rate`; one
-  /// entry of `added` per value. For rules that look ahead.
+  /// What momentum alone, without a new gradient, would add to each value at the next step of size `rate`;
+  /// one entry of `added` per value. For rules that look ahead.
   virtual void pending(const Parameter& parameter, float rate, std::span<float> added) const = 0;
 };
 

@@ -36,7 +36,8 @@ constexpr ScheduleInfo kSchedules[] = {
     {"step", "times gamma at each milestone", step_down},
     {"cosine", "half a cosine from the rate to minimum_rate", cosine},
     {"linear", "straight down to 0", linear},
-    {"plateau", "times gamma whenever the validation loss has not fallen for plateau_patience epochs", plateau},
+    {"plateau", "times gamma whenever the validation loss has not fallen for plateau_patience epochs",
+     plateau},
 };
 
 }  // namespace

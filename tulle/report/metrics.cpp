@@ -259,10 +259,10 @@ void MetricsFile::write(const EpochRecord& r) {
 }
 
 void MetricsFile::write(const EvolveRecord& r) {
-  Json json{{"event", "evolve"},           {"epoch", r.epoch},     {"step", r.step},
-            {"layer", r.layer},            {"before", r.before},   {"after", r.after},
-            {"dropped", r.dropped},        {"grown", r.grown},     {"regrown", r.regrown},
-            {"no_inputs", r.no_inputs},    {"no_outputs", r.no_outputs}};
+  Json json{{"event", "evolve"},        {"epoch", r.epoch},          {"step", r.step},
+            {"layer", r.layer},         {"before", r.before},        {"after", r.after},
+            {"dropped", r.dropped},     {"grown", r.grown},          {"regrown", r.regrown},
+            {"no_inputs", r.no_inputs}, {"no_outputs", r.no_outputs}};
   put(json, "explored", r.explored);
   append(dump(json));
 }

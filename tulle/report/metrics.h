@@ -42,10 +42,10 @@ struct EvolveRecord {
   std::int64_t step = 0;
   int layer = 0;
   std::int64_t dropped = 0, grown = 0;
-  std::int64_t before = 0, after = 0;           // connections
-  std::int64_t regrown = 0;                     // of those grown: dropped by the same event
-  std::int64_t no_inputs = 0, no_outputs = 0;   // targets and sources without a connection
-  double explored = 0;                          // share of the layer's cells that ever were connections
+  std::int64_t before = 0, after = 0;          // connections
+  std::int64_t regrown = 0;                    // of those grown: dropped by the same event
+  std::int64_t no_inputs = 0, no_outputs = 0;  // targets and sources without a connection
+  double explored = 0;                         // share of the layer's cells that ever were connections
 };
 
 /// An importance event: neurons of each hidden layer after it.

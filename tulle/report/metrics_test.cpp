@@ -148,10 +148,11 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
   const std::vector<Json> written = lines();
   EXPECT_THAT(keys(written.at(0)), UnorderedElementsAre("event", "time", "tulle", "isa", "threads", "ranks",
                                                         "seed", "nnz", "dense", "config"));
-  EXPECT_THAT(keys(written.at(1)),
-              UnorderedElementsAre("event", "epoch", "step", "train_loss", "train_acc", "test_loss",
-                                   "test_acc", "valid_loss", "valid_acc", "lr", "nnz", "density",
-                                   "layer_density", "exploration", "seconds", "conn_per_s", "peak_rss", "phase_s"));
+  EXPECT_THAT(
+      keys(written.at(1)),
+      UnorderedElementsAre("event", "epoch", "step", "train_loss", "train_acc", "test_loss", "test_acc",
+                           "valid_loss", "valid_acc", "lr", "nnz", "density", "layer_density", "exploration",
+                           "seconds", "conn_per_s", "peak_rss", "phase_s"));
   EXPECT_THAT(keys(written.at(1)["phase_s"]),
               UnorderedElementsAre("data", "forward", "backward", "update", "evolve", "eval"));
   EXPECT_THAT(keys(written.at(2)),

@@ -123,10 +123,9 @@ std::span<const DistributionInfo> distributions() { return kDistributions; }
 std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Shapes layers) {
   const DistributionInfo& distribution =
       find_name(distributions(), "topology.distribution", options.distribution);
-  require(!layers.empty() && std::ranges::all_of(layers,
-                                                 [](const LayerShape& layer) {
-                                                   return layer.inputs >= 1 && layer.outputs >= 1;
-                                                 }),
+  require(!layers.empty() &&
+              std::ranges::all_of(
+                  layers, [](const LayerShape& layer) { return layer.inputs >= 1 && layer.outputs >= 1; }),
           "layer_budgets: a network needs a layer or more, each with inputs and outputs");
   std::vector<std::int64_t> budgets = distribution.budgets(options, layers);
   for (std::size_t l = 0; l < budgets.size(); ++l)

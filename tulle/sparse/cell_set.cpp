@@ -26,7 +26,8 @@ std::uint64_t CellSet::size_in_bytes(std::uint64_t cells) {
   return cells <= kExactCells ? (cells + 7) / 8 : kRegisters;
 }
 
-CellSet::CellSet(std::uint64_t cells) : cells_(cells), exact_(cells <= kExactCells), bytes_(size_in_bytes(cells)) {}
+CellSet::CellSet(std::uint64_t cells)
+    : cells_(cells), exact_(cells <= kExactCells), bytes_(size_in_bytes(cells)) {}
 
 CellSet::CellSet(std::uint64_t cells, std::span<const std::uint8_t> bytes)
     : cells_(cells), exact_(cells <= kExactCells), bytes_(bytes.begin(), bytes.end()) {
@@ -37,7 +38,8 @@ CellSet::CellSet(std::uint64_t cells, std::span<const std::uint8_t> bytes)
     return;
   }
   for (const std::uint8_t byte : bytes) count_ += std::popcount(byte);
-  require(cells % 8 == 0 || bytes.empty() || bytes.back() >> (cells % 8) == 0, "CellSet: a bit beyond the last cell");
+  require(cells % 8 == 0 || bytes.empty() || bytes.back() >> (cells % 8) == 0,
+          "CellSet: a bit beyond the last cell");
 }
 
 void CellSet::insert(std::span<const std::uint64_t> keys) {
@@ -50,7 +52,8 @@ void CellSet::insert(std::span<const std::uint64_t> keys) {
       byte = static_cast<std::uint8_t>(byte | bit);
     } else {
       const std::uint64_t h = hash(key);
-      const auto rank = static_cast<std::uint8_t>(std::countl_zero(h << kRegisterBits | 1ull << (kRegisterBits - 1)) + 1);
+      const auto rank =
+          static_cast<std::uint8_t>(std::countl_zero(h << kRegisterBits | 1ull << (kRegisterBits - 1)) + 1);
       std::uint8_t& r = bytes_[h >> (64 - kRegisterBits)];
       r = std::max(r, rank);
     }

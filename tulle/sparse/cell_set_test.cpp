@@ -54,7 +54,8 @@ TEST(CellSet, RefusesWhatIsNoSuchSet) {
   EXPECT_THROW(set.insert(outside), std::invalid_argument);
   EXPECT_THROW(CellSet(77, std::vector<std::uint8_t>(9)), std::invalid_argument);
   EXPECT_THROW(CellSet(77, std::vector<std::uint8_t>(10, 0xff)), std::invalid_argument);
-  EXPECT_THROW(CellSet(CellSet::kExactCells + 1, std::vector<std::uint8_t>(1 << 14, 0xff)), std::invalid_argument);
+  EXPECT_THROW(CellSet(CellSet::kExactCells + 1, std::vector<std::uint8_t>(1 << 14, 0xff)),
+               std::invalid_argument);
 }
 
 }  // namespace

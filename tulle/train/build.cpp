@@ -8,8 +8,8 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
-#include "tulle/nn/dense_linear.h"
 #include "tulle/evolve/rule.h"
+#include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_linear.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
@@ -80,10 +80,11 @@ Evolution evolution_of(const Config& config) {
   how.candidates = e.gse_candidates;
   how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";
   if (how.global && how.drop->score == nullptr)
-    throw Error(ErrorKind::kConfig,
-                fmt::format("evolve.scope, found 'global', expected 'layer' with the drop rule '{}', which ranks "
-                            "no connections of different layers",
-                            how.drop->name));
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("evolve.scope, found 'global', expected 'layer' with the drop rule '{}', which ranks "
+                    "no connections of different layers",
+                    how.drop->name));
   return how;
 }
 
@@ -104,10 +105,11 @@ void check_evolution(const Config& config, std::span<const std::int32_t> sizes) 
   if (how.drop == nullptr) return;
   const double initial = initial_density(config, sizes), wanted = config.evolve.final_density;
   if (config.evolve.rule == "granet" ? !(wanted > 0.0 && wanted < initial) : wanted > initial)
-    throw Error(ErrorKind::kConfig,
-                fmt::format("evolve.final_density, found {}, expected above 0 and below {:.4g}, the density at "
-                            "the start of the layers that evolve",
-                            wanted, initial));
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("evolve.final_density, found {}, expected above 0 and below {:.4g}, the density at "
+                    "the start of the layers that evolve",
+                    wanted, initial));
   for (std::size_t l = 0; l + 2 < sizes.size(); ++l) {
     const double cells = LayerShape{sizes[l], sizes[l + 1]}.cells();
     if (how.grow->every_cell && cells > static_cast<double>(config.evolve.grow_max_cells))
@@ -131,20 +133,23 @@ std::vector<float> class_weights(const Config& config, const Dataset& data) {
   if (text == "none") return {};
   const std::size_t classes = data.class_names.size();
   if (data.train.classes.empty())
-    throw Error(ErrorKind::kConfig, "train.class_weights, found some, expected none where samples have no class each");
+    throw Error(ErrorKind::kConfig,
+                "train.class_weights, found some, expected none where samples have no class each");
   std::vector<float> weights;
   if (text == "balanced") {
     std::vector<std::int64_t> counts(classes, 0);
     for (const std::int32_t c : data.train.classes) ++counts[static_cast<std::size_t>(c)];
     for (const std::int64_t count : counts)
-      weights.push_back(static_cast<float>(static_cast<double>(data.train.classes.size()) /
-                                           (static_cast<double>(classes) * static_cast<double>(std::max<std::int64_t>(count, 1)))));
+      weights.push_back(static_cast<float>(
+          static_cast<double>(data.train.classes.size()) /
+          (static_cast<double>(classes) * static_cast<double>(std::max<std::int64_t>(count, 1)))));
     return weights;
   }
-  for (const char* at = text.data(), *end = at + text.size(); at <= end;) {
+  for (const char *at = text.data(), *end = at + text.size(); at <= end;) {
     float weight = 0.0f;
     const auto [next, error] = std::from_chars(at, end, weight);
-    if (error != std::errc{} || !(weight >= 0.0f) || !std::isfinite(weight) || (next != end && *next != ',')) {
+    if (error != std::errc{} || !(weight >= 0.0f) || !std::isfinite(weight) ||
+        (next != end && *next != ',')) {
       weights.clear();
       break;
     }
@@ -152,22 +157,25 @@ std::vector<float> class_weights(const Config& config, const Dataset& data) {
     at = next + 1;
   }
   if (weights.size() != classes)
-    throw Error(ErrorKind::kConfig, fmt::format("train.class_weights, found '{}', expected none, balanced or {} numbers "
-                                                "of 0 or more between commas",
-                                                text, classes));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("train.class_weights, found '{}', expected none, balanced or {} numbers "
+                            "of 0 or more between commas",
+                            text, classes));
   return weights;
 }
 
 DataFacts facts_of(const Model& model) {
-  return {.class_names = model.class_names, .features = model.network.inputs(), .index_base = model.index_base};
+  return {
+      .class_names = model.class_names, .features = model.network.inputs(), .index_base = model.index_base};
 }
 
 Model build_model(const Config& config, const Dataset& data) {
   if (config.model.loss == "cross-entropy" && (data.class_names.empty() || !data.train.sets.empty()))
-    throw Error(ErrorKind::kConfig,
-                fmt::format("model.loss, found 'cross-entropy', expected {}",
-                            data.class_names.empty() ? "'mse' for regression"
-                                                     : "'bce' or 'mse' where a sample may have several labels"));
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("model.loss, found 'cross-entropy', expected {}",
+                    data.class_names.empty() ? "'mse' for regression"
+                                             : "'bce' or 'mse' where a sample may have several labels"));
   const std::vector<std::int32_t> sizes = layer_sizes(config, data);
   check_evolution(config, sizes);
   const TopologyOptions options = topology_options(config);

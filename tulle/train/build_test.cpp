@@ -1,5 +1,5 @@
-#include "tulle/base/error.h"
 #include "tulle/train/build.h"
+#include "tulle/base/error.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -197,12 +197,15 @@ const KeyInfo kKeys[] = {
     {"evolve.zeta_schedule", [](Config& c) -> Field { return &c.evolve.zeta_schedule; },
      "how the share changes on the way to stop_after", -kNone, kNone, false,
      [] { return names(zeta_schedules()); }},
-    {"evolve.drop", [](Config& c) -> Field { return &c.evolve.drop; }, "which connections go; rule: the rule's own",
-     -kNone, kNone, false, [] { return names_or("rule", drop_rules()); }},
-    {"evolve.grow", [](Config& c) -> Field { return &c.evolve.grow; }, "which connections come; rule: the rule's own",
-     -kNone, kNone, false, [] { return names_or("rule", grow_rules()); }},
+    {"evolve.drop", [](Config& c) -> Field { return &c.evolve.drop; },
+     "which connections go; rule: the rule's own", -kNone, kNone, false,
+     [] { return names_or("rule", drop_rules()); }},
+    {"evolve.grow", [](Config& c) -> Field { return &c.evolve.grow; },
+     "which connections come; rule: the rule's own", -kNone, kNone, false,
+     [] { return names_or("rule", grow_rules()); }},
     {"evolve.grow_init", [](Config& c) -> Field { return &c.evolve.grow_init; },
-     "value of grown connections: drawn as at the start (law), or zero; auto: law where cells grow at random", -kNone, kNone, false,
+     "value of grown connections: drawn as at the start (law), or zero; auto: law where cells grow at random",
+     -kNone, kNone, false,
      [] {
        return Names{"auto", "law", "zero"};
      }},
@@ -212,7 +215,8 @@ const KeyInfo kKeys[] = {
      "share of the training after which the topology stays", 0, 1},
 
     {"evolve.final_density", [](Config& c) -> Field { return &c.evolve.final_density; },
-     "density of the layers that evolve at the end, reached by a cubic; 0: as many connections throughout", 0, 1},
+     "density of the layers that evolve at the end, reached by a cubic; 0: as many connections throughout", 0,
+     1},
     {"evolve.density_until", [](Config& c) -> Field { return &c.evolve.density_until; },
      "share of the training after which final_density is reached", 1e-9, 1},
     {"evolve.scope", [](Config& c) -> Field { return &c.evolve.scope; },
@@ -247,7 +251,8 @@ const KeyInfo kKeys[] = {
      "gradient: larger layers are refused", 1, kCount},
 
     {"evolve.importance_percentile", [](Config& c) -> Field { return &c.evolve.importance_percentile; },
-     "share in percent of each hidden layer's neurons that goes at an importance event; 0: none", 0, 100, true},
+     "share in percent of each hidden layer's neurons that goes at an importance event; 0: none", 0, 100,
+     true},
     {"evolve.importance_form", [](Config& c) -> Field { return &c.evolve.importance_form; },
      "eliminate: neurons go for good, layers become smaller; published: they lose their inputs, and may grow "
      "again at once",
@@ -272,7 +277,8 @@ const KeyInfo kKeys[] = {
      1e6},
 
     {"checkpoint.best", [](Config& c) -> Field { return &c.checkpoint.best; },
-     "which epoch's model is the result, where there are validation data; last: the last one's", -kNone, kNone, false,
+     "which epoch's model is the result, where there are validation data; last: the last one's", -kNone,
+     kNone, false,
      [] {
        return Names{"last", "valid_loss", "valid_accuracy"};
      }},
@@ -435,14 +441,17 @@ void finish_config(Config& config) {
                 fmt::format("evolve.update_every, found '{}', expected \"N epoch\" or \"N step\" "
                             "(minutes would not be reproducible)",
                             config.evolve.update_every));
-  if (parse_interval("evolve.importance_every", config.evolve.importance_every).unit != Interval::Unit::kEpoch)
+  if (parse_interval("evolve.importance_every", config.evolve.importance_every).unit !=
+      Interval::Unit::kEpoch)
     throw Error(ErrorKind::kConfig, fmt::format("evolve.importance_every, found '{}', expected \"N epoch\"",
                                                 config.evolve.importance_every));
   parse_interval("checkpoint.save_every", config.checkpoint.save_every);
-  if (config.data.valid_fraction == 0.0 && (config.train.early_stopping > 0 || config.train.schedule == "plateau"))
+  if (config.data.valid_fraction == 0.0 &&
+      (config.train.early_stopping > 0 || config.train.schedule == "plateau"))
     throw Error(ErrorKind::kConfig,
                 fmt::format("data.valid_fraction, found 0, expected validation data for {}",
-                            config.train.early_stopping > 0 ? "train.early_stopping" : "train.schedule = \"plateau\""));
+                            config.train.early_stopping > 0 ? "train.early_stopping"
+                                                            : "train.schedule = \"plateau\""));
   if (config.topology.distribution == "explicit" &&
       config.topology.budgets.size() != config.model.hidden.size() + 1)
     throw Error(ErrorKind::kConfig,

@@ -287,9 +287,9 @@ TEST(LearningConfig, HoldsWhatChangesTheResultAndNothingElse) {
   for (const KeyInfo& key : config_keys()) {
     Config config;
     change(key, config);
-    const bool counts =
-        key.name == "run.seed" || key.name == "checkpoint.best" || (!key.path && !key.name.starts_with("run.") &&
-                                   !key.name.starts_with("checkpoint.") && !key.name.starts_with("log."));
+    const bool counts = key.name == "run.seed" || key.name == "checkpoint.best" ||
+                        (!key.path && !key.name.starts_with("run.") && !key.name.starts_with("checkpoint.") &&
+                         !key.name.starts_with("log."));
     EXPECT_EQ(changes_result(key), counts) << key.name;
     EXPECT_EQ(learning_config(config) != before, counts && has_another_value(key)) << key.name;
   }

@@ -63,7 +63,8 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
   const std::size_t labelled = sets          ? split.sets.row_ptr.size() - 1
                                : classes > 0 ? split.classes.size()
                                              : split.targets.size();
-  require(labelled == static_cast<std::size_t>(split.inputs.samples) && std::ranges::all_of(split.classes, is_class) &&
+  require(labelled == static_cast<std::size_t>(split.inputs.samples) &&
+              std::ranges::all_of(split.classes, is_class) &&
               (!sets || std::cmp_equal(split.sets.count, classes)),
           "evaluate: every sample must have labels that the model knows");
   if (!sets) result.confusion.assign(classes * classes, 0);
@@ -87,7 +88,8 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
   result.accuracy = static_cast<double>(correct) / samples;
   if (sets)
     for (std::size_t i = 0; i < 3; ++i)
-      result.precision_at.push_back(static_cast<double>(right[i]) / (samples * static_cast<double>(kRanks[i])));
+      result.precision_at.push_back(static_cast<double>(right[i]) /
+                                    (samples * static_cast<double>(kRanks[i])));
   return result;
 }
 

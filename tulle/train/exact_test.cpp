@@ -45,7 +45,8 @@ struct Recipe {
 };
 
 void PrintTo(const Recipe& recipe, std::ostream* out) {
-  *out << recipe.optimizer << ", " << recipe.rule << " every " << recipe.update_every << (recipe.dense ? ", dense" : "");
+  *out << recipe.optimizer << ", " << recipe.rule << " every " << recipe.update_every
+       << (recipe.dense ? ", dense" : "");
 }
 
 std::vector<Recipe> recipes() {
@@ -138,7 +139,8 @@ TEST(SparseTraining, GivesTheSameBitsForAnyThreadsAndAfterAnyResume) {
     const Bits whole = trained(start_run(config, data), data);
     for (const int threads : {1, 3}) {
       const Threads use(threads);
-      EXPECT_EQ(trained(start_run(config, data), data) == whole, true) << rule << ", " << threads << " threads";
+      EXPECT_EQ(trained(start_run(config, data), data) == whole, true)
+          << rule << ", " << threads << " threads";
     }
     const TemporaryDirectory folder;
     Config saving = config;
@@ -150,7 +152,8 @@ TEST(SparseTraining, GivesTheSameBitsForAnyThreadsAndAfterAnyResume) {
     Signals none;
     train(run, data, &directory, nobody, none);
     for (const CheckpointFile& checkpoint : list_checkpoints(folder.path()))
-      EXPECT_EQ(trained(resume_run(config, data, checkpoint.path), data) == whole, true) << rule << ", step " << checkpoint.step;
+      EXPECT_EQ(trained(resume_run(config, data, checkpoint.path), data) == whole, true)
+          << rule << ", step " << checkpoint.step;
   }
 }
 

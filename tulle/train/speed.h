@@ -23,8 +23,9 @@ struct Speed {
 /// The same network with every weight stored; absent connections are zeros. Cost: O(cells) time and memory.
 Network dense_copy(Network& network);
 
-/// Times forward passes as `tulle predict` makes them (nn/inference.h) on random inputs, both networks in turn. The dense one is left out if its weights
-/// would take more than `dense_limit_bytes`. Cost: about 0.3 s per batch size and network, or 3 passes.
+/// Times forward passes as `tulle predict` makes them (nn/inference.h) on random inputs, both networks in
+/// turn. The dense one is left out if its weights would take more than `dense_limit_bytes`. Cost: about 0.3 s
+/// per batch size and network, or 3 passes.
 std::vector<Speed> measure_speed(Network& network, std::span<const int> batches,
                                  std::uint64_t dense_limit_bytes);
 

@@ -78,8 +78,8 @@ float largest_magnitude(const Parameter& parameter) {
   return std::bit_cast<float>(largest.load());
 }
 
-// Scales the gradients down so that their common norm is at most `limit`. Sums go by fixed pieces, so that bits
-// do not depend on the number of threads.
+// Scales the gradients down so that their common norm is at most `limit`. Sums go by fixed pieces, so that
+// bits do not depend on the number of threads.
 void clip_norm(const std::vector<Parameter*>& parameters, double limit) {
   double squares = 0.0;
   for (const Parameter* parameter : parameters) {
@@ -88,9 +88,11 @@ void clip_norm(const std::vector<Parameter*>& parameters, double limit) {
     parallel_ranges(pieces, 1, [&](Range range) {
       for (std::int64_t piece = range.begin; piece < range.end; ++piece) {
         const auto first = static_cast<std::size_t>(piece * kGrain);
-        const std::size_t end = std::min(first + static_cast<std::size_t>(kGrain), parameter->gradient.size());
+        const std::size_t end =
+            std::min(first + static_cast<std::size_t>(kGrain), parameter->gradient.size());
         for (std::size_t i = first; i < end; ++i)
-          sums[static_cast<std::size_t>(piece)] += static_cast<double>(parameter->gradient[i]) * parameter->gradient[i];
+          sums[static_cast<std::size_t>(piece)] +=
+              static_cast<double>(parameter->gradient[i]) * parameter->gradient[i];
       }
     });
     for (const double sum : sums) squares += sum;
@@ -362,17 +364,21 @@ class Trainer {
   // Neurons go before connections do; only between epochs.
   void eliminate_if_due() {
     const Config::Evolve& e = run_.config.evolve;
-    const auto start = e.importance_start, every = static_cast<std::int64_t>(machinery_.importance_every.count);
+    const auto start = e.importance_start,
+               every = static_cast<std::int64_t>(machinery_.importance_every.count);
     const std::int64_t epoch = run_.state.epoch + 1;
     if (e.importance_percentile <= 0.0 || epoch < start || (epoch - start) % every != 0 ||
         epoch >= run_.config.train.epochs)
       return;
     Clock clock;
     Network& network = run_.model.network;
-    ImportanceRecord record{.epoch = static_cast<int>(epoch), .step = run_.state.step, .connections_before = network.connections()};
+    ImportanceRecord record{.epoch = static_cast<int>(epoch),
+                            .step = run_.state.step,
+                            .connections_before = network.connections()};
     if (e.importance_form == "published") {
       prune_as_published(network, e.importance_percentile);
-      for (std::size_t l = 0; l + 1 < network.size(); ++l) record.neurons.push_back(network.layer(l).outputs());
+      for (std::size_t l = 0; l + 1 < network.size(); ++l)
+        record.neurons.push_back(network.layer(l).outputs());
     } else {
       const ImportanceOptions options{
           .percentile = e.importance_percentile,
@@ -518,7 +524,7 @@ class Trainer {
   int width_;
   double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
-  std::optional<Network> best_;  // where there is no directory for it
+  std::optional<Network> best_;     // where there is no directory for it
   PhaseSeconds phases_;             // of the epoch at work, as far as this process did it
   double seconds_counted_ = 0.0;    // of those, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile

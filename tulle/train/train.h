@@ -63,9 +63,9 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
 std::optional<std::string> newest_checkpoint(const std::string& directory, std::vector<std::string>& skipped);
 
 /// Trains run.model to the end of run.config on `data`, or until a signal or the observer stops it. Metrics
-/// and checkpoints go to `directory` (null: nowhere). Where there are validation data, the model at the end is
-/// that of the epoch checkpoint.best chooses (kept in directory/best-EPOCH.safetensors), before the topology
-/// event of that epoch; run.state.validation.best_epoch names it.
+/// and checkpoints go to `directory` (null: nowhere). Where there are validation data, the model at the end
+/// is that of the epoch checkpoint.best chooses (kept in directory/best-EPOCH.safetensors), before the
+/// topology event of that epoch; run.state.validation.best_epoch names it.
 ///
 /// The result depends on the config, the data, the seed and the instruction set, to the last bit, and on
 /// nothing else: not on the number of threads, nor on where the training was stopped and resumed. Between

@@ -16,7 +16,8 @@ Dataset validated_data() {
   Dataset data = small_data();
   data.valid = blobs(18, 3);
   // Every third label is wrong: learning them by heart makes the validation loss rise again.
-  for (std::size_t i = 0; i < data.train.classes.size(); i += 3) data.train.classes[i] = (data.train.classes[i] + 1) % 3;
+  for (std::size_t i = 0; i < data.train.classes.size(); i += 3)
+    data.train.classes[i] = (data.train.classes[i] + 1) % 3;
   return data;
 }
 
@@ -34,7 +35,8 @@ Config restless_config() {
 std::int64_t best_epoch(const std::vector<EpochRecord>& epochs, bool by_loss) {
   std::size_t best = 0;
   for (std::size_t e = 1; e < epochs.size(); ++e)
-    if (by_loss ? *epochs[e].valid_loss < *epochs[best].valid_loss : *epochs[e].valid_accuracy > *epochs[best].valid_accuracy)
+    if (by_loss ? *epochs[e].valid_loss < *epochs[best].valid_loss
+                : *epochs[e].valid_accuracy > *epochs[best].valid_accuracy)
       best = e;
   return static_cast<std::int64_t>(best) + 1;
 }
@@ -51,7 +53,8 @@ TEST(BestModel, IsThatOfTheBestEpochWithAndWithoutADirectory) {
     const std::int64_t best = best_epoch(diary.epochs, config.checkpoint.best == "valid_loss");
     EXPECT_EQ(run.state.validation.best_epoch, best);
     ASSERT_LT(best, 12) << "this test needs a training that gets worse";
-    EXPECT_EQ(evaluate(run.model, data.valid).loss, *diary.epochs[static_cast<std::size_t>(best) - 1].valid_loss);
+    EXPECT_EQ(evaluate(run.model, data.valid).loss,
+              *diary.epochs[static_cast<std::size_t>(best) - 1].valid_loss);
 
     const TemporaryDirectory folder;
     RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
@@ -179,18 +182,22 @@ TEST(Clipping, BoundsTheStepByNormAndByValue) {
     config.train.clip_value = value;
     tulle::Run run = start_run(config, data);
     std::vector<float> before, after;
-    for (const Parameter* p : run.model.network.parameters()) before.insert(before.end(), p->value.begin(), p->value.end());
+    for (const Parameter* p : run.model.network.parameters())
+      before.insert(before.end(), p->value.begin(), p->value.end());
     Signals signals;
     Diary diary;
     diary.at_batch = [&](const Observer::Batch&) { signals.stop = true; };
     train(run, data, nullptr, diary, signals);
-    for (const Parameter* p : run.model.network.parameters()) after.insert(after.end(), p->value.begin(), p->value.end());
+    for (const Parameter* p : run.model.network.parameters())
+      after.insert(after.end(), p->value.begin(), p->value.end());
     for (std::size_t i = 0; i < after.size(); ++i) after[i] -= before[i];
     return after;
   };
-  const std::vector<float> free = first_step(0, 0), clipped = first_step(0.01, 0), bounded = first_step(0, 0.001);
+  const std::vector<float> free = first_step(0, 0), clipped = first_step(0.01, 0),
+                           bounded = first_step(0, 0.001);
   double norm = 0.0, free_norm = 0.0;
-  for (std::size_t i = 0; i < free.size(); ++i) free_norm += free[i] * free[i], norm += clipped[i] * clipped[i];
+  for (std::size_t i = 0; i < free.size(); ++i)
+    free_norm += free[i] * free[i], norm += clipped[i] * clipped[i];
   EXPECT_GT(std::sqrt(free_norm), 0.02);
   EXPECT_NEAR(std::sqrt(norm), 0.01, 1e-5);
   for (std::size_t i = 0; i < free.size(); ++i) {
