@@ -17,6 +17,7 @@
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/config.h"
 
@@ -64,6 +65,7 @@ constexpr Topic kTopics[] = {
     {"presets", [] { return rows_of(presets()); }},
     {"readers", [] { return rows_of(readers()); }},
     {"distributions", [] { return rows_of(distributions()); }},
+    {"repairs", [] { return rows_of(repairs()); }},
     {"weight-inits", [] { return rows_of(weight_inits()); }},
     {"activations", [] { return rows_of(activations()); }},
     {"losses", [] { return rows_of(losses()); }},

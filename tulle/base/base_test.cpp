@@ -7,6 +7,7 @@
 
 #include "tulle/base/checked_size.h"
 #include "tulle/base/error.h"
+#include "tulle/base/half.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/random.h"
 
@@ -79,6 +80,24 @@ TEST(SystemError, ChoosesTheKindByWhatTheCallerCanDo) {
 TEST(NearestName, FindsATypoAndStaysSilentAboutStrangers) {
   EXPECT_EQ(nearest_name("train.momentun", {"train.momentum", "train.epochs"}), "train.momentum");
   EXPECT_EQ(nearest_name("zzzzzz", {"train.momentum", "train.epochs"}), "");
+}
+
+TEST(Half, EqualsWhatItsPartsStandFor) {
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
+    const int exponent = static_cast<int>(bits >> 10 & 31), fraction = static_cast<int>(bits & 1023);
+    const float found = half_to_float(static_cast<std::uint16_t>(bits));
+    if (exponent == 31) {
+      EXPECT_TRUE(fraction == 0 ? std::isinf(found) : std::isnan(found)) << bits;
+      continue;
+    }
+    const double wanted =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    EXPECT_EQ(found, static_cast<float>(sign * wanted)) << bits;
+    EXPECT_EQ(std::signbit(found), sign < 0) << bits;
+  }
+  EXPECT_EQ(bf16_to_float(0x3f80), 1.0f);
+  EXPECT_EQ(bf16_to_float(0xc049), -3.140625f);
 }
 
 }  // namespace

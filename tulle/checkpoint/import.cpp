@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <bit>
 #include <memory>
 #include <optional>
 
 #include "tulle/base/error.h"
+#include "tulle/base/half.h"
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/nn/dense_linear.h"
 
@@ -47,17 +47,6 @@ bool naturally_before(std::string_view a, std::string_view b) {
   return a.size() < b.size();
 }
 
-float half(std::uint16_t bits) {
-  const auto exponent = static_cast<std::uint32_t>(bits >> 10 & 31),
-             fraction = static_cast<std::uint32_t>(bits & 1023);
-  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000) << 16;
-  if (exponent == 0) {
-    const float size = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -size : size;
-  }
-  return std::bit_cast<float>(sign | (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13);
-}
-
 std::vector<float> floats_of(const SafetensorsFile& file, const TensorView& tensor) {
   std::vector<float> values;
   switch (tensor.dtype) {
@@ -67,11 +56,10 @@ std::vector<float> floats_of(const SafetensorsFile& file, const TensorView& tens
       for (const double v : file.copy<double>(tensor.name)) values.push_back(static_cast<float>(v));
       return values;
     case DType::F16:
-      for (const std::uint16_t v : file.copy<std::uint16_t>(tensor.name)) values.push_back(half(v));
+      for (const std::uint16_t v : file.copy<std::uint16_t>(tensor.name)) values.push_back(half_to_float(v));
       return values;
     case DType::BF16:
-      for (const std::uint16_t v : file.copy<std::uint16_t>(tensor.name))
-        values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(v) << 16));
+      for (const std::uint16_t v : file.copy<std::uint16_t>(tensor.name)) values.push_back(bf16_to_float(v));
       return values;
     default:
       refuse(file, fmt::format("tensor '{}'", tensor.name), fmt::format("type {}", dtype_name(tensor.dtype)),

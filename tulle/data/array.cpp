@@ -10,21 +10,13 @@
 #include <limits>
 
 #include "tulle/base/error.h"
-#include "tulle/base/parallel.h"
+#include "tulle/base/half.h"
 
 namespace tulle {
 namespace {
 
 [[noreturn]] void refuse(const std::string& file, const std::string& message) {
   throw Error(ErrorKind::kBadData, {.file = file}, message);
-}
-
-float half_to_float(std::uint16_t bits) {
-  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-  const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
-  if (exponent == 31) return fraction == 0 ? static_cast<float>(sign * HUGE_VAL) : std::nanf("");
-  if (exponent == 0) return static_cast<float>(sign * std::ldexp(fraction, -24));
-  return static_cast<float>(sign * std::ldexp(1024 + fraction, exponent - 25));
 }
 
 double decode(const Array& array, std::size_t place) {

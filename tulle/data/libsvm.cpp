@@ -31,7 +31,7 @@ double number_of(const SparseText& text, std::string_view field) {
 }
 
 void add_set(const SparseText& text, std::string_view field, LabelSets& sets) {
-  const auto first = static_cast<std::ptrdiff_t>(sets.labels.size());
+  const std::size_t first = sets.labels.size();
   while (!field.empty()) {
     const std::size_t comma = std::min(field.find(','), field.size());
     const double label = number_of(text, field.substr(0, comma));
@@ -40,11 +40,9 @@ void add_set(const SparseText& text, std::string_view field, LabelSets& sets) {
     sets.labels.push_back(static_cast<std::int32_t>(label));
     field.remove_prefix(std::min(comma + 1, field.size()));
   }
-  std::sort(sets.labels.begin() + first, sets.labels.end());
-  sets.labels.erase(std::unique(sets.labels.begin() + first, sets.labels.end()), sets.labels.end());
-  for (std::size_t k = static_cast<std::size_t>(first); k < sets.labels.size(); ++k)
+  for (std::size_t k = first; k < sets.labels.size(); ++k)
     sets.count = std::max(sets.count, sets.labels[k] + 1);
-  sets.row_ptr.push_back(static_cast<std::int64_t>(sets.labels.size()));
+  finish_set(sets, first);
 }
 
 // Whether any line's labels hold a comma: then every sample has a set of labels.

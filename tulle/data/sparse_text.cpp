@@ -23,6 +23,13 @@ std::string_view text_of(std::span<const std::byte> bytes, const std::string& na
   return text;
 }
 
+void finish_set(LabelSets& sets, std::size_t first) {
+  const auto begin = sets.labels.begin() + static_cast<std::ptrdiff_t>(first);
+  std::sort(begin, sets.labels.end());
+  sets.labels.erase(std::unique(begin, sets.labels.end()), sets.labels.end());
+  sets.row_ptr.push_back(static_cast<std::int64_t>(sets.labels.size()));
+}
+
 bool SparseText::start_line(bool skip_empty) {
   do {
     if (line_ > 0) at_ = next_line_;

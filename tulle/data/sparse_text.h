@@ -49,6 +49,9 @@ class SparseText {
   std::int64_t largest_ = -1, smallest_ = -1;
 };
 
+/// Ends the set of labels that began at place `first` of sets.labels: sorted, each once.
+void finish_set(LabelSets& sets, std::size_t first);
+
 /// The text of a file, a byte order mark aside. Refuses what is no text.
 std::string_view text_of(std::span<const std::byte> bytes, const std::string& name);
 

@@ -26,7 +26,7 @@ std::int64_t whole(const SparseText& text, std::string_view field, std::string_v
 }
 
 void add_labels(const SparseText& text, std::string_view field, LabelSets& sets) {
-  const auto first = static_cast<std::ptrdiff_t>(sets.labels.size());
+  const std::size_t first = sets.labels.size();
   while (!field.empty()) {
     const std::size_t comma = std::min(field.find(','), field.size());
     const std::int64_t label = whole(text, field.substr(0, comma), "label");
@@ -36,9 +36,7 @@ void add_labels(const SparseText& text, std::string_view field, LabelSets& sets)
     sets.labels.push_back(static_cast<std::int32_t>(label));
     field.remove_prefix(std::min(comma + 1, field.size()));
   }
-  std::sort(sets.labels.begin() + first, sets.labels.end());
-  sets.labels.erase(std::unique(sets.labels.begin() + first, sets.labels.end()), sets.labels.end());
-  sets.row_ptr.push_back(static_cast<std::int64_t>(sets.labels.size()));
+  finish_set(sets, first);
 }
 
 bool is_number(std::string_view field) {

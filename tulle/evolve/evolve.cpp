@@ -27,13 +27,6 @@ InitContext init_context(const Network& network, std::size_t l, const Topology& 
 
 namespace {
 
-constexpr RedistributeInfo kRedistributions[] = {
-    {"none", "every layer grows what it dropped", Redistribute::kNone},
-    {"nonzeros", "by the connections that each layer kept", Redistribute::kNonzeros},
-    {"magnitude", "by the sum of their magnitudes", Redistribute::kMagnitude},
-    {"momentum", "by the sum of what momentum is about to add to them", Redistribute::kMomentum},
-};
-
 // Networks with fewer connections evolve their layers side by side; in larger ones the temporaries of about
 // 40 bytes for each connection of a layer would add up.
 constexpr std::int64_t kSideBySide = std::int64_t{1} << 24;
@@ -247,8 +240,7 @@ class Event {
     return std::isfinite(sum) ? sum : 0.0;
   }
 
-  // What all layers are to grow together, shared out by the statistic; what does not fit into a layer is
-  // shared out again among the others.
+  // What all layers are to grow together, shared out by the statistic.
   void redistribute() {
     std::int64_t left = 0;
     std::vector<double> weight;
@@ -259,29 +251,8 @@ class Event {
       const Topology& taken = how_.regrow_dropped ? work.kept.topology : *work.layer->topology();
       room.push_back(static_cast<std::int64_t>(taken.cells()) - taken.nnz());
     }
-    while (left > 0) {
-      double sum = 0.0;
-      for (std::size_t i = 0; i < work_.size(); ++i) sum += room[i] > work_[i].count ? weight[i] : 0.0;
-      std::int64_t given = 0;
-      for (std::size_t i = 0; i < work_.size(); ++i) {
-        const std::int64_t free = room[i] - work_[i].count;
-        if (free <= 0) continue;
-        const double share = sum > 0.0 ? weight[i] / sum : 1.0;
-        const auto wanted = static_cast<std::int64_t>(share * static_cast<double>(left));
-        const std::int64_t got = std::min({free, wanted, left - given});
-        work_[i].count += got;
-        given += got;
-      }
-      if (given == 0) {  // less than one each: the heaviest layers with room get one more
-        std::size_t best = work_.size();
-        for (std::size_t i = 0; i < work_.size(); ++i)
-          if (room[i] > work_[i].count && (best == work_.size() || weight[i] > weight[best])) best = i;
-        if (best == work_.size()) return;  // every cell is taken
-        ++work_[best].count;
-        given = 1;
-      }
-      left -= given;
-    }
+    const std::vector<std::int64_t> shares = shared_out(left, weight, room);
+    for (std::size_t i = 0; i < work_.size(); ++i) work_[i].count = shares[i];
   }
 
   void grow(Work& work) const {
@@ -375,8 +346,6 @@ class Event {
 };
 
 }  // namespace
-
-std::span<const RedistributeInfo> redistributions() { return kRedistributions; }
 
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event) {
   require(how.drop != nullptr && how.grow != nullptr && how.law.law != nullptr,

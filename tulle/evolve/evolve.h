@@ -7,6 +7,7 @@
 
 #include "tulle/evolve/drop.h"
 #include "tulle/evolve/grow.h"
+#include "tulle/evolve/redistribute.h"
 #include "tulle/nn/network.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/sparse/weight_init.h"
@@ -23,15 +24,6 @@ struct WeightLaw {
 /// outputs.
 InitContext init_context(const Network& network, std::size_t l, const Topology& topology,
                          const WeightLaw& law);
-
-/// How grown connections are shared out among the layers: by a sum over the survivors of each.
-enum class Redistribute { kNone, kNonzeros, kMagnitude, kMomentum };
-struct RedistributeInfo {
-  std::string_view name;
-  std::string_view help;
-  Redistribute by;
-};
-std::span<const RedistributeInfo> redistributions();
 
 /// How the topology of one training changes.
 struct Evolution {

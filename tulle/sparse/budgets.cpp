@@ -43,6 +43,13 @@ std::vector<std::int64_t> epsilon_budgets(const TopologyOptions& options, Shapes
   return budgets;
 }
 
+bool is_dense(const TopologyOptions& options, std::size_t layer, std::size_t layers) {
+  return std::ranges::any_of(options.dense_layers, [&](std::int64_t wanted) {
+    return wanted == static_cast<std::int64_t>(layer) ||
+           wanted == static_cast<std::int64_t>(layer) - static_cast<std::int64_t>(layers);
+  });
+}
+
 void check_density(double density) {
   if (!(density > 0.0 && density <= 1.0))
     throw Error(ErrorKind::kConfig,
@@ -63,6 +70,7 @@ std::vector<std::int64_t> erk_budgets(const TopologyOptions& options, Shapes lay
   double all_cells = 0.0;
   for (std::size_t l = 0; l < layers.size(); ++l) all_cells += layers[l].cells();
   std::vector<bool> capped(layers.size(), false);
+  for (std::size_t l = 0; l < layers.size(); ++l) capped[l] = is_dense(options, l, layers.size());
   double scale = 0.0;
   for (bool changed = true; changed;) {
     changed = false;
@@ -73,6 +81,11 @@ std::vector<std::int64_t> erk_budgets(const TopologyOptions& options, Shapes lay
       else
         sides += layers[l].sides();
     }
+    if (left < 0.0)
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("topology.density, found {}, expected more: topology.dense_layers "
+                              "alone take more connections",
+                              options.density));
     scale = sides > 0.0 ? left / sides : 0.0;
     for (std::size_t l = 0; l < layers.size(); ++l)
       if (!capped[l] && scale * layers[l].sides() > layers[l].cells()) capped[l] = changed = true;
@@ -127,7 +140,14 @@ std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Shapes l
               std::ranges::all_of(
                   layers, [](const LayerShape& layer) { return layer.inputs >= 1 && layer.outputs >= 1; }),
           "layer_budgets: a network needs a layer or more, each with inputs and outputs");
+  const auto count = static_cast<std::int64_t>(layers.size());
+  for (const std::int64_t layer : options.dense_layers)
+    if (layer < -count || layer >= count)
+      throw Error(ErrorKind::kConfig, fmt::format("topology.dense_layers, found {}, expected {} to {}", layer,
+                                                  -count, count - 1));
   std::vector<std::int64_t> budgets = distribution.budgets(options, layers);
+  for (std::size_t l = 0; l < budgets.size(); ++l)
+    if (is_dense(options, l, layers.size())) budgets[l] = static_cast<std::int64_t>(layers[l].cells());
   for (std::size_t l = 0; l < budgets.size(); ++l)
     budgets[l] = std::clamp<std::int64_t>(budgets[l], 1, static_cast<std::int64_t>(layers[l].cells()));
   return budgets;

@@ -17,6 +17,8 @@ struct TopologyOptions {
   double density = 0.1;                  // uniform, erk: share of all cells
   std::int64_t fan_in = 16;              // fixed-fan-in
   std::vector<std::int64_t> budgets{};   // explicit: one number per layer
+  std::vector<std::int64_t> dense_layers{};  // layers that get every connection, from 0, or from -1 at the
+                                             // end; erk counts them toward its density
 };
 
 /// A layer between its inputs and outputs.

@@ -185,5 +185,22 @@ INSTANTIATE_TEST_SUITE_P(Distributions, EveryDistribution,
                            return name;
                          });
 
+TEST(DenseLayers, GetEveryConnectionAndErkGivesTheRestToTheOthers) {
+  const std::vector<std::int32_t> sizes{100, 200, 50, 10};
+  EXPECT_EQ(layer_budgets({.distribution = "epsilon", .epsilon = 2, .dense_layers = {-1}}, sizes),
+            (std::vector<std::int64_t>{600, 500, 500}));
+  const auto erk = layer_budgets({.distribution = "erk", .density = 0.1, .dense_layers = {2}}, sizes);
+  EXPECT_EQ(erk[2], 500);
+  EXPECT_EQ(erk[0] + erk[1] + erk[2], 3050);  // 10 % of 30,500
+  EXPECT_NEAR(static_cast<double>(erk[0]) / static_cast<double>(erk[1]), 300.0 / 250.0, 0.01);
+}
+
+TEST(DenseLayers, ThatCannotBeAreRefused) {
+  const std::vector<std::int32_t> sizes{100, 200, 50, 10};
+  for (const std::int64_t layer : {3, -4})
+    EXPECT_THROW(layer_budgets({.distribution = "epsilon", .dense_layers = {layer}}, sizes), Error) << layer;
+  EXPECT_THROW(layer_budgets({.distribution = "erk", .density = 0.1, .dense_layers = {0}}, sizes), Error);
+}
+
 }  // namespace
 }  // namespace tulle

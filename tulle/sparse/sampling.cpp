@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <numeric>
+#include <queue>
 #include <utility>
 
 #include "tulle/base/check.h"
@@ -35,6 +36,40 @@ std::vector<std::uint64_t> complement(const std::vector<std::uint64_t>& sorted, 
   }
   for (; next < n; ++next) rest.push_back(next);
   return rest;
+}
+
+constexpr RepairInfo kRepairs[] = {
+    {"none", "neurons without connections stay so", Repair::kNone},
+    {"in", "every target has an input", Repair::kIn},
+    {"out", "every source has an output", Repair::kOut},
+    {"both", "both", Repair::kBoth},
+};
+
+struct Link {
+  std::int32_t target, source;
+};
+
+// Moves links between the neurons on one of their ends, `end`, until none is without.
+void repair_end(std::vector<Link>& links, std::int32_t neurons, std::int32_t Link::*end, const Random& key) {
+  std::vector<std::vector<std::size_t>> of_neuron(static_cast<std::size_t>(neurons));
+  for (std::size_t k = 0; k < links.size(); ++k)
+    of_neuron[static_cast<std::size_t>(links[k].*end)].push_back(k);
+  std::priority_queue<std::pair<std::size_t, std::int32_t>> richest;  // degree, minus the number
+  for (std::int32_t n = 0; n < neurons; ++n)
+    richest.emplace(of_neuron[static_cast<std::size_t>(n)].size(), -n);
+  std::uint64_t draws = 0;
+  for (std::int32_t n = 0; n < neurons; ++n) {
+    if (!of_neuron[static_cast<std::size_t>(n)].empty()) continue;
+    const auto [degree, giver] = richest.top();
+    if (degree < 2) return;  // nobody has one to spare
+    richest.pop();
+    std::vector<std::size_t>& own = of_neuron[static_cast<std::size_t>(-giver)];
+    std::size_t& given = own[key.below(own.size(), draws++)];
+    links[given].*end = n;
+    given = own.back();
+    own.pop_back();
+    richest.emplace(own.size(), giver);
+  }
 }
 
 std::vector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
@@ -110,6 +145,26 @@ Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, c
   if (wanted == cells) return full_topology(rows, cols);
   if (wanted <= cells / 2) return Topology::from_keys(rows, cols, sample_sorted(cells, wanted, key));
   return Topology::from_keys(rows, cols, complement(sample_sorted(cells, cells - wanted, key), cells));
+}
+
+std::span<const RepairInfo> repairs() { return kRepairs; }
+
+Topology repair_isolated(const Topology& topology, Repair repair, const Random& key) {
+  if (repair == Repair::kNone) return topology;
+  std::vector<Link> links;
+  for (std::int32_t target = 0; target < topology.rows(); ++target)
+    for (const std::int32_t source : topology.row(target)) links.push_back({target, source});
+  Random moves = key;
+  moves.event = key.event + 1;  // apart from what drew the topology
+  if (repair != Repair::kOut) repair_end(links, topology.rows(), &Link::target, moves);
+  moves.event = key.event + 2;
+  if (repair != Repair::kIn) repair_end(links, topology.cols(), &Link::source, moves);
+  std::vector<std::uint64_t> keys;
+  for (const Link& link : links)
+    keys.push_back(static_cast<std::uint64_t>(link.target) * static_cast<std::uint64_t>(topology.cols()) +
+                   static_cast<std::uint64_t>(link.source));
+  sort_keys(keys, topology.cells());
+  return Topology::from_keys(topology.rows(), topology.cols(), keys);
 }
 
 Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key) {

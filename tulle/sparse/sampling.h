@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "tulle/base/random.h"
@@ -36,6 +38,21 @@ Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, c
 /// Every target has exactly fan_in distinct sources, uniformly drawn (Floyd's algorithm per row). Cost: O(nnz
 /// log fan_in).
 Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key);
+
+/// Which neurons get a connection although none was drawn for them.
+enum class Repair { kNone, kIn, kOut, kBoth };
+struct RepairInfo {
+  std::string_view name;
+  std::string_view help;
+  Repair repair;
+};
+std::span<const RepairInfo> repairs();
+
+/// The topology with one connection moved from a neuron of the highest degree to each neuron without any, as
+/// far as there are neurons with two or more; the number of connections stays. kIn: targets without inputs (a
+/// connection keeps its source), kOut: sources without outputs (it keeps its target). Ties by number, which
+/// connection moves is drawn from `key`. Cost: O((nnz + neurons) log neurons).
+Topology repair_isolated(const Topology& topology, Repair repair, const Random& key);
 
 /// Takes out of the sorted keys `cells` those that `topology` holds. Cost: O(cells + connections of the rows
 /// that they are in).

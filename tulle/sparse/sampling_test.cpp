@@ -172,5 +172,52 @@ TEST(RandomAbsentCells, DependOnTheEvent) {
   }
 }
 
+struct Isolated {
+  std::int64_t targets = 0, sources = 0;
+};
+
+Isolated isolated(const Topology& topology) {
+  Isolated none;
+  std::vector<bool> used(static_cast<std::size_t>(topology.cols()), false);
+  for (const std::int32_t source : topology.columns()) used[static_cast<std::size_t>(source)] = true;
+  none.sources = std::count(used.begin(), used.end(), false);
+  for (std::int32_t t = 0; t < topology.rows(); ++t) none.targets += topology.row(t).empty();
+  return none;
+}
+
+TEST(RepairIsolated, GivesEveryNeuronAConnectionAndKeepsTheirNumber) {
+  for (const RepairInfo& info : repairs())
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+      const Topology drawn = random_topology(80, 120, 200, {.seed = seed});
+      const Isolated before = isolated(drawn);
+      ASSERT_GT(before.targets + before.sources, 0);
+      const Topology repaired = repair_isolated(drawn, info.repair, {.seed = seed});
+      const Isolated after = isolated(repaired);
+      EXPECT_EQ(repaired.nnz(), 200);
+      const bool in = info.repair == Repair::kIn || info.repair == Repair::kBoth;
+      const bool out = info.repair == Repair::kOut || info.repair == Repair::kBoth;
+      EXPECT_EQ(after.targets, in ? 0 : before.targets) << info.name;
+      EXPECT_EQ(after.sources, out ? 0 : before.sources) << info.name;
+      EXPECT_EQ(repair_isolated(drawn, info.repair, {.seed = seed}), repaired);
+    }
+}
+
+TEST(RepairIsolated, TakesFromTheHighestDegrees) {
+  // Target 0 has 4 inputs, target 1 has 2, targets 2 to 4 none: 0 gives two, then the tie at 2 goes to 0.
+  const std::uint64_t keys[] = {0, 1, 2, 3, 4, 5};
+  const Topology repaired = repair_isolated(Topology::from_keys(5, 4, keys), Repair::kIn, {.seed = 1});
+  EXPECT_EQ(repaired.row(0).size(), 1u);
+  EXPECT_EQ(repaired.row(1).size(), 2u);
+  for (std::int32_t t = 2; t < 5; ++t) EXPECT_EQ(repaired.row(t).size(), 1u);
+}
+
+TEST(RepairIsolated, DoesWhatItCanWhereConnectionsAreFew) {
+  const std::uint64_t keys[] = {0, 5};
+  const Topology few = Topology::from_keys(4, 4, keys);
+  EXPECT_EQ(repair_isolated(few, Repair::kBoth, {.seed = 1}), few);
+  EXPECT_EQ(repair_isolated(Topology::from_keys(4, 4, std::vector<std::uint64_t>{}), Repair::kBoth, {}).nnz(),
+            0);
+}
+
 }  // namespace
 }  // namespace tulle

@@ -22,7 +22,8 @@ TopologyOptions topology_options(const Config& config) {
           .epsilon = config.topology.epsilon,
           .density = config.topology.density,
           .fan_in = config.topology.fan_in,
-          .budgets = config.topology.budgets};
+          .budgets = config.topology.budgets,
+          .dense_layers = config.topology.dense_layers};
 }
 
 }  // namespace
@@ -183,6 +184,8 @@ Model build_model(const Config& config, const Dataset& data) {
   const auto seed = static_cast<std::uint64_t>(config.run.seed);
 
   const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
+  const Repair repair =
+      find_name(repairs(), "topology.repair_isolated", config.topology.repair_isolated).repair;
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const bool last = l + 2 == sizes.size();
@@ -200,7 +203,9 @@ Model build_model(const Config& config, const Dataset& data) {
     else
       layers.push_back(std::make_unique<SparseLinear>(
           layer,
-          draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, static_cast<std::uint32_t>(l))));
+          repair_isolated(
+              draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, static_cast<std::uint32_t>(l)),
+              repair, {.seed = seed, .stream = Stream::kTopology, .layer = static_cast<std::uint32_t>(l)})));
   }
 
   Model model{.network = Network(std::move(layers)),

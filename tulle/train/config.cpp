@@ -22,6 +22,7 @@
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/build.h"
 
@@ -141,6 +142,11 @@ const KeyInfo kKeys[] = {
      "fixed-fan-in: inputs per neuron", 1, 2147483647},
     {"topology.budgets", [](Config& c) -> Field { return &c.topology.budgets; },
      "explicit: connections per layer", 1, kCount},
+    {"topology.dense_layers", [](Config& c) -> Field { return &c.topology.dense_layers; },
+     "layers that get every connection, from 0; -1 is the last", -1000000, 1000000},
+    {"topology.repair_isolated", [](Config& c) -> Field { return &c.topology.repair_isolated; },
+     "neurons for which no connection was drawn get one from those with most", -kNone, kNone, false,
+     [] { return names(repairs()); }},
     {"topology.weight_init", [](Config& c) -> Field { return &c.topology.weight_init; },
      "law of start values", -kNone, kNone, false, [] { return names(weight_inits()); }},
     {"topology.fan", [](Config& c) -> Field { return &c.topology.fan; },

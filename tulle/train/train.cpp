@@ -6,8 +6,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <filesystem>
-#include <utility>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -16,9 +14,10 @@
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
-#include "tulle/nn/compaction.h"
 #include "tulle/nn/loss.h"
+#include "tulle/optim/clipping.h"
 #include "tulle/report/memory.h"
+#include "tulle/train/validation.h"
 
 namespace tulle {
 namespace {
@@ -78,43 +77,6 @@ float largest_magnitude(const Parameter& parameter) {
   return std::bit_cast<float>(largest.load());
 }
 
-// Scales the gradients down so that their common norm is at most `limit`. Sums go by fixed pieces, so that
-// bits do not depend on the number of threads.
-void clip_norm(const std::vector<Parameter*>& parameters, double limit) {
-  double squares = 0.0;
-  for (const Parameter* parameter : parameters) {
-    const auto pieces = (static_cast<std::int64_t>(parameter->gradient.size()) + kGrain - 1) / kGrain;
-    std::vector<double> sums(static_cast<std::size_t>(pieces), 0.0);
-    parallel_ranges(pieces, 1, [&](Range range) {
-      for (std::int64_t piece = range.begin; piece < range.end; ++piece) {
-        const auto first = static_cast<std::size_t>(piece * kGrain);
-        const std::size_t end =
-            std::min(first + static_cast<std::size_t>(kGrain), parameter->gradient.size());
-        for (std::size_t i = first; i < end; ++i)
-          sums[static_cast<std::size_t>(piece)] +=
-              static_cast<double>(parameter->gradient[i]) * parameter->gradient[i];
-      }
-    });
-    for (const double sum : sums) squares += sum;
-  }
-  const double norm = std::sqrt(squares);
-  if (!(norm > limit)) return;
-  const auto factor = static_cast<float>(limit / norm);
-  for (Parameter* parameter : parameters)
-    parallel_ranges(static_cast<std::int64_t>(parameter->gradient.size()), kGrain, [&](Range range) {
-      for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-        parameter->gradient[i] *= factor;
-    });
-}
-
-void clip_value(const std::vector<Parameter*>& parameters, float limit) {
-  for (Parameter* parameter : parameters)
-    parallel_ranges(static_cast<std::int64_t>(parameter->gradient.size()), kGrain, [&](Range range) {
-      for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-        parameter->gradient[i] = std::clamp(parameter->gradient[i], -limit, limit);  // NaN stays
-    });
-}
-
 // One training, taken apart so that each piece fits on a page.
 class Trainer {
  public:
@@ -127,6 +89,7 @@ class Trainer {
         loader_(data.train, data.scaling, static_cast<int>(run.config.train.batch_size),
                 run.config.train.last_batch == "keep", run.model.seed),
         machinery_(make_machinery(run.config, data, loader_.batches())),
+        best_(directory),
         width_(run.model.network.panel_width(run.config.train.batch_size)),
         initial_density_(initial_density(run.config, layer_sizes(run.config, data))) {
     machinery_.loss_options.class_weights = machinery_.class_weights;
@@ -141,17 +104,14 @@ class Trainer {
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
     if (!saved_) save();
     if (!is_over()) return Ending::kStopped;
-    take_best_model();
+    best_.restore(run_);
     return Ending::kFinished;
   }
 
  private:
   bool is_over() const {
-    const TrainingState& state = run_.state;
-    const std::int64_t patience = run_.config.train.early_stopping;
-    return state.epoch >= run_.config.train.epochs ||
-           (patience > 0 && state.epoch > 0 && state.batch_in_epoch == 0 &&
-            state.epoch - state.validation.best_loss_epoch >= patience);
+    return run_.state.epoch >= run_.config.train.epochs ||
+           (run_.state.batch_in_epoch == 0 && patience_is_over(run_));
   }
 
   // The batches of one epoch; false if a signal ended it early.
@@ -182,8 +142,11 @@ class Trainer {
       phases_.backward += clock.restart();
       machinery_.schedule_options.plateau_factor = state.validation.rate_factor;
       rate_ = learning_rate(machinery_.schedule, machinery_.schedule_options, state.step);
-      clip_gradients();
-      for (Parameter* parameter : network.parameters())
+      const std::vector<Parameter*> parameters = network.parameters();
+      const Config::Train& t = run_.config.train;
+      if (t.clip_norm > 0.0) clip_by_norm(parameters, t.clip_norm);
+      if (t.clip_value > 0.0) clip_by_value(parameters, static_cast<float>(t.clip_value));
+      for (Parameter* parameter : parameters)
         machinery_.optimizer->step(*parameter, static_cast<float>(rate_));
       check_parameters();
       phases_.update += clock.restart();
@@ -202,12 +165,6 @@ class Trainer {
       save_if_due(/*epoch_done=*/false);
     }
     return true;
-  }
-
-  void clip_gradients() {
-    const Config::Train& t = run_.config.train;
-    if (t.clip_norm > 0.0) clip_norm(run_.model.network.parameters(), t.clip_norm);
-    if (t.clip_value > 0.0) clip_value(run_.model.network.parameters(), static_cast<float>(t.clip_value));
   }
 
   // Outputs and loss of a batch at step number `step` (from 0), ready for the way back.
@@ -234,7 +191,7 @@ class Trainer {
       const Evaluation valid = evaluate(run_.model, data_.valid);
       record.valid_loss = valid.loss;
       record.valid_accuracy = valid.accuracy;
-      judge(valid, state.epoch + 1);
+      best_.judge(valid, run_);
     }
     phases_.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
@@ -255,46 +212,6 @@ class Trainer {
     const bool go_on = observer_.on_epoch(record);
     save_if_due(/*epoch_done=*/true);
     return go_on;
-  }
-
-  // What the validation data say of the epoch just trained: its model may be the best, the rate may fall.
-  void judge(const Evaluation& valid, std::int64_t epoch) {
-    ValidationState& seen = run_.state.validation;
-    if (seen.best_loss_epoch == 0 || valid.loss < seen.best_loss) {
-      seen.best_loss = valid.loss;
-      seen.best_loss_epoch = epoch;
-    }
-    const std::int64_t waited = epoch - std::max(seen.best_loss_epoch, seen.reduced_epoch);
-    if (run_.config.train.schedule == "plateau" && waited >= run_.config.train.plateau_patience) {
-      seen.rate_factor *= run_.config.train.gamma;
-      seen.reduced_epoch = epoch;
-    }
-    if (run_.config.checkpoint.best == "last") return;
-    const double score = run_.config.checkpoint.best == "valid_loss" ? -valid.loss : valid.accuracy;
-    if (seen.best_epoch > 0 && !(score > seen.best_score)) return;
-    const std::int64_t before = std::exchange(seen.best_epoch, epoch);
-    seen.best_score = score;
-    if (directory_ == nullptr) {
-      best_ = without_neurons(run_.model.network, all_alive(run_.model.network));
-      return;
-    }
-    save_model(best_path(epoch), run_.model, nullptr, directory_->files());
-    std::error_code ignored;
-    if (before > 0) std::filesystem::remove(best_path(before), ignored);
-  }
-
-  std::string best_path(std::int64_t epoch) const {
-    return fmt::format("{}/best-{:06}.safetensors", directory_->path(), epoch);
-  }
-
-  // The result is the best epoch's model, where validation data chose one.
-  void take_best_model() {
-    const std::int64_t best = run_.state.validation.best_epoch;
-    if (best == 0 || best == run_.state.epoch) return;
-    if (best_)
-      run_.model.network = std::move(*best_);
-    else if (directory_ != nullptr)
-      run_.model.network = std::move(load_model(best_path(best)).model.network);
   }
 
   EpochRecord epoch_record() const {
@@ -521,10 +438,10 @@ class Trainer {
   Signals& signals_;
   Loader loader_;
   Machinery machinery_;
+  BestModel best_;
   int width_;
   double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
-  std::optional<Network> best_;     // where there is no directory for it
   PhaseSeconds phases_;             // of the epoch at work, as far as this process did it
   double seconds_counted_ = 0.0;    // of those, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile
