@@ -1,5 +1,5 @@
-// How fast LIBSVM text is read, in bytes of text per second on one thread. The text is a real file, unpacked, or
-// one made like reuters: 44 entries a row of 8,315 features, numbers such as 1.2E-02.
+// How fast LIBSVM text is read, in bytes of text per second on one thread. The text is a real file, unpacked,
+// or one made like reuters: 44 entries a row of 8,315 features, numbers such as 1.2E-02.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,7 +49,8 @@ int main(int argc, char** argv) {
     entries = read_libsvm(bytes, "text", {}).inputs.sparse.values.size();
     best = std::min(best, clock.seconds());
   }
-  fmt::print("{:.1f} MB of LIBSVM text, {} entries: {:.0f} MB/s on one thread\n", static_cast<double>(bytes.size()) * 1e-6,
-             entries, static_cast<double>(bytes.size()) * 1e-6 / best);
+  fmt::print("{:.1f} MB of LIBSVM text, {} entries: {:.0f} MB/s on one thread\n",
+             static_cast<double>(bytes.size()) * 1e-6, entries,
+             static_cast<double>(bytes.size()) * 1e-6 / best);
   return 0;
 }
