@@ -7,7 +7,7 @@ Folder of the files: TULLE_DATA, or ../shared/data beside the repository.
 import gzip
 import os
 import pathlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +23,6 @@ class DataSet:
     parts: object  # folder for files made on the way -> list of {train, test, ...} flags
     rates: tuple = (0.03, 0.1, 0.3)
     score: str = "accuracy"
-    extra: dict = field(default_factory=dict)  # flags of single methods
 
 
 def idx(folder, test="t10k"):

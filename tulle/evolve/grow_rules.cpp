@@ -1,7 +1,6 @@
 #include <algorithm>
 
 #include "tulle/evolve/grow.h"
-#include "tulle/sparse/sampling.h"
 
 namespace tulle {
 
