@@ -64,9 +64,13 @@ function(tulle_library)
     target_link_libraries(${module}_test PRIVATE tulle tulle_flags GTest::gtest_main GTest::gmock ${third_party}
                           Eigen3::Eigen)
     if(CMAKE_CXX_FLAGS MATCHES "undefined")  # the library is what is looked at; of the tests it would double the build
-      target_compile_options(${module}_test PRIVATE -fno-sanitize=undefined -g0)
+      target_compile_options(${module}_test PRIVATE -fno-sanitize=undefined -O0 -g0)
     endif()
+    list(APPEND programs ${module}_test)
     gtest_discover_tests(${module}_test TEST_PREFIX ${module}. NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
                          PROPERTIES LABELS "quick" TIMEOUT 600)
   endforeach()
+  if(programs)
+    add_custom_target(unit_tests DEPENDS ${programs})
+  endif()
 endfunction()

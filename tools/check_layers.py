@@ -19,7 +19,7 @@ PLACES = {
     "nlohmann/": ["tulle/checkpoint/", "tulle/report/", "cli/", "bench/"],
     "zlib.h": ["tulle/data/gzip.cpp", "_test.cpp", "_testing.h"],
     "archive": ["tulle/data/archive.cpp", "_testing.h"],
-    "stb/": ["tulle/data/images.cpp"],
+    "stb/": ["tulle/data/images.cpp", "tulle/data/picture.cpp"],
     "xxhash.h": ["tulle/sparse/topology.cpp", "tulle/checkpoint/"],
     "CLI/": ["cli/", "bench/"],
     "Eigen/": ["_test.cpp", "bench/compare/peers.cpp"],

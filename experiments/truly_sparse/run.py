@@ -21,6 +21,7 @@ from datasets import DATASETS
 # Flags that make a method, beside the preset `modern`, whose optimizer, schedule and density all share.
 METHODS = {
     "dense": {"distribution": "uniform", "density": 1.0, "rule": "none"},
+    "dense-relu": {"distribution": "uniform", "density": 1.0, "rule": "none", "activation": "relu"},
     "static": {"rule": "none"},
     "set": {"rule": "set"},
     "rigl": {"rule": "rigl"},

@@ -22,6 +22,10 @@ enum class Stream : std::uint32_t {
   kDrop = 10,
   kGrowRest = 11,   // guided growth: what guides could not give
   kGrowSigns = 12,  // guided growth: signs of the samples
+  kGates = 13,      // recovery: gates before there are weights
+  kPlanted = 14,    // recovery: hidden networks
+  kFourier = 15,    // recovery: frequencies of coordinates
+  kSketch = 16,     // recovery: rows of a count sketch
 };
 
 /// One independent sequence of random numbers, element by element.

@@ -22,6 +22,7 @@
 #include "tulle/base/error.h"
 #include "tulle/data/archive.h"
 #include "tulle/data/gzip.h"
+#include "tulle/data/picture.h"
 
 namespace tulle {
 
@@ -58,32 +59,8 @@ std::string class_of(const std::string& name) {
 
 struct Image {
   std::string name;
-  int width = 0, height = 0, channels = 0;
-  std::vector<std::uint8_t> pixels;  // row by row, channels interleaved
+  Picture picture;
 };
-
-Image decode(const Member& member, const std::string& file) {
-  const auto* const bytes = reinterpret_cast<const stbi_uc*>(member.bytes.data());
-  const auto size = static_cast<int>(std::min<std::size_t>(member.bytes.size(), 1u << 30));
-  Image image{.name = member.name, .pixels = {}};
-  if (stbi_info_from_memory(bytes, size, &image.width, &image.height, &image.channels) == 0)
-    refuse(file, fmt::format("image '{}'", member.name), stbi_failure_reason(), "JPEG or PNG");
-  if (std::int64_t{image.width} * image.height > kMostPixels)
-    refuse(file, fmt::format("image '{}'", member.name),
-           fmt::format("{} x {} pixels", image.width, image.height),
-           fmt::format("at most {} pixels", kMostPixels));
-  const int wanted = image.channels <= 2 ? 1 : 3;  // without transparency
-  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(bytes, size, &image.width, &image.height, &image.channels, wanted),
-      stbi_image_free);
-  if (pixels == nullptr)
-    refuse(file, fmt::format("image '{}'", member.name), stbi_failure_reason(), "whole data");
-  image.channels = wanted;
-  const auto count = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) *
-                     static_cast<std::size_t>(wanted);
-  image.pixels.assign(pixels.get(), pixels.get() + count);
-  return image;
-}
 
 // Images as they come, gathered into one split.
 class Gathering {
@@ -95,20 +72,19 @@ class Gathering {
            (options_.max_rows == 0 || static_cast<std::int64_t>(images_.size()) < options_.max_rows);
   }
   void add(const Member& member) {
-    images_.push_back(decode(member, file_));
-    const Image& image = images_.back();
-    const Image& first = images_.front();
-    if (image.width != first.width || image.height != first.height)
-      refuse(file_, fmt::format("image '{}'", image.name),
-             fmt::format("{} x {} pixels", image.width, image.height),
-             fmt::format("{} x {} as in '{}'", first.width, first.height, first.name));
-    channels_ = std::max(channels_, image.channels);
+    images_.push_back({member.name, decode_picture(member.bytes, file_, fmt::format("image '{}'", member.name))});
+    const ImageShape& shape = images_.back().picture.shape;
+    const ImageShape& first = images_.front().picture.shape;
+    if (shape.width != first.width || shape.height != first.height)
+      refuse(file_, fmt::format("image '{}'", member.name), fmt::format("{} x {} pixels", shape.width, shape.height),
+             fmt::format("{} x {} as in '{}'", first.width, first.height, images_.front().name));
+    channels_ = std::max(channels_, shape.channels);
   }
 
   RawSplit split() const {
     RawSplit split;
     if (images_.empty()) refuse(file_, "images", "none", "JPEG or PNG files in a folder for each class");
-    const Image& first = images_.front();
+    const ImageShape& first = images_.front().picture.shape;
     split.image = {.channels = channels_, .height = first.height, .width = first.width};
     const std::int64_t features = std::int64_t{channels_} * first.height * first.width;
     if (features > 2147483647)
@@ -119,11 +95,11 @@ class Gathering {
                     .floats = {}};
     split.inputs.bytes.reserve(images_.size() * static_cast<std::size_t>(features));
     for (const Image& image : images_) {
-      const auto pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-      for (int c = 0; c < channels_; ++c)  // one plane after another, as IDX and CIFAR files have them
-        for (std::size_t p = 0; p < pixels; ++p)
-          split.inputs.bytes.push_back(image.pixels[p * static_cast<std::size_t>(image.channels) +
-                                                    static_cast<std::size_t>(image.channels == 1 ? 0 : c)]);
+      const auto plane = static_cast<std::int64_t>(first.height) * first.width;
+      for (int c = 0; c < channels_; ++c) {
+        const auto from = image.picture.bytes.begin() + std::min(c, image.picture.shape.channels - 1) * plane;
+        split.inputs.bytes.insert(split.inputs.bytes.end(), from, from + plane);
+      }
       split.labels.names.push_back(class_of(image.name));
     }
     if (std::ranges::any_of(split.labels.names, &std::string::empty))
@@ -139,6 +115,28 @@ class Gathering {
 };
 
 }  // namespace
+
+Picture decode_picture(std::span<const std::byte> content, const std::string& file, const std::string& what) {
+  const auto* const bytes = reinterpret_cast<const stbi_uc*>(content.data());
+  const auto size = static_cast<int>(std::min<std::size_t>(content.size(), 1u << 30));
+  int width = 0, height = 0, channels = 0;
+  if (stbi_info_from_memory(bytes, size, &width, &height, &channels) == 0)
+    refuse(file, what, stbi_failure_reason(), "JPEG or PNG");
+  if (std::int64_t{width} * height > kMostPixels)
+    refuse(file, what, fmt::format("{} x {} pixels", width, height), fmt::format("at most {} pixels", kMostPixels));
+  const int wanted = channels <= 2 ? 1 : 3;  // without transparency
+  const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
+      stbi_load_from_memory(bytes, size, &width, &height, &channels, wanted), stbi_image_free);
+  if (pixels == nullptr) refuse(file, what, stbi_failure_reason(), "whole data");
+  Picture picture{.shape = {.channels = wanted, .height = height, .width = width}, .bytes = {}};
+  const std::size_t count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+  picture.bytes.reserve(count * static_cast<std::size_t>(wanted));
+  for (int c = 0; c < wanted; ++c)
+    for (std::size_t p = 0; p < count; ++p) picture.bytes.push_back(pixels.get()[p * static_cast<std::size_t>(wanted) + static_cast<std::size_t>(c)]);
+  return picture;
+}
+
+Picture read_picture(const std::string& path) { return decode_picture(read_content(path), path, "image"); }
 
 bool is_tar(std::span<const std::byte> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tulle/data/dataset.h"
+
+namespace tulle {
+
+/// One image: bytes plane after plane, row by row.
+struct Picture {
+  ImageShape shape;
+  std::vector<std::uint8_t> bytes;
+};
+
+/// What a JPEG or PNG file's bytes show, gray or in three colours. Throws tulle::Error (kBadData) that names `file` and `what` it
+/// is of it.
+Picture decode_picture(std::span<const std::byte> content, const std::string& file, const std::string& what);
+/// The same for a file. Throws also kMissingInput, kPermission, kIo.
+Picture read_picture(const std::string& path);
+
+/// The top left corner, at most `side` high and wide; 0: all.
+Picture crop(const Picture& picture, int side);
+
+/// The bytes of a PNG file, or of a JPEG file of quality 1 to 100.
+std::string encode_png(const Picture& picture);
+std::string encode_jpeg(const Picture& picture, int quality);
+
+}  // namespace tulle

@@ -1,0 +1,67 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tulle/base/check.h"
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/recover/recovery.h"
+
+namespace tulle {
+
+Recovery solve_iht(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_aiht(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_htp(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_strong(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_imp(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+
+namespace {
+
+// To add a method: its file, its name above, one line here.
+constexpr RecoverMethod kMethods[] = {
+    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht, nullptr},
+    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, nullptr},
+    {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp, nullptr},
+    {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own", solve_strong, nullptr},
+    {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again", "arXiv 2509.20323; Frankle and Carbin 2019",
+     solve_imp, solve_imp},
+};
+
+}  // namespace
+
+std::span<const RecoverMethod> recover_methods() { return kMethods; }
+
+std::vector<std::string> sign_rules() { return {"auto", "positive", "alternate", "gate"}; }
+
+Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& given,
+                 const RecoverProgress& progress) {
+  const RecoverMethod& how = find_name(recover_methods(), "recover.method", method);
+  require(given.nnz > 0 && given.hidden_width > 0, "recovery: at least one neuron and one nonzero");
+  require(static_cast<std::int64_t>(problem.y.size()) == problem.outputs * problem.x.padded(),
+          "recovery: one number for each sample and output");
+  RecoverOptions options = given;
+  options.nnz = std::min(options.nnz, options.hidden_width * problem.x.features());
+  bool finite = true, negative = false, positive = false;
+  for (const double y : problem.y) {
+    finite = finite && std::isfinite(y);
+    negative = negative || y < 0.0;
+    positive = positive || y > 0.0;
+  }
+  if (!finite) throw Error(ErrorKind::kBadData, "labels, found one that is not finite, expected numbers");
+  const bool fused = problem.outputs == 1 && how.name != "imp";
+  if (fused && options.signs == "positive" && negative && !positive)
+    throw Error(ErrorKind::kConfig,
+                "recover.signs, found 'positive' with labels that are all negative or 0, expected 'auto': a sum of ReLUs is "
+                "never negative");
+  if (problem.outputs > 1 && how.solve_outputs == nullptr)
+    throw Error(ErrorKind::kConfig, fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
+                                                method, problem.outputs));
+  if (fused && !negative && !positive) return {.net = {.weights = SparseWeights(options.hidden_width, problem.x.features())}};
+  Recovery found = (problem.outputs == 1 ? how.solve : how.solve_outputs)(problem, options, progress);
+  if (!std::isfinite(found.loss))
+    throw Error(ErrorKind::kDiverged, fmt::format("recovery by {} diverged: the loss is not finite", method));
+  return found;
+}
+
+}  // namespace tulle

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tulle/base/aligned.h"
+#include "tulle/data/dataset.h"
+#include "tulle/kernels/gated.h"
+
+namespace tulle {
+
+/// Inputs of recovery: dense, feature by feature, because supports pick features. Column c is column(c)[0 .. padded());
+/// entries from count() on are 0, which closes every gate there.
+class Samples {
+ public:
+  Samples() = default;
+  /// All zero. Memory: 4 * features * padded bytes.
+  Samples(std::int64_t count, std::int32_t features)
+      : count_(count),
+        padded_((count + kernels::kGateRows - 1) / kernels::kGateRows * kernels::kGateRows),
+        features_(features),
+        values_(static_cast<std::size_t>(padded_ * features)) {}
+
+  std::int64_t count() const { return count_; }
+  std::int64_t padded() const { return padded_; }
+  std::int32_t features() const { return features_; }
+  float* column(std::int64_t feature) { return values_.data() + feature * padded_; }
+  const float* column(std::int64_t feature) const { return values_.data() + feature * padded_; }
+  const float* data() const { return values_.data(); }
+
+ private:
+  std::int64_t count_ = 0, padded_ = 0;
+  std::int32_t features_ = 0;
+  AlignedVector<float> values_;
+};
+
+/// The samples `rows` (all of them if empty) of dense inputs, scaled, and a last feature of ones if `bias`. Throws
+/// std::invalid_argument for sparse inputs. Cost: O(samples * features), in parallel.
+Samples to_samples(const Features& inputs, const Scaling& scaling, bool bias);
+
+/// The samples `rows`, in that order. Cost: O(rows * features), in parallel.
+Samples select_samples(const Samples& all, std::span<const std::uint32_t> rows);
+
+}  // namespace tulle

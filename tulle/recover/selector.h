@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace tulle {
+
+/// One number and where it stands.
+struct Candidate {
+  std::int64_t place = 0;
+  double value = 0.0;
+};
+
+/// The order of selection: larger magnitude first, ties by smaller place. A total order, so that what is selected does not
+/// depend on the order in which numbers arrive.
+bool stronger(const Candidate& a, const Candidate& b);
+
+/// The `count` strongest of a stream of numbers, zeros never. Memory: 2 * count entries of 16 bytes; cost: O(1) a number,
+/// amortised.
+class Selector {
+ public:
+  explicit Selector(std::int64_t count);
+
+  void push(std::int64_t place, double value) {
+    const double magnitude = value < 0 ? -value : value;
+    if (!(magnitude > 0.0) || magnitude < threshold_) return;
+    kept_.push_back({place, value});
+    if (static_cast<std::int64_t>(kept_.size()) == 2 * count_) shrink();
+  }
+  /// What another selector kept, as if pushed here.
+  void merge(const Selector& other);
+  /// The strongest, by place.
+  std::vector<Candidate> finish();
+
+ private:
+  void shrink();
+
+  std::int64_t count_;
+  double threshold_ = 0.0;  // weaker ones need not be kept
+  std::vector<Candidate> kept_;
+};
+
+}  // namespace tulle

@@ -1,0 +1,290 @@
+// The stronger solver: gates are born where the residual is, supports are larger than wanted at first, values are least
+// squares, and Gauss-Newton steps are taken on the net itself.
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tulle/base/random.h"
+#include "tulle/recover/support.h"
+
+namespace tulle {
+
+namespace {
+
+constexpr std::int64_t kFreshStarts = 4;  // later ones begin from the best net so far, without some of its neurons
+constexpr double kDamping[] = {1.0, 0.5, 0.25, 0.1, 0.03};  // of Gauss-Newton steps
+
+// One way to look for a net.
+struct Start {
+  double excess = 3.0;        // times as many nonzeros at first
+  bool axis = true;           // first gates: born from y, or random
+  std::string signs;          // positive, or free: those of the correlation that gave birth
+  SparseWeights from;         // nonzeros to begin with
+  std::uint64_t seed = 0;
+};
+
+// Scores of gates along one feature, both ways: the correlation of r with relu(+x_c) and relu(-x_c).
+class Births {
+ public:
+  explicit Births(const Samples& x) : x_(x), norms_(static_cast<std::size_t>(2 * x.features())) {
+    std::vector<double> column(static_cast<std::size_t>(x.padded()));
+    score({}, norms_);
+    for (double& norm : norms_) norm = std::sqrt(norm);
+  }
+
+  struct Birth {
+    std::int32_t feature = 0;
+    double direction = 1.0;
+    double score = 0.0;
+  };
+
+  // The best `count`, the best one first; with free signs by magnitude.
+  std::vector<Birth> best(std::span<const double> r, bool free_signs, std::int64_t count) const {
+    std::vector<double> scores(norms_.size());
+    score(r, scores);
+    std::vector<Birth> births;
+    for (std::size_t k = 0; k < scores.size(); ++k)
+      if (norms_[k] > 0.0)
+        births.push_back({static_cast<std::int32_t>(k / 2), k % 2 == 0 ? 1.0 : -1.0, scores[k] / norms_[k]});
+    const auto rank = [&](const Birth& b) { return free_signs ? std::abs(b.score) : b.score; };
+    std::stable_sort(births.begin(), births.end(), [&](const Birth& a, const Birth& b) { return rank(a) > rank(b); });
+    births.resize(std::min(births.size(), static_cast<std::size_t>(count)));
+    return births;
+  }
+
+ private:
+  // sums[2c + (direction < 0)] = <relu(direction x_c), r>, or its square with itself if r is empty.
+  void score(std::span<const double> r, std::span<double> sums) const {
+    parallel_ranges(x_.features(), 1, [&](Range features) {
+      double t[kernels::kTileRows], gated[kernels::kTileRows];
+      std::uint64_t bits[kernels::kTileWords];
+      const std::int32_t first = 0;
+      for (std::int64_t c = features.begin; c < features.end; ++c) {
+        for (const bool up : {true, false}) {
+          const double direction = up ? 1.0 : -1.0;
+          double sum = 0.0;
+          for (std::int64_t i = 0; i < x_.padded(); i += kernels::kTileRows) {
+            const std::int64_t rows = std::min(kernels::kTileRows, x_.padded() - i);
+            const float* const column = x_.column(c) + i;
+            kernels::combine_columns(column, x_.padded(), &first, &direction, 1, rows, t);
+            kernels::positive_gates(t, rows, bits);
+            kernels::gate(r.empty() ? t : r.data() + i, bits, rows, gated);
+            kernels::dot_columns(column, x_.padded(), &first, 1, gated, rows, &sum);
+          }
+          sums[static_cast<std::size_t>(2 * c + (up ? 0 : 1))] = direction * sum;
+        }
+      }
+    });
+  }
+
+  const Samples& x_;
+  std::vector<double> norms_;
+};
+
+class Solver {
+ public:
+  Solver(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress)
+      : problem_(problem), options_(options), progress_(progress), design_(problem.x, options.hidden_width, options.workspace),
+        births_(problem.x), total_(dot(problem.y, problem.y)), r_(problem.y.size()),
+        began_(std::chrono::steady_clock::now()) {
+    best_.loss = std::numeric_limits<double>::infinity();
+    best_.starts = 0;
+    cells_ = options.hidden_width * problem.x.features();
+  }
+
+  bool done() const { return stopped_ || best_.loss <= options_.tolerance * total_; }
+  bool late() const {
+    return options_.time_limit > 0.0 &&
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count() > options_.time_limit;
+  }
+  Recovery& best() { return best_; }
+
+  // The best net without a share of its neurons, drawn at random.
+  SparseWeights disturbed(std::uint32_t event, double share) const {
+    const SparseWeights& w = best_.net.weights;
+    const auto alive = static_cast<std::uint32_t>(w.blocks().size());
+    const auto out = std::max<std::uint32_t>(2, static_cast<std::uint32_t>(share * alive));
+    const std::vector<std::uint32_t> order =
+        random_permutation(alive, {.seed = options_.seed, .stream = Stream::kGates, .layer = 1, .event = event});
+    std::vector<bool> leaves(alive, false);
+    for (std::uint32_t k = 0; k < std::min(out, alive); ++k) leaves[order[k]] = true;
+    SparseWeights rest = w;
+    for (std::uint32_t b = 0; b < alive; ++b)
+      if (leaves[b])
+        for (std::int64_t k = w.blocks()[b].begin; k < w.blocks()[b].end; ++k) rest.values()[static_cast<std::size_t>(k)] = 0.0;
+    return rest.without_zeros();
+  }
+
+  // One start of `steps` outer steps; the best net is kept.
+  void run(const Start& start, std::int64_t steps) {
+    const bool free_signs = start.signs != "positive";
+    std::vector<double> losses;
+    SparseWeights w = start.from.neurons() > 0 ? start.from : SparseWeights(options_.hidden_width, problem_.x.features());
+    double won = std::numeric_limits<double>::infinity();
+    SparseWeights winner;
+    ++best_.starts;
+    double loss = true_loss(design_, problem_.y, w, r_);
+    for (std::int64_t t = 0; t < steps && !stopped_; ++t) {
+      const double phase = static_cast<double>(t) / static_cast<double>(std::max<std::int64_t>(1, steps - 1));
+      const double shrink = std::clamp((phase - 0.3) / 0.45, 0.0, 1.0);
+      const auto wanted = static_cast<std::int64_t>(
+          std::llround(start.excess * std::pow(1.0 / start.excess, shrink) * static_cast<double>(options_.nnz)));
+      const std::int64_t s = std::min(std::max(options_.nnz, wanted), cells_);
+      if (t == 0 && !start.axis && w.nonzeros() == 0)
+        design_.set_random_gates(start.seed);
+      else
+        design_.set_gates(with_births(w, free_signs, phase < 0.9 || t == 0));
+      w = pursue(w, s);
+      design_.bind(w);
+      least_squares(design_, problem_.y, w.values(), r_, 8);
+      if (design_.random_gates() && free_signs)
+        for (SparseWeights::Block& block : w.blocks()) block.sign = design_.agreement(w, block) >= 0.0 ? 1 : -1;
+      loss = true_loss(design_, problem_.y, w, r_);
+      for (int i = 0; i < 2; ++i)
+        if (!refine(w, loss)) break;
+      losses.push_back(loss);
+      ++best_.steps;
+      if (progress_ && !progress_(best_.steps, loss, w.nonzeros())) stopped_ = true;
+      if (w.nonzeros() <= options_.nnz && loss < won) {
+        won = loss;
+        winner = w.without_zeros();
+        if (won <= options_.tolerance * total_) break;
+      }
+    }
+    for (int i = 0; i < 50 && won > options_.tolerance * total_ * 1e-6 && refine(winner, won); ++i) {
+    }
+    if (won < best_.loss) {
+      best_.loss = won;
+      best_.net.weights = winner;
+      best_.losses = std::move(losses);
+    }
+  }
+
+ private:
+  // Own gates of the living; dead neurons get gates along the features that the residual asks for.
+  SparseWeights with_births(const SparseWeights& w, bool free_signs, bool births) const {
+    if (!births) return w;
+    const std::int64_t dead = options_.hidden_width - static_cast<std::int64_t>(w.blocks().size());
+    if (dead == 0) return w;
+    std::vector<Births::Birth> born = births_.best(r_, free_signs, std::min<std::int64_t>(dead, 2 * problem_.x.features()));
+    std::vector<std::int64_t> places;
+    std::vector<double> values;
+    std::vector<std::int32_t> signs;
+    auto block = w.blocks().begin();
+    std::size_t next = 0;
+    for (std::int64_t j = 0; j < options_.hidden_width; ++j) {
+      if (block != w.blocks().end() && block->neuron == j) {
+        for (std::int64_t k = block->begin; k < block->end; ++k) {
+          places.push_back(w.places()[static_cast<std::size_t>(k)]);
+          values.push_back(w.values()[static_cast<std::size_t>(k)]);
+        }
+        signs.push_back(block++->sign);
+        continue;
+      }
+      if (next == born.size()) continue;
+      const Births::Birth& birth = born[next++];
+      const std::int32_t sign = free_signs && birth.score < 0.0 ? -1 : 1;
+      places.push_back(j * problem_.x.features() + birth.feature);
+      values.push_back(birth.direction * sign);
+      signs.push_back(sign);
+    }
+    SparseWeights gates(options_.hidden_width, problem_.x.features(), std::move(places), std::move(values));
+    for (std::size_t k = 0; k < signs.size(); ++k) gates.blocks()[k].sign = signs[k];
+    return gates;
+  }
+
+  // The strongest s of w + mu g, mu the best step along the strongest s of g. One pass: what w + mu g selects is in the support
+  // or among the strongest of g outside it.
+  SparseWeights pursue(const SparseWeights& w, std::int64_t s) {
+    const SparseWeights none(options_.hidden_width, problem_.x.features());
+    const std::vector<Candidate> slope = strongest_step(design_, none, 1.0, r_, s + w.nonzeros());
+    const auto sign_of = [&](std::int64_t neuron) {
+      if (const SparseWeights::Block* block = w.find(neuron)) return block->sign;
+      const SparseWeights::Block* gate = design_.gates().find(neuron);
+      return gate == nullptr ? 1 : gate->sign;
+    };
+    Selector strongest(s);
+    for (const Candidate& c : slope) strongest.push(c.place, c.value);
+    const SparseWeights direction = weights_at(design_, strongest.finish(), sign_of);
+    if (direction.nonzeros() == 0) return w;
+    design_.bind(direction);
+    std::vector<double> image(r_.size());
+    design_.multiply(direction.values(), image);
+    const double mu = dot(direction.values(), direction.values()) / (dot(image, image) + 1e-8);
+    Selector next(s);
+    std::size_t k = 0;
+    for (const Candidate& c : slope) {
+      for (; k < w.places().size() && w.places()[k] < c.place; ++k) next.push(w.places()[k], w.values()[k]);
+      const bool there = k < w.places().size() && w.places()[k] == c.place;
+      next.push(c.place, mu * c.value + (there ? w.values()[k] : 0.0));
+      if (there) ++k;
+    }
+    for (; k < w.places().size(); ++k) next.push(w.places()[k], w.values()[k]);
+    return weights_at(design_, next.finish(), sign_of);
+  }
+
+  // A Gauss-Newton step on the net's own loss, damped until it lowers it; false if none does. r_ is y - f(x) before and after.
+  bool refine(SparseWeights& w, double& loss) {
+    if (w.nonzeros() == 0) return false;
+    true_loss(design_, problem_.y, w, r_);
+    design_.set_gates(w);
+    design_.bind(w);
+    std::vector<double> change(static_cast<std::size_t>(w.nonzeros())), left(r_.size()), trial(r_.size());
+    least_squares(design_, r_, change, left, 8);
+    SparseWeights candidate = w, found;
+    double lowest = loss;
+    for (const double damping : kDamping) {
+      for (std::size_t k = 0; k < change.size(); ++k) candidate.values()[k] = w.values()[k] + damping * change[k];
+      const double here = true_loss(design_, problem_.y, candidate, trial);
+      if (here < lowest) {
+        lowest = here;
+        found = candidate;
+        r_ = trial;
+      }
+    }
+    if (lowest == loss) return false;
+    const bool worth = lowest < loss * (1.0 - 1e-6);
+    w = std::move(found);
+    loss = lowest;
+    return worth;
+  }
+
+  const RecoverProblem& problem_;
+  const RecoverOptions& options_;
+  const RecoverProgress& progress_;
+  GatedDesign design_;
+  Births births_;
+  double total_;
+  std::vector<double> r_;  // y - f(x) of the net at hand
+  std::chrono::steady_clock::time_point began_;
+  std::int64_t cells_ = 0;
+  bool stopped_ = false;
+  Recovery best_;
+};
+
+}  // namespace
+
+Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+  Solver solver(problem, options, progress);
+  const bool nonnegative = *std::min_element(problem.y.begin(), problem.y.end()) >= 0.0;
+  const std::string signs = options.signs == "auto" ? (nonnegative ? "positive" : "free") : options.signs;
+  const std::int64_t starts = options.starts == 0 ? 40 : options.starts, steps = options.steps == 0 ? 40 : options.steps;
+  for (std::int64_t k = 0; k < starts && !solver.done() && !(k > 0 && solver.late()); ++k) {
+    Start start{.signs = signs, .from = {}, .seed = options.seed + static_cast<std::uint64_t>(k)};
+    if (k < kFreshStarts) {
+      start.excess = k % 2 == 0 ? 3.0 : 1.0;
+      start.axis = k % 4 < 2;
+      solver.run(start, steps);
+    } else {
+      start.excess = k % 2 == 0 ? 1.5 : 1.2;
+      start.from = solver.disturbed(static_cast<std::uint32_t>(k), 0.1 * static_cast<double>(1 + k % 3));
+      solver.run(start, (steps + 1) / 2);
+    }
+  }
+  return std::move(solver.best());
+}
+
+}  // namespace tulle
