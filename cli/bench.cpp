@@ -83,7 +83,7 @@ Command bench_command(CLI::App& app) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   app.add_flag("--json", options->json, "print one JSON document");
-  auto flags = std::make_shared<ConfigFlags>(app, std::vector<std::string>{"run.threads"});
+  auto flags = std::make_shared<ConfigFlags>(app, std::initializer_list<std::string_view>{"run.threads"});
   return [options, flags] {
     Config config;
     flags->apply(config);

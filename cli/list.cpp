@@ -16,6 +16,7 @@
 #include "tulle/nn/loss.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
+#include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
@@ -77,6 +78,7 @@ constexpr Topic kTopics[] = {
     {"zeta-schedules", [] { return rows_of(zeta_schedules()); }},
     {"redistributions", [] { return rows_of(redistributions()); }},
     {"strengths", [] { return rows_of(strengths()); }},
+    {"recover-methods", [] { return rows_of(recover_methods()); }},
     {"instruction-sets", instruction_sets},
     {"config", config_rows},
 };

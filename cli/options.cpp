@@ -42,15 +42,10 @@ std::string help_of(const KeyInfo& key, const Config& defaults) {
 
 }  // namespace
 
-ConfigFlags::ConfigFlags(CLI::App& app, const std::vector<std::string>& sections) {
-  const auto wanted = [&](std::string_view name) {
-    return sections.empty() || std::any_of(sections.begin(), sections.end(), [&](const std::string& section) {
-             return name.starts_with(section);
-           });
-  };
+ConfigFlags::ConfigFlags(CLI::App& app, Sections sections) {
   const Config defaults;
   for (const KeyInfo& key : config_keys()) {
-    if (!wanted(key.name)) continue;
+    if (!in_sections(key.name, sections)) continue;
     if (key.name == "run.seed") {
       app.add_option("--seed", seed_, "one seed, a range 1..5 or a list 1,7,9; several make one run each")
           ->group("[run]");

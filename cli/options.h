@@ -13,8 +13,10 @@ namespace tulle::cli {
 /// all.
 class ConfigFlags {
  public:
-  /// `sections`: only keys that start with one of these ("data."), empty: all.
-  ConfigFlags(CLI::App& app, const std::vector<std::string>& sections);
+  /// `sections`: only keys that start with one of these ("data.").
+  ConfigFlags(CLI::App& app, std::initializer_list<std::string_view> sections)
+      : ConfigFlags(app, Sections(sections.begin(), sections.size())) {}
+  ConfigFlags(CLI::App& app, Sections sections);
 
   /// Writes what was given on the command line into `config`.
   /// Throws CLI::ValidationError for malformed values, tulle::Error (kConfig) for values out of range.

@@ -314,7 +314,7 @@ Command train_command(CLI::App& app) {
   app.add_flag("--json", options->json, "print the result as one JSON document");
   app.add_flag("-q,--quiet", options->quiet, "print nothing but errors");
   app.add_flag("-v,--verbose", options->verbose, "keep the line of every epoch, tell of checkpoints");
-  auto flags = std::make_shared<ConfigFlags>(app, std::vector<std::string>{});
+  auto flags = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));
   return [options, flags] { return run_train(*options, *flags); };
 }
 

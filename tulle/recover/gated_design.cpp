@@ -38,7 +38,7 @@ class GatedDesign::GateMaker {
  public:
   GateMaker(const GatedDesign& design, std::span<const std::int64_t> neurons)
       : design_(design), neurons_(neurons) {
-    if (!design.random_) {
+    if (!design.random_gates()) {
       for (std::size_t k = 0; k < neurons.size(); ++k) blocks_[k] = design.gates_.find(neurons[k]);
       return;
     }
@@ -53,13 +53,17 @@ class GatedDesign::GateMaker {
   // bits[k][word] for these rows.
   void make(Rows rows, std::uint64_t* bits) {
     const Samples& x = design_.x_;
-    if (design_.random_) {
+    if (design_.kind_ == Kind::kOpen) {
+      std::fill_n(bits, neurons_.size() * kTileWords, ~std::uint64_t{0});
+      return;
+    }
+    if (design_.random_gates()) {
       kernels::gemm(false, false, static_cast<std::int64_t>(neurons_.size()), rows.count, x.features(), vectors_.data(),
                     x.features(), x.data() + rows.begin, x.padded(), false, products_.data(), kTileRows);
     }
     double t[kTileRows];
     for (std::size_t k = 0; k < neurons_.size(); ++k, bits += kTileWords) {
-      if (design_.random_) {
+      if (design_.random_gates()) {
         const float* const product = products_.data() + static_cast<std::int64_t>(k) * kTileRows;
         std::copy_n(product, rows.count, t);
       } else {
@@ -109,13 +113,18 @@ void GatedDesign::for_tiles(const Body& body) const {
 }
 
 void GatedDesign::set_random_gates(std::uint64_t seed) {
-  random_ = true;
+  kind_ = Kind::kRandom;
   seed_ = seed;
   gates_ = {};
 }
 
+void GatedDesign::set_open_gates() {
+  kind_ = Kind::kOpen;
+  gates_ = {};
+}
+
 void GatedDesign::set_gates(SparseWeights gates) {
-  random_ = false;
+  kind_ = Kind::kVectors;
   gates_ = std::move(gates);
 }
 
@@ -146,7 +155,7 @@ void GatedDesign::bind(const SparseWeights& support) {
     GateMaker maker(*this, std::span(bound_neurons_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(neurons)));
     for (std::int64_t t = first_tile; t < end_tile; ++t) maker.make(tile(t), bits_.data() + (t * count + first) * kTileWords);
   };
-  if (groups >= kChunks || random_)
+  if (groups >= kChunks || random_gates())
     parallel_parts(groups, [&](int g) { make(g, 0, tiles()); });
   else
     for_tiles([&](int, std::int64_t t) {
@@ -228,14 +237,14 @@ void GatedDesign::outputs(const SparseWeights& weights, std::span<double> y) con
 
 void GatedDesign::gradient(std::span<const double> r, const GradientSink& sink) const {
   require(static_cast<std::int64_t>(r.size()) == x_.padded(), "gated design: sizes differ");
-  const std::int64_t count = random_ ? neurons_ : static_cast<std::int64_t>(gates_.blocks().size());
+  const std::int64_t count = kind_ != Kind::kVectors ? neurons_ : static_cast<std::int64_t>(gates_.blocks().size());
   if (count == 0) return;
   const std::int32_t d = x_.features();
   const std::int64_t groups = (count + kGroup - 1) / kGroup;
   const int parts = gradient_parts();
   // What a piece holds depends on shapes and the workspace alone; a number is the same in any piece.
   std::int64_t at_once = groups >= kWholeFromGroups ? d : std::min<std::int64_t>(kFeatureTile, d);
-  while (at_once > 16 && parts * tile_bytes(at_once, d, random_) > workspace_ / 2) at_once = (at_once + 1) / 2;
+  while (at_once > 16 && parts * tile_bytes(at_once, d, random_gates()) > workspace_ / 2) at_once = (at_once + 1) / 2;
   const std::int64_t pieces = (d + at_once - 1) / at_once;
 
   parallel_parts(parts, [&](int part) {
@@ -249,7 +258,7 @@ void GatedDesign::gradient(std::span<const double> r, const GradientSink& sink) 
       const std::int64_t first = unit % pieces * at_once, features = std::min(at_once, d - first);
       std::int64_t ids[kGroup];
       for (std::int64_t k = 0; k < neurons; ++k)
-        ids[k] = random_ ? first_neuron + k : gates_.blocks()[static_cast<std::size_t>(first_neuron + k)].neuron;
+        ids[k] = kind_ != Kind::kVectors ? first_neuron + k : gates_.blocks()[static_cast<std::size_t>(first_neuron + k)].neuron;
       GateMaker maker(*this, std::span<const std::int64_t>(ids, static_cast<std::size_t>(neurons)));
       std::fill(sums.begin(), sums.end(), 0.0);
       for (std::int64_t t = 0; t < tiles(); ++t) {

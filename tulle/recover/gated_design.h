@@ -31,7 +31,9 @@ class GatedDesign {
   void set_random_gates(std::uint64_t seed);
   /// Neurons get the gates of these vectors times their signs; those without one are closed for all samples.
   void set_gates(SparseWeights gates);
-  bool random_gates() const { return random_; }
+  /// Every gate is open: A w is plain X w.
+  void set_open_gates();
+  bool random_gates() const { return kind_ == Kind::kRandom; }
   /// Those of set_gates().
   const SparseWeights& gates() const { return gates_; }
   /// x_i . h_j of random gates is not kept; this is h_j . w_j of a block, whose sign tells on which side of its gate a neuron
@@ -72,7 +74,8 @@ class GatedDesign {
   const Samples& x_;
   std::int64_t neurons_;
   std::int64_t workspace_;
-  bool random_ = false;
+  enum class Kind { kRandom, kVectors, kOpen };
+  Kind kind_ = Kind::kVectors;
   std::uint64_t seed_ = 0;
   SparseWeights gates_;
 

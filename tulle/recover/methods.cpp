@@ -20,13 +20,25 @@ namespace {
 
 // To add a method: its file, its name above, one line here.
 constexpr RecoverMethod kMethods[] = {
-    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht, nullptr},
-    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, nullptr},
-    {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp, nullptr},
+    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht, nullptr, true},
+    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, nullptr, true},
+    {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp, nullptr, true},
     {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own", solve_strong, nullptr},
     {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again", "arXiv 2509.20323; Frankle and Carbin 2019",
      solve_imp, solve_imp},
 };
+
+void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const RecoverOptions& options) {
+  if (problem.outputs > 1 && how.solve_outputs == nullptr)
+    throw Error(ErrorKind::kConfig, fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
+                                                how.name, problem.outputs));
+  if (options.gates != "sequential" && !how.any_gates)
+    throw Error(ErrorKind::kConfig, fmt::format("recover.gates, found '{}', expected 'sequential' with the method '{}'",
+                                                options.gates, how.name));
+  if (options.nnz < options.hidden_layers)
+    throw Error(ErrorKind::kConfig, fmt::format("recover.nnz, found {}, expected at least one for each of {} hidden layers",
+                                                options.nnz, options.hidden_layers));
+}
 
 }  // namespace
 
@@ -37,11 +49,11 @@ std::vector<std::string> sign_rules() { return {"auto", "positive", "alternate",
 Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& given,
                  const RecoverProgress& progress) {
   const RecoverMethod& how = find_name(recover_methods(), "recover.method", method);
-  require(given.nnz > 0 && given.hidden_width > 0, "recovery: at least one neuron and one nonzero");
+  require(given.nnz > 0 && given.hidden_width > 0 && given.hidden_layers > 0, "recovery: at least one neuron and one nonzero");
   require(static_cast<std::int64_t>(problem.y.size()) == problem.outputs * problem.x.padded(),
           "recovery: one number for each sample and output");
-  RecoverOptions options = given;
-  options.nnz = std::min(options.nnz, options.hidden_width * problem.x.features());
+  check_choice(how, problem, given);
+  const bool fused = problem.outputs == 1 && how.name != "imp";
   bool finite = true, negative = false, positive = false;
   for (const double y : problem.y) {
     finite = finite && std::isfinite(y);
@@ -49,18 +61,34 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
     positive = positive || y > 0.0;
   }
   if (!finite) throw Error(ErrorKind::kBadData, "labels, found one that is not finite, expected numbers");
-  const bool fused = problem.outputs == 1 && how.name != "imp";
-  if (fused && options.signs == "positive" && negative && !positive)
+  if (fused && given.signs == "positive" && negative && !positive)
     throw Error(ErrorKind::kConfig,
                 "recover.signs, found 'positive' with labels that are all negative or 0, expected 'auto': a sum of ReLUs is "
                 "never negative");
-  if (problem.outputs > 1 && how.solve_outputs == nullptr)
-    throw Error(ErrorKind::kConfig, fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
-                                                method, problem.outputs));
-  if (fused && !negative && !positive) return {.net = {.weights = SparseWeights(options.hidden_width, problem.x.features())}};
-  Recovery found = (problem.outputs == 1 ? how.solve : how.solve_outputs)(problem, options, progress);
-  if (!std::isfinite(found.loss))
-    throw Error(ErrorKind::kDiverged, fmt::format("recovery by {} diverged: the loss is not finite", method));
+  if (fused && !negative && !positive) return {.net = {.weights = SparseWeights(given.hidden_width, problem.x.features())}};
+
+  RecoverOptions options = given;
+  options.nnz = given.nnz / given.hidden_layers;
+  Recovery found;
+  const Samples* x = &problem.x;
+  Samples hidden;
+  for (std::int64_t l = 0; l < given.hidden_layers; ++l) {
+    if (l > 0) {
+      found.net.below.push_back(std::move(found.net.weights));
+      hidden = hidden_samples(*x, found.net.below.back());
+      x = &hidden;
+    }
+    if (x->features() == 0) break;  // a layer without a nonzero: the net is 0
+    RecoverOptions of_layer = options;
+    of_layer.nnz = std::min(options.nnz, options.hidden_width * (x->features() + (fused ? 0 : problem.outputs)));
+    const RecoverProblem here{.x = *x, .y = problem.y, .outputs = problem.outputs, .classify = problem.classify};
+    Recovery layer = (problem.outputs == 1 ? how.solve : how.solve_outputs)(here, of_layer, progress);
+    if (!std::isfinite(layer.loss))
+      throw Error(ErrorKind::kDiverged, fmt::format("recovery by {} diverged: the loss is not finite", method));
+    layer.net.below = std::move(found.net.below);
+    layer.steps += found.steps;
+    found = std::move(layer);
+  }
   return found;
 }
 

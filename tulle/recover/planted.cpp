@@ -8,11 +8,12 @@
 
 namespace tulle {
 
-SparseWeights planted_weights(std::int64_t neurons, std::int32_t features, std::int64_t nnz, bool mixed, std::uint64_t seed) {
+SparseWeights planted_weights(std::int64_t neurons, std::int32_t features, std::int64_t nnz, bool mixed, std::uint64_t seed,
+                              std::uint32_t layer) {
   const Topology topology = random_topology(static_cast<std::int32_t>(neurons), features,
-                                             std::min(nnz, neurons * features), {.seed = seed, .stream = Stream::kPlanted});
+                                             std::min(nnz, neurons * features), {.seed = seed, .stream = Stream::kPlanted, .layer = 3 * layer});
   const std::vector<std::uint64_t> keys = topology.keys();
-  const Random values{.seed = seed, .stream = Stream::kPlanted, .layer = 1}, signs{.seed = seed, .stream = Stream::kPlanted, .layer = 2};
+  const Random values{.seed = seed, .stream = Stream::kPlanted, .layer = 3 * layer + 1}, signs{.seed = seed, .stream = Stream::kPlanted, .layer = 3 * layer + 2};
   std::vector<double> drawn(keys.size());
   for (std::size_t k = 0; k < keys.size(); ++k) drawn[k] = static_cast<double>(values.normal(keys[k]));
   SparseWeights weights(neurons, features, std::vector<std::int64_t>(keys.begin(), keys.end()), std::move(drawn));

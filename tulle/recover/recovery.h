@@ -19,7 +19,8 @@ struct RecoverOptions {
   std::int64_t steps = 0;            // outer steps, or epochs with batches; 0: what the method takes by itself
   std::int64_t batch = 0;            // samples of a step; 0: all
   std::string signs = "auto";        // positive, alternate, gate, auto
-  std::string gates = "sequential";  // or fixed: random gates to the end
+  std::string gates = "sequential";  // own gates after two steps; fixed: random ones to the end; open: none (sensing)
+  std::int64_t hidden_layers = 1;    // found one after another, each with its share of nnz
   std::int64_t starts = 0;           // of `strong`; 0: as many as it takes by itself
   double tolerance = 1e-9;           // of `strong`; enough is: sum r^2 <= tolerance * sum y^2
   double time_limit = 0.0;           // seconds after which `strong` starts nothing new; 0: none
@@ -80,6 +81,7 @@ struct RecoverMethod {
   std::string_view source;
   RecoverFunction solve;          // one output
   RecoverFunction solve_outputs;  // several; null: it cannot
+  bool any_gates = false;         // takes `gates` other than sequential
 };
 
 /// The table of methods.
@@ -90,7 +92,8 @@ std::vector<std::string> sign_rules();
 
 /// By the method's name. Throws std::invalid_argument for options that cannot be (s or m below 1, sizes that differ),
 /// tulle::Error: kConfig for a net that cannot have negative outputs while y has nothing but them, kDiverged, kBadData for
-/// values that are not finite. s beyond m * d is taken as m * d.
+/// values that are not finite, or a method that has no such gates. Several hidden layers are found one after another: each is the
+/// layer of a net that predicts y from the features below it, with floor(nnz / layers) nonzeros. s beyond m * d is taken as m * d.
 /// Memory beyond the data: the workspace, a few doubles for each sample and a few hundred bytes for each nonzero; nothing that
 /// grows with m * d, but for `imp`.
 Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& options,

@@ -12,9 +12,11 @@
 
 namespace tulle {
 
+Recovery solve_aiht(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+
 namespace {
 
-constexpr std::int64_t kFreshStarts = 4;  // later ones begin from the best net so far, without some of its neurons
+constexpr std::int64_t kFreshStarts = 4;  // then aiht; later ones begin from the best net so far, without some of its neurons
 constexpr double kDamping[] = {1.0, 0.5, 0.25, 0.1, 0.03};  // of Gauss-Newton steps
 
 // One way to look for a net.
@@ -102,6 +104,15 @@ class Solver {
   }
   Recovery& best() { return best_; }
 
+  // A net that another method found, refined.
+  void offer(Recovery other) {
+    ++best_.starts;
+    best_.steps += other.steps;
+    SparseWeights w = std::move(other.net.weights);
+    double loss = true_loss(design_, problem_.y, w, r_);
+    keep(w, loss, std::move(other.losses));
+  }
+
   // The best net without a share of its neurons, drawn at random.
   SparseWeights disturbed(std::uint32_t event, double share) const {
     const SparseWeights& w = best_.net.weights;
@@ -154,16 +165,20 @@ class Solver {
         if (won <= options_.tolerance * total_) break;
       }
     }
-    for (int i = 0; i < 50 && won > options_.tolerance * total_ * 1e-6 && refine(winner, won); ++i) {
-    }
-    if (won < best_.loss) {
-      best_.loss = won;
-      best_.net.weights = winner;
-      best_.losses = std::move(losses);
-    }
+    keep(winner, won, std::move(losses));
   }
 
  private:
+  // Refines a net until that brings nothing, and keeps it if it is the best.
+  void keep(SparseWeights& w, double loss, std::vector<double> losses) {
+    for (int i = 0; i < 50 && loss > options_.tolerance * total_ * 1e-6 && refine(w, loss); ++i) {
+    }
+    if (!(loss < best_.loss)) return;
+    best_.loss = loss;
+    best_.net.weights = w.without_zeros();
+    best_.losses = std::move(losses);
+  }
+
   // Own gates of the living; dead neurons get gates along the features that the residual asks for.
   SparseWeights with_births(const SparseWeights& w, bool free_signs, bool births) const {
     if (!births) return w;
@@ -274,7 +289,12 @@ Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& optio
   const std::int64_t starts = options.starts == 0 ? 40 : options.starts, steps = options.steps == 0 ? 40 : options.steps;
   for (std::int64_t k = 0; k < starts && !solver.done() && !(k > 0 && solver.late()); ++k) {
     Start start{.signs = signs, .from = {}, .seed = options.seed + static_cast<std::uint64_t>(k)};
-    if (k < kFreshStarts) {
+    if (k == kFreshStarts) {
+      RecoverOptions other = options;
+      other.steps = 100;
+      if (signs == "free") other.signs = "gate";
+      solver.offer(solve_aiht(problem, other, progress));
+    } else if (k < kFreshStarts) {
       start.excess = k % 2 == 0 ? 3.0 : 1.0;
       start.axis = k % 4 < 2;
       solver.run(start, steps);

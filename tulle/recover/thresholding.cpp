@@ -68,7 +68,11 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
   const std::int64_t n = problem.x.count(), batch = options.batch == 0 ? n : std::min(options.batch, n);
   const std::int64_t batches = (n + batch - 1) / batch, steps = options.steps == 0 ? 15 : options.steps;
   GatedDesign whole(problem.x, options.hidden_width, options.workspace);
-  whole.set_random_gates(options.seed);
+  if (options.gates == "open")
+    whole.set_open_gates();
+  else
+    whole.set_random_gates(options.seed);
+  const bool own_gates = options.gates == "sequential";
   SparseWeights x(options.hidden_width, problem.x.features());
   const auto sign_of = [&](std::int64_t neuron) {
     const SparseWeights::Block* const block = x.find(neuron);
@@ -101,13 +105,13 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
         x = step(design, y, x, options, inner, sign_of);
       }
       // Gates of steps 0 and 1 are random, those of a later one are what the step before left.
-      if (t == 0 || options.gates == "fixed") continue;
+      if (t == 0 || !own_gates) continue;
       if (whole.random_gates() && signs == "gate")
         for (SparseWeights::Block& block : x.blocks()) block.sign = whole.agreement(x, block) >= 0.0 ? 1 : -1;
       whole.set_gates(x);
     }
     double loss = 0.0;
-    if (options.gates == "fixed") {
+    if (!own_gates) {
       whole.bind(x);
       residual(whole, problem.y, x.values(), r);
       loss = dot(r, r);

@@ -115,6 +115,33 @@ struct Config {
     double min_neurons = 1.0;
     bool cascade = true;
   } evolve;
+  struct Recover {
+    std::string task = "planted";
+    std::string method = "strong";
+    std::int64_t n = 5000;
+    std::int64_t d = 100;
+    std::int64_t hidden_width = 10;
+    std::int64_t nnz = 50;
+    std::int64_t hidden_layers = 1;
+    std::int64_t steps = 0;
+    std::int64_t batch = 0;
+    std::int64_t starts = 0;
+    double tolerance = 1e-9;
+    double time_limit = 0.0;
+    std::string signs = "auto";
+    std::string gates = "sequential";
+    bool bias = false;
+    std::string planted_signs = "positive";
+    bool published = false;
+    std::string imp = "fair";
+    std::int64_t workspace = 32;
+    std::string image;
+    std::int64_t sample = 0;
+    std::int64_t crop = 0;
+    std::string coordinates = "unit";
+    double sigma = 0.0;
+    std::int64_t frequencies = 750;
+  } recover;
   struct Checkpoint {
     std::string save_every = "5 min";
     std::int64_t keep = 2;
@@ -148,6 +175,16 @@ struct KeyInfo {
 
 std::span<const KeyInfo> config_keys();
 
+/// Keys that a verb reads, by the beginnings of their names.
+using Sections = std::span<const std::string_view>;
+inline constexpr std::string_view kTrainSections[] = {"run.",    "data.",   "model.",      "topology.",
+                                                      "train.",  "evolve.", "checkpoint.", "log."};
+/// data.task is for the config file: --task is recover.task.
+inline constexpr std::string_view kRecoverSections[] = {"run.",      "data.format",       "data.train",  "data.test",
+                                                        "data.scale", "data.sep",         "data.header", "data.label_column",
+                                                        "data.arrays", "data.max_rows",   "data.nan",    "recover."};
+bool in_sections(std::string_view key, Sections sections);
+
 /// Throws tulle::Error (kConfig) if the value of `key` is out of its range or not among its choices.
 void check_config_value(const KeyInfo& key, Config& config);
 
@@ -178,11 +215,12 @@ void set_config_value(Config& config, std::string_view key, std::string_view tex
 /// Throws tulle::Error (kConfig).
 void finish_config(Config& config);
 
-/// All keys with their values, as a TOML file that reproduces the run from any folder; `heading` lines become
+/// The keys of these sections with their values, as a TOML file that reproduces the run from any folder; `heading` lines become
 /// comments.
-std::string effective_config(const Config& config, const std::vector<std::string>& heading);
+std::string effective_config(const Config& config, const std::vector<std::string>& heading,
+                             Sections sections = kTrainSections);
 
-/// Whether the trained weights depend on the key. Names, paths, threads, checkpoints and the log do not
+/// Whether trained weights depend on the key. Names, paths, threads, checkpoints, the log and recovery do not
 /// count.
 bool changes_result(const KeyInfo& key);
 /// The keys that change the result, as TOML: what a model file keeps of its training.

@@ -111,9 +111,13 @@ TEST_P(EveryKey, RefusesWhatIsOutOfItsRangeOrNotAChoice) {
 INSTANTIATE_TEST_SUITE_P(Config, EveryKey, ::testing::ValuesIn(config_keys().begin(), config_keys().end()),
                          [](const auto& info) { return test_title(info.param.name); });
 
-TEST(ConfigKeys, HaveLeafNamesThatAreUniqueOverTheWholeTable) {
-  std::set<std::string_view> leaves;
-  for (const KeyInfo& key : config_keys()) EXPECT_TRUE(leaves.insert(key.leaf()).second) << key.name;
+TEST(ConfigKeys, HaveLeafNamesThatAreUniqueForEachVerb) {
+  for (const Sections sections : {Sections(kTrainSections), Sections(kRecoverSections)}) {
+    std::set<std::string_view> leaves;
+    for (const KeyInfo& key : config_keys()) {
+      if (in_sections(key.name, sections)) EXPECT_TRUE(leaves.insert(key.leaf()).second) << key.name;
+    }
+  }
 }
 
 class HostileText : public ::testing::TestWithParam<std::string> {};
@@ -289,7 +293,7 @@ TEST(LearningConfig, HoldsWhatChangesTheResultAndNothingElse) {
     change(key, config);
     const bool counts = key.name == "run.seed" || key.name == "checkpoint.best" ||
                         (!key.path && !key.name.starts_with("run.") && !key.name.starts_with("checkpoint.") &&
-                         !key.name.starts_with("log."));
+                         !key.name.starts_with("log.") && !key.name.starts_with("recover."));
     EXPECT_EQ(changes_result(key), counts) << key.name;
     EXPECT_EQ(learning_config(config) != before, counts && has_another_value(key)) << key.name;
   }

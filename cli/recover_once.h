@@ -1,0 +1,23 @@
+#pragma once
+
+#include <atomic>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tulle/checkpoint/run_directory.h"
+#include "tulle/recover/task.h"
+#include "tulle/train/config.h"
+
+namespace tulle::cli {
+
+/// The task that the [recover] and [data] keys describe. Throws tulle::Error.
+RecoverTask task_of(const Config& config);
+
+/// One recovery: its figures, by name. `net` gets what was found.
+nlohmann::json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, SparseNet& net);
+
+/// The same, written to a folder: model.safetensors, config.toml, result.json, and reconstruction.png of an image.
+nlohmann::json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
+                            const std::atomic<bool>& stop);
+
+}  // namespace tulle::cli
