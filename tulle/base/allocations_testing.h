@@ -3,6 +3,8 @@
 // For tests only: counts what the whole program allocates. To be included by one file of a test program
 // alone, as it replaces the global operators.
 
+#include <malloc.h>  // malloc_usable_size
+
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -10,11 +12,21 @@
 namespace tulle::testing {
 
 inline std::atomic<std::size_t> g_allocated_bytes{0}, g_allocations{0};  // ever asked for
+inline std::atomic<std::size_t> g_live_bytes{0}, g_peak_bytes{0};          // now, and at most so far
 
 inline void* counted(std::size_t bytes, std::size_t alignment) noexcept {
   g_allocated_bytes += bytes;
   ++g_allocations;
-  return std::aligned_alloc(alignment, (bytes + alignment) / alignment * alignment);
+  void* const memory = std::aligned_alloc(alignment, (bytes + alignment) / alignment * alignment);
+  const std::size_t live = g_live_bytes += malloc_usable_size(memory);
+  for (std::size_t peak = g_peak_bytes; peak < live && !g_peak_bytes.compare_exchange_weak(peak, live);) {
+  }
+  return memory;
+}
+
+inline void released(void* memory) noexcept {
+  g_live_bytes -= malloc_usable_size(memory);
+  std::free(memory);
 }
 
 inline void* or_throw(void* memory) {
@@ -34,9 +46,9 @@ inline void* or_throw(void* memory) {
 [[gnu::noinline]] void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   return tulle::testing::counted(bytes, 16);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { tulle::testing::released(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { tulle::testing::released(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { tulle::testing::released(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
+  tulle::testing::released(memory);
 }

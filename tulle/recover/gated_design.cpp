@@ -27,7 +27,7 @@ float random_gate(std::uint64_t seed, std::int64_t neuron, std::int32_t features
 // Bytes of one thread in gradient() for so many features at a time.
 std::int64_t tile_bytes(std::int64_t features_at_once, std::int32_t features, bool random) {
   const std::int64_t sums = 12 * kGroup * features_at_once;  // f32 of a tile, f64 of all
-  const std::int64_t rows = 4 * kGroup * kTileRows + 16 * kTileRows + kGroup * kTileRows / 8;
+  const std::int64_t rows = 12 * kGroup * kTileRows + 16 * kTileRows + kGroup * kTileRows / 8;
   return sums + rows + (random ? 4 * kGroup * (features + kTileRows) : 0);
 }
 
@@ -37,7 +37,7 @@ std::int64_t tile_bytes(std::int64_t features_at_once, std::int32_t features, bo
 class GatedDesign::GateMaker {
  public:
   GateMaker(const GatedDesign& design, std::span<const std::int64_t> neurons)
-      : design_(design), neurons_(neurons) {
+      : design_(design), neurons_(neurons), t_(neurons.size() * kTileRows, 1.0) {
     if (!design.random_gates()) {
       for (std::size_t k = 0; k < neurons.size(); ++k) blocks_[k] = design.gates_.find(neurons[k]);
       return;
@@ -50,7 +50,8 @@ class GatedDesign::GateMaker {
       for (std::int32_t c = 0; c < features; ++c) *to++ = random_gate(design.seed_, neuron, features, c);
   }
 
-  // bits[k][word] for these rows.
+  // bits[k][word] for these rows; product(k) is what they tell the sign of.
+  const double* product(std::size_t k) const { return t_.data() + k * kTileRows; }
   void make(Rows rows, std::uint64_t* bits) {
     const Samples& x = design_.x_;
     if (design_.kind_ == Kind::kOpen) {
@@ -61,8 +62,8 @@ class GatedDesign::GateMaker {
       kernels::gemm(false, false, static_cast<std::int64_t>(neurons_.size()), rows.count, x.features(), vectors_.data(),
                     x.features(), x.data() + rows.begin, x.padded(), false, products_.data(), kTileRows);
     }
-    double t[kTileRows];
     for (std::size_t k = 0; k < neurons_.size(); ++k, bits += kTileWords) {
+      double* const t = t_.data() + k * kTileRows;
       if (design_.random_gates()) {
         const float* const product = products_.data() + static_cast<std::int64_t>(k) * kTileRows;
         std::copy_n(product, rows.count, t);
@@ -86,6 +87,7 @@ class GatedDesign::GateMaker {
   const GatedDesign& design_;
   std::span<const std::int64_t> neurons_;
   const SparseWeights::Block* blocks_[kGroup] = {};
+  std::vector<double> t_;
   AlignedVector<float> vectors_, products_;
 };
 
@@ -237,6 +239,11 @@ void GatedDesign::outputs(const SparseWeights& weights, std::span<double> y) con
 
 void GatedDesign::gradient(std::span<const double> r, const GradientSink& sink) const {
   require(static_cast<std::int64_t>(r.size()) == x_.padded(), "gated design: sizes differ");
+  gradient([&](int, const GateRows& rows, float* out) { kernels::gate(r.data() + rows.first, rows.bits, rows.count, out); },
+           sink);
+}
+
+void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink) const {
   const std::int64_t count = kind_ != Kind::kVectors ? neurons_ : static_cast<std::int64_t>(gates_.blocks().size());
   if (count == 0) return;
   const std::int32_t d = x_.features();
@@ -265,7 +272,9 @@ void GatedDesign::gradient(std::span<const double> r, const GradientSink& sink) 
         const Rows rows = tile(t);
         maker.make(rows, bits);
         for (std::int64_t k = 0; k < neurons; ++k)
-          kernels::gate(r.data() + rows.begin, bits + k * kTileWords, rows.count, gated.data() + k * kTileRows);
+          residual(part, {.neuron = ids[k], .first = rows.begin, .count = rows.count, .product = maker.product(static_cast<std::size_t>(k)),
+                          .bits = bits + k * kTileWords, .again = first > 0},
+                   gated.data() + k * kTileRows);
         kernels::gemm(false, true, neurons, features, rows.count, gated.data(), kTileRows, x_.column(first) + rows.begin,
                       x_.padded(), false, product.data(), at_once);
         for (std::int64_t k = 0; k < neurons * at_once; ++k) sums[static_cast<std::size_t>(k)] += product[static_cast<std::size_t>(k)];

@@ -57,6 +57,17 @@ class GatedDesign {
   /// gates, as products of single precision over 512 samples, summed in double; twice that with random gates.
   void gradient(std::span<const double> r, const GradientSink& sink) const;
 
+  /// The rows first, first + 1, ... of one neuron as gradient() passes them.
+  struct GateRows {
+    std::int64_t neuron, first, count;
+    const double* product;      // x_i . h_j (1 with open gates)
+    const std::uint64_t* bits;  // G_ij
+    bool again;                 // the same rows were passed before, for other features
+  };
+  /// The general form, X^T (what `residual` writes for each neuron): out[i] of GateRows::count numbers.
+  using ResidualOf = std::function<void(int part, const GateRows& rows, float* out)>;
+  void gradient(const ResidualOf& residual, const GradientSink& sink) const;
+
   /// y = f(X), the net of these weights with its own gates. Cost: 2 * samples * nonzeros.
   void outputs(const SparseWeights& weights, std::span<double> y) const;
 

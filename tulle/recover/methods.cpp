@@ -14,19 +14,33 @@ Recovery solve_iht(const RecoverProblem&, const RecoverOptions&, const RecoverPr
 Recovery solve_aiht(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_htp(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_strong(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_iht_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_aiht_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_imp(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 
 namespace {
 
 // To add a method: its file, its name above, one line here.
 constexpr RecoverMethod kMethods[] = {
-    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht, nullptr, true},
-    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, nullptr, true},
+    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht, solve_iht_outputs, true},
+    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, solve_aiht_outputs, true},
     {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp, nullptr, true},
     {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own", solve_strong, nullptr},
     {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again", "arXiv 2509.20323; Frankle and Carbin 2019",
      solve_imp, solve_imp},
 };
+
+// Stopped before there was a net within the budget: the empty one.
+Recovery nothing_found(const RecoverProblem& problem, const RecoverOptions& options, const Recovery& stopped) {
+  const auto n = static_cast<double>(problem.x.count());
+  Recovery none{.steps = stopped.steps, .starts = stopped.starts};
+  none.net.weights = SparseWeights(options.hidden_width, problem.x.features());
+  if (problem.outputs > 1) none.net.output = SparseWeights(problem.outputs, static_cast<std::int32_t>(options.hidden_width));
+  none.loss = problem.classify ? n * std::log(problem.outputs) : 0.0;
+  if (!problem.classify)
+    for (const double y : problem.y) none.loss += y * y;
+  return none;
+}
 
 void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const RecoverOptions& options) {
   if (problem.outputs > 1 && how.solve_outputs == nullptr)
@@ -83,6 +97,7 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
     of_layer.nnz = std::min(options.nnz, options.hidden_width * (x->features() + (fused ? 0 : problem.outputs)));
     const RecoverProblem here{.x = *x, .y = problem.y, .outputs = problem.outputs, .classify = problem.classify};
     Recovery layer = (problem.outputs == 1 ? how.solve : how.solve_outputs)(here, of_layer, progress);
+    if (std::isinf(layer.loss) && layer.losses.empty()) layer = nothing_found(here, options, layer);
     if (!std::isfinite(layer.loss))
       throw Error(ErrorKind::kDiverged, fmt::format("recovery by {} diverged: the loss is not finite", method));
     layer.net.below = std::move(found.net.below);

@@ -1,0 +1,259 @@
+#include "tulle/recover/recovery.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tulle/base/error.h"
+#include "tulle/recover/compare.h"
+#include "tulle/recover/imp_rounds.h"
+#include "tulle/recover/recover_testing.h"
+#include "tulle/recover/support.h"
+#include "tulle/recover/task.h"
+
+namespace tulle::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const RecoverMethod& method : recover_methods()) names.emplace_back(method.name);
+  return names;
+}
+
+class EveryMethod : public ::testing::TestWithParam<std::string> {
+ protected:
+  // Small enough for the baseline too.
+  RecoverOptions options() const {
+    RecoverOptions options{.hidden_width = 6, .nnz = 12, .seed = 1};
+    if (GetParam() == "imp") options.steps = 120;
+    return options;
+  }
+};
+
+TEST_P(EveryMethod, StaysWithinItsBudgetAndBeatsNoWeightsAtAll) {
+  const Planted p(600, 20, 6, 12, 1);
+  const Recovery found = recover(GetParam(), p.problem(), options());
+  EXPECT_LE(found.net.nonzeros(), 12);
+  EXPECT_LT(found.loss, 0.5 * dot(p.y, p.y));
+  for (const SparseWeights* layer : {&found.net.weights, &found.net.output})
+    for (const double w : layer->values()) EXPECT_TRUE(std::isfinite(w) && w != 0.0);
+  if (GetParam() != "imp") {
+    const double squares = std::pow(10.0, -psnr(p.x, p.y, found.net) / 10.0);
+    double peak = 0.0;
+    for (const double y : p.y) peak = std::max(peak, std::abs(y));
+    EXPECT_NEAR(found.loss, squares * peak * peak * 600.0, 1e-6 * found.loss + 1e-12);
+  }
+}
+
+TEST_P(EveryMethod, GivesTheSameBitsForAnyThreadsAndWorkspace) {
+  const Planted p(600, 20, 6, 12, 1);
+  const auto run = [&](std::int64_t workspace) {
+    RecoverOptions o = options();
+    o.workspace = workspace;
+    const Recovery found = recover(GetParam(), p.problem(), o);
+    return std::pair(std::vector<std::int64_t>(found.net.weights.places().begin(), found.net.weights.places().end()),
+                     std::vector<double>(found.net.weights.values().begin(), found.net.weights.values().end()));
+  };
+  const auto wanted = with_threads(1, [&] { return run(32 << 20); });
+  EXPECT_EQ(with_threads(2, [&] { return run(32 << 20); }), wanted);
+  EXPECT_EQ(with_threads(3, [&] { return run(1 << 20); }), wanted);
+}
+
+TEST_P(EveryMethod, StopsWhenItIsAsked) {
+  const Planted p(600, 20, 6, 12, 1);
+  int steps = 0;
+  (void)recover(GetParam(), p.problem(), options(), [&](std::int64_t, double, std::int64_t) { return ++steps < 3; });
+  EXPECT_LE(steps, 4);
+}
+
+TEST_P(EveryMethod, TakesConstantFeaturesAndRepeatedSamples) {
+  Planted p(600, 20, 6, 12, 1);
+  std::fill_n(p.x.column(3), 600, 0.0f);
+  std::fill_n(p.x.column(4), 600, 2.0f);
+  for (std::int32_t c = 0; c < 20; ++c) std::copy_n(p.x.column(c), 100, p.x.column(c) + 100);
+  const Recovery found = recover(GetParam(), p.problem(), options());
+  EXPECT_TRUE(std::isfinite(found.loss));
+  EXPECT_LE(found.net.nonzeros(), 12);
+}
+
+TEST_P(EveryMethod, FindsSeveralLayersEachWithItsShare) {
+  const Planted p(600, 20, 6, 12, 1);
+  RecoverOptions o = options();
+  o.hidden_layers = 2;
+  const Recovery found = recover(GetParam(), p.problem(), o);
+  ASSERT_EQ(found.net.below.size(), 1u);
+  EXPECT_LE(found.net.below[0].nonzeros(), 6);
+  EXPECT_LE(found.net.weights.nonzeros(), 6);
+  EXPECT_LT(found.loss, dot(p.y, p.y));
+}
+
+INSTANTIATE_TEST_SUITE_P(Recover, EveryMethod, ::testing::ValuesIn(method_names()), [](const auto& info) { return info.param; });
+
+TEST(Recover, RefusesWhatCannotBe) {
+  Planted p(100, 5, 2, 3, 1);
+  const auto refusal = [&](const std::string& method, const RecoverOptions& options) {
+    try {
+      (void)recover(method, p.problem(), options);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_THAT(refusal("lasso", {}), HasSubstr("recover.method, found 'lasso'"));
+  EXPECT_THAT(refusal("strong", {.gates = "fixed"}), HasSubstr("recover.gates"));
+  EXPECT_THAT(refusal("aiht", {.nnz = 2, .hidden_layers = 3}), HasSubstr("recover.nnz, found 2"));
+  EXPECT_THROW((void)recover("aiht", p.problem(), {.nnz = 0}), std::invalid_argument);
+  EXPECT_THROW((void)recover("aiht", {.x = p.x, .y = std::span(p.y).first(10)}, {}), std::invalid_argument);
+  for (double& y : p.y) y = -y;
+  EXPECT_THAT(refusal("strong", {.signs = "positive"}), HasSubstr("never negative"));
+  p.y[3] = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(refusal("aiht", {}), HasSubstr("not finite"));
+}
+
+TEST(Recover, OfLabelsThatAreAllZeroIsTheEmptyNet) {
+  const Planted p(100, 5, 2, 3, 1);
+  const std::vector<double> zero(p.y.size(), 0.0);
+  for (const char* method : {"iht", "aiht", "htp", "strong"}) {
+    const Recovery found = recover(method, {.x = p.x, .y = zero}, {});
+    EXPECT_EQ(found.net.nonzeros(), 0) << method;
+    EXPECT_EQ(found.loss, 0.0);
+  }
+}
+
+TEST(Recover, TakesABudgetBeyondAllWeightsAsAllOfThem) {
+  const Planted p(200, 4, 2, 5, 1);
+  EXPECT_LE(recover("strong", p.problem(), {.hidden_width = 2, .nnz = 1000}).net.nonzeros(), 8);
+}
+
+TEST(Sensing, IsSolvedExactlyByIterativeHardThresholding) {
+  const RecoverTask task = sensing_task(200, 1000, 10, 1);
+  RecoverOptions options{.hidden_width = 1, .nnz = 10, .steps = 15, .signs = "positive", .gates = "open", .descent_steps = 3};
+  const Recovery found = recover("aiht", task.problem(), options);
+  const LayerMatch match = match_layers(found.net.weights, task.planted->weights);
+  EXPECT_TRUE(match.exact());
+  EXPECT_LT(match.weight_error, 1e-6);
+}
+
+// The form that the theory covers: fixed gates that are the right ones.
+TEST(KnownGates, GiveTheWeightsBackGeometrically) {
+  const Planted p(2000, 50, 10, 20, 1);
+  GatedDesign design(p.x, 10, 32 << 20);
+  design.set_gates(p.net.weights);
+  SparseWeights x(10, 50);
+  std::vector<double> r(p.y.begin(), p.y.end());
+  for (int step = 0; step < 30; ++step) {
+    const auto positive = [](std::int64_t) { return 1; };
+    x = weights_at(design, strongest_step(design, x, 1e-3, r, 20), positive);
+    design.bind(x);
+    least_squares(design, p.y, x.values(), r, 50);
+  }
+  const LayerMatch match = match_layers(x, p.net.weights);
+  EXPECT_TRUE(match.exact());
+  EXPECT_LT(match.weight_error, 1e-6);
+}
+
+TEST(OneNeuron, IsRecoveredByBothSolvers) {
+  for (const std::uint64_t seed : {0, 1, 2}) {
+    const Planted p(5000, 100, 1, 5, seed);
+    for (const char* method : {"aiht", "strong"}) {
+      const Recovery found = recover(method, p.problem(), {.hidden_width = 1, .nnz = 5, .seed = seed});
+      EXPECT_GE(psnr(p.x, p.y, found.net), 100.0) << method << " " << seed;
+    }
+  }
+}
+
+TEST(Strong, RecoversWhatThePublishedMethodDoesNot) {
+  int recovered = 0, published = 0;
+  for (const std::uint64_t seed : {0, 1, 2}) {
+    const Planted p(5000, 100, 10, 50, seed), fresh(5000, 100, 10, 50, seed);
+    const Recovery strong = recover("strong", p.problem(), {.hidden_width = 10, .nnz = 50, .seed = seed});
+    const Recovery aiht = recover("aiht", p.problem(), {.hidden_width = 10, .nnz = 50, .published = true, .seed = seed});
+    recovered += psnr(p.x, p.y, strong.net) >= 50.0 && match_layers(strong.net.weights, p.net.weights).exact();
+    published += psnr(p.x, p.y, aiht.net) >= 50.0;
+  }
+  EXPECT_GE(recovered, 2);
+  EXPECT_EQ(published, 0);
+}
+
+TEST(Strong, HandlesOutputSignsThatAreMixed) {
+  for (const std::uint64_t seed : {0, 1}) {
+    const Planted p(2000, 30, 10, 20, seed, true);
+    const Recovery found = recover("strong", p.problem(), {.hidden_width = 10, .nnz = 20, .seed = seed});
+    EXPECT_LT(found.loss, 0.01 * dot(p.y, p.y)) << seed;
+    const Recovery published = recover("aiht", p.problem(), {.hidden_width = 10, .nnz = 20, .seed = seed});
+    EXPECT_LT(published.loss, dot(p.y, p.y)) << seed;
+  }
+}
+
+TEST(Thresholding, OfTurnedLabelsWithTurnedSignsIsTheMirrorImage) {
+  const Planted p(500, 20, 5, 10, 2);
+  std::vector<double> turned(p.y);
+  for (double& y : turned) y = -y;
+  // With gates that are fixed the map is linear: w becomes -w.
+  RecoverOptions options{.hidden_width = 5, .nnz = 10, .signs = "positive", .gates = "fixed"};
+  const Recovery up = recover("aiht", p.problem(), options);
+  options.signs = "gate";
+  const Recovery down = recover("aiht", {.x = p.x, .y = turned}, options);
+  ASSERT_EQ(up.net.weights.nonzeros(), down.net.weights.nonzeros());
+  for (std::size_t k = 0; k < up.net.weights.values().size(); ++k)
+    EXPECT_EQ(up.net.weights.values()[k], -down.net.weights.values()[k]);
+}
+
+TEST(Thresholding, NeverBringsADeadNeuronBack) {
+  const Planted p(2000, 100, 10, 10, 0);
+  std::int64_t first = -1;
+  RecoverOptions options{.hidden_width = 10, .nnz = 10, .steps = 15, .published = true};
+  for (std::int64_t steps = 2; steps <= 15; ++steps) {
+    options.steps = steps;
+    const auto alive = static_cast<std::int64_t>(recover("aiht", p.problem(), options).net.weights.blocks().size());
+    if (first < 0) first = alive;
+    EXPECT_LE(alive, first) << steps;
+  }
+}
+
+TEST(Thresholding, TakesBatches) {
+  const Planted p(1000, 20, 5, 10, 2);
+  const Recovery found = recover("aiht", p.problem(), {.hidden_width = 5, .nnz = 10, .steps = 10, .batch = 300});
+  EXPECT_LT(found.loss, 0.2 * dot(p.y, p.y));
+}
+
+TEST(ImpRounds, AreThoseOfThePublishedCode) {
+  EXPECT_EQ(imp_rounds(1010, 10, 0.1, false).size(), 44u);
+  EXPECT_EQ(imp_rounds(1010, 50, 0.1, false).size(), 29u);
+  EXPECT_LE(imp_rounds(1010, 50, 0.1, false).back(), 50);
+  EXPECT_EQ(imp_rounds(1010, 50, 0.1, true).back(), 50);
+  EXPECT_EQ(imp_rounds(5, 10, 0.1, false), std::vector<std::int64_t>{4});  // pruned once although it fits
+}
+
+// Several outputs: classes that a linear map of few features tells apart.
+TEST(Outputs, AreClassifiedWithinTheBudget) {
+  const Samples x = planted_samples(900, 12, 3, 0);
+  std::vector<double> y(static_cast<std::size_t>(3 * x.padded()), 0.0);
+  for (std::int64_t i = 0; i < 900; ++i) {
+    const std::int64_t label = x.column(0)[i] > 0.4f ? 0 : x.column(5)[i] > 0.0f ? 1 : 2;
+    y[static_cast<std::size_t>(label * x.padded() + i)] = 1.0;
+  }
+  for (const char* method : {"iht", "aiht"}) {
+    const Recovery found =
+        recover(method, {.x = x, .y = y, .outputs = 3, .classify = true}, {.hidden_width = 8, .nnz = 30, .steps = 30});
+    EXPECT_LE(found.net.nonzeros(), 30);
+    const std::vector<double> f = net_outputs(x, found.net);
+    int right = 0;
+    for (std::int64_t i = 0; i < 900; ++i) {
+      std::int64_t best = 0, label = 0;
+      for (std::int64_t o = 0; o < 3; ++o) {
+        if (f[static_cast<std::size_t>(o * x.padded() + i)] > f[static_cast<std::size_t>(best * x.padded() + i)]) best = o;
+        if (y[static_cast<std::size_t>(o * x.padded() + i)] == 1.0) label = o;
+      }
+      right += best == label;
+    }
+    EXPECT_GE(right, std::string(method) == "aiht" ? 800 : 450) << method;
+  }
+}
+
+}  // namespace
+}  // namespace tulle::testing

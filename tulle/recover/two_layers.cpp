@@ -1,0 +1,180 @@
+#include "tulle/recover/two_layers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "tulle/base/parallel.h"
+#include "tulle/recover/support.h"
+
+namespace tulle {
+
+namespace {
+
+using kernels::kTileRows;
+
+constexpr int kChunks = 16;  // of tiles; each has its own sums
+
+double* output_of(std::vector<double>& all, const OutputProblem& part, std::int64_t o) { return all.data() + o * part.x.padded(); }
+const double* output_of(const std::vector<double>& all, const OutputProblem& part, std::int64_t o) {
+  return all.data() + o * part.x.padded();
+}
+
+template <class Body>
+void for_tiles(const Samples& x, const Body& body) {
+  const std::int64_t tiles = (x.padded() + kTileRows - 1) / kTileRows;
+  const auto chunks = static_cast<int>(std::min<std::int64_t>(kChunks, tiles));
+  parallel_parts(chunks, [&](int chunk) {
+    const Range range = even_range(tiles, chunks, chunk);
+    for (std::int64_t t = range.begin; t < range.end; ++t)
+      body(chunk, t * kTileRows, std::min(kTileRows, x.padded() - t * kTileRows));
+  });
+}
+
+void combine(const OutputProblem& part, const SparseWeights& weights, std::span<const double> values, const SparseWeights::Block& block,
+             std::int64_t first, std::int64_t rows, double* t) {
+  kernels::combine_columns(part.x.data() + first, part.x.padded(), weights.feature().data() + block.begin,
+                           values.data() + block.begin, block.end - block.begin, rows, t);
+}
+
+}  // namespace
+
+double dot(const LayersVector& a, const LayersVector& b) { return dot(a.first, b.first) + dot(a.second, b.second); }
+
+void add_scaled(double scale, const double* from, std::int64_t count, double* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] += scale * from[i];
+}
+
+double sum_of_products(const double* a, const double* b, std::int64_t count) {
+  double sums[8] = {};
+  for (std::int64_t i = 0; i < count; i += 8)
+    for (std::int64_t k = 0; k < 8; ++k) sums[k] += a[i + k] * b[i + k];
+  return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+void forward(const OutputProblem& part, const TwoLayers& w, std::vector<double>& f) {
+  f.assign(static_cast<std::size_t>(part.size()), 0.0);
+  for_tiles(part.x, [&](int, std::int64_t first, std::int64_t rows) {
+    double t[kTileRows];
+    for (const SparseWeights::Block& block : w.first.blocks()) {
+      const SparseWeights::Block* const out = w.second.find(block.neuron);
+      if (out == nullptr) continue;
+      combine(part, w.first, w.first.values(), block, first, rows, t);
+      for (std::int64_t i = 0; i < rows; ++i) t[i] = std::max(t[i], 0.0);
+      for (std::int64_t k = out->begin; k < out->end; ++k)
+        add_scaled(w.second.values()[static_cast<std::size_t>(k)], t, rows,
+                   output_of(f, part, w.second.feature()[static_cast<std::size_t>(k)]) + first);
+    }
+  });
+}
+
+double loss_and_slope(const OutputProblem& part, std::vector<double>& f, std::vector<double>* p) {
+  double loss = 0.0;
+  const std::int64_t stride = part.x.padded();
+  if (!part.classify) {
+    for (std::size_t i = 0; i < f.size(); ++i) {
+      f[i] -= part.y[i];
+      loss += f[i] * f[i];
+    }
+    return loss;
+  }
+  for (std::int64_t i = 0; i < part.x.count(); ++i) {
+    double largest = -std::numeric_limits<double>::infinity(), sum = 0.0, wanted = 0.0;
+    for (std::int64_t o = 0; o < part.outputs; ++o) largest = std::max(largest, f[static_cast<std::size_t>(o * stride + i)]);
+    for (std::int64_t o = 0; o < part.outputs; ++o) {
+      double& z = f[static_cast<std::size_t>(o * stride + i)];
+      wanted += part.y[static_cast<std::size_t>(o * stride + i)] * (z - largest);
+      z = std::exp(z - largest);
+      sum += z;
+    }
+    loss += std::log(sum) - wanted;
+    for (std::int64_t o = 0; o < part.outputs; ++o) f[static_cast<std::size_t>(o * stride + i)] /= sum;
+  }
+  for (std::int64_t o = 0; o < part.outputs; ++o)
+    std::fill(f.begin() + o * stride + part.x.count(), f.begin() + (o + 1) * stride, 0.0);
+  if (p != nullptr) *p = f;
+  for (std::size_t i = 0; i < f.size(); ++i) f[i] -= part.y[i];
+  return loss;
+}
+
+double loss_of(const OutputProblem& part, const TwoLayers& w) {
+  std::vector<double> f;
+  forward(part, w, f);
+  return loss_and_slope(part, f);
+}
+
+double curvature(const OutputProblem& part, const std::vector<double>& v, const std::vector<double>& p) {
+  if (!part.classify) return dot(v, v);
+  double sum = 0.0;
+  const std::int64_t stride = part.x.padded();
+  for (std::int64_t i = 0; i < part.x.count(); ++i) {
+    double squares = 0.0, mean = 0.0;
+    for (std::int64_t o = 0; o < part.outputs; ++o) {
+      const auto at = static_cast<std::size_t>(o * stride + i);
+      squares += p[at] * v[at] * v[at];
+      mean += p[at] * v[at];
+    }
+    sum += squares - mean * mean;
+  }
+  return sum;
+}
+
+LayersVector support_slope(const OutputProblem& part, const TwoLayers& w, const std::vector<double>& r) {
+  const std::size_t n1 = static_cast<std::size_t>(w.first.nonzeros()), n2 = static_cast<std::size_t>(w.second.nonzeros());
+  std::vector<double> sums((n1 + n2) * kChunks, 0.0);
+  for_tiles(part.x, [&](int chunk, std::int64_t first, std::int64_t rows) {
+    double t[kTileRows], back[kTileRows], gated[kTileRows];
+    std::uint64_t bits[kernels::kTileWords];
+    double* const of_first = sums.data() + static_cast<std::size_t>(chunk) * (n1 + n2);
+    double* const of_second = of_first + n1;
+    for (const SparseWeights::Block& block : w.first.blocks()) {
+      const SparseWeights::Block* const out = w.second.find(block.neuron);
+      if (out == nullptr) continue;
+      combine(part, w.first, w.first.values(), block, first, rows, t);
+      kernels::positive_gates(t, rows, bits);
+      kernels::gate(t, bits, rows, gated);
+      std::fill_n(back, rows, 0.0);
+      for (std::int64_t k = out->begin; k < out->end; ++k) {
+        const auto at = static_cast<std::size_t>(k);
+        const double* const slope = output_of(r, part, w.second.feature()[at]) + first;
+        of_second[k] += sum_of_products(gated, slope, rows);
+        add_scaled(w.second.values()[at], slope, rows, back);
+      }
+      kernels::gate(back, bits, rows, gated);
+      kernels::dot_columns(part.x.data() + first, part.x.padded(), w.first.feature().data() + block.begin,
+                           block.end - block.begin, gated, rows, of_first + block.begin);
+    }
+  });
+  LayersVector slope{std::vector<double>(n1, 0.0), std::vector<double>(n2, 0.0)};
+  for (std::size_t chunk = 0; chunk < kChunks; ++chunk) {
+    for (std::size_t k = 0; k < n1; ++k) slope.first[k] += sums[chunk * (n1 + n2) + k];
+    for (std::size_t k = 0; k < n2; ++k) slope.second[k] += sums[chunk * (n1 + n2) + n1 + k];
+  }
+  return slope;
+}
+
+std::vector<double> output_change(const OutputProblem& part, const TwoLayers& w, const LayersVector& direction) {
+  std::vector<double> v(static_cast<std::size_t>(part.size()), 0.0);
+  for_tiles(part.x, [&](int, std::int64_t first, std::int64_t rows) {
+    double t[kTileRows], moved[kTileRows], gated[kTileRows];
+    std::uint64_t bits[kernels::kTileWords];
+    for (const SparseWeights::Block& block : w.first.blocks()) {
+      const SparseWeights::Block* const out = w.second.find(block.neuron);
+      if (out == nullptr) continue;
+      combine(part, w.first, w.first.values(), block, first, rows, t);
+      kernels::positive_gates(t, rows, bits);
+      kernels::gate(t, bits, rows, t);
+      combine(part, w.first, direction.first, block, first, rows, moved);
+      kernels::gate(moved, bits, rows, gated);
+      for (std::int64_t k = out->begin; k < out->end; ++k) {
+        const auto at = static_cast<std::size_t>(k);
+        double* const to = output_of(v, part, w.second.feature()[at]) + first;
+        add_scaled(w.second.values()[at], gated, rows, to);
+        add_scaled(direction.second[at], t, rows, to);
+      }
+    }
+  });
+  return v;
+}
+
+}  // namespace tulle
