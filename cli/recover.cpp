@@ -76,11 +76,12 @@ int recover_verb(const RecoverFlags& options, const ConfigFlags& flags) {
   const std::string folder = (std::filesystem::path(config.run.out) / config.run.name).string();
   const RunDirectory directory = RunDirectory::open(folder);
   const RecoverTask task = task_of(config);
-  if (!options.quiet)
+  const nlohmann::json record = recover_into(config, task, folder, signals.stop, [&] {
+    if (options.quiet) return;
     say(fmt::format("tulle {}   {}   {} threads   seed {}   -> {}\nrecover {} by {}   {} x {}   m {}   s {}\n", kVersion,
                     kernels::current_target(), thread_count(), config.run.seed, escape_control(folder), config.recover.task,
                     config.recover.method, task.x.count(), task.x.features(), config.recover.hidden_width, config.recover.nnz));
-  const nlohmann::json record = recover_into(config, task, folder, signals.stop);
+  });
   if (options.json)
     fmt::print("{}\n", record.dump(2));
   else if (!options.quiet)

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "tulle/base/clock.h"
 #include "tulle/checkpoint/atomic_file.h"
@@ -83,7 +84,8 @@ RecoverTask task_of(const Config& config) {
   return data_task(load_dataset(data_options(config)), r.bias);
 }
 
-Json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, SparseNet& net) {
+Json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, SparseNet& net,
+                  const std::function<void()>& begun) {
   const Config::Recover& r = config.recover;
   RecoverOptions options{.hidden_width = task.linear ? 1 : r.hidden_width, .nnz = r.nnz, .steps = r.steps, .batch = r.batch,
                          .signs = task.linear ? "positive" : r.signs, .gates = task.linear ? "open" : r.gates,
@@ -95,7 +97,10 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   reset_peak_rss();
   const std::int64_t before = current_rss_bytes();
   const Clock clock;
-  Recovery found = recover(r.method, task.problem(), options, [&](std::int64_t, double, std::int64_t) { return !stop; });
+  Recovery found = recover(r.method, task.problem(), options, [&, first = true](std::int64_t, double, std::int64_t) mutable {
+    if (std::exchange(first, false)) begun();
+    return !stop;
+  });
   const double seconds = clock.seconds();
   net = std::move(found.net);
   Json record{{"task", r.task}, {"method", r.method}, {"seed", config.run.seed}, {"samples", task.x.count()},
@@ -125,9 +130,10 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   return record;
 }
 
-Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder, const std::atomic<bool>& stop) {
+Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder, const std::atomic<bool>& stop,
+                  const std::function<void()>& begun) {
   SparseNet net;
-  const Json record = recover_once(config, task, stop, net);
+  const Json record = recover_once(config, task, stop, net, begun);
   write_file_atomically(folder + "/config.toml", effective_config(config, {}, kRecoverSections));
   if (config.recover.gates == "sequential") {  // a net with random gates is no ReLU net
     Model model = to_model(task, net, static_cast<std::uint64_t>(config.run.seed));

@@ -116,6 +116,7 @@ def higgs(folder):
 MLP = {"hidden": "1000,1000,1000"}
 DATASETS = {
     "fashion-mnist": DataSet(MLP, 40, idx(FASHION)),
+    "fashion-mnist-98": DataSet(MLP | {"distribution": "erk", "density": 0.02}, 40, idx(FASHION)),
     "mnist": DataSet(MLP, 40, idx(DATA / "mnist")),
     "cifar10": DataSet(
         {"hidden": "4000,1000,4000", "alpha": 0.75},

@@ -1,6 +1,7 @@
 #include "tulle/train/build.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -8,6 +9,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/checkpoint/model_file.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_linear.h"
@@ -24,6 +26,35 @@ TopologyOptions topology_options(const Config& config) {
           .fan_in = config.topology.fan_in,
           .budgets = config.topology.budgets,
           .dense_layers = config.topology.dense_layers};
+}
+
+// A layer as the config wants it with the connections, weights and activation of another.
+std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {
+  options.activation = from.options().activation;
+  options.alpha = from.options().alpha;
+  std::unique_ptr<Layer> layer;
+  if (from.topology() == nullptr)
+    layer = std::make_unique<DenseLinear>(options);
+  else
+    layer = std::make_unique<SparseLinear>(options, *from.topology());
+  const auto sources = const_cast<Layer&>(from).parameters(), targets = layer->parameters();
+  for (std::size_t p = 0; p < sources.size(); ++p) targets[p]->value = sources[p]->value;
+  return layer;
+}
+
+// The network of train.start_from, which must have these sizes.
+Network start_network(const std::string& path, std::span<const std::int32_t> sizes, const std::vector<LayerOptions>& options) {
+  const LoadedModel loaded = load_model(path);
+  const Network& network = loaded.model.network;
+  std::vector<std::int32_t> found{network.inputs()};
+  for (std::size_t l = 0; l < network.size(); ++l) found.push_back(network.layer(l).outputs());
+  if (!std::ranges::equal(found, sizes))
+    throw Error(ErrorKind::kConfig, {.file = path},
+                fmt::format("layer sizes, found {}, expected {} as the data and model.hidden say", fmt::join(found, "-"),
+                            fmt::join(sizes, "-")));
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (std::size_t l = 0; l < network.size(); ++l) layers.push_back(layer_like(network.layer(l), options[l]));
+  return Network(std::move(layers));
 }
 
 }  // namespace
@@ -186,17 +217,21 @@ Model build_model(const Config& config, const Dataset& data) {
   const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
   const Repair repair =
       find_name(repairs(), "topology.repair_isolated", config.topology.repair_isolated).repair;
-  std::vector<std::unique_ptr<Layer>> layers;
+  std::vector<LayerOptions> options_of;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const bool last = l + 2 == sizes.size();
-    const LayerOptions layer{.index = static_cast<std::int32_t>(l),
+    options_of.push_back({.index = static_cast<std::int32_t>(l),
                              .inputs = sizes[l],
                              .outputs = sizes[l + 1],
                              .activation = last ? "identity" : config.model.activation,
                              .alpha = config.model.alpha,
                              .dropout = last ? 0.0 : config.model.dropout,
                              .seed = seed,
-                             .precision = precision};
+                             .precision = precision});
+  }
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (std::size_t l = 0; l + 1 < sizes.size() && config.train.start_from.empty(); ++l) {
+    const LayerOptions& layer = options_of[l];
     if (budgets[l] ==
         std::int64_t{sizes[l]} * sizes[l + 1])  // density 1: stored and computed as a dense matrix
       layers.push_back(std::make_unique<DenseLinear>(layer));
@@ -208,7 +243,8 @@ Model build_model(const Config& config, const Dataset& data) {
               repair, {.seed = seed, .stream = Stream::kTopology, .layer = static_cast<std::uint32_t>(l)})));
   }
 
-  Model model{.network = Network(std::move(layers)),
+  Model model{.network = config.train.start_from.empty() ? Network(std::move(layers))
+                                                         : start_network(config.train.start_from, sizes, options_of),
               .loss = config.model.loss,
               .scaling = data.scaling,
               .class_names = data.class_names,
@@ -216,6 +252,7 @@ Model build_model(const Config& config, const Dataset& data) {
               .image = data.image,
               .seed = seed,
               .config = {}};
+  if (!config.train.start_from.empty()) return model;
   const WeightLaw law = weight_law(config);
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     Layer& layer = model.network.layer(l);

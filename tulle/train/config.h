@@ -61,6 +61,7 @@ struct Config {
     std::string fan = "dense";
   } topology;
   struct Train {
+    std::string start_from;
     std::int64_t epochs = 20;
     std::int64_t batch_size = 128;
     std::string last_batch = "keep";

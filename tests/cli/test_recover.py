@@ -1,0 +1,166 @@
+"""`tulle recover`: sparse nets behind data, and what users get of them."""
+
+import csv
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+from conftest import assert_refused, contents
+
+PLANTED = ["recover", "--n=1000", "--d=30", "--hidden-width=5", "--nnz=12", "--threads=1"]
+
+
+def record(tulle, *words):
+    return json.loads(tulle(*words, "--json", "-q", check=True).out)
+
+
+def png(pixels):
+    """A gray PNG file of an array of bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def image(tmp_path):
+    y, x = np.mgrid[0:16, 0:16]
+    pixels = (127 + 120 * np.sin(x / 4) * np.cos(y / 5)).astype(np.uint8)
+    (tmp_path / "image.png").write_bytes(png(pixels))
+    return pixels
+
+
+def test_a_planted_net_is_found_and_saved_like_any_other(tmp_path, tulle):
+    found = record(tulle, *PLANTED)
+    assert found["exact"] and found["psnr"] > 100 and found["fresh_psnr"] > 100
+    assert found["nnz"] <= 12 and found["unfused_nnz"] == found["nnz"] + found["alive"]
+    folder = tmp_path / "out/recover"
+    assert set(contents(folder)) >= {"model.safetensors", "config.toml", "result.json"}
+    assert json.loads((folder / "result.json").read_text()) == found
+    shown = tulle("inspect", folder / "model.safetensors", check=True).out
+    assert "relu" in shown
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path, tulle):
+    for name in ("a", "b"):
+        tulle(*PLANTED, "--seed=3", f"--name={name}", check=True)
+    tulle(*PLANTED, "--seed=4", "--name=c", check=True)
+    files = [(tmp_path / "out" / name / "model.safetensors").read_bytes() for name in "abc"]
+    assert files[0] == files[1] != files[2]
+
+
+def test_the_effective_config_repeats_the_run(tmp_path, tulle):
+    found = record(tulle, *PLANTED, "--seed=5")
+    again = record(tulle, "recover", tmp_path / "out/recover/config.toml", "--name=again")
+    for key in ("psnr", "nnz", "steps", "weight_error"):
+        assert found[key] == again[key]
+
+
+def test_two_classes_become_a_model_that_predicts(tmp_path, tulle):
+    random = np.random.default_rng(1)
+    x = random.normal(size=(600, 8)).astype(np.float32)
+    label = np.where(np.maximum(x[:, 2], 0) + np.maximum(x[:, 5] - x[:, 1], 0) > 0.7, "yes", "no")
+    for name, rows in (("train", slice(0, 400)), ("test", slice(400, 600))):
+        lines = [",".join(f"{v:.9g}" for v in row) + "," + word for row, word in zip(x[rows], label[rows])]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    data = ["--train=train.csv", "--test=test.csv", "--label-column=last", "--scale=standard"]
+    found = record(tulle, "recover", "--task=classify", *data, "--bias", "--hidden-width=6", "--nnz=12", "--starts=6")
+    assert found["fresh_accuracy"] > 0.85
+    model = tmp_path / "out/recover/model.safetensors"
+    told = json.loads(tulle("eval", model, "--data=test.csv", "--label-column=last", "--json", check=True).out)
+    assert told["accuracy"] == pytest.approx(found["fresh_accuracy"], abs=1e-9)
+
+
+def test_several_classes_are_found_and_trained_on(tmp_path, tulle):
+    random = np.random.default_rng(2)
+    x = random.normal(size=(500, 10)).astype(np.float32)
+    label = np.argmax(x[:, :3], axis=1)
+    (tmp_path / "train.csv").write_text("\n".join(",".join(f"{v:.9g}" for v in row) + f",{c}" for row, c in zip(x, label)) + "\n")
+    data = ["--train=train.csv", "--label-column=last"]
+    found = record(tulle, "recover", "--task=classify", "--method=aiht", *data, "--hidden-width=8", "--nnz=30", "--steps=20")
+    assert found["accuracy"] > 0.8 and found["nnz"] <= 30
+    # It goes on under `train` with the connections that were found.
+    model = tmp_path / "out/recover/model.safetensors"
+    train = ["train", *data, f"--start-from={model}", "--rule=none", "--epochs=3", "--dropout=0", "--learning-rate=0.001", "--quiet",
+             "--compare-dense=none"]
+    assert_refused(tulle(*train, "--hidden=99"), 78, "layer sizes, found 10-")
+    tulle(*train, f"--hidden={found['alive']}", check=True)
+    before = json.loads(tulle("eval", model, "--data=train.csv", "--label-column=last", "--json", check=True).out)
+    after = json.loads(
+        tulle("eval", tmp_path / "out/run/model.safetensors", "--data=train.csv", "--label-column=last", "--json", check=True).out
+    )
+    assert after["loss"] <= before["loss"] + 0.02
+    assert "nnz" in tulle("inspect", tmp_path / "out/run/model.safetensors", check=True).out
+
+
+def test_an_image_is_written_as_it_is_represented(tmp_path, tulle, image):
+    found = record(tulle, "recover", "--task=image", "--image=image.png", "--hidden-width=8", "--nnz=60", "--frequencies=100", "--starts=6")
+    assert found["psnr"] > found["mean_psnr"] + 10
+    assert found["bytes"]["png"] > 0 and found["bytes"]["jpeg"] > 0
+    assert (tmp_path / "out/recover/reconstruction.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sparse_vector_is_sensed_exactly(tulle):
+    found = record(tulle, "recover", "--task=sensing", "--method=aiht", "--n=200", "--d=1000", "--nnz=10")
+    assert found["exact"] and found["relative_error"] < 1e-6
+
+
+def test_a_grid_goes_on_where_it_stopped(tmp_path, tulle):
+    grid = ["recover", "grid", "--n=500", "--d=20", "--widths=2,4", "--budgets=4,8", "--seeds=0..1", "--methods=aiht,strong"]
+    tulle(*grid, check=True)
+    folder = tmp_path / "out/recover"
+    lines = (folder / "grid.jsonl").read_text().splitlines()
+    assert len(lines) == 16
+    # What a crash left: half of the cells and a torn line.
+    (folder / "grid.jsonl").write_text("\n".join(lines[:8]) + "\n" + lines[8][:20])
+    (folder / "grid.csv").unlink()
+    tulle(*grid, check=True)
+    assert (folder / "grid.jsonl").read_text().splitlines()[:8] == lines[:8]
+    rows = list(csv.DictReader(io.StringIO((folder / "grid.csv").read_text())))
+    assert len(rows) == 16 and all(float(row["psnr"]) > 0 for row in rows)
+    page = (folder / "grid.html").read_text()
+    assert page.count("<svg") == 2 and "<script" not in page
+    assert_refused(tulle(*grid, "--signs=alternate"), 78, "other options")
+
+
+@pytest.mark.parametrize(
+    "words, code, message",
+    [
+        (["--nnz=0"], 78, "recover.nnz, found 0"),
+        (["--hidden-width=0"], 78, "recover.hidden_width, found 0"),
+        (["--method=lasso"], 78, "recover.method, found 'lasso'"),
+        (["--task=planet"], 78, "did you mean 'planted'"),
+        (["--gates=fixed"], 78, "recover.gates, found 'fixed'"),
+        (["--nnz=2", "--hidden-layers=3"], 78, "recover.nnz, found 2"),
+        (["--task=image"], None, None),
+        (["--task=image", "--image=absent.png"], 66, "absent.png"),
+        (["--task=classify", "--train=absent.csv"], 66, "absent.csv"),
+        (["--workspace=0"], 78, "recover.workspace, found 0"),
+        (["--seed=1..3"], 78, "recover grid"),
+        (["--steps=x"], 2, "recover.steps"),
+    ],
+)
+def test_bad_options_are_refused(tulle, words, code, message):
+    result = tulle("recover", *words)
+    if code is None:
+        assert result.code not in (0, 70)
+        return
+    assert_refused(result, code, message)
+
+
+def test_labels_and_inputs_that_no_net_can_have_are_refused(tmp_path, tulle):
+    (tmp_path / "negative.csv").write_text("".join(f"{i},{-i - 1}\n" for i in range(9)))
+    words = ["recover", "--task=classify", "--set=data.task=regression", "--train=negative.csv", "--label-column=last", "--hidden-width=2",
+             "--nnz=1"]
+    assert_refused(tulle(*words, "--signs=positive"), 78, "never negative")
+    tulle(*words, check=True)
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG but no picture")
+    assert_refused(tulle("recover", "--task=image", "--image=bad.png"), 65, "bad.png")
