@@ -76,7 +76,7 @@ RecoverTask task_of(const Config& config) {
   const auto seed = static_cast<std::uint64_t>(config.run.seed);
   if (r.task == "planted")
     return planted_task({.samples = r.n, .features = r.d, .hidden_width = r.hidden_width, .nnz = r.nnz,
-                         .hidden_layers = r.hidden_layers, .mixed_signs = r.planted_signs == "mixed", .seed = seed});
+                         .hidden_layers = r.hidden_layers, .mixed_signs = r.planted_signs == "mixed", .outputs = static_cast<std::int32_t>(r.outputs), .seed = seed});
   if (r.task == "sensing") return sensing_task(r.n, static_cast<std::int32_t>(r.d), r.nnz, seed);
   if (r.task == "image")
     return image_task(crop(r.image.empty() ? sample_of(config) : read_picture(r.image), static_cast<int>(r.crop)),

@@ -42,13 +42,18 @@ RecoverTask planted_task(const PlantedOptions& options) {
   SparseNet net;
   const auto d = static_cast<std::int32_t>(options.features);
   std::int32_t inputs = d;
+  const std::int64_t each = options.nnz / (options.hidden_layers + (options.outputs > 1 ? 1 : 0));
   for (std::int64_t l = 0; l < options.hidden_layers; ++l) {
     const bool last = l + 1 == options.hidden_layers;
-    SparseWeights layer = planted_weights(options.hidden_width, inputs, options.nnz / options.hidden_layers,
+    SparseWeights layer = planted_weights(options.hidden_width, inputs, each,
                                           last && options.mixed_signs, options.seed, static_cast<std::uint32_t>(l));
     inputs = static_cast<std::int32_t>(layer.blocks().size());
     (last ? net.weights : net.below.emplace_back()) = std::move(layer);
   }
+  task.outputs = options.outputs;
+  if (options.outputs > 1)
+    net.output = planted_weights(options.outputs, static_cast<std::int32_t>(options.hidden_width), each, false, options.seed,
+                                 static_cast<std::uint32_t>(options.hidden_layers));
   task.x = planted_samples(options.samples, d, options.seed, 0);
   task.fresh_x = planted_samples(kFresh, d, options.seed, 1);
   task.y = net_outputs(task.x, net);

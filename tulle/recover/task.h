@@ -34,6 +34,7 @@ struct PlantedOptions {
   std::int64_t samples = 5000, features = 100;
   std::int64_t hidden_width = 10, nnz = 50, hidden_layers = 1;
   bool mixed_signs = false;
+  std::int32_t outputs = 1;  // several: a linear layer, and nnz / (layers + 1) nonzeros a layer
   std::uint64_t seed = 0;
 };
 

@@ -301,6 +301,7 @@ const KeyInfo kKeys[] = {
        return Names{"sequential", "fixed"};
      }},
     {"recover.bias", [](Config& c) -> Field { return &c.recover.bias; }, "a feature that is always 1"},
+    {"recover.outputs", [](Config& c) -> Field { return &c.recover.outputs; }, "planted: outputs; several are a linear layer", 1, 1000000},
     {"recover.planted_signs", [](Config& c) -> Field { return &c.recover.planted_signs; }, "output signs of a planted net", -kNone, kNone, false,
      [] {
        return Names{"positive", "mixed"};

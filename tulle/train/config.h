@@ -132,6 +132,7 @@ struct Config {
     std::string signs = "auto";
     std::string gates = "sequential";
     bool bias = false;
+    std::int64_t outputs = 1;
     std::string planted_signs = "positive";
     bool published = false;
     std::string imp = "fair";
