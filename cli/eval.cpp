@@ -91,7 +91,8 @@ Command eval_command(CLI::App& app) {
   app.add_option("--labels", options->labels, "labels, if they are in a file of their own");
   app.add_flag("--json", options->json, "one JSON document instead of the table");
   auto precision = std::make_shared<PrecisionFlags>(app);
-  auto flags = std::make_shared<ConfigFlags>(app, std::initializer_list<std::string_view>{"data.", "run.threads"});
+  auto flags =
+      std::make_shared<ConfigFlags>(app, std::initializer_list<std::string_view>{"data.", "run.threads"});
   return [options, precision, flags] {
     Config config;
     flags->apply(config);

@@ -103,7 +103,8 @@ Command predict_command(CLI::App& app) {
       ->check(CLI::IsMember({"csv", "jsonl"}))
       ->capture_default_str();
   auto precision = std::make_shared<PrecisionFlags>(app);
-  auto flags = std::make_shared<ConfigFlags>(app, std::initializer_list<std::string_view>{"data.", "run.threads"});
+  auto flags =
+      std::make_shared<ConfigFlags>(app, std::initializer_list<std::string_view>{"data.", "run.threads"});
   return [options, precision, flags] {
     Config config;
     flags->apply(config);

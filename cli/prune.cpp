@@ -109,8 +109,9 @@ Command prune_command(CLI::App& app) {
   app.add_option("--data", options->data, "inputs with labels, to tell what it costs");
   app.add_option("--labels", options->labels, "labels, if they are in a file of their own");
   app.add_flag("--json", options->json, "one JSON document");
-  auto flags = std::make_shared<ConfigFlags>(app, std::initializer_list<std::string_view>{"data.", "run.threads", "evolve.importance_strength",
-                                    "evolve.min_neurons", "evolve.cascade"});
+  auto flags = std::make_shared<ConfigFlags>(
+      app, std::initializer_list<std::string_view>{"data.", "run.threads", "evolve.importance_strength",
+                                                   "evolve.min_neurons", "evolve.cascade"});
   return [options, flags] {
     Config config;
     flags->apply(config);

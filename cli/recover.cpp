@@ -43,7 +43,8 @@ Config read_config(const RecoverFlags& options, const ConfigFlags& flags) {
   flags.apply(config);
   if (!flags.seed_text().empty()) {
     const std::vector<std::int64_t> seeds = parse_seeds(flags.seed_text());
-    if (seeds.size() > 1) throw Error(ErrorKind::kConfig, "--seed, found several, expected one; `recover grid` takes several");
+    if (seeds.size() > 1)
+      throw Error(ErrorKind::kConfig, "--seed, found several, expected one; `recover grid` takes several");
     config.run.seed = seeds.front();
   }
   apply_published(config);
@@ -53,17 +54,21 @@ Config read_config(const RecoverFlags& options, const ConfigFlags& flags) {
 
 void print_record(const nlohmann::json& record) {
   const auto number = [&](const char* key, const char* unit) {
-    if (record.contains(key) && !record[key].is_null()) fmt::print("{:<18} {:.4g}{}\n", key, record[key].get<double>(), unit);
+    if (record.contains(key) && !record[key].is_null())
+      fmt::print("{:<18} {:.4g}{}\n", key, record[key].get<double>(), unit);
   };
-  fmt::print("{:<18} {} of {}, {} with output weights, {} of {} neurons\n", "nonzeros", record["nnz"].get<std::int64_t>(),
-             record["budget"].get<std::int64_t>(), record["unfused_nnz"].get<std::int64_t>(),
-             record["alive"].get<std::int64_t>(), record["hidden_width"].get<std::int64_t>());
+  fmt::print("{:<18} {} of {}, {} with output weights, {} of {} neurons\n", "nonzeros",
+             record["nnz"].get<std::int64_t>(), record["budget"].get<std::int64_t>(),
+             record["unfused_nnz"].get<std::int64_t>(), record["alive"].get<std::int64_t>(),
+             record["hidden_width"].get<std::int64_t>());
   for (const char* key : {"psnr", "fresh_psnr", "zero_psnr", "mean_psnr"}) number(key, " dB");
-  for (const char* key : {"relative_error", "accuracy", "fresh_accuracy", "support_f1", "weight_error"}) number(key, "");
+  for (const char* key : {"relative_error", "accuracy", "fresh_accuracy", "support_f1", "weight_error"})
+    number(key, "");
   if (record.contains("bytes")) {
     const auto& bytes = record["bytes"];
-    fmt::print("{:<18} {} as values and indices; PNG {}, JPEG {} at {:.2f} dB\n", "bytes", bytes["net"].get<std::int64_t>(),
-               bytes["png"].get<std::int64_t>(), bytes["jpeg"].get<std::int64_t>(), bytes["jpeg_psnr"].get<double>());
+    fmt::print("{:<18} {} as values and indices; PNG {}, JPEG {} at {:.2f} dB\n", "bytes",
+               bytes["net"].get<std::int64_t>(), bytes["png"].get<std::int64_t>(),
+               bytes["jpeg"].get<std::int64_t>(), bytes["jpeg_psnr"].get<double>());
   }
   fmt::print("{:<18} {} in {} start(s), {:.3g} s\n", "steps", record["steps"].get<std::int64_t>(),
              record["starts"].get<std::int64_t>(), record["seconds"].get<double>());
@@ -78,9 +83,11 @@ int recover_verb(const RecoverFlags& options, const ConfigFlags& flags) {
   const RecoverTask task = task_of(config);
   const nlohmann::json record = recover_into(config, task, folder, signals.stop, [&] {
     if (options.quiet) return;
-    say(fmt::format("tulle {}   {}   {} threads   seed {}   -> {}\nrecover {} by {}   {} x {}   m {}   s {}\n", kVersion,
-                    kernels::current_target(), thread_count(), config.run.seed, escape_control(folder), config.recover.task,
-                    config.recover.method, task.x.count(), task.x.features(), config.recover.hidden_width, config.recover.nnz));
+    say(fmt::format(
+        "tulle {}   {}   {} threads   seed {}   -> {}\nrecover {} by {}   {} x {}   m {}   s {}\n", kVersion,
+        kernels::current_target(), thread_count(), config.run.seed, escape_control(folder),
+        config.recover.task, config.recover.method, task.x.count(), task.x.features(),
+        config.recover.hidden_width, config.recover.nnz));
   });
   if (options.json)
     fmt::print("{}\n", record.dump(2));
@@ -104,7 +111,8 @@ Command recover_command(CLI::App& app) {
   app.add_flag("-q,--quiet", options->quiet, "print nothing but errors");
   auto flags = std::make_shared<ConfigFlags>(app, Sections(kRecoverSections));
 
-  CLI::App* grid = app.add_subcommand("grid", "every width with every budget and seed: a table and a heat map; goes on where it stopped");
+  CLI::App* grid = app.add_subcommand(
+      "grid", "every width with every budget and seed: a table and a heat map; goes on where it stopped");
   auto cells = std::make_shared<GridOptions>();
   auto grid_options = std::make_shared<RecoverFlags>();
   grid->add_option("config", grid_options->config, "TOML file; every key is also a flag");

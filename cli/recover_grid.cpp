@@ -31,13 +31,30 @@ std::string read_text(const std::string& path) {
 
 // A cell's name: what tells it from the others.
 std::string cell_name(const Json& record) {
-  return fmt::format("{}/{}/{}/{}", record["method"].get<std::string>(), record["hidden_width"].get<std::int64_t>(),
-                     record["budget"].get<std::int64_t>(), record["seed"].get<std::int64_t>());
+  return fmt::format("{}/{}/{}/{}", record["method"].get<std::string>(),
+                     record["hidden_width"].get<std::int64_t>(), record["budget"].get<std::int64_t>(),
+                     record["seed"].get<std::int64_t>());
 }
 
-constexpr const char* kColumns[] = {"method", "hidden_width", "budget", "seed", "nnz", "unfused_nnz", "alive", "psnr", "fresh_psnr",
-                                    "accuracy", "fresh_accuracy", "support_f1", "weight_error", "exact", "steps", "starts",
-                                    "seconds", "bytes_beyond_data", "peak_rss"};
+constexpr const char* kColumns[] = {"method",
+                                    "hidden_width",
+                                    "budget",
+                                    "seed",
+                                    "nnz",
+                                    "unfused_nnz",
+                                    "alive",
+                                    "psnr",
+                                    "fresh_psnr",
+                                    "accuracy",
+                                    "fresh_accuracy",
+                                    "support_f1",
+                                    "weight_error",
+                                    "exact",
+                                    "steps",
+                                    "starts",
+                                    "seconds",
+                                    "bytes_beyond_data",
+                                    "peak_rss"};
 
 std::string csv_of(const std::vector<Json>& records) {
   std::string text = fmt::format("{}\n", fmt::join(kColumns, ","));
@@ -53,19 +70,29 @@ std::string csv_of(const std::vector<Json>& records) {
 }
 
 // One diagram a method: the mean over the seeds.
-std::vector<PhaseDiagram> diagrams_of(const std::vector<Json>& records, const GridOptions& grid, const std::string& task) {
+std::vector<PhaseDiagram> diagrams_of(const std::vector<Json>& records, const GridOptions& grid,
+                                      const std::string& task) {
   const bool accuracy = task == "classify";
   std::vector<PhaseDiagram> diagrams;
   for (const std::string& method : grid.methods) {
-    PhaseDiagram diagram{.title = method, .unit = accuracy ? "%" : "dB", .low = accuracy ? 50.0 : task == "planted" ? -20.0 : 0.0,
-                         .high = accuracy ? 100.0 : 50.0, .rows = grid.widths, .columns = grid.budgets, .values = {}};
+    PhaseDiagram diagram{.title = method,
+                         .unit = accuracy ? "%" : "dB",
+                         .low = accuracy            ? 50.0
+                                : task == "planted" ? -20.0
+                                                    : 0.0,
+                         .high = accuracy ? 100.0 : 50.0,
+                         .rows = grid.widths,
+                         .columns = grid.budgets,
+                         .values = {}};
     for (const std::int64_t width : grid.widths)
       for (const std::int64_t budget : grid.budgets) {
         double sum = 0.0;
         int count = 0;
         for (const Json& record : records) {
-          if (record["method"] != method || record["hidden_width"] != width || record["budget"] != budget) continue;
-          sum += accuracy ? 100.0 * record.value("fresh_accuracy", record.value("accuracy", 0.0)) : record["psnr"].get<double>();
+          if (record["method"] != method || record["hidden_width"] != width || record["budget"] != budget)
+            continue;
+          sum += accuracy ? 100.0 * record.value("fresh_accuracy", record.value("accuracy", 0.0))
+                          : record["psnr"].get<double>();
           ++count;
         }
         diagram.values.push_back(count == 0 ? std::nullopt : std::optional(sum / count));
@@ -90,7 +117,8 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
   const std::string text = effective_config(same, {"what the cells of this grid share"}, kRecoverSections);
   const std::string config_path = folder + "/config.toml", lines_path = folder + "/grid.jsonl";
   if (const std::string before = read_text(config_path); !before.empty() && before != text)
-    throw Error(ErrorKind::kConfig, {.file = config_path}, "the grid in this folder, found other options, expected the same; choose another --name");
+    throw Error(ErrorKind::kConfig, {.file = config_path},
+                "the grid in this folder, found other options, expected the same; choose another --name");
   write_file_atomically(config_path, text);
 
   std::vector<Json> records;
@@ -103,8 +131,9 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
   }
   const auto write = [&] {
     write_file_atomically(folder + "/grid.csv", csv_of(records));
-    write_file_atomically(folder + "/grid.html", phase_diagrams(fmt::format("recover {}", given.recover.task),
-                                                               diagrams_of(records, grid, given.recover.task)));
+    write_file_atomically(folder + "/grid.html",
+                          phase_diagrams(fmt::format("recover {}", given.recover.task),
+                                         diagrams_of(records, grid, given.recover.task)));
   };
   for (const std::int64_t seed : parse_seeds(grid.seeds))
     for (const std::int64_t width : grid.widths)
@@ -128,8 +157,8 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
           for (const Json& each : records) all += each.dump() + "\n";
           write_file_atomically(lines_path, all);
           if (!quiet)
-            say(fmt::format("{:<7} m {:<5} s {:<5} seed {:<4} psnr {:7.2f} dB   {:.2f} s\n", method, width, budget, seed,
-                            record["psnr"].get<double>(), record["seconds"].get<double>()));
+            say(fmt::format("{:<7} m {:<5} s {:<5} seed {:<4} psnr {:7.2f} dB   {:.2f} s\n", method, width,
+                            budget, seed, record["psnr"].get<double>(), record["seconds"].get<double>()));
         }
   write();
   if (!quiet) fmt::print("{0}/grid.csv\n{0}/grid.html\n", escape_control(folder));

@@ -15,9 +15,10 @@ struct GridOptions {
   std::vector<std::string> methods;  // empty: recover.method
 };
 
-/// Every cell of widths x budgets x seeds x methods: a line each in OUT/NAME/grid.jsonl, and grid.csv and grid.html (a heat map
-/// a method) made from them. Cells that have a line are not run again, so that a grid that was stopped goes on. False: stopped.
-/// Throws tulle::Error, kConfig for a folder with the grid of another config.
+/// Every cell of widths x budgets x seeds x methods: a line each in OUT/NAME/grid.jsonl, and grid.csv and
+/// grid.html (a heat map a method) made from them. Cells that have a line are not run again, so that a grid
+/// that was stopped goes on. False: stopped. Throws tulle::Error, kConfig for a folder with the grid of
+/// another config.
 bool recover_grid(const Config& config, const GridOptions& grid, const std::atomic<bool>& stop, bool quiet);
 
 }  // namespace tulle::cli

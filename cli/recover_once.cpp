@@ -27,16 +27,20 @@ Picture sample_of(const Config& config) {
   const Dataset data = load_dataset(data_options(raw));
   const Features& inputs = data.train.inputs;
   if (data.image.width == 0)
-    throw Error(ErrorKind::kConfig, "recover.image, found none and data.train without pixels, expected an image file or images");
+    throw Error(ErrorKind::kConfig,
+                "recover.image, found none and data.train without pixels, expected an image file or images");
   if (config.recover.sample >= inputs.samples)
-    throw Error(ErrorKind::kConfig, fmt::format("recover.sample, found {}, expected below {}", config.recover.sample, inputs.samples));
+    throw Error(ErrorKind::kConfig, fmt::format("recover.sample, found {}, expected below {}",
+                                                config.recover.sample, inputs.samples));
   Picture picture{.shape = data.image, .bytes = {}};
   for (std::int32_t f = 0; f < inputs.features; ++f)
     picture.bytes.push_back(static_cast<std::uint8_t>(inputs.at(config.recover.sample, f)));
   return picture;
 }
 
-double decibels(double peak, double mse) { return 20.0 * std::log10(peak) - 10.0 * std::log10(std::max(mse, 1e-30)); }
+double decibels(double peak, double mse) {
+  return 20.0 * std::log10(peak) - 10.0 * std::log10(std::max(mse, 1e-30));
+}
 
 // PSNR of no weights at all, and of the mean.
 void add_trivial(const RecoverTask& task, Json& record) {
@@ -47,26 +51,35 @@ void add_trivial(const RecoverTask& task, Json& record) {
   record["mean_psnr"] = decibels(task.peak, squares / n - sum / n * (sum / n));
 }
 
-// What the net takes as numbers of 4 bytes and places in as few bits as they need, beside other ways to store the picture.
+// What the net takes as numbers of 4 bytes and places in as few bits as they need, beside other ways to store
+// the picture.
 void add_bytes(const RecoverTask& task, const SparseNet& net, std::span<const double> outputs, Json& record) {
   std::vector<double> clean(task.y.begin(), task.y.end());
   const Picture original = picture_of(task.image, clean);
   const double cells = static_cast<double>(net.weights.neurons()) * net.weights.features();
-  const auto bytes = static_cast<std::int64_t>(std::ceil(static_cast<double>(net.nonzeros()) * (32.0 + std::ceil(std::log2(std::max(cells, 2.0)))) / 8.0));
+  const auto bytes = static_cast<std::int64_t>(std::ceil(
+      static_cast<double>(net.nonzeros()) * (32.0 + std::ceil(std::log2(std::max(cells, 2.0)))) / 8.0));
   Json jpeg;
   for (int quality = 1; quality <= 100; ++quality) {  // the best that is no larger; the smallest if none is
     const std::string file = encode_jpeg(original, quality);
     if (!jpeg.is_null() && static_cast<std::int64_t>(file.size()) > bytes) break;
     const Picture shown = decode_picture(std::as_bytes(std::span(file)), "JPEG", "image");
     double squares = 0.0;
-    for (std::size_t i = 0; i < shown.bytes.size(); ++i) squares += std::pow((shown.bytes[i] - original.bytes[i]) / 255.0, 2);
-    jpeg = Json{{"bytes", file.size()}, {"psnr", decibels(1.0, squares / static_cast<double>(shown.bytes.size()))}};
+    for (std::size_t i = 0; i < shown.bytes.size(); ++i)
+      squares += std::pow((shown.bytes[i] - original.bytes[i]) / 255.0, 2);
+    jpeg = Json{{"bytes", file.size()},
+                {"psnr", decibels(1.0, squares / static_cast<double>(shown.bytes.size()))}};
   }
   double squares = 0.0;
   const Picture shown = picture_of(task.image, outputs);
-  for (std::size_t i = 0; i < shown.bytes.size(); ++i) squares += std::pow((shown.bytes[i] - original.bytes[i]) / 255.0, 2);
-  record["bytes"] = {{"net", bytes}, {"png", encode_png(original).size()}, {"jpeg", jpeg["bytes"]}, {"jpeg_psnr", jpeg["psnr"]}};
-  record["picture_psnr"] = decibels(1.0, squares / static_cast<double>(shown.bytes.size()));  // of bytes, as others count it
+  for (std::size_t i = 0; i < shown.bytes.size(); ++i)
+    squares += std::pow((shown.bytes[i] - original.bytes[i]) / 255.0, 2);
+  record["bytes"] = {{"net", bytes},
+                     {"png", encode_png(original).size()},
+                     {"jpeg", jpeg["bytes"]},
+                     {"jpeg_psnr", jpeg["psnr"]}};
+  record["picture_psnr"] =
+      decibels(1.0, squares / static_cast<double>(shown.bytes.size()));  // of bytes, as others count it
 }
 
 }  // namespace
@@ -75,39 +88,71 @@ RecoverTask task_of(const Config& config) {
   const Config::Recover& r = config.recover;
   const auto seed = static_cast<std::uint64_t>(config.run.seed);
   if (r.task == "planted")
-    return planted_task({.samples = r.n, .features = r.d, .hidden_width = r.hidden_width, .nnz = r.nnz,
-                         .hidden_layers = r.hidden_layers, .mixed_signs = r.planted_signs == "mixed", .outputs = static_cast<std::int32_t>(r.outputs), .seed = seed});
+    return planted_task({.samples = r.n,
+                         .features = r.d,
+                         .hidden_width = r.hidden_width,
+                         .nnz = r.nnz,
+                         .hidden_layers = r.hidden_layers,
+                         .mixed_signs = r.planted_signs == "mixed",
+                         .outputs = static_cast<std::int32_t>(r.outputs),
+                         .seed = seed});
   if (r.task == "sensing") return sensing_task(r.n, static_cast<std::int32_t>(r.d), r.nnz, seed);
   if (r.task == "image")
-    return image_task(crop(r.image.empty() ? sample_of(config) : read_picture(r.image), static_cast<int>(r.crop)),
-                      {.frequencies = r.frequencies, .sigma = r.sigma, .integer = r.coordinates == "integer", .seed = seed});
+    return image_task(
+        crop(r.image.empty() ? sample_of(config) : read_picture(r.image), static_cast<int>(r.crop)),
+        {.frequencies = r.frequencies,
+         .sigma = r.sigma,
+         .integer = r.coordinates == "integer",
+         .seed = seed});
   return data_task(load_dataset(data_options(config)), r.bias);
 }
 
-Json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, SparseNet& net,
-                  const std::function<void()>& begun) {
+Json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop,
+                  SparseNet& net, const std::function<void()>& begun) {
   const Config::Recover& r = config.recover;
-  RecoverOptions options{.hidden_width = task.linear ? 1 : r.hidden_width, .nnz = r.nnz, .steps = r.steps, .batch = r.batch,
-                         .signs = task.linear ? "positive" : r.signs, .gates = task.linear ? "open" : r.gates,
-                         .hidden_layers = r.hidden_layers, .starts = r.starts, .tolerance = r.tolerance,
-                         .time_limit = r.time_limit, .published = r.published, .imp = r.imp,
-                         .seed = static_cast<std::uint64_t>(config.run.seed), .workspace = r.workspace << 20};
+  RecoverOptions options{.hidden_width = task.linear ? 1 : r.hidden_width,
+                         .nnz = r.nnz,
+                         .steps = r.steps,
+                         .batch = r.batch,
+                         .signs = task.linear ? "positive" : r.signs,
+                         .gates = task.linear ? "open" : r.gates,
+                         .hidden_layers = r.hidden_layers,
+                         .starts = r.starts,
+                         .tolerance = r.tolerance,
+                         .time_limit = r.time_limit,
+                         .published = r.published,
+                         .imp = r.imp,
+                         .seed = static_cast<std::uint64_t>(config.run.seed),
+                         .workspace = r.workspace << 20};
   if (task.linear) options.descent_steps = 3;
-  if (options.steps == 0 && r.task == "image" && r.method != "imp") options.steps = r.method == "strong" ? 0 : 100;
+  if (options.steps == 0 && r.task == "image" && r.method != "imp")
+    options.steps = r.method == "strong" ? 0 : 100;
   reset_peak_rss();
   const std::int64_t before = current_rss_bytes();
   const Clock clock;
-  Recovery found = recover(r.method, task.problem(), options, [&, first = true](std::int64_t, double, std::int64_t) mutable {
-    if (std::exchange(first, false)) begun();
-    return !stop;
-  });
+  Recovery found = recover(r.method, task.problem(), options,
+                           [&, first = true](std::int64_t, double, std::int64_t) mutable {
+                             if (std::exchange(first, false)) begun();
+                             return !stop;
+                           });
   const double seconds = clock.seconds();
   net = std::move(found.net);
-  Json record{{"task", r.task}, {"method", r.method}, {"seed", config.run.seed}, {"samples", task.x.count()},
-              {"features", task.x.features()}, {"hidden_width", options.hidden_width}, {"hidden_layers", r.hidden_layers},
-              {"budget", r.nnz}, {"nnz", net.nonzeros()}, {"unfused_nnz", net.unfused_nonzeros()},
-              {"alive", net.weights.blocks().size()}, {"steps", found.steps}, {"starts", found.starts}, {"seconds", seconds},
-              {"bytes_beyond_data", std::max<std::int64_t>(peak_rss_bytes() - before, 0)}, {"peak_rss", peak_rss_bytes()}};
+  Json record{{"task", r.task},
+              {"method", r.method},
+              {"seed", config.run.seed},
+              {"samples", task.x.count()},
+              {"features", task.x.features()},
+              {"hidden_width", options.hidden_width},
+              {"hidden_layers", r.hidden_layers},
+              {"budget", r.nnz},
+              {"nnz", net.nonzeros()},
+              {"unfused_nnz", net.unfused_nonzeros()},
+              {"alive", net.weights.blocks().size()},
+              {"steps", found.steps},
+              {"starts", found.starts},
+              {"seconds", seconds},
+              {"bytes_beyond_data", std::max<std::int64_t>(peak_rss_bytes() - before, 0)},
+              {"peak_rss", peak_rss_bytes()}};
   const std::vector<double> outputs = task_outputs(task, false, net);
   const auto add_fit = [&](bool fresh, std::span<const double> of, const std::string& prefix) {
     const Fit fit = measure(task, fresh, of);
@@ -130,8 +175,8 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   return record;
 }
 
-Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder, const std::atomic<bool>& stop,
-                  const std::function<void()>& begun) {
+Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
+                  const std::atomic<bool>& stop, const std::function<void()>& begun) {
   SparseNet net;
   const Json record = recover_once(config, task, stop, net, begun);
   write_file_atomically(folder + "/config.toml", effective_config(config, {}, kRecoverSections));
@@ -140,7 +185,8 @@ Json recover_into(const Config& config, const RecoverTask& task, const std::stri
     save_model(folder + "/model.safetensors", model);
   }
   if (config.recover.task == "image")
-    write_file_atomically(folder + "/reconstruction.png", encode_png(picture_of(task.image, task_outputs(task, false, net))));
+    write_file_atomically(folder + "/reconstruction.png",
+                          encode_png(picture_of(task.image, task_outputs(task, false, net))));
   write_file_atomically(folder + "/result.json", record.dump(2) + "\n");
   return record;
 }

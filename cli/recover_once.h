@@ -14,11 +14,14 @@ namespace tulle::cli {
 /// The task that the [recover] and [data] keys describe. Throws tulle::Error.
 RecoverTask task_of(const Config& config);
 
-/// One recovery: its figures, by name. `net` gets what was found. `begun` is called once, when nothing can be refused any more.
-nlohmann::json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, SparseNet& net,
-                            const std::function<void()>& begun = [] {});
+/// One recovery: its figures, by name. `net` gets what was found. `begun` is called once, when nothing can be
+/// refused any more.
+nlohmann::json recover_once(
+    const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, SparseNet& net,
+    const std::function<void()>& begun = [] {});
 
-/// The same, written to a folder: model.safetensors, config.toml, result.json, and reconstruction.png of an image.
+/// The same, written to a folder: model.safetensors, config.toml, result.json, and reconstruction.png of an
+/// image.
 nlohmann::json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
                             const std::atomic<bool>& stop, const std::function<void()>& begun);
 

@@ -12,7 +12,7 @@
 namespace tulle::testing {
 
 inline std::atomic<std::size_t> g_allocated_bytes{0}, g_allocations{0};  // ever asked for
-inline std::atomic<std::size_t> g_live_bytes{0}, g_peak_bytes{0};          // now, and at most so far
+inline std::atomic<std::size_t> g_live_bytes{0}, g_peak_bytes{0};        // now, and at most so far
 
 inline void* counted(std::size_t bytes, std::size_t alignment) noexcept {
   g_allocated_bytes += bytes;
@@ -47,8 +47,12 @@ inline void* or_throw(void* memory) {
   return tulle::testing::counted(bytes, 16);
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { tulle::testing::released(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { tulle::testing::released(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept { tulle::testing::released(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  tulle::testing::released(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
+  tulle::testing::released(memory);
+}
 [[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
   tulle::testing::released(memory);
 }

@@ -72,11 +72,13 @@ class Gathering {
            (options_.max_rows == 0 || static_cast<std::int64_t>(images_.size()) < options_.max_rows);
   }
   void add(const Member& member) {
-    images_.push_back({member.name, decode_picture(member.bytes, file_, fmt::format("image '{}'", member.name))});
+    images_.push_back(
+        {member.name, decode_picture(member.bytes, file_, fmt::format("image '{}'", member.name))});
     const ImageShape& shape = images_.back().picture.shape;
     const ImageShape& first = images_.front().picture.shape;
     if (shape.width != first.width || shape.height != first.height)
-      refuse(file_, fmt::format("image '{}'", member.name), fmt::format("{} x {} pixels", shape.width, shape.height),
+      refuse(file_, fmt::format("image '{}'", member.name),
+             fmt::format("{} x {} pixels", shape.width, shape.height),
              fmt::format("{} x {} as in '{}'", first.width, first.height, images_.front().name));
     channels_ = std::max(channels_, shape.channels);
   }
@@ -123,7 +125,8 @@ Picture decode_picture(std::span<const std::byte> content, const std::string& fi
   if (stbi_info_from_memory(bytes, size, &width, &height, &channels) == 0)
     refuse(file, what, stbi_failure_reason(), "JPEG or PNG");
   if (std::int64_t{width} * height > kMostPixels)
-    refuse(file, what, fmt::format("{} x {} pixels", width, height), fmt::format("at most {} pixels", kMostPixels));
+    refuse(file, what, fmt::format("{} x {} pixels", width, height),
+           fmt::format("at most {} pixels", kMostPixels));
   const int wanted = channels <= 2 ? 1 : 3;  // without transparency
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(bytes, size, &width, &height, &channels, wanted), stbi_image_free);
@@ -132,7 +135,9 @@ Picture decode_picture(std::span<const std::byte> content, const std::string& fi
   const std::size_t count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   picture.bytes.reserve(count * static_cast<std::size_t>(wanted));
   for (int c = 0; c < wanted; ++c)
-    for (std::size_t p = 0; p < count; ++p) picture.bytes.push_back(pixels.get()[p * static_cast<std::size_t>(wanted) + static_cast<std::size_t>(c)]);
+    for (std::size_t p = 0; p < count; ++p)
+      picture.bytes.push_back(
+          pixels.get()[p * static_cast<std::size_t>(wanted) + static_cast<std::size_t>(c)]);
   return picture;
 }
 

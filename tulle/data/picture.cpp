@@ -34,7 +34,8 @@ std::vector<std::uint8_t> interleaved(const Picture& picture) {
 Picture crop(const Picture& picture, int side) {
   if (side == 0) return picture;
   const ImageShape& from = picture.shape;
-  Picture part{.shape = {from.channels, std::min(side, from.height), std::min(side, from.width)}, .bytes = {}};
+  Picture part{.shape = {from.channels, std::min(side, from.height), std::min(side, from.width)},
+               .bytes = {}};
   for (int c = 0; c < from.channels; ++c)
     for (int row = 0; row < part.shape.height; ++row) {
       const auto begin = picture.bytes.begin() + (std::int64_t{c} * from.height + row) * from.width;
@@ -46,15 +47,16 @@ Picture crop(const Picture& picture, int side) {
 std::string encode_png(const Picture& picture) {
   std::string out;
   const std::vector<std::uint8_t> pixels = interleaved(picture);
-  stbi_write_png_to_func(append, &out, picture.shape.width, picture.shape.height, picture.shape.channels, pixels.data(),
-                         picture.shape.width * picture.shape.channels);
+  stbi_write_png_to_func(append, &out, picture.shape.width, picture.shape.height, picture.shape.channels,
+                         pixels.data(), picture.shape.width * picture.shape.channels);
   return out;
 }
 
 std::string encode_jpeg(const Picture& picture, int quality) {
   std::string out;
   const std::vector<std::uint8_t> pixels = interleaved(picture);
-  stbi_write_jpg_to_func(append, &out, picture.shape.width, picture.shape.height, picture.shape.channels, pixels.data(), quality);
+  stbi_write_jpg_to_func(append, &out, picture.shape.width, picture.shape.height, picture.shape.channels,
+                         pixels.data(), quality);
   return out;
 }
 

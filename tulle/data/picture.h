@@ -16,8 +16,8 @@ struct Picture {
   std::vector<std::uint8_t> bytes;
 };
 
-/// What a JPEG or PNG file's bytes show, gray or in three colours. Throws tulle::Error (kBadData) that names `file` and `what` it
-/// is of it.
+/// What a JPEG or PNG file's bytes show, gray or in three colours. Throws tulle::Error (kBadData) that names
+/// `file` and `what` it is of it.
 Picture decode_picture(std::span<const std::byte> content, const std::string& file, const std::string& what);
 /// The same for a file. Throws also kMissingInput, kPermission, kIo.
 Picture read_picture(const std::string& path);

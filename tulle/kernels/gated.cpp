@@ -17,7 +17,9 @@ constexpr std::int64_t kVectors = 8;  // in flight: enough to hide the latency o
 constexpr std::int64_t kBlock = kVectors * kLanes;
 static_assert(kGateRows % kBlock == 0);
 
-HWY_INLINE hn::Vec<Doubles> Widened(const float* x) { return hn::PromoteTo(Doubles(), hn::LoadU(Halves(), x)); }
+HWY_INLINE hn::Vec<Doubles> Widened(const float* x) {
+  return hn::PromoteTo(Doubles(), hn::LoadU(Halves(), x));
+}
 
 // The gates of kLanes rows, from row i on.
 HWY_INLINE hn::Mask<Doubles> Gates(const std::uint64_t* bits, std::int64_t i) {
@@ -26,9 +28,9 @@ HWY_INLINE hn::Mask<Doubles> Gates(const std::uint64_t* bits, std::int64_t i) {
 }
 
 // Each block of rows stays in registers while the columns pass by.
-void CombineColumns(const float* HWY_RESTRICT x, std::int64_t stride, const std::int32_t* HWY_RESTRICT features,
-                    const double* HWY_RESTRICT values, std::int64_t count, std::int64_t rows,
-                    double* HWY_RESTRICT t) {
+void CombineColumns(const float* HWY_RESTRICT x, std::int64_t stride,
+                    const std::int32_t* HWY_RESTRICT features, const double* HWY_RESTRICT values,
+                    std::int64_t count, std::int64_t rows, double* HWY_RESTRICT t) {
   const Doubles d;
   for (std::int64_t i = 0; i < rows; i += kBlock) {
     hn::Vec<Doubles> sum[kVectors];
@@ -36,14 +38,16 @@ void CombineColumns(const float* HWY_RESTRICT x, std::int64_t stride, const std:
     for (std::int64_t k = 0; k < count; ++k) {
       const float* const column = x + features[k] * stride + i;
       const auto value = hn::Set(d, values[k]);
-      for (std::int64_t v = 0; v < kVectors; ++v) sum[v] = hn::MulAdd(value, Widened(column + v * kLanes), sum[v]);
+      for (std::int64_t v = 0; v < kVectors; ++v)
+        sum[v] = hn::MulAdd(value, Widened(column + v * kLanes), sum[v]);
     }
     for (std::int64_t v = 0; v < kVectors; ++v) hn::StoreU(sum[v], d, t + i + v * kLanes);
   }
 }
 
 void DotColumns(const float* HWY_RESTRICT x, std::int64_t stride, const std::int32_t* HWY_RESTRICT features,
-                std::int64_t count, const double* HWY_RESTRICT r, std::int64_t rows, double* HWY_RESTRICT sums) {
+                std::int64_t count, const double* HWY_RESTRICT r, std::int64_t rows,
+                double* HWY_RESTRICT sums) {
   const Doubles d;
   for (std::int64_t k = 0; k < count; ++k) {
     const float* const column = x + features[k] * stride;
@@ -64,7 +68,8 @@ void PositiveGates(const double* HWY_RESTRICT t, std::int64_t rows, std::uint64_
     std::uint64_t word = 0;
     for (std::int64_t j = 0; j < 64; j += kLanes) {
       std::uint64_t some = 0;
-      hn::StoreMaskBits(d, hn::Gt(hn::LoadU(d, t + i + j), hn::Zero(d)), reinterpret_cast<std::uint8_t*>(&some));
+      hn::StoreMaskBits(d, hn::Gt(hn::LoadU(d, t + i + j), hn::Zero(d)),
+                        reinterpret_cast<std::uint8_t*>(&some));
       word |= some << j;
     }
     bits[i / 64] = word;
@@ -75,7 +80,8 @@ void AddGated(const double* HWY_RESTRICT t, const std::uint64_t* HWY_RESTRICT bi
               double* HWY_RESTRICT y) {
   const Doubles d;
   for (std::int64_t i = 0; i < rows; i += kLanes)
-    hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::IfThenElseZero(Gates(bits, i), hn::LoadU(d, t + i))), d, y + i);
+    hn::StoreU(hn::Add(hn::LoadU(d, y + i), hn::IfThenElseZero(Gates(bits, i), hn::LoadU(d, t + i))), d,
+               y + i);
 }
 
 void AddRectified(const double* HWY_RESTRICT t, bool positive, std::int64_t rows, double* HWY_RESTRICT y) {
@@ -98,7 +104,8 @@ void GateNarrow(const double* HWY_RESTRICT r, const std::uint64_t* HWY_RESTRICT 
                 float* HWY_RESTRICT out) {
   const Doubles d;
   for (std::int64_t i = 0; i < rows; i += kLanes)
-    hn::StoreU(hn::DemoteTo(Halves(), hn::IfThenElseZero(Gates(bits, i), hn::LoadU(d, r + i))), Halves(), out + i);
+    hn::StoreU(hn::DemoteTo(Halves(), hn::IfThenElseZero(Gates(bits, i), hn::LoadU(d, r + i))), Halves(),
+               out + i);
 }
 
 }  // namespace tulle::kernels::HWY_NAMESPACE

@@ -4,9 +4,9 @@
 
 namespace tulle::kernels {
 
-// Products of columns of samples that gates switch on and off (recover/gated_design.h). Columns lie feature by feature,
-// padded with zeros: `rows` is a multiple of kGateRows everywhere, and at most kTileRows. A gate is one bit for each row,
-// row i in bit i % 64 of word i / 64. Sums are in double.
+// Products of columns of samples that gates switch on and off (recover/gated_design.h). Columns lie feature
+// by feature, padded with zeros: `rows` is a multiple of kGateRows everywhere, and at most kTileRows. A gate
+// is one bit for each row, row i in bit i % 64 of word i / 64. Sums are in double.
 
 inline constexpr std::int64_t kGateRows = 64;
 inline constexpr std::int64_t kTileRows = 512;

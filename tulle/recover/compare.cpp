@@ -33,7 +33,8 @@ std::vector<Neuron> distinct(const SparseWeights& layer) {
       neuron.features.push_back(layer.feature()[static_cast<std::size_t>(k)]);
       neuron.values.push_back(layer.values()[static_cast<std::size_t>(k)]);
     }
-    const auto same = std::ranges::find_if(neurons, [&](const Neuron& other) { return parallel(other, neuron); });
+    const auto same =
+        std::ranges::find_if(neurons, [&](const Neuron& other) { return parallel(other, neuron); });
     if (same == neurons.end())
       neurons.push_back(std::move(neuron));
     else

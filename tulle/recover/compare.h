@@ -6,16 +6,23 @@
 
 namespace tulle {
 
-/// How near a found layer is to the one that made the data, neurons matched so that the sum of squared differences of their
-/// weights is smallest. Neurons of one sign whose weights are positive multiples of each other count as one: they are the same
-/// function as their sum.
+/// How near a found layer is to the one that made the data, neurons matched so that the sum of squared
+/// differences of their weights is smallest. Neurons of one sign whose weights are positive multiples of each
+/// other count as one: they are the same function as their sum.
 struct LayerMatch {
   std::int64_t planted = 0, found = 0, common = 0;  // nonzeros, those at the same place of matched neurons
   double weight_error = 0.0;                        // ||found - planted|| / ||planted||
 
-  double precision() const { return found == 0 ? 0.0 : static_cast<double>(common) / static_cast<double>(found); }
-  double recall() const { return planted == 0 ? 0.0 : static_cast<double>(common) / static_cast<double>(planted); }
-  double f1() const { return planted + found == 0 ? 0.0 : 2.0 * static_cast<double>(common) / static_cast<double>(planted + found); }
+  double precision() const {
+    return found == 0 ? 0.0 : static_cast<double>(common) / static_cast<double>(found);
+  }
+  double recall() const {
+    return planted == 0 ? 0.0 : static_cast<double>(common) / static_cast<double>(planted);
+  }
+  double f1() const {
+    return planted + found == 0 ? 0.0
+                                : 2.0 * static_cast<double>(common) / static_cast<double>(planted + found);
+  }
   /// Support and weights are the planted ones.
   bool exact() const { return common == planted && common == found && weight_error < 1e-3; }
 };

@@ -21,7 +21,8 @@ constexpr std::int64_t kWholeFromGroups = 8;  // from so many groups on a group 
 constexpr int kChunks = 16;                   // of tiles; each has its own sums
 
 float random_gate(std::uint64_t seed, std::int64_t neuron, std::int32_t features, std::int64_t feature) {
-  return Random{.seed = seed, .stream = Stream::kGates}.normal(static_cast<std::uint64_t>(neuron * features + feature));
+  return Random{.seed = seed, .stream = Stream::kGates}.normal(
+      static_cast<std::uint64_t>(neuron * features + feature));
 }
 
 // Bytes of one thread in gradient() for so many features at a time.
@@ -59,8 +60,9 @@ class GatedDesign::GateMaker {
       return;
     }
     if (design_.random_gates()) {
-      kernels::gemm(false, false, static_cast<std::int64_t>(neurons_.size()), rows.count, x.features(), vectors_.data(),
-                    x.features(), x.data() + rows.begin, x.padded(), false, products_.data(), kTileRows);
+      kernels::gemm(false, false, static_cast<std::int64_t>(neurons_.size()), rows.count, x.features(),
+                    vectors_.data(), x.features(), x.data() + rows.begin, x.padded(), false, products_.data(),
+                    kTileRows);
     }
     for (std::size_t k = 0; k < neurons_.size(); ++k, bits += kTileWords) {
       double* const t = t_.data() + k * kTileRows;
@@ -75,7 +77,8 @@ class GatedDesign::GateMaker {
         }
         const SparseWeights& gates = design_.gates_;
         kernels::combine_columns(x.data() + rows.begin, x.padded(), gates.feature().data() + block->begin,
-                                 gates.values().data() + block->begin, block->end - block->begin, rows.count, t);
+                                 gates.values().data() + block->begin, block->end - block->begin, rows.count,
+                                 t);
         if (block->sign < 0)
           for (std::int64_t i = 0; i < rows.count; ++i) t[i] = -t[i];
       }
@@ -93,7 +96,8 @@ class GatedDesign::GateMaker {
 
 GatedDesign::GatedDesign(const Samples& x, std::int64_t neurons, std::int64_t workspace_bytes)
     : x_(x), neurons_(neurons), workspace_(workspace_bytes) {
-  require(x.count() > 0 && x.features() > 0 && neurons > 0, "gated design: samples, features and neurons, found none");
+  require(x.count() > 0 && x.features() > 0 && neurons > 0,
+          "gated design: samples, features and neurons, found none");
   require(workspace_bytes >= minimum_workspace(), "gated design: the workspace is too small");
 }
 
@@ -154,8 +158,10 @@ void GatedDesign::bind(const SparseWeights& support) {
   // Few neurons are made tile by tile, many group by group: both ways give the same bits.
   const auto make = [&](std::int64_t g, std::int64_t first_tile, std::int64_t end_tile) {
     const std::int64_t first = g * kGroup, neurons = std::min(kGroup, count - first);
-    GateMaker maker(*this, std::span(bound_neurons_).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(neurons)));
-    for (std::int64_t t = first_tile; t < end_tile; ++t) maker.make(tile(t), bits_.data() + (t * count + first) * kTileWords);
+    GateMaker maker(*this, std::span(bound_neurons_)
+                               .subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(neurons)));
+    for (std::int64_t t = first_tile; t < end_tile; ++t)
+      maker.make(tile(t), bits_.data() + (t * count + first) * kTileWords);
   };
   if (groups >= kChunks || random_gates())
     parallel_parts(groups, [&](int g) { make(g, 0, tiles()); });
@@ -181,17 +187,19 @@ const std::uint64_t* bits_of_tile(const std::vector<std::uint64_t>& kept, std::i
 }  // namespace
 
 void GatedDesign::multiply(std::span<const double> v, std::span<double> y) const {
-  require(v.size() == features_.size() && static_cast<std::int64_t>(y.size()) == x_.padded(), "gated design: sizes differ");
+  require(v.size() == features_.size() && static_cast<std::int64_t>(y.size()) == x_.padded(),
+          "gated design: sizes differ");
   for_tiles([&](int, std::int64_t t) {
     const Rows rows = tile(t);
     std::vector<std::uint64_t> made;
-    const std::uint64_t* bits = bits_of_tile(bits_, t, blocks_.size(), made, [&](std::size_t first, std::size_t n, std::uint64_t* to) {
-      GateMaker(*this, std::span(bound_neurons_).subspan(first, n)).make(rows, to);
-    });
+    const std::uint64_t* bits = bits_of_tile(
+        bits_, t, blocks_.size(), made, [&](std::size_t first, std::size_t n, std::uint64_t* to) {
+          GateMaker(*this, std::span(bound_neurons_).subspan(first, n)).make(rows, to);
+        });
     double sums[kTileRows] = {}, product[kTileRows];
     for (const SparseWeights::Block& block : blocks_) {
-      kernels::combine_columns(x_.data() + rows.begin, x_.padded(), features_.data() + block.begin, v.data() + block.begin,
-                               block.end - block.begin, rows.count, product);
+      kernels::combine_columns(x_.data() + rows.begin, x_.padded(), features_.data() + block.begin,
+                               v.data() + block.begin, block.end - block.begin, rows.count, product);
       kernels::add_gated(product, bits, rows.count, sums);
       bits += kTileWords;
     }
@@ -200,26 +208,29 @@ void GatedDesign::multiply(std::span<const double> v, std::span<double> y) const
 }
 
 void GatedDesign::multiply_transposed(std::span<const double> r, std::span<double> g) const {
-  require(g.size() == features_.size() && static_cast<std::int64_t>(r.size()) == x_.padded(), "gated design: sizes differ");
+  require(g.size() == features_.size() && static_cast<std::int64_t>(r.size()) == x_.padded(),
+          "gated design: sizes differ");
   std::fill(partial_.begin(), partial_.end(), 0.0);
   for_tiles([&](int chunk, std::int64_t t) {
     const Rows rows = tile(t);
     std::vector<std::uint64_t> made;
-    const std::uint64_t* bits = bits_of_tile(bits_, t, blocks_.size(), made, [&](std::size_t first, std::size_t n, std::uint64_t* to) {
-      GateMaker(*this, std::span(bound_neurons_).subspan(first, n)).make(rows, to);
-    });
+    const std::uint64_t* bits = bits_of_tile(
+        bits_, t, blocks_.size(), made, [&](std::size_t first, std::size_t n, std::uint64_t* to) {
+          GateMaker(*this, std::span(bound_neurons_).subspan(first, n)).make(rows, to);
+        });
     double* const sums = partial_.data() + static_cast<std::size_t>(chunk) * features_.size();
     double gated[kTileRows];
     for (const SparseWeights::Block& block : blocks_) {
       kernels::gate(r.data() + rows.begin, bits, rows.count, gated);
-      kernels::dot_columns(x_.data() + rows.begin, x_.padded(), features_.data() + block.begin, block.end - block.begin,
-                           gated, rows.count, sums + block.begin);
+      kernels::dot_columns(x_.data() + rows.begin, x_.padded(), features_.data() + block.begin,
+                           block.end - block.begin, gated, rows.count, sums + block.begin);
       bits += kTileWords;
     }
   });
   std::fill(g.begin(), g.end(), 0.0);
   for (int chunk = 0; chunk < kChunks; ++chunk)
-    for (std::size_t k = 0; k < g.size(); ++k) g[k] += partial_[static_cast<std::size_t>(chunk) * g.size() + k];
+    for (std::size_t k = 0; k < g.size(); ++k)
+      g[k] += partial_[static_cast<std::size_t>(chunk) * g.size() + k];
 }
 
 void GatedDesign::outputs(const SparseWeights& weights, std::span<double> y) const {
@@ -230,7 +241,8 @@ void GatedDesign::outputs(const SparseWeights& weights, std::span<double> y) con
     double sums[kTileRows] = {}, product[kTileRows];
     for (const SparseWeights::Block& block : weights.blocks()) {
       kernels::combine_columns(x_.data() + rows.begin, x_.padded(), weights.feature().data() + block.begin,
-                               weights.values().data() + block.begin, block.end - block.begin, rows.count, product);
+                               weights.values().data() + block.begin, block.end - block.begin, rows.count,
+                               product);
       kernels::add_rectified(product, block.sign > 0, rows.count, sums);
     }
     std::copy_n(sums, rows.count, y.data() + rows.begin);
@@ -239,49 +251,62 @@ void GatedDesign::outputs(const SparseWeights& weights, std::span<double> y) con
 
 void GatedDesign::gradient(std::span<const double> r, const GradientSink& sink) const {
   require(static_cast<std::int64_t>(r.size()) == x_.padded(), "gated design: sizes differ");
-  gradient([&](int, const GateRows& rows, float* out) { kernels::gate(r.data() + rows.first, rows.bits, rows.count, out); },
+  gradient([&](int, const GateRows& rows,
+               float* out) { kernels::gate(r.data() + rows.first, rows.bits, rows.count, out); },
            sink);
 }
 
 void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink) const {
-  const std::int64_t count = kind_ != Kind::kVectors ? neurons_ : static_cast<std::int64_t>(gates_.blocks().size());
+  const std::int64_t count =
+      kind_ != Kind::kVectors ? neurons_ : static_cast<std::int64_t>(gates_.blocks().size());
   if (count == 0) return;
   const std::int32_t d = x_.features();
   const std::int64_t groups = (count + kGroup - 1) / kGroup;
   const int parts = gradient_parts();
   // What a piece holds depends on shapes and the workspace alone; a number is the same in any piece.
   std::int64_t at_once = groups >= kWholeFromGroups ? d : std::min<std::int64_t>(kFeatureTile, d);
-  while (at_once > 16 && parts * tile_bytes(at_once, d, random_gates()) > workspace_ / 2) at_once = (at_once + 1) / 2;
+  while (at_once > 16 && parts * tile_bytes(at_once, d, random_gates()) > workspace_ / 2)
+    at_once = (at_once + 1) / 2;
   const std::int64_t pieces = (d + at_once - 1) / at_once;
 
   parallel_parts(parts, [&](int part) {
     const Range range = even_range(groups * pieces, parts, part);
     if (range.begin == range.end) return;
-    AlignedVector<float> gated(static_cast<std::size_t>(kGroup * kTileRows)), product(static_cast<std::size_t>(kGroup * at_once));
+    AlignedVector<float> gated(static_cast<std::size_t>(kGroup * kTileRows)),
+        product(static_cast<std::size_t>(kGroup * at_once));
     std::vector<double> sums(static_cast<std::size_t>(kGroup * at_once));
     std::uint64_t bits[kGroup * kTileWords];
     for (std::int64_t unit = range.begin; unit < range.end; ++unit) {
-      const std::int64_t first_neuron = unit / pieces * kGroup, neurons = std::min(kGroup, count - first_neuron);
+      const std::int64_t first_neuron = unit / pieces * kGroup,
+                         neurons = std::min(kGroup, count - first_neuron);
       const std::int64_t first = unit % pieces * at_once, features = std::min(at_once, d - first);
       std::int64_t ids[kGroup];
       for (std::int64_t k = 0; k < neurons; ++k)
-        ids[k] = kind_ != Kind::kVectors ? first_neuron + k : gates_.blocks()[static_cast<std::size_t>(first_neuron + k)].neuron;
+        ids[k] = kind_ != Kind::kVectors ? first_neuron + k
+                                         : gates_.blocks()[static_cast<std::size_t>(first_neuron + k)].neuron;
       GateMaker maker(*this, std::span<const std::int64_t>(ids, static_cast<std::size_t>(neurons)));
       std::fill(sums.begin(), sums.end(), 0.0);
       for (std::int64_t t = 0; t < tiles(); ++t) {
         const Rows rows = tile(t);
         maker.make(rows, bits);
         for (std::int64_t k = 0; k < neurons; ++k)
-          residual(part, {.neuron = ids[k], .first = rows.begin, .count = rows.count, .product = maker.product(static_cast<std::size_t>(k)),
-                          .bits = bits + k * kTileWords, .again = first > 0},
+          residual(part,
+                   {.neuron = ids[k],
+                    .first = rows.begin,
+                    .count = rows.count,
+                    .product = maker.product(static_cast<std::size_t>(k)),
+                    .bits = bits + k * kTileWords,
+                    .again = first > 0},
                    gated.data() + k * kTileRows);
-        kernels::gemm(false, true, neurons, features, rows.count, gated.data(), kTileRows, x_.column(first) + rows.begin,
-                      x_.padded(), false, product.data(), at_once);
-        for (std::int64_t k = 0; k < neurons * at_once; ++k) sums[static_cast<std::size_t>(k)] += product[static_cast<std::size_t>(k)];
+        kernels::gemm(false, true, neurons, features, rows.count, gated.data(), kTileRows,
+                      x_.column(first) + rows.begin, x_.padded(), false, product.data(), at_once);
+        for (std::int64_t k = 0; k < neurons * at_once; ++k)
+          sums[static_cast<std::size_t>(k)] += product[static_cast<std::size_t>(k)];
       }
       for (std::int64_t k = 0; k < neurons; ++k)
         sink(part, ids[k], static_cast<std::int32_t>(first),
-             std::span<const double>(sums).subspan(static_cast<std::size_t>(k * at_once), static_cast<std::size_t>(features)));
+             std::span<const double>(sums).subspan(static_cast<std::size_t>(k * at_once),
+                                                   static_cast<std::size_t>(features)));
     }
   });
 }

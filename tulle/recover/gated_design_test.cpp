@@ -48,18 +48,22 @@ struct Problem {
     if (gates == "random") {
       const Random random{.seed = 5, .stream = Stream::kGates};
       for (std::int32_t c = 0; c < d; ++c)
-        sum += static_cast<double>(x.column(c)[i]) * static_cast<double>(random.normal(static_cast<std::uint64_t>(j * d + c)));
+        sum += static_cast<double>(x.column(c)[i]) *
+               static_cast<double>(random.normal(static_cast<std::uint64_t>(j * d + c)));
     } else {
       const SparseWeights h = vectors();
       const SparseWeights::Block* const block = h.find(j);
       for (std::int64_t k = block == nullptr ? 0 : block->begin; block != nullptr && k < block->end; ++k)
-        sum += block->sign * h.values()[static_cast<std::size_t>(k)] * static_cast<double>(x.column(h.feature()[static_cast<std::size_t>(k)])[i]);
+        sum += block->sign * h.values()[static_cast<std::size_t>(k)] *
+               static_cast<double>(x.column(h.feature()[static_cast<std::size_t>(k)])[i]);
     }
     return sum > 0.0;
   }
 };
 
-void PrintTo(const Problem& p, std::ostream* out) { *out << p.gates << ' ' << p.n << " x " << p.d << ", m " << p.m; }
+void PrintTo(const Problem& p, std::ostream* out) {
+  *out << p.gates << ' ' << p.n << " x " << p.d << ", m " << p.m;
+}
 
 std::vector<Problem> problems() {
   std::vector<Problem> all;
@@ -81,7 +85,8 @@ TEST_P(EveryGate, MultipliesLikeTheMatrixItStandsFor) {
   design.bind(p.support);
   const auto s = static_cast<std::size_t>(p.support.nonzeros());
   const std::vector<double> v = random_vector(s, s, 1);
-  const std::vector<double> r = random_vector(static_cast<std::size_t>(p.x.padded()), static_cast<std::size_t>(p.n), 2);
+  const std::vector<double> r =
+      random_vector(static_cast<std::size_t>(p.x.padded()), static_cast<std::size_t>(p.n), 2);
   std::vector<double> y(static_cast<std::size_t>(p.x.padded())), g(s);
   design.multiply(v, y);
   design.multiply_transposed(r, g);
@@ -110,23 +115,28 @@ TEST_P(EveryGate, MultipliesLikeTheMatrixItStandsFor) {
   for (std::size_t k = 0; k < s; ++k) EXPECT_NEAR(g[k], wanted_g[k], 1e-9) << k;
   EXPECT_NEAR(dot(y, r), dot(v, g), 1e-10 * std::sqrt(dot(y, y) * dot(r, r)));
   for (std::size_t k = 0; k < s; ++k)
-    EXPECT_NEAR(all[static_cast<std::size_t>(p.support.places()[k])], wanted_g[k], 2e-5 * std::sqrt(dot(r, r)) * 10) << k;
+    EXPECT_NEAR(all[static_cast<std::size_t>(p.support.places()[k])], wanted_g[k],
+                2e-5 * std::sqrt(dot(r, r)) * 10)
+        << k;
   const bool every = p.gates != "vectors";
   for (const int count : seen) EXPECT_TRUE(count == 1 || (!every && count == 0));
 }
 
 TEST_P(EveryGate, GivesTheSameBitsForAnyThreadsAndWorkspace) {
   const Problem& p = GetParam();
-  const std::vector<double> r = random_vector(static_cast<std::size_t>(p.x.padded()), static_cast<std::size_t>(p.n), 2);
+  const std::vector<double> r =
+      random_vector(static_cast<std::size_t>(p.x.padded()), static_cast<std::size_t>(p.n), 2);
   const auto run = [&](std::int64_t workspace) {
     GatedDesign design(p.x, p.m, workspace);
     p.set(design);
     design.bind(p.support);
-    std::vector<double> y(static_cast<std::size_t>(p.x.padded())), g(static_cast<std::size_t>(p.support.nonzeros()));
+    std::vector<double> y(static_cast<std::size_t>(p.x.padded())),
+        g(static_cast<std::size_t>(p.support.nonzeros()));
     design.multiply(p.support.values(), y);
     design.multiply_transposed(r, g);
     y.insert(y.end(), g.begin(), g.end());
-    for (const Candidate& c : strongest_step(design, p.support, 0.1, r, 10)) y.push_back(c.value + static_cast<double>(c.place));
+    for (const Candidate& c : strongest_step(design, p.support, 0.1, r, 10))
+      y.push_back(c.value + static_cast<double>(c.place));
     return y;
   };
   const auto wanted = with_threads(1, [&] { return run(kWorkspace); });
@@ -151,7 +161,8 @@ TEST_P(EveryGate, AgreesOnEveryInstructionSet) {
 }
 
 INSTANTIATE_TEST_SUITE_P(GatedDesign, EveryGate, ::testing::ValuesIn(problems()), [](const auto& info) {
-  return info.param.gates + std::to_string(info.param.n) + "x" + std::to_string(info.param.d) + "m" + std::to_string(info.param.m);
+  return info.param.gates + std::to_string(info.param.n) + "x" + std::to_string(info.param.d) + "m" +
+         std::to_string(info.param.m);
 });
 
 TEST(GatedDesign, WithItsOwnGatesIsTheReluNet) {
@@ -166,7 +177,8 @@ TEST(GatedDesign, WithItsOwnGatesIsTheReluNet) {
     for (const SparseWeights::Block& block : p.net.weights.blocks()) {
       double sum = 0.0;
       for (auto k = static_cast<std::size_t>(block.begin); k < static_cast<std::size_t>(block.end); ++k)
-        sum += block.sign * p.net.weights.values()[k] * static_cast<double>(p.x.column(p.net.weights.feature()[k])[i]);
+        sum += block.sign * p.net.weights.values()[k] *
+               static_cast<double>(p.x.column(p.net.weights.feature()[k])[i]);
       wanted += block.sign * std::max(sum, 0.0);
     }
     EXPECT_NEAR(y[static_cast<std::size_t>(i)], wanted, 1e-10);

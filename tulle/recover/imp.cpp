@@ -1,5 +1,6 @@
-// Iterative magnitude pruning, the baseline: a dense net with an output layer of its own and without biases is trained, loses its
-// weakest weights, goes back to its first values and is trained again. What is gone is gone from memory and time too.
+// Iterative magnitude pruning, the baseline: a dense net with an output layer of its own and without biases
+// is trained, loses its weakest weights, goes back to its first values and is trained again. What is gone is
+// gone from memory and time too.
 
 #include <algorithm>
 #include <cmath>
@@ -22,23 +23,28 @@ namespace {
 
 constexpr double kShare = 0.1;  // pruned in each round
 
-// The first value of a connection depends on its place alone, so that going back needs no copy: uniform in +-1 / sqrt(fan in).
+// The first value of a connection depends on its place alone, so that going back needs no copy: uniform in
+// +-1 / sqrt(fan in).
 void rewind(Layer& layer, std::uint64_t seed) {
   const Topology& topology = *layer.topology();
-  const Random random{.seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(layer.options().index)};
+  const Random random{
+      .seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(layer.options().index)};
   const float spread = 1.0f / std::sqrt(static_cast<float>(layer.inputs()));
   std::size_t k = 0;
   for (std::int32_t row = 0; row < topology.rows(); ++row)
     for (const std::int32_t column : topology.row(row))
       layer.weight().value[k++] =
-          spread * (2.0f * random.uniform(static_cast<std::uint64_t>(row) * static_cast<std::uint64_t>(topology.cols()) +
-                                          static_cast<std::uint64_t>(column)) - 1.0f);
+          spread * (2.0f * random.uniform(static_cast<std::uint64_t>(row) *
+                                              static_cast<std::uint64_t>(topology.cols()) +
+                                          static_cast<std::uint64_t>(column)) -
+                    1.0f);
 }
 
 Network network_of(Topology hidden, Topology output) {
   std::vector<std::unique_ptr<Layer>> layers;
   layers.push_back(std::make_unique<SparseLinear>(
-      LayerOptions{.index = 0, .inputs = hidden.cols(), .outputs = hidden.rows(), .activation = "relu"}, hidden));
+      LayerOptions{.index = 0, .inputs = hidden.cols(), .outputs = hidden.rows(), .activation = "relu"},
+      hidden));
   layers.push_back(std::make_unique<SparseLinear>(
       LayerOptions{.index = 1, .inputs = output.cols(), .outputs = output.rows()}, output));
   return Network(std::move(layers));
@@ -55,17 +61,24 @@ struct Batch {
 class Trainer {
  public:
   Trainer(const RecoverProblem& problem, const RecoverOptions& options, double rate, bool cosine)
-      : problem_(problem), options_(options), rate_(rate), cosine_(cosine),
+      : problem_(problem),
+        options_(options),
+        rate_(rate),
+        cosine_(cosine),
         optimizer_(std::ranges::find(optimizers(), "adam", &OptimizerInfo::name)->make({})) {
     const std::int64_t n = problem.x.count(), size = options.batch == 0 ? n : std::min(options.batch, n);
-    for (std::int64_t first = 0; first < n; first += size) rows_.push_back({first, std::min(n, first + size)});
+    for (std::int64_t first = 0; first < n; first += size)
+      rows_.push_back({first, std::min(n, first + size)});
   }
 
   // The sum of the loss over all samples after `steps` steps; 0 steps: now.
   double train(Network& network, std::int64_t steps) {
     for (std::size_t l = 0; l < network.size(); ++l) optimizer_->prepare(network.layer(l).weight());
     for (std::int64_t t = 0; t < steps; ++t) {
-      const double decay = cosine_ ? 0.5 * (1.0 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(steps))) : 1.0;
+      const double decay =
+          cosine_
+              ? 0.5 * (1.0 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(steps)))
+              : 1.0;
       (void)pass(network, batch(network, static_cast<std::size_t>(t) % rows_.size()), true);
       for (std::size_t l = 0; l < network.size(); ++l)
         optimizer_->step(network.layer(l).weight(), static_cast<float>(rate_ * decay));
@@ -92,7 +105,8 @@ class Trainer {
         while (wanted(label, i) == 0.0) ++label;
         batch.classes.push_back(label);
       } else {
-        for (std::int32_t o = 0; o < problem_.outputs; ++o) batch.values.push_back(static_cast<float>(wanted(o, i)));
+        for (std::int32_t o = 0; o < problem_.outputs; ++o)
+          batch.values.push_back(static_cast<float>(wanted(o, i)));
       }
     }
     return batch;
@@ -101,7 +115,8 @@ class Trainer {
     return problem_.y[static_cast<std::size_t>(output * problem_.x.padded() + i)];
   }
   double pass(Network& network, const Batch& batch, bool back) {
-    const LossInfo& loss = *std::ranges::find(losses(), problem_.classify ? "cross-entropy" : "mse", &LossInfo::name);
+    const LossInfo& loss =
+        *std::ranges::find(losses(), problem_.classify ? "cross-entropy" : "mse", &LossInfo::name);
     const Panels<const float> z = network.forward({.training = back}, batch.x);
     const Targets targets{.classes = batch.classes, .values = batch.values};
     if (!back) return loss.compute(z, targets, {}, {}).loss_sum;
@@ -147,7 +162,8 @@ SparseWeights weights_of(const Layer& layer) {
 std::vector<std::int64_t> imp_rounds(std::int64_t weights, std::int64_t nnz, double share, bool exact) {
   std::vector<std::int64_t> kept;
   do {
-    const auto gone = static_cast<std::int64_t>(std::nearbyint(share * static_cast<double>(weights)));  // halves to even
+    const auto gone =
+        static_cast<std::int64_t>(std::nearbyint(share * static_cast<double>(weights)));  // halves to even
     weights -= std::max<std::int64_t>(gone, 1);
     if (exact) weights = std::max(weights, nnz);
     kept.push_back(weights);
@@ -155,17 +171,21 @@ std::vector<std::int64_t> imp_rounds(std::int64_t weights, std::int64_t nnz, dou
   return kept;
 }
 
-Recovery solve_imp(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_imp(const RecoverProblem& problem, const RecoverOptions& options,
+                   const RecoverProgress& progress) {
   const bool published = options.imp == "published";
-  const std::vector<double> rates = published ? std::vector<double>{1e-3} : std::vector<double>{3e-3, 1e-2, 3e-2};
+  const std::vector<double> rates =
+      published ? std::vector<double>{1e-3} : std::vector<double>{3e-3, 1e-2, 3e-2};
   const auto neurons = static_cast<std::int32_t>(options.hidden_width);
   Recovery best;
   best.loss = std::numeric_limits<double>::infinity();
   best.starts = static_cast<std::int64_t>(rates.size());
   for (const double rate : rates) {
     Trainer trainer(problem, options, rate, !published);
-    const std::int64_t steps = (options.steps == 0 ? (published ? 15 : 300) : options.steps) * (published ? trainer.batches() : 1);
-    Network network = network_of(full_topology(neurons, problem.x.features()), full_topology(problem.outputs, neurons));
+    const std::int64_t steps =
+        (options.steps == 0 ? (published ? 15 : 300) : options.steps) * (published ? trainer.batches() : 1);
+    Network network =
+        network_of(full_topology(neurons, problem.x.features()), full_topology(problem.outputs, neurons));
     std::vector<double> losses;
     bool stopped = false;
     for (const std::int64_t kept : imp_rounds(network.connections(), options.nnz, kShare, !published)) {
@@ -183,7 +203,8 @@ Recovery solve_imp(const RecoverProblem& problem, const RecoverOptions& options,
     if (network.connections() <= options.nnz && losses.back() < best.loss) {
       best.loss = losses.back();
       best.losses = std::move(losses);
-      best.net = {.below = {}, .weights = weights_of(network.layer(0)), .output = weights_of(network.layer(1))};
+      best.net = {
+          .below = {}, .weights = weights_of(network.layer(0)), .output = weights_of(network.layer(1))};
     }
     if (stopped) break;
   }

@@ -22,20 +22,26 @@ namespace {
 
 // To add a method: its file, its name above, one line here.
 constexpr RecoverMethod kMethods[] = {
-    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht, solve_iht_outputs, true},
-    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, solve_aiht_outputs, true},
-    {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp, nullptr, true},
-    {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own", solve_strong, nullptr},
-    {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again", "arXiv 2509.20323; Frankle and Carbin 2019",
-     solve_imp, solve_imp},
+    {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht,
+     solve_iht_outputs, true},
+    {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, solve_aiht_outputs,
+     true},
+    {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp,
+     nullptr, true},
+    {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own",
+     solve_strong, nullptr},
+    {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again",
+     "arXiv 2509.20323; Frankle and Carbin 2019", solve_imp, solve_imp},
 };
 
 // Stopped before there was a net within the budget: the empty one.
-Recovery nothing_found(const RecoverProblem& problem, const RecoverOptions& options, const Recovery& stopped) {
+Recovery nothing_found(const RecoverProblem& problem, const RecoverOptions& options,
+                       const Recovery& stopped) {
   const auto n = static_cast<double>(problem.x.count());
   Recovery none{.steps = stopped.steps, .starts = stopped.starts};
   none.net.weights = SparseWeights(options.hidden_width, problem.x.features());
-  if (problem.outputs > 1) none.net.output = SparseWeights(problem.outputs, static_cast<std::int32_t>(options.hidden_width));
+  if (problem.outputs > 1)
+    none.net.output = SparseWeights(problem.outputs, static_cast<std::int32_t>(options.hidden_width));
   none.loss = problem.classify ? n * std::log(problem.outputs) : 0.0;
   if (!problem.classify)
     for (const double y : problem.y) none.loss += y * y;
@@ -44,14 +50,17 @@ Recovery nothing_found(const RecoverProblem& problem, const RecoverOptions& opti
 
 void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const RecoverOptions& options) {
   if (problem.outputs > 1 && how.solve_outputs == nullptr)
-    throw Error(ErrorKind::kConfig, fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
-                                                how.name, problem.outputs));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
+                            how.name, problem.outputs));
   if (options.gates != "sequential" && !how.any_gates)
-    throw Error(ErrorKind::kConfig, fmt::format("recover.gates, found '{}', expected 'sequential' with the method '{}'",
-                                                options.gates, how.name));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("recover.gates, found '{}', expected 'sequential' with the method '{}'",
+                            options.gates, how.name));
   if (options.nnz < options.hidden_layers)
-    throw Error(ErrorKind::kConfig, fmt::format("recover.nnz, found {}, expected at least one for each of {} hidden layers",
-                                                options.nnz, options.hidden_layers));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("recover.nnz, found {}, expected at least one for each of {} hidden layers",
+                            options.nnz, options.hidden_layers));
 }
 
 }  // namespace
@@ -63,7 +72,8 @@ std::vector<std::string> sign_rules() { return {"auto", "positive", "alternate",
 Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& given,
                  const RecoverProgress& progress) {
   const RecoverMethod& how = find_name(recover_methods(), "recover.method", method);
-  require(given.nnz > 0 && given.hidden_width > 0 && given.hidden_layers > 0, "recovery: at least one neuron and one nonzero");
+  require(given.nnz > 0 && given.hidden_width > 0 && given.hidden_layers > 0,
+          "recovery: at least one neuron and one nonzero");
   require(static_cast<std::int64_t>(problem.y.size()) == problem.outputs * problem.x.padded(),
           "recovery: one number for each sample and output");
   check_choice(how, problem, given);
@@ -77,9 +87,11 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
   if (!finite) throw Error(ErrorKind::kBadData, "labels, found one that is not finite, expected numbers");
   if (fused && given.signs == "positive" && negative && !positive)
     throw Error(ErrorKind::kConfig,
-                "recover.signs, found 'positive' with labels that are all negative or 0, expected 'auto': a sum of ReLUs is "
+                "recover.signs, found 'positive' with labels that are all negative or 0, expected 'auto': a "
+                "sum of ReLUs is "
                 "never negative");
-  if (fused && !negative && !positive) return {.net = {.weights = SparseWeights(given.hidden_width, problem.x.features())}};
+  if (fused && !negative && !positive)
+    return {.net = {.weights = SparseWeights(given.hidden_width, problem.x.features())}};
 
   RecoverOptions options = given;
   options.nnz = given.nnz / given.hidden_layers;
@@ -94,12 +106,15 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
     }
     if (x->features() == 0) break;  // a layer without a nonzero: the net is 0
     RecoverOptions of_layer = options;
-    of_layer.nnz = std::min(options.nnz, options.hidden_width * (x->features() + (fused ? 0 : problem.outputs)));
-    const RecoverProblem here{.x = *x, .y = problem.y, .outputs = problem.outputs, .classify = problem.classify};
+    of_layer.nnz =
+        std::min(options.nnz, options.hidden_width * (x->features() + (fused ? 0 : problem.outputs)));
+    const RecoverProblem here{
+        .x = *x, .y = problem.y, .outputs = problem.outputs, .classify = problem.classify};
     Recovery layer = (problem.outputs == 1 ? how.solve : how.solve_outputs)(here, of_layer, progress);
     if (std::isinf(layer.loss) && layer.losses.empty()) layer = nothing_found(here, options, layer);
     if (!std::isfinite(layer.loss))
-      throw Error(ErrorKind::kDiverged, fmt::format("recovery by {} diverged: the loss is not finite", method));
+      throw Error(ErrorKind::kDiverged,
+                  fmt::format("recovery by {} diverged: the loss is not finite", method));
     layer.net.below = std::move(found.net.below);
     layer.steps += found.steps;
     found = std::move(layer);

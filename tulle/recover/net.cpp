@@ -27,7 +27,8 @@ Samples hidden_samples(const Samples& x, const SparseWeights& layer) {
         const std::int64_t rows = std::min(kernels::kTileRows, x.padded() - i);
         kernels::combine_columns(x.data() + i, x.padded(), layer.feature().data() + block.begin,
                                  layer.values().data() + block.begin, block.end - block.begin, rows, t);
-        for (std::int64_t k = 0; k < rows; ++k) to[i + k] = static_cast<float>(std::max(block.sign * t[k], 0.0));
+        for (std::int64_t k = 0; k < rows; ++k)
+          to[i + k] = static_cast<float>(std::max(block.sign * t[k], 0.0));
       }
     }
   });

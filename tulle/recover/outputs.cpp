@@ -1,4 +1,5 @@
-// Iterative hard thresholding of nets with several outputs: F(x) = W2 relu(W1 x), one budget over both layers.
+// Iterative hard thresholding of nets with several outputs: F(x) = W2 relu(W1 x), one budget over both
+// layers.
 
 #include <algorithm>
 #include <cmath>
@@ -14,19 +15,20 @@ namespace {
 
 using kernels::kTileRows;
 
-constexpr int kHalvings = 10;     // of a step that does not lower the loss
-constexpr int kInnerSteps = 5;    // of conjugate gradients after each choice of a support
-constexpr int kLastSteps = 60;    // at the end, on all samples
+constexpr int kHalvings = 10;   // of a step that does not lower the loss
+constexpr int kInnerSteps = 5;  // of conjugate gradients after each choice of a support
+constexpr int kLastSteps = 60;  // at the end, on all samples
 
 TwoLayers moved(const TwoLayers& w, double step, const LayersVector& direction) {
   TwoLayers to = w;
   for (std::size_t k = 0; k < direction.first.size(); ++k) to.first.values()[k] += step * direction.first[k];
-  for (std::size_t k = 0; k < direction.second.size(); ++k) to.second.values()[k] += step * direction.second[k];
+  for (std::size_t k = 0; k < direction.second.size(); ++k)
+    to.second.values()[k] += step * direction.second[k];
   return to;
 }
 
-// Nonlinear conjugate gradients (Polak and Ribiere 1969, never below 0) on the support, each step as long as the loss's own
-// curvature says, halved until it lowers the loss.
+// Nonlinear conjugate gradients (Polak and Ribiere 1969, never below 0) on the support, each step as long as
+// the loss's own curvature says, halved until it lowers the loss.
 void descend(const OutputProblem& part, TwoLayers& w, int steps) {
   if (w.first.nonzeros() == 0 || w.second.nonzeros() == 0) return;
   std::vector<double> r, p;
@@ -40,8 +42,10 @@ void descend(const OutputProblem& part, TwoLayers& w, int steps) {
     const double beta = squares > 0.0 ? std::max((now - dot(slope, before)) / squares, 0.0) : 0.0;
     direction.first.resize(slope.first.size());
     direction.second.resize(slope.second.size());
-    for (std::size_t k = 0; k < slope.first.size(); ++k) direction.first[k] = beta * direction.first[k] - slope.first[k];
-    for (std::size_t k = 0; k < slope.second.size(); ++k) direction.second[k] = beta * direction.second[k] - slope.second[k];
+    for (std::size_t k = 0; k < slope.first.size(); ++k)
+      direction.first[k] = beta * direction.first[k] - slope.first[k];
+    for (std::size_t k = 0; k < slope.second.size(); ++k)
+      direction.second[k] = beta * direction.second[k] - slope.second[k];
     const double bend = curvature(part, output_change(part, w, direction), p), fall = -dot(slope, direction);
     if (!(bend > 0.0) || !(fall > 0.0)) return;
     double length = fall / bend;
@@ -61,7 +65,11 @@ void descend(const OutputProblem& part, TwoLayers& w, int steps) {
 class Solver {
  public:
   Solver(const RecoverProblem& problem, const RecoverOptions& options, bool inner)
-      : problem_(problem), options_(options), inner_(inner), m_(options.hidden_width), d_(problem.x.features()) {
+      : problem_(problem),
+        options_(options),
+        inner_(inner),
+        m_(options.hidden_width),
+        d_(problem.x.features()) {
     w_.first = SparseWeights(m_, d_);
     w_.second = SparseWeights(m_, problem.outputs);
     spread_first_ = 1.0 / std::sqrt(static_cast<double>(d_) * static_cast<double>(m_));
@@ -71,15 +79,17 @@ class Solver {
   Recovery run(const RecoverProgress& progress) {
     const std::int64_t n = problem_.x.count(), batch = options_.batch == 0 ? n : std::min(options_.batch, n);
     const std::int64_t batches = (n + batch - 1) / batch, epochs = options_.steps == 0 ? 15 : options_.steps;
-    const OutputProblem all{.x = problem_.x, .y = problem_.y, .outputs = problem_.outputs, .classify = problem_.classify};
+    const OutputProblem all{
+        .x = problem_.x, .y = problem_.y, .outputs = problem_.outputs, .classify = problem_.classify};
     Recovery best;
     best.loss = std::numeric_limits<double>::infinity();
     std::vector<double> losses;
     for (std::int64_t t = 0; t < epochs; ++t) {
       std::vector<std::uint32_t> order;
       if (batches > 1)
-        order = random_permutation(static_cast<std::uint32_t>(n), {.seed = options_.seed, .stream = Stream::kShuffle,
-                                                                   .event = static_cast<std::uint32_t>(t)});
+        order = random_permutation(
+            static_cast<std::uint32_t>(n),
+            {.seed = options_.seed, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(t)});
       for (std::int64_t b = 0; b < batches; ++b) {
         if (batches == 1) {
           step(all);
@@ -91,7 +101,8 @@ class Solver {
         std::vector<double> y(static_cast<std::size_t>(problem_.outputs * some.padded()), 0.0);
         for (std::int64_t o = 0; o < problem_.outputs; ++o)
           for (std::size_t i = 0; i < rows.size(); ++i)
-            y[static_cast<std::size_t>(o * some.padded()) + i] = problem_.y[static_cast<std::size_t>(o * problem_.x.padded()) + rows[i]];
+            y[static_cast<std::size_t>(o * some.padded()) + i] =
+                problem_.y[static_cast<std::size_t>(o * problem_.x.padded()) + rows[i]];
         step({.x = some, .y = y, .outputs = problem_.outputs, .classify = problem_.classify});
       }
       if (inner_ && t + 1 == epochs) descend(all, w_, kLastSteps);
@@ -114,7 +125,9 @@ class Solver {
   // The first values of a neuron that has none: its gate vector, and independent uniform output weights.
   double first_output(std::int64_t neuron, std::int64_t output) const {
     const Random random{.seed = options_.seed, .stream = Stream::kGates, .layer = 2};
-    return spread_second_ * (2.0 * static_cast<double>(random.uniform(static_cast<std::uint64_t>(neuron * problem_.outputs + output))) - 1.0);
+    return spread_second_ * (2.0 * static_cast<double>(random.uniform(
+                                       static_cast<std::uint64_t>(neuron * problem_.outputs + output))) -
+                             1.0);
   }
 
   // One step of hard thresholding on these samples, over all weights of all neurons that have gates.
@@ -134,7 +147,8 @@ class Solver {
     const std::size_t neurons = first ? static_cast<std::size_t>(m_) : w_.first.blocks().size();
     std::vector<double> of_second(neurons * static_cast<std::size_t>(k), 0.0);
     const auto index_of = [&](std::int64_t neuron) {
-      return first ? static_cast<std::size_t>(neuron) : static_cast<std::size_t>(w_.first.find(neuron) - w_.first.blocks().data());
+      return first ? static_cast<std::size_t>(neuron)
+                   : static_cast<std::size_t>(w_.first.find(neuron) - w_.first.blocks().data());
     };
     const auto residual = [&](int, const GatedDesign::GateRows& rows, float* out) {
       double back[kTileRows] = {}, gated[kTileRows];
@@ -144,20 +158,25 @@ class Solver {
       for (std::int64_t o = 0; o < k; ++o) {
         const double* const slope = r.data() + o * part.x.padded() + rows.first;
         if (!rows.again)
-          of_second[index_of(rows.neuron) * static_cast<std::size_t>(k) + static_cast<std::size_t>(o)] += scale * sum_of_products(gated, slope, rows.count);
+          of_second[index_of(rows.neuron) * static_cast<std::size_t>(k) + static_cast<std::size_t>(o)] +=
+              scale * sum_of_products(gated, slope, rows.count);
         if (first) add_scaled(first_output(rows.neuron, o), slope, rows.count, back);
       }
       for (std::int64_t e = block == nullptr ? 0 : block->begin; block != nullptr && e < block->end; ++e)
-        add_scaled(w_.second.values()[static_cast<std::size_t>(e)], r.data() + w_.second.feature()[static_cast<std::size_t>(e)] * part.x.padded() + rows.first,
+        add_scaled(w_.second.values()[static_cast<std::size_t>(e)],
+                   r.data() + w_.second.feature()[static_cast<std::size_t>(e)] * part.x.padded() + rows.first,
                    rows.count, back);
       kernels::gate(back, rows.bits, rows.count, out);
     };
     // w - mu g, where g is the slope: the strongest s of it are among the support and the strongest of g.
-    std::vector<Selector> selectors(static_cast<std::size_t>(GatedDesign::gradient_parts()), Selector(options_.nnz + w_.first.nonzeros()));
-    design.gradient(residual, [&](int at, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
-      for (std::size_t i = 0; i < piece.size(); ++i)
-        selectors[static_cast<std::size_t>(at)].push(neuron * d_ + from + static_cast<std::int64_t>(i), piece[i]);
-    });
+    std::vector<Selector> selectors(static_cast<std::size_t>(GatedDesign::gradient_parts()),
+                                    Selector(options_.nnz + w_.first.nonzeros()));
+    design.gradient(residual,
+                    [&](int at, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
+                      for (std::size_t i = 0; i < piece.size(); ++i)
+                        selectors[static_cast<std::size_t>(at)].push(
+                            neuron * d_ + from + static_cast<std::int64_t>(i), piece[i]);
+                    });
     for (std::size_t at = 1; at < selectors.size(); ++at) selectors[0].merge(selectors[at]);
     const std::vector<Candidate> slope = selectors[0].finish();
 
@@ -165,7 +184,8 @@ class Solver {
     if (options_.published) {
       mu = (part.classify ? 0.001 : 0.005) / static_cast<double>(part.x.count());
     } else if (first) {
-      // As far as moves the largest weight of either layer to a tenth of a typical start value of a dense layer.
+      // As far as moves the largest weight of either layer to a tenth of a typical start value of a dense
+      // layer.
       double largest = 0.0;
       for (const Candidate& c : slope) largest = std::max(largest, std::abs(c.value));
       for (const double g : of_second) largest = std::max(largest, std::abs(g));
@@ -187,8 +207,8 @@ class Solver {
   }
 
   // The strongest s of w - mu g over both layers.
-  TwoLayers thresholded(const std::vector<Candidate>& slope, const std::vector<double>& of_second, double mu, bool first,
-                     std::size_t neurons) const {
+  TwoLayers thresholded(const std::vector<Candidate>& slope, const std::vector<double>& of_second, double mu,
+                        bool first, std::size_t neurons) const {
     const std::int64_t k = problem_.outputs, offset = m_ * d_;
     Selector selector(options_.nnz);
     std::size_t e = 0;
@@ -227,7 +247,8 @@ class Solver {
     std::vector<Candidate> entries;
     for (std::size_t e = 0; e < w_.second.places().size(); ++e)
       if (w_.second.values()[e] != 0.0)
-        entries.push_back({w_.second.feature()[e] * m_ + w_.second.places()[e] / problem_.outputs, w_.second.values()[e]});
+        entries.push_back(
+            {w_.second.feature()[e] * m_ + w_.second.places()[e] / problem_.outputs, w_.second.values()[e]});
     std::ranges::sort(entries, {}, &Candidate::place);
     std::vector<std::int64_t> places;
     std::vector<double> values;
@@ -235,7 +256,8 @@ class Solver {
       places.push_back(c.place);
       values.push_back(c.value);
     }
-    return SparseWeights(problem_.outputs, static_cast<std::int32_t>(m_), std::move(places), std::move(values));
+    return SparseWeights(problem_.outputs, static_cast<std::int32_t>(m_), std::move(places),
+                         std::move(values));
   }
 
   const RecoverProblem& problem_;
@@ -248,11 +270,13 @@ class Solver {
 
 }  // namespace
 
-Recovery solve_iht_outputs(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_iht_outputs(const RecoverProblem& problem, const RecoverOptions& options,
+                           const RecoverProgress& progress) {
   return Solver(problem, options, false).run(progress);
 }
 
-Recovery solve_aiht_outputs(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_aiht_outputs(const RecoverProblem& problem, const RecoverOptions& options,
+                            const RecoverProgress& progress) {
   return Solver(problem, options, true).run(progress);
 }
 

@@ -8,10 +8,10 @@
 
 namespace tulle {
 
-/// A hidden sparse net and data that it made, arXiv 2509.20323 section 7.2's setting: `nnz` places drawn without
-/// replacement, values N(0, 1), output signs +1, or +1 and -1 with equal odds if `mixed`.
-SparseWeights planted_weights(std::int64_t neurons, std::int32_t features, std::int64_t nnz, bool mixed, std::uint64_t seed,
-                              std::uint32_t layer = 0);
+/// A hidden sparse net and data that it made, arXiv 2509.20323 section 7.2's setting: `nnz` places drawn
+/// without replacement, values N(0, 1), output signs +1, or +1 and -1 with equal odds if `mixed`.
+SparseWeights planted_weights(std::int64_t neurons, std::int32_t features, std::int64_t nnz, bool mixed,
+                              std::uint64_t seed, std::uint32_t layer = 0);
 
 /// X ~ N(0, 1). `part` 0: for recovery, 1: fresh samples of the same law.
 Samples planted_samples(std::int64_t count, std::int32_t features, std::uint64_t seed, std::uint32_t part);

@@ -15,8 +15,11 @@ struct Planted {
   Samples x;
   std::vector<double> y;
 
-  Planted(std::int64_t n, std::int32_t d, std::int64_t m, std::int64_t s, std::uint64_t seed, bool mixed = false)
-      : net{.weights = planted_weights(m, d, s, mixed, seed)}, x(planted_samples(n, d, seed, 0)), y(net_outputs(x, net)) {}
+  Planted(std::int64_t n, std::int32_t d, std::int64_t m, std::int64_t s, std::uint64_t seed,
+          bool mixed = false)
+      : net{.weights = planted_weights(m, d, s, mixed, seed)},
+        x(planted_samples(n, d, seed, 0)),
+        y(net_outputs(x, net)) {}
   RecoverProblem problem() const { return {.x = x, .y = y}; }
 };
 
@@ -27,7 +30,8 @@ inline double psnr(const Samples& x, std::span<const double> y, const SparseNet&
     squares += (y[i] - f[i]) * (y[i] - f[i]);
     peak = std::max(peak, std::abs(y[i]));
   }
-  return 20.0 * std::log10(peak) - 10.0 * std::log10(std::max(squares / static_cast<double>(x.count()), 1e-30));
+  return 20.0 * std::log10(peak) -
+         10.0 * std::log10(std::max(squares / static_cast<double>(x.count()), 1e-30));
 }
 
 /// Runs the body with some number of threads, then with as many as before.

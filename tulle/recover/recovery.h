@@ -14,25 +14,26 @@ namespace tulle {
 
 /// How a sparse net is looked for. Names are those of the config section [recover].
 struct RecoverOptions {
-  std::int64_t hidden_width = 10;    // neurons, m
-  std::int64_t nnz = 50;             // nonzeros of the fused weights at most, s
-  std::int64_t steps = 0;            // outer steps, or epochs with batches; 0: what the method takes by itself
-  std::int64_t batch = 0;            // samples of a step; 0: all
-  std::string signs = "auto";        // positive, alternate, gate, auto
-  std::string gates = "sequential";  // own gates after two steps; fixed: random ones to the end; open: none (sensing)
-  std::int64_t hidden_layers = 1;    // found one after another, each with its share of nnz
-  std::int64_t starts = 0;           // of `strong`; 0: as many as it takes by itself
-  double tolerance = 1e-9;           // of `strong`; enough is: sum r^2 <= tolerance * sum y^2
-  double time_limit = 0.0;           // seconds after which `strong` starts nothing new; 0: none
-  bool published = false;            // as arXiv 2509.20323 and its code do it: the last iterate, whatever its loss
-  int descent_steps = 10;            // of `aiht`, on a fixed support
-  std::string imp = "fair";          // form of `imp`: fair or published
+  std::int64_t hidden_width = 10;  // neurons, m
+  std::int64_t nnz = 50;           // nonzeros of the fused weights at most, s
+  std::int64_t steps = 0;          // outer steps, or epochs with batches; 0: what the method takes by itself
+  std::int64_t batch = 0;          // samples of a step; 0: all
+  std::string signs = "auto";      // positive, alternate, gate, auto
+  std::string gates =
+      "sequential";  // own gates after two steps; fixed: random ones to the end; open: none (sensing)
+  std::int64_t hidden_layers = 1;  // found one after another, each with its share of nnz
+  std::int64_t starts = 0;         // of `strong`; 0: as many as it takes by itself
+  double tolerance = 1e-9;         // of `strong`; enough is: sum r^2 <= tolerance * sum y^2
+  double time_limit = 0.0;         // seconds after which `strong` starts nothing new; 0: none
+  bool published = false;    // as arXiv 2509.20323 and its code do it: the last iterate, whatever its loss
+  int descent_steps = 10;    // of `aiht`, on a fixed support
+  std::string imp = "fair";  // form of `imp`: fair or published
   std::uint64_t seed = 0;
   std::int64_t workspace = 32 << 20;  // bytes
 };
 
-/// What is to be met. Shapes: y [output][x.padded()], 0 beyond x.count(). With several outputs and `classify` y is one-hot and
-/// the loss cross-entropy, else it is the sum of squares.
+/// What is to be met. Shapes: y [output][x.padded()], 0 beyond x.count(). With several outputs and `classify`
+/// y is one-hot and the loss cross-entropy, else it is the sum of squares.
 struct RecoverProblem {
   const Samples& x;
   std::span<const double> y;
@@ -40,12 +41,13 @@ struct RecoverProblem {
   bool classify = false;
 };
 
-/// A sparse net. With one output, fused: f(x) = sum_j sign_j * relu(sign_j x . w_j). With `output`, which is then
-/// [output][neuron]: f(x) = sum_j output_j * relu(x . w_j), signs all +1.
+/// A sparse net. With one output, fused: f(x) = sum_j sign_j * relu(sign_j x . w_j). With `output`, which is
+/// then [output][neuron]: f(x) = sum_j output_j * relu(x . w_j), signs all +1.
 struct SparseNet {
-  std::vector<SparseWeights> below{};  // hidden layers under the last; layer l + 1's feature k is layer l's k-th present neuron
-  SparseWeights weights{};             // last hidden layer
-  SparseWeights output{};              // of 0 neurons: fused
+  std::vector<SparseWeights>
+      below{};  // hidden layers under the last; layer l + 1's feature k is layer l's k-th present neuron
+  SparseWeights weights{};  // last hidden layer
+  SparseWeights output{};   // of 0 neurons: fused
 
   bool fused() const { return output.neurons() == 0; }
   std::int64_t nonzeros() const;
@@ -53,8 +55,8 @@ struct SparseNet {
   std::int64_t unfused_nonzeros() const;
 };
 
-/// relu(u_j . x) of the layer's present neurons, u_j = sign_j w_j, as samples of as many features. Cost: 2 * samples *
-/// nonzeros.
+/// relu(u_j . x) of the layer's present neurons, u_j = sign_j w_j, as samples of as many features. Cost: 2 *
+/// samples * nonzeros.
 Samples hidden_samples(const Samples& x, const SparseWeights& layer);
 
 /// Shapes: [output][x.padded()]; one output if fused.
@@ -90,12 +92,13 @@ std::span<const RecoverMethod> recover_methods();
 /// How signs of neurons are chosen.
 std::vector<std::string> sign_rules();
 
-/// By the method's name. Throws std::invalid_argument for options that cannot be (s or m below 1, sizes that differ),
-/// tulle::Error: kConfig for a net that cannot have negative outputs while y has nothing but them, kDiverged, kBadData for
-/// values that are not finite, or a method that has no such gates. Several hidden layers are found one after another: each is the
-/// layer of a net that predicts y from the features below it, with floor(nnz / layers) nonzeros. s beyond m * d is taken as m * d.
-/// Memory beyond the data: the workspace, a few doubles for each sample and a few hundred bytes for each nonzero; nothing that
-/// grows with m * d, but for `imp`.
+/// By the method's name. Throws std::invalid_argument for options that cannot be (s or m below 1, sizes that
+/// differ), tulle::Error: kConfig for a net that cannot have negative outputs while y has nothing but them,
+/// kDiverged, kBadData for values that are not finite, or a method that has no such gates. Several hidden
+/// layers are found one after another: each is the layer of a net that predicts y from the features below it,
+/// with floor(nnz / layers) nonzeros. s beyond m * d is taken as m * d. Memory beyond the data: the
+/// workspace, a few doubles for each sample and a few hundred bytes for each nonzero; nothing that grows with
+/// m * d, but for `imp`.
 Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& options,
                  const RecoverProgress& progress = {});
 

@@ -10,8 +10,8 @@
 
 namespace tulle {
 
-/// Inputs of recovery: dense, feature by feature, because supports pick features. Column c is column(c)[0 .. padded());
-/// entries from count() on are 0, which closes every gate there.
+/// Inputs of recovery: dense, feature by feature, because supports pick features. Column c is column(c)[0 ..
+/// padded()); entries from count() on are 0, which closes every gate there.
 class Samples {
  public:
   Samples() = default;
@@ -35,8 +35,8 @@ class Samples {
   AlignedVector<float> values_;
 };
 
-/// The samples `rows` (all of them if empty) of dense inputs, scaled, and a last feature of ones if `bias`. Throws
-/// std::invalid_argument for sparse inputs. Cost: O(samples * features), in parallel.
+/// The samples `rows` (all of them if empty) of dense inputs, scaled, and a last feature of ones if `bias`.
+/// Throws std::invalid_argument for sparse inputs. Cost: O(samples * features), in parallel.
 Samples to_samples(const Features& inputs, const Scaling& scaling, bool bias);
 
 /// The samples `rows`, in that order. Cost: O(rows * features), in parallel.

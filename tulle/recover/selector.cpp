@@ -32,7 +32,8 @@ void Selector::merge(const Selector& other) {
 std::vector<Candidate> Selector::finish() {
   shrink();
   std::vector<Candidate> found = kept_;
-  std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.place < b.place; });
+  std::sort(found.begin(), found.end(),
+            [](const Candidate& a, const Candidate& b) { return a.place < b.place; });
   return found;
 }
 

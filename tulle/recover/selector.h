@@ -12,12 +12,12 @@ struct Candidate {
   double value = 0.0;
 };
 
-/// The order of selection: larger magnitude first, ties by smaller place. A total order, so that what is selected does not
-/// depend on the order in which numbers arrive.
+/// The order of selection: larger magnitude first, ties by smaller place. A total order, so that what is
+/// selected does not depend on the order in which numbers arrive.
 bool stronger(const Candidate& a, const Candidate& b);
 
-/// The `count` strongest of a stream of numbers, zeros never. Memory: 2 * count entries of 16 bytes; cost: O(1) a number,
-/// amortised.
+/// The `count` strongest of a stream of numbers, zeros never. Memory: 2 * count entries of 16 bytes; cost:
+/// O(1) a number, amortised.
 class Selector {
  public:
   explicit Selector(std::int64_t count);

@@ -1,5 +1,5 @@
-// The stronger solver: gates are born where the residual is, supports are larger than wanted at first, values are least
-// squares, and Gauss-Newton steps are taken on the net itself.
+// The stronger solver: gates are born where the residual is, supports are larger than wanted at first, values
+// are least squares, and Gauss-Newton steps are taken on the net itself.
 
 #include <algorithm>
 #include <chrono>
@@ -16,15 +16,16 @@ Recovery solve_aiht(const RecoverProblem&, const RecoverOptions&, const RecoverP
 
 namespace {
 
-constexpr std::int64_t kFreshStarts = 4;  // then aiht; later ones begin from the best net so far, without some of its neurons
+constexpr std::int64_t kFreshStarts =
+    4;  // then aiht; later ones begin from the best net so far, without some of its neurons
 constexpr double kDamping[] = {1.0, 0.5, 0.25, 0.1, 0.03};  // of Gauss-Newton steps
 
 // One way to look for a net.
 struct Start {
-  double excess = 3.0;        // times as many nonzeros at first
-  bool axis = true;           // first gates: born from y, or random
-  std::string signs;          // positive, or free: those of the correlation that gave birth
-  SparseWeights from;         // nonzeros to begin with
+  double excess = 3.0;  // times as many nonzeros at first
+  bool axis = true;     // first gates: born from y, or random
+  std::string signs;    // positive, or free: those of the correlation that gave birth
+  SparseWeights from;   // nonzeros to begin with
   std::uint64_t seed = 0;
 };
 
@@ -52,7 +53,8 @@ class Births {
       if (norms_[k] > 0.0)
         births.push_back({static_cast<std::int32_t>(k / 2), k % 2 == 0 ? 1.0 : -1.0, scores[k] / norms_[k]});
     const auto rank = [&](const Birth& b) { return free_signs ? std::abs(b.score) : b.score; };
-    std::stable_sort(births.begin(), births.end(), [&](const Birth& a, const Birth& b) { return rank(a) > rank(b); });
+    std::stable_sort(births.begin(), births.end(),
+                     [&](const Birth& a, const Birth& b) { return rank(a) > rank(b); });
     births.resize(std::min(births.size(), static_cast<std::size_t>(count)));
     return births;
   }
@@ -89,8 +91,13 @@ class Births {
 class Solver {
  public:
   Solver(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress)
-      : problem_(problem), options_(options), progress_(progress), design_(problem.x, options.hidden_width, options.workspace),
-        births_(problem.x), total_(dot(problem.y, problem.y)), r_(problem.y.size()),
+      : problem_(problem),
+        options_(options),
+        progress_(progress),
+        design_(problem.x, options.hidden_width, options.workspace),
+        births_(problem.x),
+        total_(dot(problem.y, problem.y)),
+        r_(problem.y.size()),
         began_(std::chrono::steady_clock::now()) {
     best_.loss = std::numeric_limits<double>::infinity();
     best_.starts = 0;
@@ -100,7 +107,8 @@ class Solver {
   bool done() const { return stopped_ || best_.loss <= options_.tolerance * total_; }
   bool late() const {
     return options_.time_limit > 0.0 &&
-           std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count() > options_.time_limit;
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count() >
+               options_.time_limit;
   }
   Recovery& best() { return best_; }
 
@@ -118,14 +126,15 @@ class Solver {
     const SparseWeights& w = best_.net.weights;
     const auto alive = static_cast<std::uint32_t>(w.blocks().size());
     const auto out = std::max<std::uint32_t>(2, static_cast<std::uint32_t>(share * alive));
-    const std::vector<std::uint32_t> order =
-        random_permutation(alive, {.seed = options_.seed, .stream = Stream::kGates, .layer = 1, .event = event});
+    const std::vector<std::uint32_t> order = random_permutation(
+        alive, {.seed = options_.seed, .stream = Stream::kGates, .layer = 1, .event = event});
     std::vector<bool> leaves(alive, false);
     for (std::uint32_t k = 0; k < std::min(out, alive); ++k) leaves[order[k]] = true;
     SparseWeights rest = w;
     for (std::uint32_t b = 0; b < alive; ++b)
       if (leaves[b])
-        for (std::int64_t k = w.blocks()[b].begin; k < w.blocks()[b].end; ++k) rest.values()[static_cast<std::size_t>(k)] = 0.0;
+        for (std::int64_t k = w.blocks()[b].begin; k < w.blocks()[b].end; ++k)
+          rest.values()[static_cast<std::size_t>(k)] = 0.0;
     return rest.without_zeros();
   }
 
@@ -133,7 +142,8 @@ class Solver {
   void run(const Start& start, std::int64_t steps) {
     const bool free_signs = start.signs != "positive";
     std::vector<double> losses;
-    SparseWeights w = start.from.neurons() > 0 ? start.from : SparseWeights(options_.hidden_width, problem_.x.features());
+    SparseWeights w =
+        start.from.neurons() > 0 ? start.from : SparseWeights(options_.hidden_width, problem_.x.features());
     double won = std::numeric_limits<double>::infinity();
     SparseWeights winner;
     ++best_.starts;
@@ -141,8 +151,8 @@ class Solver {
     for (std::int64_t t = 0; t < steps && !stopped_; ++t) {
       const double phase = static_cast<double>(t) / static_cast<double>(std::max<std::int64_t>(1, steps - 1));
       const double shrink = std::clamp((phase - 0.3) / 0.45, 0.0, 1.0);
-      const auto wanted = static_cast<std::int64_t>(
-          std::llround(start.excess * std::pow(1.0 / start.excess, shrink) * static_cast<double>(options_.nnz)));
+      const auto wanted = static_cast<std::int64_t>(std::llround(
+          start.excess * std::pow(1.0 / start.excess, shrink) * static_cast<double>(options_.nnz)));
       const std::int64_t s = std::min(std::max(options_.nnz, wanted), cells_);
       if (t == 0 && !start.axis && w.nonzeros() == 0)
         design_.set_random_gates(start.seed);
@@ -152,7 +162,8 @@ class Solver {
       design_.bind(w);
       least_squares(design_, problem_.y, w.values(), r_, 8);
       if (design_.random_gates() && free_signs)
-        for (SparseWeights::Block& block : w.blocks()) block.sign = design_.agreement(w, block) >= 0.0 ? 1 : -1;
+        for (SparseWeights::Block& block : w.blocks())
+          block.sign = design_.agreement(w, block) >= 0.0 ? 1 : -1;
       loss = true_loss(design_, problem_.y, w, r_);
       for (int i = 0; i < 2; ++i)
         if (!refine(w, loss)) break;
@@ -184,7 +195,8 @@ class Solver {
     if (!births) return w;
     const std::int64_t dead = options_.hidden_width - static_cast<std::int64_t>(w.blocks().size());
     if (dead == 0) return w;
-    std::vector<Births::Birth> born = births_.best(r_, free_signs, std::min<std::int64_t>(dead, 2 * problem_.x.features()));
+    std::vector<Births::Birth> born =
+        births_.best(r_, free_signs, std::min<std::int64_t>(dead, 2 * problem_.x.features()));
     std::vector<std::int64_t> places;
     std::vector<double> values;
     std::vector<std::int32_t> signs;
@@ -211,8 +223,8 @@ class Solver {
     return gates;
   }
 
-  // The strongest s of w + mu g, mu the best step along the strongest s of g. One pass: what w + mu g selects is in the support
-  // or among the strongest of g outside it.
+  // The strongest s of w + mu g, mu the best step along the strongest s of g. One pass: what w + mu g selects
+  // is in the support or among the strongest of g outside it.
   SparseWeights pursue(const SparseWeights& w, std::int64_t s) {
     const SparseWeights none(options_.hidden_width, problem_.x.features());
     const std::vector<Candidate> slope = strongest_step(design_, none, 1.0, r_, s + w.nonzeros());
@@ -241,7 +253,8 @@ class Solver {
     return weights_at(design_, next.finish(), sign_of);
   }
 
-  // A Gauss-Newton step on the net's own loss, damped until it lowers it; false if none does. r_ is y - f(x) before and after.
+  // A Gauss-Newton step on the net's own loss, damped until it lowers it; false if none does. r_ is y - f(x)
+  // before and after.
   bool refine(SparseWeights& w, double& loss) {
     if (w.nonzeros() == 0) return false;
     true_loss(design_, problem_.y, w, r_);
@@ -252,7 +265,8 @@ class Solver {
     SparseWeights candidate = w, found;
     double lowest = loss;
     for (const double damping : kDamping) {
-      for (std::size_t k = 0; k < change.size(); ++k) candidate.values()[k] = w.values()[k] + damping * change[k];
+      for (std::size_t k = 0; k < change.size(); ++k)
+        candidate.values()[k] = w.values()[k] + damping * change[k];
       const double here = true_loss(design_, problem_.y, candidate, trial);
       if (here < lowest) {
         lowest = here;
@@ -282,11 +296,13 @@ class Solver {
 
 }  // namespace
 
-Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& options,
+                      const RecoverProgress& progress) {
   Solver solver(problem, options, progress);
   const bool nonnegative = *std::min_element(problem.y.begin(), problem.y.end()) >= 0.0;
   const std::string signs = options.signs == "auto" ? (nonnegative ? "positive" : "free") : options.signs;
-  const std::int64_t starts = options.starts == 0 ? 40 : options.starts, steps = options.steps == 0 ? 40 : options.steps;
+  const std::int64_t starts = options.starts == 0 ? 40 : options.starts,
+                     steps = options.steps == 0 ? 40 : options.steps;
   for (std::int64_t k = 0; k < starts && !solver.done() && !(k > 0 && solver.late()); ++k) {
     Start start{.signs = signs, .from = {}, .seed = options.seed + static_cast<std::uint64_t>(k)};
     if (k == kFreshStarts) {

@@ -5,12 +5,14 @@
 
 namespace tulle {
 
-void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v, std::span<double> r) {
+void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v,
+              std::span<double> r) {
   design.multiply(v, r);
   for (std::size_t i = 0; i < r.size(); ++i) r[i] = y[i] - r[i];
 }
 
-double true_loss(const GatedDesign& design, std::span<const double> y, const SparseWeights& weights, std::span<double> r) {
+double true_loss(const GatedDesign& design, std::span<const double> y, const SparseWeights& weights,
+                 std::span<double> r) {
   design.outputs(weights, r);
   for (std::size_t i = 0; i < r.size(); ++i) r[i] = y[i] - r[i];
   return dot(r, r);
@@ -42,7 +44,8 @@ std::vector<Candidate> strongest_step(const GatedDesign& design, const SparseWei
     for (std::size_t i = 0; i < piece.size(); ++i) {
       const std::int64_t feature = first + static_cast<std::int64_t>(i);
       double value = step * piece[i];
-      if (k < end && base.feature()[static_cast<std::size_t>(k)] == feature) value += base.values()[static_cast<std::size_t>(k++)];
+      if (k < end && base.feature()[static_cast<std::size_t>(k)] == feature)
+        value += base.values()[static_cast<std::size_t>(k++)];
       selector.push(neuron * d + feature, value);
     }
   });
@@ -50,8 +53,8 @@ std::vector<Candidate> strongest_step(const GatedDesign& design, const SparseWei
   return selectors[0].finish();
 }
 
-void least_squares(const GatedDesign& design, std::span<const double> y, std::span<double> v, std::span<double> r,
-                   int iterations, double ridge) {
+void least_squares(const GatedDesign& design, std::span<const double> y, std::span<double> v,
+                   std::span<double> r, int iterations, double ridge) {
   residual(design, y, v, r);
   std::vector<double> slope(v.size()), direction(v.size()), image(r.size());
   const auto descend = [&] {

@@ -20,10 +20,12 @@ inline double dot(std::span<const double> a, std::span<const double> b) {
 }
 
 /// y - f for the design's gates and bound support with values v.
-void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v, std::span<double> r);
+void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v,
+              std::span<double> r);
 
 /// sum (y - f(x))^2 of the net itself; `r` becomes y - f(x).
-double true_loss(const GatedDesign& design, std::span<const double> y, const SparseWeights& weights, std::span<double> r);
+double true_loss(const GatedDesign& design, std::span<const double> y, const SparseWeights& weights,
+                 std::span<double> r);
 
 /// Weights at `found`; signs as `sign_of` says.
 SparseWeights weights_at(const GatedDesign& design, std::span<const Candidate> found,
@@ -33,9 +35,10 @@ SparseWeights weights_at(const GatedDesign& design, std::span<const Candidate> f
 std::vector<Candidate> strongest_step(const GatedDesign& design, const SparseWeights& base, double step,
                                       std::span<const double> r, std::int64_t count);
 
-/// At most `iterations` of conjugate gradients on min ||A_S v - y||^2 + ridge ||v||^2 from the v given, for the design's bound
-/// support (CGLS: no normal matrix). `r` becomes y - A_S v. Ends where ||A^T r||^2 < 1e-20. Cost: 4 * samples * |S| each.
-void least_squares(const GatedDesign& design, std::span<const double> y, std::span<double> v, std::span<double> r,
-                   int iterations, double ridge = 0.0);
+/// At most `iterations` of conjugate gradients on min ||A_S v - y||^2 + ridge ||v||^2 from the v given, for
+/// the design's bound support (CGLS: no normal matrix). `r` becomes y - A_S v. Ends where ||A^T r||^2 <
+/// 1e-20. Cost: 4 * samples * |S| each.
+void least_squares(const GatedDesign& design, std::span<const double> y, std::span<double> v,
+                   std::span<double> r, int iterations, double ridge = 0.0);
 
 }  // namespace tulle

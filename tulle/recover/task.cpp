@@ -45,15 +45,15 @@ RecoverTask planted_task(const PlantedOptions& options) {
   const std::int64_t each = options.nnz / (options.hidden_layers + (options.outputs > 1 ? 1 : 0));
   for (std::int64_t l = 0; l < options.hidden_layers; ++l) {
     const bool last = l + 1 == options.hidden_layers;
-    SparseWeights layer = planted_weights(options.hidden_width, inputs, each,
-                                          last && options.mixed_signs, options.seed, static_cast<std::uint32_t>(l));
+    SparseWeights layer = planted_weights(options.hidden_width, inputs, each, last && options.mixed_signs,
+                                          options.seed, static_cast<std::uint32_t>(l));
     inputs = static_cast<std::int32_t>(layer.blocks().size());
     (last ? net.weights : net.below.emplace_back()) = std::move(layer);
   }
   task.outputs = options.outputs;
   if (options.outputs > 1)
-    net.output = planted_weights(options.outputs, static_cast<std::int32_t>(options.hidden_width), each, false, options.seed,
-                                 static_cast<std::uint32_t>(options.hidden_layers));
+    net.output = planted_weights(options.outputs, static_cast<std::int32_t>(options.hidden_width), each,
+                                 false, options.seed, static_cast<std::uint32_t>(options.hidden_layers));
   task.x = planted_samples(options.samples, d, options.seed, 0);
   task.fresh_x = planted_samples(kFresh, d, options.seed, 1);
   task.y = net_outputs(task.x, net);
@@ -89,15 +89,18 @@ Picture picture_of(const ImageShape& shape, std::span<const double> outputs) {
   Picture picture{.shape = shape, .bytes = {}};
   const std::int64_t values = std::int64_t{shape.channels} * shape.height * shape.width;
   for (std::int64_t i = 0; i < values; ++i)
-    picture.bytes.push_back(static_cast<std::uint8_t>(std::lround(255.0 * std::clamp(outputs[static_cast<std::size_t>(i)], 0.0, 1.0))));
+    picture.bytes.push_back(static_cast<std::uint8_t>(
+        std::lround(255.0 * std::clamp(outputs[static_cast<std::size_t>(i)], 0.0, 1.0))));
   return picture;
 }
 
 RecoverTask data_task(Dataset data, bool bias) {
   if (data.train.inputs.is_sparse())
-    throw Error(ErrorKind::kConfig, "recover.task, found sparse inputs, expected dense ones: features are read one by one");
+    throw Error(ErrorKind::kConfig,
+                "recover.task, found sparse inputs, expected dense ones: features are read one by one");
   if (!data.train.sets.empty())
-    throw Error(ErrorKind::kConfig, "recover.task, found sets of labels, expected one class or number for each sample");
+    throw Error(ErrorKind::kConfig,
+                "recover.task, found sets of labels, expected one class or number for each sample");
   RecoverTask task;
   const std::size_t classes = data.class_names.size();
   task.outputs = classes > 2 ? static_cast<std::int32_t>(classes) : 1;
@@ -123,7 +126,8 @@ std::vector<double> task_outputs(const RecoverTask& task, bool fresh, const Spar
   std::vector<double> y(static_cast<std::size_t>(x.padded()));
   for (std::size_t k = 0; k < net.weights.feature().size(); ++k) {
     const float* const column = x.column(net.weights.feature()[k]);
-    for (std::size_t i = 0; i < y.size(); ++i) y[i] += net.weights.values()[k] * static_cast<double>(column[i]);
+    for (std::size_t i = 0; i < y.size(); ++i)
+      y[i] += net.weights.values()[k] * static_cast<double>(column[i]);
   }
   return y;
 }
@@ -143,8 +147,10 @@ Fit measure(const RecoverTask& task, bool fresh, std::span<const double> outputs
       if (outputs[at] > outputs[static_cast<std::size_t>(best * x.padded() + i)]) best = o;
       if (y[at] == 1.0) label = o;
     }
-    if (task.outputs == 1) right += (outputs[static_cast<std::size_t>(i)] >= 0.5) == (y[static_cast<std::size_t>(i)] >= 0.5);
-    else right += best == label;
+    if (task.outputs == 1)
+      right += (outputs[static_cast<std::size_t>(i)] >= 0.5) == (y[static_cast<std::size_t>(i)] >= 0.5);
+    else
+      right += best == label;
   }
   fit.mse = missed / static_cast<double>(x.count() * task.outputs);
   fit.psnr = 20.0 * std::log10(task.peak) - 10.0 * std::log10(std::max(fit.mse, 1e-30));

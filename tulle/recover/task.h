@@ -13,7 +13,8 @@
 
 namespace tulle {
 
-/// What is to be recovered, and how well something is. Samples that methods see, and fresh ones of the same law, if there are.
+/// What is to be recovered, and how well something is. Samples that methods see, and fresh ones of the same
+/// law, if there are.
 struct RecoverTask {
   Samples x, fresh_x;
   std::vector<double> y, fresh_y;  // [output][padded sample]
@@ -23,8 +24,8 @@ struct RecoverTask {
   std::optional<SparseNet> planted;      // the net that made the data
   std::vector<std::string> class_names;  // of a classification; two with one output: y is 0 or 1
   Scaling scaling;
-  ImageShape image;   // of an implicit representation
-  bool bias = false;  // the last feature is 1
+  ImageShape image;     // of an implicit representation
+  bool bias = false;    // the last feature is 1
   bool linear = false;  // gates are open: plain compressed sensing
 
   RecoverProblem problem() const { return {.x = x, .y = y, .outputs = outputs, .classify = classify}; }
@@ -38,8 +39,8 @@ struct PlantedOptions {
   std::uint64_t seed = 0;
 };
 
-/// Data of a hidden sparse net and 5,000 fresh samples of it: floor(nnz / layers) nonzeros a layer, all output signs +1 or
-/// mixed. arXiv 2509.20323.
+/// Data of a hidden sparse net and 5,000 fresh samples of it: floor(nnz / layers) nonzeros a layer, all
+/// output signs +1 or mixed. arXiv 2509.20323.
 RecoverTask planted_task(const PlantedOptions& options);
 
 /// y = A x, A ~ N(0, 1), x with `nnz` ones: tells whether a solver does what compressed sensing knows.
@@ -50,13 +51,13 @@ RecoverTask image_task(const Picture& picture, const CoordinateOptions& options)
 /// What f shows: clamped to 0..1, as bytes.
 Picture picture_of(const ImageShape& shape, std::span<const double> outputs);
 
-/// Two classes become 0 and 1 of one output, more one-hot outputs, regression one output of numbers. Takes the data over. Throws
-/// tulle::Error (kConfig) for sparse inputs or label sets.
+/// Two classes become 0 and 1 of one output, more one-hot outputs, regression one output of numbers. Takes
+/// the data over. Throws tulle::Error (kConfig) for sparse inputs or label sets.
 RecoverTask data_task(Dataset data, bool bias);
 
 /// How well outputs meet what is wanted.
 struct Fit {
-  double mse = 0.0;  // over samples and outputs
+  double mse = 0.0;             // over samples and outputs
   double psnr = 0.0;            // 20 log10(peak) - 10 log10(max(mse, 1e-30)), dB
   double relative_error = 0.0;  // ||f - y|| / ||y||
   std::optional<double> accuracy;

@@ -4,9 +4,9 @@
 
 #include <cmath>
 
+#include "tulle/nn/loss.h"
 #include "tulle/recover/compare.h"
 #include "tulle/recover/recover_testing.h"
-#include "tulle/nn/loss.h"
 
 namespace tulle::testing {
 namespace {
@@ -27,19 +27,26 @@ std::vector<float> run(Model& model, const Samples& x, std::int32_t features) {
 
 TEST(ToModel, GivesTheOutputsOfTheNet) {
   for (const std::int64_t layers : {1, 2, 3}) {
-    const RecoverTask task = planted_task({.samples = 300, .features = 20, .hidden_width = 9, .nnz = 36, .hidden_layers = layers,
-                                           .mixed_signs = true, .seed = 2});
+    const RecoverTask task = planted_task({.samples = 300,
+                                           .features = 20,
+                                           .hidden_width = 9,
+                                           .nnz = 36,
+                                           .hidden_layers = layers,
+                                           .mixed_signs = true,
+                                           .seed = 2});
     Model model = to_model(task, *task.planted, 1);
     EXPECT_EQ(model.network.size(), static_cast<std::size_t>(layers + 1));
     EXPECT_EQ(model.network.connections(), task.planted->unfused_nonzeros());
     const std::vector<float> out = run(model, task.x, 20);
-    for (std::size_t i = 0; i < out.size(); ++i) EXPECT_NEAR(static_cast<double>(out[i]), task.y[i], 1e-4) << layers;
+    for (std::size_t i = 0; i < out.size(); ++i)
+      EXPECT_NEAR(static_cast<double>(out[i]), task.y[i], 1e-4) << layers;
   }
 }
 
 TEST(ToModel, MakesAConstantFeatureABias) {
   Dataset data;
-  data.train.inputs = {.samples = 4, .features = 2, .bytes = {}, .floats = {1, 2, 3, 4, 5, 6, 7, 8}, .sparse = {}};
+  data.train.inputs = {
+      .samples = 4, .features = 2, .bytes = {}, .floats = {1, 2, 3, 4, 5, 6, 7, 8}, .sparse = {}};
   data.train.targets = {1, 2, 3, 4};
   const RecoverTask task = data_task(std::move(data), true);
   ASSERT_EQ(task.x.features(), 3);
@@ -55,7 +62,8 @@ TEST(ToModel, MakesAConstantFeatureABias) {
 
 TEST(ToModel, LetsTwoClassesWinAtOneHalf) {
   Dataset data;
-  data.train.inputs = {.samples = 4, .features = 1, .bytes = {}, .floats = {0.1f, 0.4f, 0.6f, 2.0f}, .sparse = {}};
+  data.train.inputs = {
+      .samples = 4, .features = 1, .bytes = {}, .floats = {0.1f, 0.4f, 0.6f, 2.0f}, .sparse = {}};
   data.train.classes = {0, 0, 1, 1};
   data.class_names = {"no", "yes"};
   const RecoverTask task = data_task(std::move(data), false);
@@ -88,7 +96,8 @@ TEST(PixelSamples, AreSinesAndCosinesOfPlaces) {
     for (std::int64_t i = 0; i < 24; ++i)
       EXPECT_NEAR(std::pow(x.column(f)[i], 2) + std::pow(x.column(5 + f)[i], 2), 1.0, 1e-5);
   // Whole numbers: (0, 0) is no phase at all.
-  const Samples whole = pixel_samples({.channels = 1, .height = 4, .width = 6}, {.frequencies = 5, .integer = true, .seed = 1});
+  const Samples whole =
+      pixel_samples({.channels = 1, .height = 4, .width = 6}, {.frequencies = 5, .integer = true, .seed = 1});
   for (std::int64_t f = 0; f < 5; ++f) EXPECT_EQ(whole.column(f)[0], 0.0f);
 }
 
@@ -102,11 +111,13 @@ TEST(Picture, ComesBackFromItsPng) {
   const Picture corner = crop(picture, 2);
   EXPECT_EQ(corner.bytes, (std::vector<std::uint8_t>{0, 13, 39, 52, 78, 91, 117, 130, 156, 169, 195, 208}));
   const std::vector<double> outputs{-1.0, 0.0, 0.5, 1.0, 2.0, 0.25};
-  EXPECT_EQ(picture_of({.channels = 1, .height = 2, .width = 3}, outputs).bytes, (std::vector<std::uint8_t>{0, 0, 128, 255, 255, 64}));
+  EXPECT_EQ(picture_of({.channels = 1, .height = 2, .width = 3}, outputs).bytes,
+            (std::vector<std::uint8_t>{0, 0, 128, 255, 255, 64}));
 }
 
 TEST(PlantedTask, PutsAnEqualShareIntoEachLayer) {
-  const RecoverTask task = planted_task({.samples = 100, .features = 30, .hidden_width = 20, .nnz = 50, .hidden_layers = 2, .seed = 1});
+  const RecoverTask task = planted_task(
+      {.samples = 100, .features = 30, .hidden_width = 20, .nnz = 50, .hidden_layers = 2, .seed = 1});
   EXPECT_EQ(task.planted->below.at(0).nonzeros(), 25);
   EXPECT_EQ(task.planted->weights.nonzeros(), 25);
   EXPECT_EQ(task.fresh_x.count(), 5000);

@@ -13,10 +13,11 @@ namespace {
 
 enum class Inner { kNone, kDescent, kLeastSquares };
 
-// Gradient descent on the bound support from x, arXiv 2509.20323: a step is taken if it lowers ||A x - y||^2 by at least 0.9
-// mu ||g||^2, which by f(x + mu g) = f - 2 mu ||g||^2 + mu^2 ||A g||^2 is mu <= 1.1 ||g||^2 / ||A g||^2: one product tells.
-// mu only shrinks; after 11 refusals in one step x starts anew.
-void descend(const GatedDesign& design, std::span<const double> y, std::span<double> x, double mu, int steps) {
+// Gradient descent on the bound support from x, arXiv 2509.20323: a step is taken if it lowers ||A x - y||^2
+// by at least 0.9 mu ||g||^2, which by f(x + mu g) = f - 2 mu ||g||^2 + mu^2 ||A g||^2 is mu <= 1.1 ||g||^2 /
+// ||A g||^2: one product tells. mu only shrinks; after 11 refusals in one step x starts anew.
+void descend(const GatedDesign& design, std::span<const double> y, std::span<double> x, double mu,
+             int steps) {
   const std::vector<double> start(x.begin(), x.end());
   std::vector<double> r(y.size()), g(x.size()), image(y.size());
   residual(design, y, x, r);
@@ -41,8 +42,9 @@ void descend(const GatedDesign& design, std::span<const double> y, std::span<dou
 }
 
 // Support and values after one step on these samples with the design's gates.
-SparseWeights step(GatedDesign& design, std::span<const double> y, const SparseWeights& x, const RecoverOptions& options,
-                   Inner inner, const std::function<std::int32_t(std::int64_t)>& sign_of) {
+SparseWeights step(GatedDesign& design, std::span<const double> y, const SparseWeights& x,
+                   const RecoverOptions& options, Inner inner,
+                   const std::function<std::int32_t(std::int64_t)>& sign_of) {
   std::vector<double> r(y.begin(), y.end());
   double mu = 1e-14;  // of a step that only chooses the first support
   if (x.nonzeros() > 0) {
@@ -63,8 +65,8 @@ SparseWeights step(GatedDesign& design, std::span<const double> y, const SparseW
   return next;
 }
 
-Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress, Inner inner,
-             const std::string& signs) {
+Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress,
+             Inner inner, const std::string& signs) {
   const std::int64_t n = problem.x.count(), batch = options.batch == 0 ? n : std::min(options.batch, n);
   const std::int64_t batches = (n + batch - 1) / batch, steps = options.steps == 0 ? 15 : options.steps;
   GatedDesign whole(problem.x, options.hidden_width, options.workspace);
@@ -86,8 +88,9 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
   for (std::int64_t t = 0; t < steps; ++t) {
     std::vector<std::uint32_t> order;
     if (batches > 1)
-      order = random_permutation(static_cast<std::uint32_t>(n),
-                                 {.seed = options.seed, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(t)});
+      order = random_permutation(
+          static_cast<std::uint32_t>(n),
+          {.seed = options.seed, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(t)});
     for (std::int64_t b = 0; b < batches; ++b) {
       if (batches == 1) {
         x = step(whole, problem.y, x, options, inner, sign_of);
@@ -130,8 +133,8 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
   return best;
 }
 
-Recovery with_signs(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress,
-                    Inner inner) {
+Recovery with_signs(const RecoverProblem& problem, const RecoverOptions& options,
+                    const RecoverProgress& progress, Inner inner) {
   if (options.signs != "auto") return run(problem, options, progress, inner, options.signs);
   if (options.published || *std::min_element(problem.y.begin(), problem.y.end()) >= 0.0)
     return run(problem, options, progress, inner, "positive");
@@ -145,15 +148,18 @@ Recovery with_signs(const RecoverProblem& problem, const RecoverOptions& options
 
 }  // namespace
 
-Recovery solve_iht(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_iht(const RecoverProblem& problem, const RecoverOptions& options,
+                   const RecoverProgress& progress) {
   return with_signs(problem, options, progress, Inner::kNone);
 }
 
-Recovery solve_aiht(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_aiht(const RecoverProblem& problem, const RecoverOptions& options,
+                    const RecoverProgress& progress) {
   return with_signs(problem, options, progress, Inner::kDescent);
 }
 
-Recovery solve_htp(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress) {
+Recovery solve_htp(const RecoverProblem& problem, const RecoverOptions& options,
+                   const RecoverProgress& progress) {
   return with_signs(problem, options, progress, Inner::kLeastSquares);
 }
 

@@ -81,8 +81,11 @@ Model to_model(const RecoverTask& task, const SparseNet& net, std::uint64_t seed
       for (std::int64_t o = 0; o < net.output.neurons(); ++o) {
         const SparseWeights::Block* const row = net.output.find(o);
         for (std::int64_t k = row == nullptr ? 0 : row->begin; row != nullptr && k < row->end; ++k) {
-          const SparseWeights::Block* const block = net.weights.find(net.output.feature()[static_cast<std::size_t>(k)]);
-          if (block != nullptr) out.add(static_cast<std::int32_t>(block - present.data()), net.output.values()[static_cast<std::size_t>(k)]);
+          const SparseWeights::Block* const block =
+              net.weights.find(net.output.feature()[static_cast<std::size_t>(k)]);
+          if (block != nullptr)
+            out.add(static_cast<std::int32_t>(block - present.data()),
+                    net.output.values()[static_cast<std::size_t>(k)]);
         }
         out.end_row();
       }

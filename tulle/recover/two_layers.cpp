@@ -15,7 +15,9 @@ using kernels::kTileRows;
 
 constexpr int kChunks = 16;  // of tiles; each has its own sums
 
-double* output_of(std::vector<double>& all, const OutputProblem& part, std::int64_t o) { return all.data() + o * part.x.padded(); }
+double* output_of(std::vector<double>& all, const OutputProblem& part, std::int64_t o) {
+  return all.data() + o * part.x.padded();
+}
 const double* output_of(const std::vector<double>& all, const OutputProblem& part, std::int64_t o) {
   return all.data() + o * part.x.padded();
 }
@@ -31,15 +33,17 @@ void for_tiles(const Samples& x, const Body& body) {
   });
 }
 
-void combine(const OutputProblem& part, const SparseWeights& weights, std::span<const double> values, const SparseWeights::Block& block,
-             std::int64_t first, std::int64_t rows, double* t) {
+void combine(const OutputProblem& part, const SparseWeights& weights, std::span<const double> values,
+             const SparseWeights::Block& block, std::int64_t first, std::int64_t rows, double* t) {
   kernels::combine_columns(part.x.data() + first, part.x.padded(), weights.feature().data() + block.begin,
                            values.data() + block.begin, block.end - block.begin, rows, t);
 }
 
 }  // namespace
 
-double dot(const LayersVector& a, const LayersVector& b) { return dot(a.first, b.first) + dot(a.second, b.second); }
+double dot(const LayersVector& a, const LayersVector& b) {
+  return dot(a.first, b.first) + dot(a.second, b.second);
+}
 
 void add_scaled(double scale, const double* from, std::int64_t count, double* to) {
   for (std::int64_t i = 0; i < count; ++i) to[i] += scale * from[i];
@@ -80,7 +84,8 @@ double loss_and_slope(const OutputProblem& part, std::vector<double>& f, std::ve
   }
   for (std::int64_t i = 0; i < part.x.count(); ++i) {
     double largest = -std::numeric_limits<double>::infinity(), sum = 0.0, wanted = 0.0;
-    for (std::int64_t o = 0; o < part.outputs; ++o) largest = std::max(largest, f[static_cast<std::size_t>(o * stride + i)]);
+    for (std::int64_t o = 0; o < part.outputs; ++o)
+      largest = std::max(largest, f[static_cast<std::size_t>(o * stride + i)]);
     for (std::int64_t o = 0; o < part.outputs; ++o) {
       double& z = f[static_cast<std::size_t>(o * stride + i)];
       wanted += part.y[static_cast<std::size_t>(o * stride + i)] * (z - largest);
@@ -120,7 +125,8 @@ double curvature(const OutputProblem& part, const std::vector<double>& v, const 
 }
 
 LayersVector support_slope(const OutputProblem& part, const TwoLayers& w, const std::vector<double>& r) {
-  const std::size_t n1 = static_cast<std::size_t>(w.first.nonzeros()), n2 = static_cast<std::size_t>(w.second.nonzeros());
+  const std::size_t n1 = static_cast<std::size_t>(w.first.nonzeros()),
+                    n2 = static_cast<std::size_t>(w.second.nonzeros());
   std::vector<double> sums((n1 + n2) * kChunks, 0.0);
   for_tiles(part.x, [&](int chunk, std::int64_t first, std::int64_t rows) {
     double t[kTileRows], back[kTileRows], gated[kTileRows];
@@ -153,7 +159,8 @@ LayersVector support_slope(const OutputProblem& part, const TwoLayers& w, const 
   return slope;
 }
 
-std::vector<double> output_change(const OutputProblem& part, const TwoLayers& w, const LayersVector& direction) {
+std::vector<double> output_change(const OutputProblem& part, const TwoLayers& w,
+                                  const LayersVector& direction) {
   std::vector<double> v(static_cast<std::size_t>(part.size()), 0.0);
   for_tiles(part.x, [&](int, std::int64_t first, std::int64_t rows) {
     double t[kTileRows], moved[kTileRows], gated[kTileRows];

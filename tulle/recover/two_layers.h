@@ -9,8 +9,8 @@
 
 namespace tulle {
 
-// Nets with several outputs, F(x) = W2 relu(W1 x), and what their products need; arXiv 2509.20323's vector form. Vectors over
-// outputs are [output][padded sample].
+// Nets with several outputs, F(x) = W2 relu(W1 x), and what their products need; arXiv 2509.20323's vector
+// form. Vectors over outputs are [output][padded sample].
 
 /// Both layers: W1 [neuron][feature], W2 [neuron][output].
 struct TwoLayers {
@@ -36,8 +36,8 @@ double dot(const LayersVector& a, const LayersVector& b);
 /// f = F(X). Cost: 2 * samples * nonzeros, as of each function here.
 void forward(const OutputProblem& problem, const TwoLayers& w, std::vector<double>& f);
 
-/// The loss of outputs f, which become f - y, or softmax(f) - y: its slope, but for a factor 2 of squares. With `p`, that gets
-/// softmax(f).
+/// The loss of outputs f, which become f - y, or softmax(f) - y: its slope, but for a factor 2 of squares.
+/// With `p`, that gets softmax(f).
 double loss_and_slope(const OutputProblem& problem, std::vector<double>& f, std::vector<double>* p = nullptr);
 double loss_of(const OutputProblem& problem, const TwoLayers& w);
 
@@ -48,7 +48,8 @@ double curvature(const OutputProblem& problem, const std::vector<double>& v, con
 LayersVector support_slope(const OutputProblem& problem, const TwoLayers& w, const std::vector<double>& r);
 
 /// How the outputs change along a direction, gates as they are.
-std::vector<double> output_change(const OutputProblem& problem, const TwoLayers& w, const LayersVector& direction);
+std::vector<double> output_change(const OutputProblem& problem, const TwoLayers& w,
+                                  const LayersVector& direction);
 
 /// The sum of a[i] * b[i], count a multiple of 8.
 double sum_of_products(const double* a, const double* b, std::int64_t count);

@@ -67,7 +67,8 @@ TEST_P(EveryLoss, BendsAlongADirectionAsItsOutputsChange) {
     return f;
   };
   const std::vector<double> up = at(kStep), down = at(-kStep);
-  for (std::size_t i = 0; i < change.size(); ++i) EXPECT_NEAR(change[i], (up[i] - down[i]) / (2.0 * kStep), 1e-5) << i;
+  for (std::size_t i = 0; i < change.size(); ++i)
+    EXPECT_NEAR(change[i], (up[i] - down[i]) / (2.0 * kStep), 1e-5) << i;
 
   // Along a straight line of outputs the loss's own second derivative.
   std::vector<double> f, p;
@@ -84,7 +85,8 @@ TEST_P(EveryLoss, BendsAlongADirectionAsItsOutputsChange) {
   EXPECT_NEAR((GetParam() ? 1.0 : 2.0) * curvature(net.problem, change, p), second, 1e-3 * second);
 }
 
-INSTANTIATE_TEST_SUITE_P(TwoLayers, EveryLoss, ::testing::Bool(), [](const auto& info) { return info.param ? "CrossEntropy" : "Squares"; });
+INSTANTIATE_TEST_SUITE_P(TwoLayers, EveryLoss, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "CrossEntropy" : "Squares"; });
 
 }  // namespace
 }  // namespace tulle::testing

@@ -15,7 +15,8 @@ struct PhaseDiagram {
   std::vector<std::optional<double>> values;  // [row][column]; nothing: not run
 };
 
-/// One self-contained HTML page with a heat map for each diagram, side by side: inline SVG, no script, no network.
+/// One self-contained HTML page with a heat map for each diagram, side by side: inline SVG, no script, no
+/// network.
 std::string phase_diagrams(const std::string& title, const std::vector<PhaseDiagram>& diagrams);
 
 }  // namespace tulle

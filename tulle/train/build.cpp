@@ -43,15 +43,16 @@ std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {
 }
 
 // The network of train.start_from, which must have these sizes.
-Network start_network(const std::string& path, std::span<const std::int32_t> sizes, const std::vector<LayerOptions>& options) {
+Network start_network(const std::string& path, std::span<const std::int32_t> sizes,
+                      const std::vector<LayerOptions>& options) {
   const LoadedModel loaded = load_model(path);
   const Network& network = loaded.model.network;
   std::vector<std::int32_t> found{network.inputs()};
   for (std::size_t l = 0; l < network.size(); ++l) found.push_back(network.layer(l).outputs());
   if (!std::ranges::equal(found, sizes))
     throw Error(ErrorKind::kConfig, {.file = path},
-                fmt::format("layer sizes, found {}, expected {} as the data and model.hidden say", fmt::join(found, "-"),
-                            fmt::join(sizes, "-")));
+                fmt::format("layer sizes, found {}, expected {} as the data and model.hidden say",
+                            fmt::join(found, "-"), fmt::join(sizes, "-")));
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l < network.size(); ++l) layers.push_back(layer_like(network.layer(l), options[l]));
   return Network(std::move(layers));
@@ -221,13 +222,13 @@ Model build_model(const Config& config, const Dataset& data) {
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const bool last = l + 2 == sizes.size();
     options_of.push_back({.index = static_cast<std::int32_t>(l),
-                             .inputs = sizes[l],
-                             .outputs = sizes[l + 1],
-                             .activation = last ? "identity" : config.model.activation,
-                             .alpha = config.model.alpha,
-                             .dropout = last ? 0.0 : config.model.dropout,
-                             .seed = seed,
-                             .precision = precision});
+                          .inputs = sizes[l],
+                          .outputs = sizes[l + 1],
+                          .activation = last ? "identity" : config.model.activation,
+                          .alpha = config.model.alpha,
+                          .dropout = last ? 0.0 : config.model.dropout,
+                          .seed = seed,
+                          .precision = precision});
   }
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l + 1 < sizes.size() && config.train.start_from.empty(); ++l) {
@@ -243,8 +244,9 @@ Model build_model(const Config& config, const Dataset& data) {
               repair, {.seed = seed, .stream = Stream::kTopology, .layer = static_cast<std::uint32_t>(l)})));
   }
 
-  Model model{.network = config.train.start_from.empty() ? Network(std::move(layers))
-                                                         : start_network(config.train.start_from, sizes, options_of),
+  Model model{.network = config.train.start_from.empty()
+                             ? Network(std::move(layers))
+                             : start_network(config.train.start_from, sizes, options_of),
               .loss = config.model.loss,
               .scaling = data.scaling,
               .class_names = data.class_names,

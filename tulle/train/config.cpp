@@ -157,7 +157,8 @@ const KeyInfo kKeys[] = {
      }},
 
     {"train.start_from", [](Config& c) -> Field { return &c.train.start_from; },
-     "model file whose connections and weights the training starts with; none: drawn", -kNone, kNone, false, nullptr, true},
+     "model file whose connections and weights the training starts with; none: drawn", -kNone, kNone, false,
+     nullptr, true},
     {"train.epochs", [](Config& c) -> Field { return &c.train.epochs; }, "passes over the training data", 1,
      1e9},
     {"train.batch_size", [](Config& c) -> Field { return &c.train.batch_size; }, "samples per step", 1,
@@ -280,47 +281,72 @@ const KeyInfo kKeys[] = {
     {"evolve.cascade", [](Config& c) -> Field { return &c.evolve.cascade; },
      "neurons left without inputs or outputs are eliminated too"},
 
-    {"recover.task", [](Config& c) -> Field { return &c.recover.task; }, "what is to be recovered: a planted net, data, an image, a sparse vector", -kNone, kNone, false,
+    {"recover.task", [](Config& c) -> Field { return &c.recover.task; },
+     "what is to be recovered: a planted net, data, an image, a sparse vector", -kNone, kNone, false,
      [] {
        return Names{"planted", "classify", "image", "sensing"};
      }},
-    {"recover.method", [](Config& c) -> Field { return &c.recover.method; }, "how", -kNone, kNone, false, [] { return names(recover_methods()); }},
+    {"recover.method", [](Config& c) -> Field { return &c.recover.method; }, "how", -kNone, kNone, false,
+     [] { return names(recover_methods()); }},
     {"recover.n", [](Config& c) -> Field { return &c.recover.n; }, "planted, sensing: samples", 1, kCount},
-    {"recover.d", [](Config& c) -> Field { return &c.recover.d; }, "planted, sensing: features", 1, 2147483646},
-    {"recover.hidden_width", [](Config& c) -> Field { return &c.recover.hidden_width; }, "hidden neurons, m", 1, kCount},
-    {"recover.nnz", [](Config& c) -> Field { return &c.recover.nnz; }, "nonzeros of the hidden weights at most, s", 1, kCount},
-    {"recover.hidden_layers", [](Config& c) -> Field { return &c.recover.hidden_layers; }, "hidden layers; found one after another", 1, 1000},
-    {"recover.steps", [](Config& c) -> Field { return &c.recover.steps; }, "outer steps, of imp: of a round; 0: 15 (iht, aiht, htp; image: 100), 40 a start (strong), 300 (imp)", 0, kCount},
-    {"recover.batch", [](Config& c) -> Field { return &c.recover.batch; }, "samples of a step of iht, aiht, htp and imp; 0: all", 0, kCount},
-    {"recover.starts", [](Config& c) -> Field { return &c.recover.starts; }, "starts of strong; 0: 40", 0, kCount},
-    {"recover.tolerance", [](Config& c) -> Field { return &c.recover.tolerance; }, "strong ends where the sum of squared errors is this share of that of the labels", 0, 1},
-    {"recover.time_limit", [](Config& c) -> Field { return &c.recover.time_limit; }, "seconds after which strong starts nothing new; 0: none (a limit is not reproducible)", 0, kNone},
-    {"recover.signs", [](Config& c) -> Field { return &c.recover.signs; }, "signs of the neurons' outputs", -kNone, kNone, false, [] { return sign_rules(); }},
-    {"recover.gates", [](Config& c) -> Field { return &c.recover.gates; }, "own gates after two steps, or random ones to the end", -kNone, kNone, false,
+    {"recover.d", [](Config& c) -> Field { return &c.recover.d; }, "planted, sensing: features", 1,
+     2147483646},
+    {"recover.hidden_width", [](Config& c) -> Field { return &c.recover.hidden_width; }, "hidden neurons, m",
+     1, kCount},
+    {"recover.nnz", [](Config& c) -> Field { return &c.recover.nnz; },
+     "nonzeros of the hidden weights at most, s", 1, kCount},
+    {"recover.hidden_layers", [](Config& c) -> Field { return &c.recover.hidden_layers; },
+     "hidden layers; found one after another", 1, 1000},
+    {"recover.steps", [](Config& c) -> Field { return &c.recover.steps; },
+     "outer steps, of imp: of a round; 0: 15 (iht, aiht, htp; image: 100), 40 a start (strong), 300 (imp)", 0,
+     kCount},
+    {"recover.batch", [](Config& c) -> Field { return &c.recover.batch; },
+     "samples of a step of iht, aiht, htp and imp; 0: all", 0, kCount},
+    {"recover.starts", [](Config& c) -> Field { return &c.recover.starts; }, "starts of strong; 0: 40", 0,
+     kCount},
+    {"recover.tolerance", [](Config& c) -> Field { return &c.recover.tolerance; },
+     "strong ends where the sum of squared errors is this share of that of the labels", 0, 1},
+    {"recover.time_limit", [](Config& c) -> Field { return &c.recover.time_limit; },
+     "seconds after which strong starts nothing new; 0: none (a limit is not reproducible)", 0, kNone},
+    {"recover.signs", [](Config& c) -> Field { return &c.recover.signs; }, "signs of the neurons' outputs",
+     -kNone, kNone, false, [] { return sign_rules(); }},
+    {"recover.gates", [](Config& c) -> Field { return &c.recover.gates; },
+     "own gates after two steps, or random ones to the end", -kNone, kNone, false,
      [] {
        return Names{"sequential", "fixed"};
      }},
     {"recover.bias", [](Config& c) -> Field { return &c.recover.bias; }, "a feature that is always 1"},
-    {"recover.outputs", [](Config& c) -> Field { return &c.recover.outputs; }, "planted: outputs; several are a linear layer", 1, 1000000},
-    {"recover.planted_signs", [](Config& c) -> Field { return &c.recover.planted_signs; }, "output signs of a planted net", -kNone, kNone, false,
+    {"recover.outputs", [](Config& c) -> Field { return &c.recover.outputs; },
+     "planted: outputs; several are a linear layer", 1, 1000000},
+    {"recover.planted_signs", [](Config& c) -> Field { return &c.recover.planted_signs; },
+     "output signs of a planted net", -kNone, kNone, false,
      [] {
        return Names{"positive", "mixed"};
      }},
-    {"recover.published", [](Config& c) -> Field { return &c.recover.published; }, "as arXiv 2509.20323 does it: positive signs, integer coordinates, the last step's net"},
-    {"recover.imp", [](Config& c) -> Field { return &c.recover.imp; }, "form of imp: trained long enough, or published", -kNone, kNone, false,
+    {"recover.published", [](Config& c) -> Field { return &c.recover.published; },
+     "as arXiv 2509.20323 does it: positive signs, integer coordinates, the last step's net"},
+    {"recover.imp", [](Config& c) -> Field { return &c.recover.imp; },
+     "form of imp: trained long enough, or published", -kNone, kNone, false,
      [] {
        return Names{"fair", "published"};
      }},
-    {"recover.workspace", [](Config& c) -> Field { return &c.recover.workspace; }, "MiB for gates and tiles", 1, 1048576},
-    {"recover.image", [](Config& c) -> Field { return &c.recover.image; }, "image: a PNG or JPEG file; none: sample of data.train", -kNone, kNone, false, nullptr, true},
-    {"recover.sample", [](Config& c) -> Field { return &c.recover.sample; }, "image: number of the sample, from 0", 0, kCount},
-    {"recover.crop", [](Config& c) -> Field { return &c.recover.crop; }, "image: only the top left corner, so many pixels high and wide; 0: all", 0, 100000},
-    {"recover.coordinates", [](Config& c) -> Field { return &c.recover.coordinates; }, "image: places between 0 and 1, or (published) whole numbers", -kNone, kNone, false,
+    {"recover.workspace", [](Config& c) -> Field { return &c.recover.workspace; }, "MiB for gates and tiles",
+     1, 1048576},
+    {"recover.image", [](Config& c) -> Field { return &c.recover.image; },
+     "image: a PNG or JPEG file; none: sample of data.train", -kNone, kNone, false, nullptr, true},
+    {"recover.sample", [](Config& c) -> Field { return &c.recover.sample; },
+     "image: number of the sample, from 0", 0, kCount},
+    {"recover.crop", [](Config& c) -> Field { return &c.recover.crop; },
+     "image: only the top left corner, so many pixels high and wide; 0: all", 0, 100000},
+    {"recover.coordinates", [](Config& c) -> Field { return &c.recover.coordinates; },
+     "image: places between 0 and 1, or (published) whole numbers", -kNone, kNone, false,
      [] {
        return Names{"unit", "integer"};
      }},
-    {"recover.sigma", [](Config& c) -> Field { return &c.recover.sigma; }, "image: cycles per image of the Fourier features; 0: a quarter of the longer side", 0, 1e6},
-    {"recover.frequencies", [](Config& c) -> Field { return &c.recover.frequencies; }, "image: Fourier features are as many sines and cosines", 1, 1000000},
+    {"recover.sigma", [](Config& c) -> Field { return &c.recover.sigma; },
+     "image: cycles per image of the Fourier features; 0: a quarter of the longer side", 0, 1e6},
+    {"recover.frequencies", [](Config& c) -> Field { return &c.recover.frequencies; },
+     "image: Fourier features are as many sines and cosines", 1, 1000000},
 
     {"checkpoint.save_every", [](Config& c) -> Field { return &c.checkpoint.save_every; },
      "\"N epoch\", \"N step\", \"N min\" or \"never\""},
@@ -425,10 +451,12 @@ std::string toml_of(const Config& config, const Wanted& wanted) {
 }  // namespace
 
 bool in_sections(std::string_view key, Sections sections) {
-  return std::any_of(sections.begin(), sections.end(), [&](std::string_view section) { return key.starts_with(section); });
+  return std::any_of(sections.begin(), sections.end(),
+                     [&](std::string_view section) { return key.starts_with(section); });
 }
 
-std::string effective_config(const Config& config, const std::vector<std::string>& heading, Sections sections) {
+std::string effective_config(const Config& config, const std::vector<std::string>& heading,
+                             Sections sections) {
   std::string text;
   for (const std::string& line : heading) text += "# " + escape_control(line) + "\n";
   Config absolute = config;
@@ -443,8 +471,8 @@ std::string effective_config(const Config& config, const std::vector<std::string
 bool changes_result(const KeyInfo& key) {
   if (key.name == "run.seed") return true;
   if (key.name == "checkpoint.best") return true;
-  return !key.path && !key.name.starts_with("run.") && !key.name.starts_with("recover.") && !key.name.starts_with("checkpoint.") &&
-         !key.name.starts_with("log.");
+  return !key.path && !key.name.starts_with("run.") && !key.name.starts_with("recover.") &&
+         !key.name.starts_with("checkpoint.") && !key.name.starts_with("log.");
 }
 
 std::string learning_config(const Config& config) { return toml_of(config, changes_result); }

@@ -179,12 +179,12 @@ std::span<const KeyInfo> config_keys();
 
 /// Keys that a verb reads, by the beginnings of their names.
 using Sections = std::span<const std::string_view>;
-inline constexpr std::string_view kTrainSections[] = {"run.",    "data.",   "model.",      "topology.",
-                                                      "train.",  "evolve.", "checkpoint.", "log."};
+inline constexpr std::string_view kTrainSections[] = {"run.",   "data.",   "model.",      "topology.",
+                                                      "train.", "evolve.", "checkpoint.", "log."};
 /// data.task is for the config file: --task is recover.task.
-inline constexpr std::string_view kRecoverSections[] = {"run.",      "data.format",       "data.train",  "data.test",
-                                                        "data.scale", "data.sep",         "data.header", "data.label_column",
-                                                        "data.arrays", "data.max_rows",   "data.nan",    "recover."};
+inline constexpr std::string_view kRecoverSections[] = {
+    "run.",        "data.format",       "data.train",  "data.test",     "data.scale", "data.sep",
+    "data.header", "data.label_column", "data.arrays", "data.max_rows", "data.nan",   "recover."};
 bool in_sections(std::string_view key, Sections sections);
 
 /// Throws tulle::Error (kConfig) if the value of `key` is out of its range or not among its choices.
@@ -217,8 +217,8 @@ void set_config_value(Config& config, std::string_view key, std::string_view tex
 /// Throws tulle::Error (kConfig).
 void finish_config(Config& config);
 
-/// The keys of these sections with their values, as a TOML file that reproduces the run from any folder; `heading` lines become
-/// comments.
+/// The keys of these sections with their values, as a TOML file that reproduces the run from any folder;
+/// `heading` lines become comments.
 std::string effective_config(const Config& config, const std::vector<std::string>& heading,
                              Sections sections = kTrainSections);
 

@@ -115,7 +115,8 @@ TEST(ConfigKeys, HaveLeafNamesThatAreUniqueForEachVerb) {
   for (const Sections sections : {Sections(kTrainSections), Sections(kRecoverSections)}) {
     std::set<std::string_view> leaves;
     for (const KeyInfo& key : config_keys()) {
-      if (in_sections(key.name, sections)) EXPECT_TRUE(leaves.insert(key.leaf()).second) << key.name;
+      if (!in_sections(key.name, sections)) continue;
+      EXPECT_TRUE(leaves.insert(key.leaf()).second) << key.name;
     }
   }
 }
