@@ -157,8 +157,11 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
           for (const Json& each : records) all += each.dump() + "\n";
           write_file_atomically(lines_path, all);
           if (!quiet)
-            say(fmt::format("{:<7} m {:<5} s {:<5} seed {:<4} psnr {:7.2f} dB   {:.2f} s\n", method, width,
-                            budget, seed, record["psnr"].get<double>(), record["seconds"].get<double>()));
+            say(fmt::format("{:<7} m {:<5} s {:<5} seed {:<4} {}   {:.2f} s\n", method, width, budget, seed,
+                            record.contains("psnr")
+                                ? fmt::format("psnr {:7.2f} dB", record["psnr"].get<double>())
+                                : fmt::format("accuracy {:6.2f} %", 100.0 * record["accuracy"].get<double>()),
+                            record["seconds"].get<double>()));
         }
   write();
   if (!quiet) fmt::print("{0}/grid.csv\n{0}/grid.html\n", escape_control(folder));

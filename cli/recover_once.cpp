@@ -156,12 +156,14 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   const std::vector<double> outputs = task_outputs(task, false, net);
   const auto add_fit = [&](bool fresh, std::span<const double> of, const std::string& prefix) {
     const Fit fit = measure(task, fresh, of);
-    record[prefix + "psnr"] = fit.psnr;
-    record[prefix + "relative_error"] = fit.relative_error;
+    if (!task.classify) {  // of several classes outputs are no estimates of labels
+      record[prefix + "psnr"] = fit.psnr;
+      record[prefix + "relative_error"] = fit.relative_error;
+    }
     if (fit.accuracy) record[prefix + "accuracy"] = *fit.accuracy;
   };
   add_fit(false, outputs, "");
-  add_trivial(task, record);
+  if (!task.classify) add_trivial(task, record);
   if (task.fresh_x.count() > 0) add_fit(true, task_outputs(task, true, net), "fresh_");
   if (task.planted && task.planted->below.empty() && net.below.empty() && net.fused()) {
     const LayerMatch match = match_layers(net.weights, task.planted->weights);

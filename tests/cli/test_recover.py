@@ -131,6 +131,17 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path, tulle):
     assert_refused(tulle(*grid, "--signs=alternate"), 78, "other options")
 
 
+def test_a_grid_of_classes_tells_accuracy(tmp_path, tulle):
+    random = np.random.default_rng(3)
+    x = random.normal(size=(120, 4)).astype(np.float32)
+    label = np.argmax(x[:, :3], axis=1)
+    (tmp_path / "train.csv").write_text("\n".join(",".join(f"{v:.9g}" for v in row) + f",{c}" for row, c in zip(x, label)) + "\n")
+    words = ["--train=train.csv", "--task=classify", "--method=aiht", "--widths=4", "--budgets=12,20", "--seeds=0"]
+    told = tulle("recover", "grid", *words, check=True)
+    assert told.err.count("accuracy") == 2
+    assert "%" in (tmp_path / "out/recover/grid.html").read_text()
+
+
 @pytest.mark.parametrize(
     "words, code, message",
     [

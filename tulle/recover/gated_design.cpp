@@ -134,6 +134,12 @@ void GatedDesign::set_gates(SparseWeights gates) {
   gates_ = std::move(gates);
 }
 
+void GatedDesign::set_gates_of(const GatedDesign& other) {
+  kind_ = other.kind_;
+  seed_ = other.seed_;
+  gates_ = other.gates_;
+}
+
 double GatedDesign::agreement(const SparseWeights& weights, const SparseWeights::Block& block) const {
   double sum = 0.0;
   for (std::int64_t k = block.begin; k < block.end; ++k) {

@@ -33,6 +33,8 @@ class GatedDesign {
   void set_random_gates(std::uint64_t seed);
   /// Neurons get the gates of these vectors times their signs; those without one are closed for all samples.
   void set_gates(SparseWeights gates);
+  /// The gates of a design of other samples.
+  void set_gates_of(const GatedDesign& other);
   /// Every gate is open: A w is plain X w.
   void set_open_gates();
   bool random_gates() const { return kind_ == Kind::kRandom; }

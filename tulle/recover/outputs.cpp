@@ -77,34 +77,16 @@ class Solver {
   }
 
   Recovery run(const RecoverProgress& progress) {
-    const std::int64_t n = problem_.x.count(), batch = options_.batch == 0 ? n : std::min(options_.batch, n);
-    const std::int64_t batches = (n + batch - 1) / batch, epochs = options_.steps == 0 ? 15 : options_.steps;
+    const std::int64_t epochs = options_.steps == 0 ? 15 : options_.steps;
     const OutputProblem all{
         .x = problem_.x, .y = problem_.y, .outputs = problem_.outputs, .classify = problem_.classify};
     Recovery best;
     best.loss = std::numeric_limits<double>::infinity();
     std::vector<double> losses;
     for (std::int64_t t = 0; t < epochs; ++t) {
-      std::vector<std::uint32_t> order;
-      if (batches > 1)
-        order = random_permutation(
-            static_cast<std::uint32_t>(n),
-            {.seed = options_.seed, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(t)});
-      for (std::int64_t b = 0; b < batches; ++b) {
-        if (batches == 1) {
-          step(all);
-          continue;
-        }
-        const std::span rows = std::span<const std::uint32_t>(order).subspan(
-            static_cast<std::size_t>(b * batch), static_cast<std::size_t>(std::min(batch, n - b * batch)));
-        const Samples some = select_samples(problem_.x, rows);
-        std::vector<double> y(static_cast<std::size_t>(problem_.outputs * some.padded()), 0.0);
-        for (std::int64_t o = 0; o < problem_.outputs; ++o)
-          for (std::size_t i = 0; i < rows.size(); ++i)
-            y[static_cast<std::size_t>(o * some.padded()) + i] =
-                problem_.y[static_cast<std::size_t>(o * problem_.x.padded()) + rows[i]];
-        step({.x = some, .y = y, .outputs = problem_.outputs, .classify = problem_.classify});
-      }
+      for_batches(problem_, options_, t, [&](const Samples& x, std::span<const double> y) {
+        step({.x = x, .y = y, .outputs = problem_.outputs, .classify = problem_.classify});
+      });
       if (inner_ && t + 1 == epochs) descend(all, w_, kLastSteps);
       const double loss = loss_of(all, w_);
       losses.push_back(loss);

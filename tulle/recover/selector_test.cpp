@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "tulle/base/random.h"
 
@@ -20,7 +22,9 @@ std::vector<Candidate> stream(std::int64_t count) {
 
 std::vector<Candidate> sorted(std::vector<Candidate> all, std::size_t count) {
   std::erase_if(all, [](const Candidate& c) { return c.value == 0.0; });
-  std::ranges::sort(all, stronger);
+  std::ranges::sort(all, [](const Candidate& a, const Candidate& b) {
+    return std::pair(-std::abs(a.value), a.place) < std::pair(-std::abs(b.value), b.place);
+  });
   all.resize(std::min(all.size(), count));
   std::ranges::sort(all, {}, &Candidate::place);
   return all;

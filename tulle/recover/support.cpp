@@ -3,7 +3,29 @@
 #include <algorithm>
 #include <utility>
 
+#include "tulle/base/random.h"
+
 namespace tulle {
+
+void for_batches(const RecoverProblem& problem, const RecoverOptions& options, std::int64_t epoch,
+                 const std::function<void(const Samples&, std::span<const double>)>& body) {
+  const std::int64_t n = problem.x.count();
+  if (options.batch == 0 || options.batch >= n) return body(problem.x, problem.y);
+  const std::vector<std::uint32_t> order = random_permutation(
+      static_cast<std::uint32_t>(n),
+      {.seed = options.seed, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(epoch)});
+  for (std::int64_t first = 0; first < n; first += options.batch) {
+    const std::span rows = std::span(order).subspan(
+        static_cast<std::size_t>(first), static_cast<std::size_t>(std::min(options.batch, n - first)));
+    const Samples some = select_samples(problem.x, rows);
+    std::vector<double> y(static_cast<std::size_t>(problem.outputs * some.padded()), 0.0);
+    for (std::int64_t o = 0; o < problem.outputs; ++o)
+      for (std::size_t i = 0; i < rows.size(); ++i)
+        y[static_cast<std::size_t>(o * some.padded()) + i] =
+            problem.y[static_cast<std::size_t>(o * problem.x.padded()) + rows[i]];
+    body(some, y);
+  }
+}
 
 void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v,
               std::span<double> r) {

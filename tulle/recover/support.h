@@ -19,6 +19,11 @@ inline double dot(std::span<const double> a, std::span<const double> b) {
   return sum;
 }
 
+/// The batches of one pass over the samples, in an order drawn from (seed, epoch): body(samples, y) with y
+/// [output][padded sample]. Without batches once, with the problem's own.
+void for_batches(const RecoverProblem& problem, const RecoverOptions& options, std::int64_t epoch,
+                 const std::function<void(const Samples&, std::span<const double>)>& body);
+
 /// y - f for the design's gates and bound support with values v.
 void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v,
               std::span<double> r);

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <optional>
 
-#include "tulle/base/random.h"
 #include "tulle/recover/support.h"
 
 namespace tulle {
@@ -67,8 +66,7 @@ SparseWeights step(GatedDesign& design, std::span<const double> y, const SparseW
 
 Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress,
              Inner inner, const std::string& signs) {
-  const std::int64_t n = problem.x.count(), batch = options.batch == 0 ? n : std::min(options.batch, n);
-  const std::int64_t batches = (n + batch - 1) / batch, steps = options.steps == 0 ? 15 : options.steps;
+  const std::int64_t steps = options.steps == 0 ? 15 : options.steps;
   GatedDesign whole(problem.x, options.hidden_width, options.workspace);
   if (options.gates == "open")
     whole.set_open_gates();
@@ -86,33 +84,20 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
   std::vector<double> r(problem.y.size()), losses;
 
   for (std::int64_t t = 0; t < steps; ++t) {
-    std::vector<std::uint32_t> order;
-    if (batches > 1)
-      order = random_permutation(
-          static_cast<std::uint32_t>(n),
-          {.seed = options.seed, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(t)});
-    for (std::int64_t b = 0; b < batches; ++b) {
-      if (batches == 1) {
-        x = step(whole, problem.y, x, options, inner, sign_of);
+    for_batches(problem, options, t, [&](const Samples& samples, std::span<const double> y) {
+      if (&samples == &problem.x) {
+        x = step(whole, y, x, options, inner, sign_of);
       } else {
-        const std::span rows = std::span<const std::uint32_t>(order).subspan(
-            static_cast<std::size_t>(b * batch), static_cast<std::size_t>(std::min(batch, n - b * batch)));
-        const Samples some = select_samples(problem.x, rows);
-        std::vector<double> y(static_cast<std::size_t>(some.padded()));
-        for (std::size_t i = 0; i < rows.size(); ++i) y[i] = problem.y[rows[i]];
-        GatedDesign design(some, options.hidden_width, options.workspace);
-        if (whole.random_gates())
-          design.set_random_gates(options.seed);
-        else
-          design.set_gates(x);
+        GatedDesign design(samples, options.hidden_width, options.workspace);
+        design.set_gates_of(whole);
         x = step(design, y, x, options, inner, sign_of);
       }
       // Gates of steps 0 and 1 are random, those of a later one are what the step before left.
-      if (t == 0 || !own_gates) continue;
+      if (t == 0 || !own_gates) return;
       if (whole.random_gates() && signs == "gate")
         for (SparseWeights::Block& block : x.blocks()) block.sign = whole.agreement(x, block) >= 0.0 ? 1 : -1;
       whole.set_gates(x);
-    }
+    });
     double loss = 0.0;
     if (!own_gates) {
       whole.bind(x);
