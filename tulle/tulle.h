@@ -4,6 +4,8 @@
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/load.h"
+#include "tulle/recover/recovery.h"
+#include "tulle/recover/task.h"
 #include "tulle/train/predictor.h"
 #include "tulle/train/train.h"
 #include "tulle/version.h"
