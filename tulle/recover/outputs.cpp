@@ -164,10 +164,10 @@ class Solver {
 
     double mu = 0.0;
     if (options_.published) {
-      mu = (part.classify ? 0.001 : 0.005) / static_cast<double>(part.x.count());
+      const bool few = static_cast<double>(options_.nnz) < 6.0 * std::pow(static_cast<double>(m_), 0.536);
+      mu = (part.classify ? 0.001 : few ? 2.0 : 0.005) / static_cast<double>(part.x.count());
     } else if (first) {
-      // As far as moves the largest weight of either layer to a tenth of a typical start value of a dense
-      // layer.
+      // So far that the steepest weight moves by ten of its start values: slopes decide, not the draw.
       double largest = 0.0;
       for (const Candidate& c : slope) largest = std::max(largest, std::abs(c.value));
       for (const double g : of_second) largest = std::max(largest, std::abs(g));
@@ -182,7 +182,7 @@ class Solver {
       next = thresholded(slope, of_second, mu, first, neurons);
       if (first || options_.published) break;
       if (inner_) descend(part, next, kInnerSteps);
-      if (loss_of(part, next) < loss || inner_) break;
+      if (inner_ || loss_of(part, next) < loss) break;  // with descent a support may change at a loss
     }
     if (first && inner_) descend(part, next, 2 * kInnerSteps);
     w_ = std::move(next);

@@ -170,13 +170,15 @@ TEST(OneNeuron, IsRecoveredByBothSolvers) {
   }
 }
 
-// Means over five seeds beside those of an independent port to NumPy over three, whose single cells scatter by 1 to 3 dB here.
+// Means over five seeds beside those of an independent port to NumPy over three, whose single cells scatter
+// by 1 to 3 dB here.
 TEST(Published, ReachesWhatAnIndependentPortReaches) {
   struct Cell {
     std::int64_t m, s;
     double reference;
   };
-  for (const Cell& cell : {Cell{10, 200, 25.9}, Cell{50, 200, 28.0}, Cell{200, 50, 25.9}, Cell{200, 200, 29.2}}) {
+  for (const Cell& cell :
+       {Cell{10, 200, 25.9}, Cell{50, 200, 28.0}, Cell{200, 50, 25.9}, Cell{200, 200, 29.2}}) {
     double sum = 0.0;
     for (const std::uint64_t seed : {0, 1, 2, 3, 4}) {
       const Planted p(5000, 100, cell.m, cell.s, seed);

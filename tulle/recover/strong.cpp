@@ -308,6 +308,7 @@ Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& optio
     if (k == kFreshStarts) {
       RecoverOptions other = options;
       other.steps = 100;
+      other.batch = 0;
       if (signs == "free") other.signs = "gate";
       solver.offer(solve_aiht(problem, other, progress));
     } else if (k < kFreshStarts) {

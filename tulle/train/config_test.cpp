@@ -71,7 +71,9 @@ TEST_P(EveryKey, ComesBackFromTheEffectiveConfigAndCountsAsGiven) {
   change(GetParam(), config);
   const std::string wanted = config_value(GetParam(), config);
   ASSERT_EQ(wanted != config_value(GetParam(), Config()), has_another_value(GetParam()));
-  const Config again = read(effective_config(config, {}));
+  const bool train = in_sections(GetParam().name, kTrainSections);
+  const Config again =
+      read(effective_config(config, {}, train ? Sections(kTrainSections) : Sections(kRecoverSections)));
   for (const KeyInfo& key : config_keys()) {
     if (key.path) continue;  // absolute now
     EXPECT_EQ(config_value(key, again), config_value(key, config)) << key.name;
