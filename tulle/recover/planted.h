@@ -8,7 +8,7 @@
 
 namespace tulle {
 
-/// A hidden sparse net and data that it made, arXiv 2509.20323 section 7.2's setting: `nnz` places drawn
+/// A hidden sparse net and data that it made, as in arXiv 2509.20323: `nnz` places drawn
 /// without replacement, values N(0, 1), output signs +1, or +1 and -1 with equal odds if `mixed`.
 SparseWeights planted_weights(std::int64_t neurons, std::int32_t features, std::int64_t nnz, bool mixed,
                               std::uint64_t seed, std::uint32_t layer = 0);

@@ -35,7 +35,7 @@ class Samples {
   AlignedVector<float> values_;
 };
 
-/// The samples `rows` (all of them if empty) of dense inputs, scaled, and a last feature of ones if `bias`.
+/// Dense inputs, scaled, and a last feature of ones if `bias`.
 /// Throws std::invalid_argument for sparse inputs. Cost: O(samples * features), in parallel.
 Samples to_samples(const Features& inputs, const Scaling& scaling, bool bias);
 

@@ -6,7 +6,7 @@
 
 namespace tulle {
 
-/// The fused hidden weights of a ReLU net with one output (sparse_weights.h's user: gated_design.h), or gate
+/// The fused hidden weights of a ReLU net with one output (gated_design.h), or gate
 /// vectors, which look the same: `neurons` blocks of `features` numbers each, of which only the nonzeros are
 /// stored, sorted by their place neuron * features + feature. Neurons without a nonzero are absent. Memory:
 /// 20 bytes a nonzero, 24 a present neuron.

@@ -33,7 +33,6 @@ struct Start {
 class Births {
  public:
   explicit Births(const Samples& x) : x_(x), norms_(static_cast<std::size_t>(2 * x.features())) {
-    std::vector<double> column(static_cast<std::size_t>(x.padded()));
     score({}, norms_);
     for (double& norm : norms_) norm = std::sqrt(norm);
   }
