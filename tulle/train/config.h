@@ -13,7 +13,7 @@
 namespace tulle {
 
 /// Everything that describes a training run. A key exists once: a member here and a line in the table of
-/// config.cpp; the TOML file, the flags, `tulle list config` and the effective config are made from that
+/// config_keys.cpp; the TOML file, the flags, `tulle list config` and the effective config are made from that
 /// table.
 struct Config {
   struct Run {
