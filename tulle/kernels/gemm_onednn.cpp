@@ -4,9 +4,15 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
+#include <dnnl.hpp>
+#include <mutex>
 #include <string>
+#include <vector>
 
+#include "tulle/base/aligned.h"
 #include "tulle/kernels/gemm.h"
+#include "tulle/kernels/narrow.h"
 #include "tulle/kernels/targets.h"
 
 namespace tulle::kernels {
@@ -39,25 +45,143 @@ class SignalsWait {
   sigset_t before_;
 };
 
+// Around every call of the library: its limits are set, signals wait, and it runs on this thread alone (it
+// would start its own threads outside a parallel region, and its sums depend on their number).
+class OneThread {
+ public:
+  OneThread() noexcept : threads_(omp_get_max_threads()) {
+    static const bool limited = (limit_instruction_set(), true);
+    (void)limited;
+    omp_set_num_threads(1);
+  }
+  ~OneThread() { omp_set_num_threads(threads_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int threads_;
+  SignalsWait signals_wait_;
+};
+
 }  // namespace
 
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
           std::int64_t a_stride, const float* b, std::int64_t b_stride, bool add, float* c,
           std::int64_t c_stride) noexcept {
-  static const bool limited = (limit_instruction_set(), true);
-  (void)limited;
   if (k == 0) {  // oneDNN leaves C as it was
     if (!add)
       for (std::int64_t i = 0; i < m; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
     return;
   }
-  // Outside a parallel region oneDNN would start its own threads, and its sums depend on their number.
-  const int threads = omp_get_max_threads();
-  omp_set_num_threads(1);
-  const SignalsWait signals_wait;
+  const OneThread one_thread;
   dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, a_stride, b, b_stride,
              add ? 1.0f : 0.0f, c, c_stride);
-  omp_set_num_threads(threads);
+}
+
+namespace {
+
+using dnnl::memory;
+
+const dnnl::engine& cpu() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+memory::desc rows_of(std::int64_t rows, std::int64_t columns, memory::data_type type, std::int64_t stride) {
+  return {{rows, columns}, type, memory::dims{stride, 1}};
+}
+
+}  // namespace
+
+// Products of the same number of rows share what the library prepared for them.
+struct PackedMatrix::Layout {
+  struct Product {
+    std::int64_t m, a_stride, c_stride;
+    bool add;
+    dnnl::matmul product;
+    memory::desc a, c, workspace;
+  };
+
+  bool bf16 = false;
+  memory::desc desc;  // of the packed values, as the library likes them
+  memory values;
+  mutable std::mutex mutex;
+  mutable std::vector<std::unique_ptr<const Product>> products;
+
+  memory::data_type type() const { return bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
+
+  dnnl::matmul::primitive_desc prepare(const memory::desc& b, const memory::desc& a, const memory::desc& c,
+                                       bool add) const {
+    dnnl::primitive_attr attributes;
+    // The library's own workspace belongs to the thread that prepared the product.
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    if (add) {
+      dnnl::post_ops sum;
+      sum.append_sum();
+      attributes.set_post_ops(sum);
+    }
+    return {dnnl::matmul::desc(a, b, memory::desc(), c), attributes, cpu()};
+  }
+
+  const Product& find(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t a_stride, bool add,
+                      std::int64_t c_stride) const {
+    const std::lock_guard lock(mutex);
+    for (const auto& p : products)
+      if (p->m == m && p->a_stride == a_stride && p->c_stride == c_stride && p->add == add) return *p;
+    const memory::desc a = rows_of(m, k, type(), a_stride);
+    const memory::desc c = rows_of(m, n, memory::data_type::f32, c_stride);
+    const dnnl::matmul::primitive_desc prepared = prepare(desc, a, c, add);
+    products.push_back(std::make_unique<Product>(
+        Product{m, a_stride, c_stride, add, dnnl::matmul(prepared), a, c, prepared.scratchpad_desc()}));
+    return *products.back();
+  }
+};
+
+PackedMatrix::PackedMatrix(std::int64_t k, std::int64_t n, bool bf16)
+    : k_(k), n_(n), layout_(std::make_unique<Layout>()) {
+  constexpr std::int64_t kTypicalRows = 64;
+  const OneThread one_thread;
+  layout_->bf16 = bf16;
+  const memory::desc any({k, n}, layout_->type(), memory::format_tag::any);
+  layout_->desc = layout_
+                      ->prepare(any, rows_of(kTypicalRows, k, layout_->type(), k),
+                                rows_of(kTypicalRows, n, memory::data_type::f32, n), false)
+                      .weights_desc();
+  layout_->values = memory(layout_->desc, cpu());
+  const std::vector<float> zeros(static_cast<std::size_t>(k * n), 0.0f);
+  pack(zeros.data(), n, false);
+}
+PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
+PackedMatrix::~PackedMatrix() = default;
+
+void PackedMatrix::pack(const float* b, std::int64_t stride, bool transposed) {
+  const OneThread one_thread;
+  const memory::desc from({k_, n_}, memory::data_type::f32,
+                          transposed ? memory::dims{1, stride} : memory::dims{stride, 1});
+  memory source(from, cpu(), const_cast<float*>(b));
+  dnnl::stream stream(cpu());
+  dnnl::reorder(source, layout_->values).execute(stream, source, layout_->values);
+}
+
+void PackedMatrix::multiply(std::int64_t m, const float* a, std::int64_t a_stride, bool add, float* c,
+                            std::int64_t c_stride) const {
+  const OneThread one_thread;
+  thread_local AlignedVector<std::uint16_t> narrow;
+  thread_local dnnl::stream stream(cpu());
+  const void* left = a;
+  if (layout_->bf16) {
+    narrow.resize(std::max(narrow.size(), static_cast<std::size_t>(m * k_)));
+    for (std::int64_t i = 0; i < m; ++i) narrow_in_order(a + i * a_stride, k_, narrow.data() + i * k_);
+    left = narrow.data();
+    a_stride = k_;
+  }
+  const Layout::Product& p = layout_->find(m, k_, n_, a_stride, add, c_stride);
+  thread_local AlignedVector<std::byte> workspace;
+  workspace.resize(std::max(workspace.size(), p.workspace.get_size()));
+  p.product.execute(stream, {{DNNL_ARG_SRC, memory(p.a, cpu(), const_cast<void*>(left))},
+                             {DNNL_ARG_WEIGHTS, layout_->values},
+                             {DNNL_ARG_DST, memory(p.c, cpu(), c)},
+                             {DNNL_ARG_SCRATCHPAD, memory(p.workspace, cpu(), workspace.data())}});
 }
 
 const char* gemm_library() noexcept { return "oneDNN"; }

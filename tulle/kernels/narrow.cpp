@@ -32,6 +32,16 @@ void RoundToBf16(const float* HWY_RESTRICT x, std::int64_t values, float* HWY_RE
   for (; i < values; ++i) rounded[i] = hn::GetLane(hn::BitCast(d, hn::And(Rounded(hn::Set(d, x[i])), upper)));
 }
 
+void NarrowInOrder(const float* HWY_RESTRICT x, std::int64_t values, std::uint16_t* HWY_RESTRICT rounded) {
+  const Floats d;
+  const hn::Rebind<std::uint16_t, Floats> narrow;
+  std::int64_t i = 0;
+  for (; i + kLanes <= values; i += kLanes)
+    hn::StoreU(hn::TruncateTo(narrow, hn::ShiftRight<16>(Rounded(hn::LoadU(d, x + i)))), narrow, rounded + i);
+  for (; i < values; ++i)
+    rounded[i] = static_cast<std::uint16_t>(hn::GetLane(Rounded(hn::Set(d, x[i]))) >> 16);
+}
+
 void Narrow(const float* HWY_RESTRICT x, std::int64_t values, Bf16Pair* HWY_RESTRICT pairs) {
   const Floats d;
   const Bits32 u;
@@ -51,10 +61,15 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(Narrow);
+HWY_EXPORT(NarrowInOrder);
 HWY_EXPORT(RoundToBf16);
 
 void round_to_bf16(const float* x, std::int64_t values, float* rounded) noexcept {
   HWY_DYNAMIC_DISPATCH(RoundToBf16)(x, values, rounded);
+}
+
+void narrow_in_order(const float* x, std::int64_t values, std::uint16_t* rounded) noexcept {
+  HWY_DYNAMIC_DISPATCH(NarrowInOrder)(x, values, rounded);
 }
 
 void narrow(const float* x, std::int64_t values, Bf16Pair* pairs) noexcept {

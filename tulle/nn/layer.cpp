@@ -25,14 +25,18 @@ std::unique_ptr<Activation> make_activation(const LayerOptions& options) {
              .seed = options.seed});
 }
 
+std::string name_of(const LayerOptions& options) {
+  return options.name.empty() ? fmt::format("layers.{}", options.index) : options.name;
+}
+
 }  // namespace
 
 Layer::Layer(const LayerOptions& options, std::size_t weights)
-    : weight_(fmt::format("layers.{}.weight", options.index), Parameter::Kind::kWeight, weights),
+    : weight_(name_of(options) + ".weight", Parameter::Kind::kWeight, weights),
       options_(options),
       activation_(make_activation(options)),
-      bias_(fmt::format("layers.{}.bias", options.index), Parameter::Kind::kBias,
-            static_cast<std::size_t>(options.outputs)) {
+      bias_(name_of(options) + ".bias", Parameter::Kind::kBias,
+            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0) {
   require(options.inputs > 0 && options.outputs > 0, "Layer: inputs and outputs must be positive");
   require(options.dropout >= 0.0 && options.dropout < 1.0, "Layer: dropout must be in [0, 1)");
   require(options.precision != Precision::kInt8, "Layer: int8 is for inference");
@@ -72,7 +76,7 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
 
   if (const auto form = activation_->piecewise()) {
     kernels::Epilogue epilogue = keep;
-    epilogue.bias = bias_.value.data();
+    epilogue.bias = options_.has_bias ? bias_.value.data() : nullptr;
     epilogue.slope = form->slope;
     epilogue.zero_is_negative = form->zero_is_negative;
     if (pass.training) {
@@ -82,7 +86,7 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
     return multiply(x, y, epilogue);
   }
   const Panels<float> z = z_.view(outputs(), y.batch, y.width);
-  multiply(x, z, {.bias = bias_.value.data()});
+  multiply(x, z, {.bias = options_.has_bias ? bias_.value.data() : nullptr});
   activation_->forward(z, y);
   if (!dropped_) return;
   parallel_ranges(outputs(), 1, [&](Range rows) {
@@ -92,6 +96,7 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
 }
 
 void Layer::sum_bias_gradients(Range rows, Panels<const float> dz) {
+  if (!options_.has_bias) return;
   for (std::int32_t p = 0; p < dz.count(); ++p)
     kernels::sum_rows(rows, dz.width, dz.panel(p), p > 0, bias_.gradient.data());
 }
@@ -114,7 +119,8 @@ void Layer::backward_activation(Panels<float> grad) {
 }
 
 std::vector<Parameter*> Layer::parameters() {
-  std::vector<Parameter*> all{&weight_, &bias_};
+  std::vector<Parameter*> all{&weight_};
+  if (options_.has_bias) all.push_back(&bias_);
   for (Parameter* parameter : activation_->parameters()) all.push_back(parameter);
   return all;
 }

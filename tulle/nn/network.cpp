@@ -20,28 +20,32 @@ std::vector<Parameter*> Network::parameters() {
   std::vector<Parameter*> all;
   for (const auto& layer : layers_)
     for (Parameter* parameter : layer->parameters()) all.push_back(parameter);
+  if (architecture_)
+    for (Parameter* parameter : architecture_->parameters()) all.push_back(parameter);
   return all;
 }
 
 std::int64_t Network::connections() const {
-  std::int64_t sum = 0;
+  std::int64_t sum = architecture_ ? architecture_->other_weights() : 0;
   for (const auto& layer : layers_) sum += layer->connections();
   return sum;
 }
 
 std::uint64_t Network::cells() const {
-  std::uint64_t sum = 0;
+  std::uint64_t sum = architecture_ ? static_cast<std::uint64_t>(architecture_->other_weights()) : 0;
   for (const auto& layer : layers_)
     sum += static_cast<std::uint64_t>(layer->inputs()) * static_cast<std::uint64_t>(layer->outputs());
   return sum;
 }
 
 std::uint64_t Network::original_cells(std::size_t l) const {
-  const std::int32_t sources = l == 0 ? inputs() : layers_[l - 1]->original_outputs();
+  const std::int32_t sources =
+      l == 0 || architecture_ ? layers_[l]->inputs() : layers_[l - 1]->original_outputs();
   return static_cast<std::uint64_t>(layers_[l]->original_outputs()) * static_cast<std::uint64_t>(sources);
 }
 
 std::uint64_t Network::original_key(std::size_t l, std::uint64_t key) const {
+  if (architecture_) return key;
   const auto width = static_cast<std::uint64_t>(layers_[l]->inputs());
   const auto target = static_cast<std::int32_t>(key / width), source = static_cast<std::int32_t>(key % width);
   const std::uint64_t original_source =
@@ -60,7 +64,7 @@ int Network::panel_width(std::int64_t batch) const {
 Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {
   input_ = x;
   sparse_input_ = nullptr;
-  return forward_from(0, pass, x);
+  return architecture_ ? architecture_->forward(pass, x) : forward_from(0, pass, x);
 }
 
 Panels<const float> Network::forward(const Pass& pass, const SparseBatch& x) {
@@ -80,9 +84,12 @@ Panels<const float> Network::forward_from(std::size_t first, const Pass& pass, P
   return x;
 }
 
-Panels<float> Network::output_gradient() { return gradient_of(layers_.size() - 1); }
+Panels<float> Network::output_gradient() {
+  return architecture_ ? architecture_->output_gradient() : gradient_of(layers_.size() - 1);
+}
 
 void Network::backward() {
+  if (architecture_) return architecture_->backward();
   layers_.back()->backward_activation(output_gradient());
   for (std::size_t l = layers_.size(); l-- > 0;) {
     const Panels<const float> dz = gradient_of(l);

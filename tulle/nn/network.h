@@ -3,26 +3,37 @@
 #include <memory>
 #include <vector>
 
+#include "tulle/nn/architecture.h"
 #include "tulle/nn/layer.h"
 
 namespace tulle {
 
-/// Layers in order, with the activations and gradients between them. Layers and kernels see Panels; the
-/// caller turns samples into Panels once at the input (data/loader.h) and reads the outputs sample by sample.
+/// Layers with the activations and gradients between them: in order, or as an Architecture puts them
+/// together. Layers and kernels see Panels; the caller turns samples into Panels once at the input
+/// (data/loader.h) and reads the outputs sample by sample.
 class Network {
  public:
   Network() = default;
   /// Throws std::invalid_argument if the layers do not chain.
   explicit Network(std::vector<std::unique_ptr<Layer>> layers);
+  /// Layers that `architecture` uses as it likes.
+  Network(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<Architecture> architecture)
+      : layers_(std::move(layers)), architecture_(std::move(architecture)) {}
 
-  std::int32_t inputs() const { return layers_.front()->inputs(); }
-  std::int32_t outputs() const { return layers_.back()->outputs(); }
+  /// What puts the layers together; null: they follow each other.
+  Architecture* architecture() const { return architecture_.get(); }
+
+  std::int32_t inputs() const { return architecture_ ? architecture_->inputs() : layers_.front()->inputs(); }
+  std::int32_t outputs() const {
+    return architecture_ ? architecture_->outputs() : layers_.back()->outputs();
+  }
   std::size_t size() const { return layers_.size(); }
   Layer& layer(std::size_t l) { return *layers_[l]; }
   const Layer& layer(std::size_t l) const { return *layers_[l]; }
   std::vector<Parameter*> parameters();
 
-  /// Connections that exist, and that could exist.
+  /// Connections that exist, and that could exist: weights of layers and of the architecture, without biases
+  /// and norms.
   std::int64_t connections() const;
   std::uint64_t cells() const;
   /// Cells of layer l before any neuron was removed, and the key in them of a cell of the layer as it is.
@@ -35,7 +46,7 @@ class Network {
   /// The outputs for x; the view is valid until the next call. x must stay alive until backward() is done.
   Panels<const float> forward(const Pass& pass, Panels<const float> x);
   /// Whether forward() takes sparse samples as they are.
-  bool takes_sparse() const { return layers_.front()->takes_sparse(); }
+  bool takes_sparse() const { return architecture_ == nullptr && layers_.front()->takes_sparse(); }
   /// The same for sparse samples, which layer_inputs(0) then cannot show. Throws std::logic_error unless
   /// takes_sparse().
   Panels<const float> forward(const Pass& pass, const SparseBatch& x);
@@ -64,6 +75,7 @@ class Network {
   }
 
   std::vector<std::unique_ptr<Layer>> layers_;
+  std::unique_ptr<Architecture> architecture_;
   std::vector<PanelBuffer> activations_;  // output of each layer
   // dL/dz of each layer, or of the layer at work and the one below in turn.
   std::vector<PanelBuffer> gradients_;

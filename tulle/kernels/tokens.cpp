@@ -1,0 +1,413 @@
+#include "tulle/kernels/tokens.h"
+
+#include <algorithm>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tulle/kernels/tokens.cpp"
+#include <hwy/foreach_target.h>
+//
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace tulle::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Wide = hn::CappedTag<float, 16>;
+using Single = hn::CappedTag<float, 1>;
+constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(Wide()));
+
+// body(tag, i) for whole vectors of [0, count), then one by one for what is left.
+template <class Body>
+HWY_INLINE void ForVectors(std::int64_t count, const Body& body) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) body(Wide(), i);
+  for (; i < count; ++i) body(Single(), i);
+}
+
+// Phi(z), and exp(-z^2/2) on the way.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V NormalDistribution(D d, V z, V& bell) {
+  const V x = hn::Mul(hn::Abs(z), hn::Set(d, 0.70710678118f));
+  const V t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.3275911f), x, hn::Set(d, 1.0f)));
+  bell = hn::Exp(d, hn::Neg(hn::Mul(x, x)));
+  V poly = hn::MulAdd(hn::Set(d, 1.061405429f), t, hn::Set(d, -1.453152027f));
+  poly = hn::MulAdd(poly, t, hn::Set(d, 1.421413741f));
+  poly = hn::MulAdd(poly, t, hn::Set(d, -0.284496736f));
+  poly = hn::MulAdd(poly, t, hn::Set(d, 0.254829592f));
+  const V tail = hn::Mul(hn::Mul(hn::Mul(poly, t), bell), hn::Set(d, 0.5f));
+  return hn::IfThenElse(hn::Ge(z, hn::Zero(d)), hn::Sub(hn::Set(d, 1.0f), tail), tail);
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V GeluOf(D d, V z) {
+  V bell;
+  return hn::Mul(z, NormalDistribution(d, z, bell));
+}
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V GeluSlope(D d, V z) {
+  V bell;
+  const V phi = NormalDistribution(d, z, bell);
+  return hn::MulAdd(hn::Mul(z, bell), hn::Set(d, 0.39894228040f), phi);
+}
+
+void Gelu(const float* z, std::int64_t values, float* out) {
+  ForVectors(values, [&](auto d, std::int64_t i) { hn::StoreU(GeluOf(d, hn::LoadU(d, z + i)), d, out + i); });
+}
+
+void GeluBack(const float* z, std::int64_t values, float* grad) {
+  ForVectors(values, [&](auto d, std::int64_t i) {
+    hn::StoreU(hn::Mul(hn::LoadU(d, grad + i), GeluSlope(d, hn::LoadU(d, z + i))), d, grad + i);
+  });
+}
+
+void BiasGelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r, z += channels, out += channels)
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const auto sum = hn::Add(hn::LoadU(d, z + c), hn::LoadU(d, bias + c));
+      hn::StoreU(sum, d, z + c);
+      hn::StoreU(GeluOf(d, sum), d, out + c);
+    });
+}
+
+void AffineGelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
+                std::int64_t channels, float* out, std::int64_t out_stride) {
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += out_stride)
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const auto z = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, scale + c), hn::LoadU(d, shift + c));
+      hn::StoreU(GeluOf(d, z), d, out + c);
+    });
+}
+
+void AffineGeluBack(const float* x, const float* scale, const float* shift, const float* grad,
+                    std::int64_t grad_stride, std::int64_t rows, std::int64_t channels, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, grad += grad_stride, out += channels)
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const auto z = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, scale + c), hn::LoadU(d, shift + c));
+      hn::StoreU(hn::Mul(hn::LoadU(d, grad + c), GeluSlope(d, z)), d, out + c);
+    });
+}
+
+void ChannelMoments(const float* x, std::int64_t rows, std::int64_t channels, float* mean,
+                    float* deviations) {
+  const float share = 1.0f / static_cast<float>(rows);
+  ForVectors(channels, [&](auto d, std::int64_t c) {
+    auto sum = hn::Zero(d);
+    for (std::int64_t r = 0; r < rows; ++r) sum = hn::Add(sum, hn::LoadU(d, x + r * channels + c));
+    const auto middle = hn::Mul(sum, hn::Set(d, share));
+    auto squares = hn::Zero(d);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const auto off = hn::Sub(hn::LoadU(d, x + r * channels + c), middle);
+      squares = hn::MulAdd(off, off, squares);
+    }
+    hn::StoreU(middle, d, mean + c);
+    hn::StoreU(squares, d, deviations + c);
+  });
+}
+
+void ChannelDots(const float* g, const float* x, const float* scale, const float* shift, std::int64_t rows,
+                 std::int64_t channels, float* sums, float* dots) {
+  ForVectors(channels, [&](auto d, std::int64_t c) {
+    const auto by = hn::LoadU(d, scale + c), plus = hn::LoadU(d, shift + c);
+    auto sum = hn::Zero(d), dot = hn::Zero(d);
+    for (std::int64_t i = c; i < rows * channels; i += channels) {
+      const auto grad = hn::LoadU(d, g + i);
+      sum = hn::Add(sum, grad);
+      dot = hn::MulAdd(grad, hn::MulAdd(hn::LoadU(d, x + i), by, plus), dot);
+    }
+    hn::StoreU(sum, d, sums + c);
+    hn::StoreU(dot, d, dots + c);
+  });
+}
+
+void AddChannelSums(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
+                    float* sums) {
+  ForVectors(channels, [&](auto d, std::int64_t c) {
+    auto sum = hn::LoadU(d, sums + c);
+    for (std::int64_t r = 0; r < rows; ++r) sum = hn::Add(sum, hn::LoadU(d, x + r * stride + c));
+    hn::StoreU(sum, d, sums + c);
+  });
+}
+
+void CombineChannels(const float* g, const float* x, const float* by_g, const float* by_x,
+                     const float* constant, const float* added, std::int64_t rows, std::int64_t channels,
+                     float* out) {
+  for (std::int64_t first = 0; first < rows * channels; first += channels)
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const std::int64_t i = first + c;
+      auto sum = hn::MulAdd(hn::LoadU(d, x + i), hn::LoadU(d, by_x + c), hn::LoadU(d, constant + c));
+      sum = hn::MulAdd(hn::LoadU(d, g + i), hn::LoadU(d, by_g + c), sum);
+      if (added != nullptr) sum = hn::Add(sum, hn::LoadU(d, added + i));
+      hn::StoreU(sum, d, out + i);
+    });
+}
+
+// body(tag, c, sum) adds the vector at channel c to a sum; the sum over the channels.
+template <class Body>
+HWY_INLINE float SumOver(std::int64_t channels, const Body& body) {
+  const Wide d;
+  auto sum = hn::Zero(d);
+  std::int64_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) sum = body(d, c, sum);
+  float total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; c < channels; ++c) total += hn::GetLane(body(Single(), c, hn::Zero(Single())));
+  return total;
+}
+
+void LayerNorm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
+               std::int64_t channels, float* out, float* mean, float* rstd) {
+  const float share = 1.0f / static_cast<float>(channels);
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += channels) {
+    const float middle = share * SumOver(channels, [&](auto d, std::int64_t c, auto sum) {
+                           return hn::Add(sum, hn::LoadU(d, x + c));
+                         });
+    const float variance = share * SumOver(channels, [&](auto d, std::int64_t c, auto sum) {
+                             const auto off = hn::Sub(hn::LoadU(d, x + c), hn::Set(d, middle));
+                             return hn::MulAdd(off, off, sum);
+                           });
+    const float factor = 1.0f / std::sqrt(variance + 1e-5f);
+    mean[r] = middle;
+    rstd[r] = factor;
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const auto off = hn::Mul(hn::Sub(hn::LoadU(d, x + c), hn::Set(d, middle)), hn::Set(d, factor));
+      hn::StoreU(hn::MulAdd(off, hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c)), d, out + c);
+    });
+  }
+}
+
+void LayerNormBack(const float* g, const float* x, const float* gamma, const float* mean, const float* rstd,
+                   const float* added, std::int64_t rows, std::int64_t channels, float* out,
+                   float* gamma_sums, float* beta_sums) {
+  const float share = 1.0f / static_cast<float>(channels);
+  for (std::int64_t r = 0; r < rows; ++r, g += channels, x += channels, added += channels, out += channels) {
+    const float middle = mean[r], factor = rstd[r];
+    const auto normal = [&](auto d, std::int64_t c) {
+      return hn::Mul(hn::Sub(hn::LoadU(d, x + c), hn::Set(d, middle)), hn::Set(d, factor));
+    };
+    const float grads = share * SumOver(channels, [&](auto d, std::int64_t c, auto sum) {
+                          return hn::MulAdd(hn::LoadU(d, g + c), hn::LoadU(d, gamma + c), sum);
+                        });
+    const float dots = share * SumOver(channels, [&](auto d, std::int64_t c, auto sum) {
+                         const auto e = hn::Mul(hn::LoadU(d, g + c), hn::LoadU(d, gamma + c));
+                         return hn::MulAdd(e, normal(d, c), sum);
+                       });
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const auto grad = hn::LoadU(d, g + c), off = normal(d, c);
+      hn::StoreU(hn::MulAdd(grad, off, hn::LoadU(d, gamma_sums + c)), d, gamma_sums + c);
+      hn::StoreU(hn::Add(grad, hn::LoadU(d, beta_sums + c)), d, beta_sums + c);
+      auto e = hn::MulSub(grad, hn::LoadU(d, gamma + c), hn::Set(d, grads));
+      e = hn::NegMulAdd(off, hn::Set(d, dots), e);
+      hn::StoreU(hn::MulAdd(e, hn::Set(d, factor), hn::LoadU(d, added + c)), d, out + c);
+    });
+  }
+}
+
+void AddBranch(const float* x, const float* branch, const float* bias, const float* row_scale,
+               std::int64_t rows, std::int64_t channels, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, branch += channels, out += channels) {
+    const float scale = row_scale == nullptr ? 1.0f : row_scale[r];
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      auto sum = hn::LoadU(d, branch + c);
+      if (bias != nullptr) sum = hn::Add(sum, hn::LoadU(d, bias + c));
+      hn::StoreU(hn::MulAdd(sum, hn::Set(d, scale), hn::LoadU(d, x + c)), d, out + c);
+    });
+  }
+}
+
+void ScaleRows(const float* x, const float* row_scale, std::int64_t rows, std::int64_t channels, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += channels) {
+    const float scale = row_scale == nullptr ? 1.0f : row_scale[r];
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      hn::StoreU(hn::Mul(hn::LoadU(d, x + c), hn::Set(d, scale)), d, out + c);
+    });
+  }
+}
+
+// The rows that exist, with their places: a missing row adds nothing.
+struct Rows {
+  const float* x[3];
+  int place[3];
+  int count = 0;
+  explicit Rows(const float* const rows[3]) {
+    for (int r = 0; r < 3; ++r)
+      if (rows[r] != nullptr) x[count] = rows[r], place[count++] = r;
+  }
+};
+
+// Along the row, each column adds to the sums of its own place and of both neighbours, which wait in
+// registers: every value is read once.
+template <int kRows>
+void DepthwiseRows(const Rows& rows, const float* HWY_RESTRICT weights, const float* bias, std::int64_t width,
+                   std::int64_t channels, float* HWY_RESTRICT out) {
+  ForVectors(channels, [&](auto d, std::int64_t c) {
+    using V = hn::Vec<decltype(d)>;
+    V tap[kRows][3];
+    for (int r = 0; r < kRows; ++r)
+      for (int s = 0; s < 3; ++s) tap[r][s] = hn::LoadU(d, weights + (3 * rows.place[r] + s) * channels + c);
+    const V start = bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + c);
+    V before = start, here = start;  // sums of columns w - 1 and w
+    for (std::int64_t w = 0; w < width; ++w) {
+      V after = start;
+      for (int r = 0; r < kRows; ++r) {
+        const V x = hn::LoadU(d, rows.x[r] + w * channels + c);
+        before = hn::MulAdd(x, tap[r][2], before);
+        here = hn::MulAdd(x, tap[r][1], here);
+        after = hn::MulAdd(x, tap[r][0], after);
+      }
+      if (w > 0) hn::StoreU(before, d, out + (w - 1) * channels + c);
+      before = here;
+      here = after;
+    }
+    hn::StoreU(before, d, out + (width - 1) * channels + c);
+  });
+}
+
+template <int kRows>
+void DepthwiseRowsGradient(const Rows& rows, const float* HWY_RESTRICT g, std::int64_t width,
+                           std::int64_t channels, float* HWY_RESTRICT weight_sums) {
+  ForVectors(channels, [&](auto d, std::int64_t c) {
+    using V = hn::Vec<decltype(d)>;
+    V sum[kRows][3];
+    for (int r = 0; r < kRows; ++r)
+      for (int s = 0; s < 3; ++s)
+        sum[r][s] = hn::LoadU(d, weight_sums + (3 * rows.place[r] + s) * channels + c);
+    V before = hn::Zero(d), here = hn::LoadU(d, g + c);
+    for (std::int64_t w = 0; w < width; ++w) {
+      const V after = w + 1 < width ? hn::LoadU(d, g + (w + 1) * channels + c) : hn::Zero(d);
+      for (int r = 0; r < kRows; ++r) {
+        const V x = hn::LoadU(d, rows.x[r] + w * channels + c);
+        sum[r][2] = hn::MulAdd(x, before, sum[r][2]);
+        sum[r][1] = hn::MulAdd(x, here, sum[r][1]);
+        sum[r][0] = hn::MulAdd(x, after, sum[r][0]);
+      }
+      before = here;
+      here = after;
+    }
+    for (int r = 0; r < kRows; ++r)
+      for (int s = 0; s < 3; ++s)
+        hn::StoreU(sum[r][s], d, weight_sums + (3 * rows.place[r] + s) * channels + c);
+  });
+}
+
+void DepthwiseRow(const float* const x[3], const float* weights, const float* bias, std::int64_t width,
+                  std::int64_t channels, float* out) {
+  const Rows rows(x);
+  if (rows.count == 3) return DepthwiseRows<3>(rows, weights, bias, width, channels, out);
+  if (rows.count == 2) return DepthwiseRows<2>(rows, weights, bias, width, channels, out);
+  DepthwiseRows<1>(rows, weights, bias, width, channels, out);
+}
+
+void DepthwiseRowGradient(const float* const x[3], const float* g, std::int64_t width, std::int64_t channels,
+                          float* weight_sums) {
+  const Rows rows(x);
+  if (rows.count == 3) return DepthwiseRowsGradient<3>(rows, g, width, channels, weight_sums);
+  if (rows.count == 2) return DepthwiseRowsGradient<2>(rows, g, width, channels, weight_sums);
+  DepthwiseRowsGradient<1>(rows, g, width, channels, weight_sums);
+}
+
+}  // namespace tulle::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tulle::kernels {
+
+HWY_EXPORT(Gelu);
+HWY_EXPORT(GeluBack);
+HWY_EXPORT(BiasGelu);
+HWY_EXPORT(AffineGelu);
+HWY_EXPORT(AffineGeluBack);
+HWY_EXPORT(ChannelMoments);
+HWY_EXPORT(ChannelDots);
+HWY_EXPORT(AddChannelSums);
+HWY_EXPORT(CombineChannels);
+HWY_EXPORT(LayerNorm);
+HWY_EXPORT(LayerNormBack);
+HWY_EXPORT(AddBranch);
+HWY_EXPORT(ScaleRows);
+HWY_EXPORT(DepthwiseRow);
+HWY_EXPORT(DepthwiseRowGradient);
+
+void gelu(const float* z, std::int64_t values, float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(Gelu)(z, values, out);
+}
+void gelu_back(const float* z, std::int64_t values, float* grad) noexcept {
+  HWY_DYNAMIC_DISPATCH(GeluBack)(z, values, grad);
+}
+void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(BiasGelu)(z, bias, rows, channels, out);
+}
+void affine_gelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
+                 std::int64_t channels, float* out, std::int64_t out_stride) noexcept {
+  HWY_DYNAMIC_DISPATCH(AffineGelu)(x, scale, shift, rows, channels, out, out_stride);
+}
+void affine_gelu_back(const float* x, const float* scale, const float* shift, const float* grad,
+                      std::int64_t grad_stride, std::int64_t rows, std::int64_t channels,
+                      float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(AffineGeluBack)(x, scale, shift, grad, grad_stride, rows, channels, out);
+}
+void channel_moments(const float* x, std::int64_t rows, std::int64_t channels, float* mean,
+                     float* deviations) noexcept {
+  HWY_DYNAMIC_DISPATCH(ChannelMoments)(x, rows, channels, mean, deviations);
+}
+void channel_dots(const float* g, const float* x, const float* scale, const float* shift, std::int64_t rows,
+                  std::int64_t channels, float* sums, float* dots) noexcept {
+  HWY_DYNAMIC_DISPATCH(ChannelDots)(g, x, scale, shift, rows, channels, sums, dots);
+}
+void add_channel_sums(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
+                      float* sums) noexcept {
+  HWY_DYNAMIC_DISPATCH(AddChannelSums)(x, stride, rows, channels, sums);
+}
+void combine_channels(const float* g, const float* x, const float* by_g, const float* by_x,
+                      const float* constant, const float* added, std::int64_t rows, std::int64_t channels,
+                      float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(CombineChannels)(g, x, by_g, by_x, constant, added, rows, channels, out);
+}
+void layer_norm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
+                std::int64_t channels, float* out, float* mean, float* rstd) noexcept {
+  HWY_DYNAMIC_DISPATCH(LayerNorm)(x, gamma, beta, rows, channels, out, mean, rstd);
+}
+void layer_norm_back(const float* g, const float* x, const float* gamma, const float* mean, const float* rstd,
+                     const float* added, std::int64_t rows, std::int64_t channels, float* out,
+                     float* gamma_sums, float* beta_sums) noexcept {
+  HWY_DYNAMIC_DISPATCH(LayerNormBack)
+  (g, x, gamma, mean, rstd, added, rows, channels, out, gamma_sums, beta_sums);
+}
+void add_branch(const float* x, const float* branch, const float* bias, const float* row_scale,
+                std::int64_t rows, std::int64_t channels, float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(AddBranch)(x, branch, bias, row_scale, rows, channels, out);
+}
+void scale_rows(const float* x, const float* row_scale, std::int64_t rows, std::int64_t channels,
+                float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(ScaleRows)(x, row_scale, rows, channels, out);
+}
+void depthwise_row(const float* const x[3], const float* weights, const float* bias, std::int64_t width,
+                   std::int64_t channels, float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(DepthwiseRow)(x, weights, bias, width, channels, out);
+}
+void depthwise_row_gradient(const float* const x[3], const float* g, std::int64_t width,
+                            std::int64_t channels, float* weight_sums) noexcept {
+  HWY_DYNAMIC_DISPATCH(DepthwiseRowGradient)(x, g, width, channels, weight_sums);
+}
+
+void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
+  constexpr std::int64_t kBlock = 16;  // 16 x 16 values: lines of both sides stay in the nearest cache
+  for (std::int64_t c0 = 0; c0 < channels; c0 += kBlock)
+    for (std::int64_t i0 = 0; i0 < width; i0 += kBlock)
+      for (std::int64_t c = c0; c < std::min(channels, c0 + kBlock); ++c)
+        for (std::int64_t i = i0; i < i0 + kBlock; ++i)
+          out[c * width + i] = i < rows ? x[i * channels + c] : 0.0f;
+}
+
+void from_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t c0 = 0; c0 < channels; c0 += kBlock)
+    for (std::int64_t i0 = 0; i0 < rows; i0 += kBlock)
+      for (std::int64_t i = i0; i < std::min(rows, i0 + kBlock); ++i)
+        for (std::int64_t c = c0; c < std::min(channels, c0 + kBlock); ++c)
+          out[i * channels + c] = x[c * width + i];
+}
+
+}  // namespace tulle::kernels
+#endif

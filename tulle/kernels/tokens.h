@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+
+namespace tulle::kernels {
+
+// Work on tokens: matrices of `rows` tokens, row-major, `channels` floats each, contiguous. One thread;
+// callers share out the rows in tiles that do not depend on the number of threads. Sums over rows go from the
+// first to the last. `out` may be the input unless said otherwise.
+
+/// out = GELU(z) = z Phi(z), the exact form; Phi by Abramowitz and Stegun 7.1.26, off by at most 1e-7.
+void gelu(const float* z, std::int64_t values, float* out) noexcept;
+/// grad *= GELU'(z) = Phi(z) + z phi(z).
+void gelu_back(const float* z, std::int64_t values, float* grad) noexcept;
+
+/// z += bias of each channel, then out = GELU(z).
+void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) noexcept;
+
+/// out = GELU(x * scale + shift), scale and shift of each channel; rows of out are out_stride apart.
+void affine_gelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
+                 std::int64_t channels, float* out, std::int64_t out_stride) noexcept;
+/// out = grad * GELU'(x * scale + shift); rows of grad are grad_stride apart.
+void affine_gelu_back(const float* x, const float* scale, const float* shift, const float* grad,
+                      std::int64_t grad_stride, std::int64_t rows, std::int64_t channels,
+                      float* out) noexcept;
+
+/// Mean and sum of squared deviations from it, of each channel over the rows: one tile of a batch's
+/// statistics.
+void channel_moments(const float* x, std::int64_t rows, std::int64_t channels, float* mean,
+                     float* deviations) noexcept;
+/// sums = sum over the rows of g, dots = that of g * (x * scale + shift), of each channel.
+void channel_dots(const float* g, const float* x, const float* scale, const float* shift, std::int64_t rows,
+                  std::int64_t channels, float* sums, float* dots) noexcept;
+/// sums += x summed over the rows, which are `stride` apart.
+void add_channel_sums(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
+                      float* sums) noexcept;
+/// out = g * by_g + x * by_x + constant, and what `added` holds unless it is null: the way back through a
+/// norm over the batch. by_g, by_x, constant of each channel.
+void combine_channels(const float* g, const float* x, const float* by_g, const float* by_x,
+                      const float* constant, const float* added, std::int64_t rows, std::int64_t channels,
+                      float* out) noexcept;
+
+/// Layer norm of every row: out = (x - mean) * rstd * gamma + beta, with mean and rstd = 1 / sqrt(variance +
+/// 1e-5) over the channels, left behind for the way back.
+void layer_norm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
+                std::int64_t channels, float* out, float* mean, float* rstd) noexcept;
+/// From g = dL/dout: out = added + dL/dx; gamma_sums and beta_sums += what these rows add to dL/dgamma and
+/// dL/dbeta.
+void layer_norm_back(const float* g, const float* x, const float* gamma, const float* mean, const float* rstd,
+                     const float* added, std::int64_t rows, std::int64_t channels, float* out,
+                     float* gamma_sums, float* beta_sums) noexcept;
+
+/// out = x + (branch + bias) * (scale of the row); bias may be null (0), scale may be null (1).
+void add_branch(const float* x, const float* branch, const float* bias, const float* row_scale,
+                std::int64_t rows, std::int64_t channels, float* out) noexcept;
+/// out = x * (scale of the row); scale may be null (1).
+void scale_rows(const float* x, const float* row_scale, std::int64_t rows, std::int64_t channels,
+                float* out) noexcept;
+
+/// One row of a depthwise 3 x 3 convolution with zeros around: out[w][c] = bias[c] + sum over r, s of
+/// weights[3 r + s][c] * x[r][w + s - 1][c]. x: the rows of tokens above, at and below, null where there is
+/// none; bias may be null. `out` may be none of them.
+void depthwise_row(const float* const x[3], const float* weights, const float* bias, std::int64_t width,
+                   std::int64_t channels, float* out) noexcept;
+/// weight_sums[3 r + s][c] += sum over w of x[r][w + s - 1][c] * g[w][c].
+void depthwise_row_gradient(const float* const x[3], const float* g, std::int64_t width,
+                            std::int64_t channels, float* weight_sums) noexcept;
+
+/// out[c][i] = x[i][c] for up to `width` rows; lanes beyond `rows` become 0. Panels of tokens for the kernels
+/// of sparse layers.
+void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;
+/// The way back: out[i][c] = x[c][i].
+void from_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;
+
+}  // namespace tulle::kernels

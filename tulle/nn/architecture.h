@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tulle/nn/layer.h"
+
+namespace tulle {
+
+/// A network made ready to run forward again and again (nn/inference.h asks for it).
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  /// The outputs for x; the view is valid until the next call.
+  virtual Panels<const float> forward(Panels<const float> x) = 0;
+};
+
+/// An array of a model under the name and shape that model files give it.
+struct NamedArray {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  AlignedVector<float>* values = nullptr;
+};
+
+/// How layers are put together where they do not simply follow each other: image models (vision/). The
+/// Network owns the layers, the architecture everything between them. Layers that belong to it may be dense
+/// or sparse; what they multiply is the architecture's business.
+class Architecture {
+ public:
+  virtual ~Architecture() = default;
+
+  /// The name in configs and model files.
+  virtual std::string_view kind() const = 0;
+  virtual std::int32_t inputs() const = 0;
+  virtual std::int32_t outputs() const = 0;
+  /// Trained arrays that belong to no layer.
+  virtual std::vector<Parameter*> parameters() = 0;
+  /// The same, and what training keeps beside them (running statistics), as files have them.
+  virtual std::vector<NamedArray> arrays() = 0;
+  /// Weights and multiplications of one sample that are not in layers.
+  virtual std::int64_t other_weights() const = 0;
+  virtual std::int64_t multiplications() const = 0;
+
+  /// See Network. `x` must stay alive until backward() is done.
+  virtual Panels<const float> forward(const Pass& pass, Panels<const float> x) = 0;
+  virtual Panels<float> output_gradient() = 0;
+  virtual void backward() = 0;
+
+  /// Refers to the architecture and its layers, which must stay as they are while it runs. Throws
+  /// std::invalid_argument for a precision that the kind does not have.
+  virtual std::unique_ptr<Runner> make_runner(Precision precision) = 0;
+};
+
+}  // namespace tulle

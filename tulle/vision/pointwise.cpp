@@ -1,0 +1,116 @@
+#include "tulle/vision/pointwise.h"
+
+#include "tulle/kernels/spmm.h"
+#include "tulle/kernels/targets.h"
+#include "tulle/kernels/tokens.h"
+
+namespace tulle {
+namespace {
+
+// Rows of tokens as panels, and back.
+void fill_panels(const float* x, std::int64_t rows, Panels<float> panels) {
+  parallel_ranges(panels.count(), 1, [&](Range range) {
+    for (auto p = static_cast<std::int32_t>(range.begin); p < range.end; ++p) {
+      const std::int64_t first = std::int64_t{p} * panels.width;
+      kernels::to_panel(x + first * panels.features, std::min<std::int64_t>(panels.width, rows - first),
+                        panels.features, panels.width, panels.panel(p));
+    }
+  });
+}
+
+void read_panels(Panels<const float> panels, std::int64_t rows, float* x) {
+  parallel_ranges(panels.count(), 1, [&](Range range) {
+    for (auto p = static_cast<std::int32_t>(range.begin); p < range.end; ++p) {
+      const std::int64_t first = std::int64_t{p} * panels.width;
+      kernels::from_panel(panels.panel(p), std::min<std::int64_t>(panels.width, rows - first),
+                          panels.features, panels.width, x + first * panels.features);
+    }
+  });
+}
+
+// sum = value, or sum += value.
+void gather_sums(const AlignedVector<float>& value, AlignedVector<float>& sum, bool first) {
+  sum.resize(value.size());
+  parallel_ranges(static_cast<std::int64_t>(value.size()), 4096, [&](Range range) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+      sum[i] = first ? value[i] : sum[i] + value[i];
+  });
+}
+
+}  // namespace
+
+Pointwise::Pointwise(Layer& layer, bool bf16)
+    : layer_(layer), width_(std::max(16, kernels::panel_width(64))), bf16_(bf16) {}
+
+void Pointwise::prepare(bool with_back) {
+  if (layer_.topology() != nullptr) return;
+  if (!there_) there_.emplace(inputs(), outputs(), bf16_);
+  there_->pack(layer_.weight().value.data(), inputs(), /*transposed=*/true);
+  if (!with_back) return;
+  if (!back_) back_.emplace(outputs(), inputs(), bf16_);
+  back_->pack(layer_.weight().value.data(), inputs(), /*transposed=*/false);
+}
+
+void Pointwise::forward(std::int64_t rows, const float* x, float* y) const {
+  const Topology* const topology = layer_.topology();
+  if (topology == nullptr) return there_->multiply(rows, x, inputs(), /*add=*/false, y, outputs());
+  thread_local Scratch x_panel, y_panel;
+  float* const in = x_panel.get(std::int64_t{inputs()} * width_);
+  float* const out = y_panel.get(std::int64_t{outputs()} * width_);
+  const kernels::CsrView view{topology->row_ptr().data(), topology->row_ptr().data() + 1,
+                              topology->columns().data(), layer_.weight().value.data()};
+  for (std::int64_t first = 0; first < rows; first += width_) {
+    const std::int64_t count = std::min<std::int64_t>(width_, rows - first);
+    kernels::to_panel(x + first * inputs(), count, inputs(), width_, in);
+    kernels::spmm_forward(view, {0, outputs()}, width_, in, out, {}, {.first = true, .last = true});
+    kernels::from_panel(out, count, outputs(), width_, y + first * outputs());
+  }
+}
+
+void Pointwise::backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
+  layer_.topology() == nullptr ? backward_dense(rows, x, g, dx, first)
+                               : backward_sparse(rows, x, g, dx, first);
+}
+
+void Pointwise::backward_dense(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
+  if (dx != nullptr)
+    for_tiles(Tiles(rows, std::int64_t{inputs()} * outputs()), [&](std::int64_t, Range tile) {
+      back_->multiply(tile.end - tile.begin, g + tile.begin * outputs(), outputs(), /*add=*/false,
+                      dx + tile.begin * inputs(), inputs());
+    });
+  // Each task owns a tile of the gradient; small matrices are cut along both sides, to have four at least.
+  constexpr std::int32_t kRows = 64;
+  const std::int32_t row_tiles = (outputs() + kRows - 1) / kRows;
+  const std::int32_t column_tiles = row_tiles >= 4 ? 1 : (3 + row_tiles) / row_tiles;
+  const bool has_bias = layer_.options().has_bias;
+  if (first && has_bias) std::ranges::fill(layer_.bias().gradient, 0.0f);
+  parallel_parts(row_tiles * column_tiles, [&](int task) {
+    const std::int64_t row = task / column_tiles * kRows,
+                       high = std::min<std::int64_t>(kRows, outputs() - row);
+    const Range columns = even_range(inputs(), column_tiles, task % column_tiles, 16);
+    if (columns.begin < columns.end)
+      kernels::gemm(true, false, high, columns.end - columns.begin, rows, g + row, outputs(),
+                    x + columns.begin, inputs(), !first,
+                    layer_.weight().gradient.data() + row * inputs() + columns.begin, inputs());
+    if (has_bias && task % column_tiles == 0)
+      kernels::add_channel_sums(g + row, outputs(), rows, high, layer_.bias().gradient.data() + row);
+  });
+}
+
+// The layer's own backward pass makes the gradients of one chunk, which are added up beside it.
+void Pointwise::backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
+  const auto batch = static_cast<std::int32_t>(rows);
+  const Panels<float> in = x_panels_.view(inputs(), batch, width_),
+                      out = g_panels_.view(outputs(), batch, width_);
+  fill_panels(x, rows, in);
+  fill_panels(g, rows, out);
+  const Panels<float> back = dx == nullptr ? Panels<float>{} : dx_panels_.view(inputs(), batch, width_);
+  layer_.backward(in, out, back, nullptr);
+  if (dx != nullptr) read_panels(back, rows, dx);
+  gather_sums(layer_.weight().gradient, weight_sums_, first);
+  gather_sums(layer_.bias().gradient, bias_sums_, first);
+  layer_.weight().gradient = weight_sums_;
+  layer_.bias().gradient = bias_sums_;
+}
+
+}  // namespace tulle

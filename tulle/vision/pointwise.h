@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "tulle/kernels/gemm.h"
+#include "tulle/nn/layer.h"
+#include "tulle/vision/grid.h"
+
+namespace tulle {
+
+/// A layer applied to every token: y = W x for rows of tokens, without bias or activation. Dense layers
+/// multiply by packed matrices; sparse ones turn 64 tokens at a time into panels, where a connection is one
+/// broadcast and a few multiply-adds. Neither ever makes a dense matrix of a sparse layer.
+class Pointwise {
+ public:
+  /// `layer` must outlive it. bf16: inputs and weights of a dense layer are rounded as they are multiplied.
+  explicit Pointwise(Layer& layer, bool bf16 = false);
+
+  std::int32_t inputs() const { return layer_.inputs(); }
+  std::int32_t outputs() const { return layer_.outputs(); }
+  std::int64_t connections() const { return layer_.connections(); }
+  const float* bias() const { return layer_.bias().value.data(); }
+
+  /// To be called when weights or connections have changed. with_back: backward() will follow.
+  void prepare(bool with_back);
+  /// Shapes: x rows x inputs(), y rows x outputs(). One thread; several may be at work on different rows.
+  void forward(std::int64_t rows, const float* x, float* y) const;
+  /// From g = dL/dy of `rows` tokens: dx = dL/dx unless null, and the gradients of weight and, if the layer
+  /// has one, bias; added to those of before unless `first`. All threads.
+  void backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
+
+ private:
+  void backward_dense(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
+  void backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
+
+  Layer& layer_;
+  int width_;                                          // tokens of a panel
+  std::optional<kernels::PackedMatrix> there_, back_;  // of dense layers
+  bool bf16_;
+  PanelBuffer x_panels_, g_panels_, dx_panels_;  // of sparse layers
+  AlignedVector<float> weight_sums_, bias_sums_;
+};
+
+}  // namespace tulle

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tulle/vision/batch_norm.h"
+#include "tulle/vision/pointwise.h"
+
+namespace tulle {
+
+/// Memory that the blocks of a network use one after another.
+struct BlockScratch {
+  Scratch a, mixed, branch, normed, hidden;   // of a chunk, forward
+  Scratch g, dz, d_mixed, d_normed, partial;  // of a chunk, backward
+  TileDots dots;
+};
+
+/// What stochastic depth makes of the two branches: a factor for every token of the batch, null: 1.
+struct BranchScales {
+  const float* token = nullptr;
+  const float* channel = nullptr;
+};
+
+/// One block of an sMLPNet: y = x + token mixing, next = y + channel mixing.
+///
+///   a = GELU(BN1 x), d = depthwise 3 x 3 of a, u = GELU(BN2 d)
+///   r = row mixing of u + bias, q = column mixing of u + bias, y = x + [u r q] F^T
+///   next = y + W2 GELU(W1 LN(y) + c1) + c2
+///
+/// A batch goes through in chunks of images. Between two steps that need statistics of the whole batch, a
+/// chunk goes through all steps; u, r and q lie side by side in rows of 3 C, as F reads them. Kept for the
+/// way back are x (by the caller), d, y, the hidden sums and one mean and deviation a token: (3 + expansion)
+/// C floats a token. Source: arXiv 2109.05422, section 3.2.
+class SmlpBlock {
+ public:
+  /// `index` counts over the network. The layers fuse (3 C -> C), first (C -> expansion C) and second
+  /// (expansion C -> C) must outlive the block.
+  SmlpBlock(int index, const Grid& grid, Layer& fuse, Layer& first, Layer& second, bool bf16);
+
+  const Grid& grid() const { return grid_; }
+  std::int64_t tiles(std::int64_t images) const;
+  std::vector<Parameter*> parameters();
+  void add_arrays(std::vector<NamedArray>& arrays);
+  /// Draws start values as PyTorch does: uniform in 1 / sqrt(inputs) of everything but norms.
+  void draw(std::uint64_t seed);
+
+  /// To be called when parameters have changed.
+  void prepare(bool with_back);
+  /// One training pass. in: the moments of x; out: gets those of next, of tiles(images) tiles.
+  void forward(std::int64_t images, const float* x, const BranchScales& scales, const TileMoments& in,
+               float* next, TileMoments& out, BlockScratch& scratch);
+  /// From g = dL/dnext of the last forward pass: g = dL/dx, and the gradients of all parameters. `work`: as
+  /// large as g.
+  void backward(std::int64_t images, const float* x, const BranchScales& scales, float* g, float* work,
+                BlockScratch& scratch);
+
+  /// Evaluation: x becomes next in place, with the norms of the running statistics, which prepare_inference()
+  /// takes over.
+  void prepare_inference();
+  void run(std::int64_t images, float* x, BlockScratch& scratch) const;
+
+  std::int64_t other_weights() const;
+  const Parameter& row_mix() const { return row_weight_; }
+  const Parameter& column_mix() const { return column_weight_; }
+
+ private:
+  std::int64_t channels() const { return grid_.channels; }
+  void convolve_line(const float* a, std::int64_t line, float* out) const;
+  void mix_line(bool is_row, std::int64_t line, float* mixed) const;
+  void mix(std::int64_t images, float* mixed) const;
+  void mix_back(const Chunk& chunk, const float* mixed, float* d_mixed, BlockScratch& scratch);
+  void channel_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, BlockScratch& scratch);
+  void token_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, float* work,
+                      BlockScratch& scratch);
+  void convolve_back(const Chunk& chunk, const float* x, float* work, BlockScratch& scratch);
+
+  Grid grid_;
+  std::string token_name_, channel_name_;
+  BatchNorm norm1_, norm2_;
+  Parameter depthwise_;                    // [C][3][3]
+  Parameter row_weight_, row_bias_;        // W x W, W
+  Parameter column_weight_, column_bias_;  // H x H, H
+  Pointwise fuse_;
+  Parameter layer_norm_weight_, layer_norm_bias_;
+  Pointwise first_, second_;
+
+  AlignedVector<float> taps_, flipped_;  // [3][3][C], and with both axes reversed
+  TileMoments d_moments_;
+  AlignedVector<float> d_, y_, z_, mean_, rstd_;  // of the batch
+};
+
+}  // namespace tulle

@@ -1,0 +1,209 @@
+#include <algorithm>
+#include <utility>
+
+#include "tulle/kernels/gemm.h"
+#include "tulle/kernels/tokens.h"
+#include "tulle/vision/smlp_block.h"
+
+namespace tulle {
+namespace {
+
+std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
+
+// Lines of tokens whose gradients one thread adds up; the sums of all groups are then added in order.
+constexpr std::int64_t kGroups = 8;
+
+void add_in_order(const float* partial, std::int64_t groups, std::int64_t values, float* sum) {
+  for (std::int64_t g = 0; g < groups; ++g)
+    for (std::int64_t i = 0; i < values; ++i) sum[i] += partial[g * values + i];
+}
+
+}  // namespace
+
+// next = y + scale (W2 GELU(W1 LN(y) + c1) + c2): g becomes dL/dy.
+void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, BlockScratch& s) {
+  const std::int64_t c = channels(), hidden = first_.outputs(), tokens = grid_.tokens();
+  const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
+  const float* const y = y_.data() + from * c;
+  const float* const z = z_.data() + from * hidden;
+  float* const scaled = s.g.get(count * c);
+  float* const normed = s.normed.get(count * c);
+  float* const active = s.hidden.get(count * hidden);
+  float* const dz = s.dz.get(count * hidden);
+  float* const d_normed = s.d_normed.get(count * c);
+  thread_local AlignedVector<float> mean, rstd;  // of another pass of layer_norm(), not looked at
+  const Tiles tiles(count, first_.connections());
+  for_tiles(tiles, [&](std::int64_t, Range range) {
+    const std::int64_t rows = range.end - range.begin, at = range.begin;
+    mean.resize(size(rows));
+    rstd.resize(size(rows));
+    kernels::scale_rows(g + (from + at) * c, scales.channel == nullptr ? nullptr : scales.channel + from + at,
+                        rows, c, scaled + at * c);
+    kernels::gelu(z + at * hidden, rows * hidden, active + at * hidden);
+    kernels::layer_norm(y + at * c, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), rows, c,
+                        normed + at * c, mean.data(), rstd.data());
+  });
+  const bool first = chunk.index == 0;
+  second_.backward(count, active, scaled, dz, first);
+  for_tiles(tiles, [&](std::int64_t, Range range) {
+    kernels::gelu_back(z + range.begin * hidden, (range.end - range.begin) * hidden,
+                       dz + range.begin * hidden);
+  });
+  first_.backward(count, normed, dz, d_normed, first);
+  s.dots.start(tiles.count, grid_.channels);
+  for_tiles(tiles, [&](std::int64_t tile, Range range) {
+    const std::int64_t at = range.begin;
+    kernels::layer_norm_back(d_normed + at * c, y + at * c, layer_norm_weight_.value.data(),
+                             mean_.data() + from + at, rstd_.data() + from + at, g + (from + at) * c,
+                             range.end - at, c, g + (from + at) * c, s.dots.dots(tile), s.dots.sums(tile));
+  });
+  std::vector<double> sums, dots;
+  s.dots.merge(sums, dots);
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    layer_norm_weight_.gradient[i] =
+        static_cast<float>(dots[i]) + (first ? 0.0f : layer_norm_weight_.gradient[i]);
+    layer_norm_bias_.gradient[i] =
+        static_cast<float>(sums[i]) + (first ? 0.0f : layer_norm_bias_.gradient[i]);
+  }
+}
+
+// d_mixed holds dL/du, dL/dr and dL/dq side by side, mixed u, r and q: what the mixings hand on is added to
+// dL/du, and their own gradients are made.
+void SmlpBlock::mix_back(const Chunk& chunk, const float* mixed, float* d_mixed, BlockScratch& s) {
+  const std::int64_t h = grid_.height, w = grid_.width, c = channels(), token = 3 * c;
+  // Rows first, then columns: both add to dL/du.
+  for (const bool is_row : {true, false}) {
+    const std::int64_t length = is_row ? w : h, lines = chunk.images * (is_row ? h : w);
+    const std::int64_t step = is_row ? token : w * token;
+    Parameter& weight = is_row ? row_weight_ : column_weight_;
+    Parameter& bias = is_row ? row_bias_ : column_bias_;
+    const std::int64_t groups = std::min(kGroups, lines), values = length * length + length;
+    float* const partial = s.partial.get(groups * values);
+    parallel_parts(static_cast<int>(groups), [&](int group) {
+      float* const weight_sum = partial + group * values;
+      float* const bias_sum = weight_sum + length * length;
+      std::fill_n(weight_sum, values, 0.0f);
+      const Range range = even_range(lines, static_cast<int>(groups), group);
+      for (std::int64_t i = range.begin; i < range.end; ++i) {
+        const std::int64_t image = i / (is_row ? h : w), line = i % (is_row ? h : w);
+        const std::int64_t place = image * h * w * token + (is_row ? line * w * token : line * token);
+        const float* const u = mixed + place;
+        float* const du = d_mixed + place;
+        const float* const d_out = du + (is_row ? c : 2 * c);
+        kernels::gemm(true, false, length, c, length, weight.value.data(), length, d_out, step, /*add=*/true,
+                      du, step);
+        kernels::gemm(false, true, length, length, c, d_out, step, u, step, /*add=*/true, weight_sum, length);
+        for (std::int64_t t = 0; t < length; ++t) {
+          float sum = 0.0f;
+          for (std::int64_t channel = 0; channel < c; ++channel) sum += d_out[t * step + channel];
+          bias_sum[t] += sum;
+        }
+      }
+    });
+    if (chunk.index == 0) {
+      std::ranges::fill(weight.gradient, 0.0f);
+      std::ranges::fill(bias.gradient, 0.0f);
+    }
+    for (std::int64_t group = 0; group < groups; ++group) {
+      add_in_order(partial + group * values, 1, length * length, weight.gradient.data());
+      add_in_order(partial + group * values + length * length, 1, length, bias.gradient.data());
+    }
+  }
+}
+
+// y = x + scale [u r q] F^T: work becomes dL/d(BN2 d), and the sums that BN2 needs are gathered.
+void SmlpBlock::token_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, float* work,
+                               BlockScratch& s) {
+  const std::int64_t c = channels(), tokens = grid_.tokens();
+  const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
+  const float* const d = d_.data() + from * c;
+  float* const scaled = s.g.get(count * c);
+  float* const mixed = s.mixed.get(count * 3 * c);
+  float* const d_mixed = s.d_mixed.get(count * 3 * c);
+  const Tiles tiles(count, first_.connections());
+  for_tiles(tiles, [&](std::int64_t, Range range) {
+    const std::int64_t rows = range.end - range.begin, at = range.begin;
+    kernels::scale_rows(g + (from + at) * c, scales.token == nullptr ? nullptr : scales.token + from + at,
+                        rows, c, scaled + at * c);
+    kernels::affine_gelu(d + at * c, norm2_.scale(), norm2_.shift(), rows, c, mixed + at * 3 * c, 3 * c);
+  });
+  mix(chunk.images, mixed);
+  fuse_.backward(count, mixed, scaled, d_mixed, chunk.index == 0);
+  mix_back(chunk, mixed, d_mixed, s);
+  for_tiles(tiles, [&](std::int64_t tile, Range range) {
+    const std::int64_t rows = range.end - range.begin, at = range.begin;
+    float* const dz = work + (from + at) * c;
+    kernels::affine_gelu_back(d + at * c, norm2_.scale(), norm2_.shift(), d_mixed + at * 3 * c, 3 * c, rows,
+                              c, dz);
+    const std::int64_t place =
+        chunk.index * Tiles(images_per_chunk(grid_) * tokens, first_.connections()).count + tile;
+    kernels::channel_dots(dz, d + at * c, norm2_.normal_scale(), norm2_.normal_shift(), rows, c,
+                          s.dots.sums(place), s.dots.dots(place));
+  });
+}
+
+// d = depthwise(GELU(BN1 x)): work, dL/d(BN2 d) before, becomes dL/d(BN1 x), and the sums that BN1 needs are
+// gathered.
+void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, BlockScratch& s) {
+  const std::int64_t c = channels(), tokens = grid_.tokens(), row = grid_.width * c;
+  const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
+  float* const a = s.a.get(count * c);
+  float* const dd = s.g.get(count * c);
+  for_tiles(Tiles(count, first_.connections()), [&](std::int64_t, Range range) {
+    const std::int64_t rows = range.end - range.begin, at = from + range.begin;
+    kernels::combine_channels(work + at * c, d_.data() + at * c, norm2_.by_g(), norm2_.by_x(),
+                              norm2_.constant(), nullptr, rows, c, dd + range.begin * c);
+    kernels::affine_gelu(x + at * c, norm1_.scale(), norm1_.shift(), rows, c, a + range.begin * c, c);
+  });
+  const std::int64_t h = grid_.height, rows = chunk.images * h, groups = std::min(kGroups, rows);
+  float* const partial = s.partial.get(groups * 9 * c);
+  parallel_parts(static_cast<int>(groups), [&](int group) {
+    float* const tap_sums = partial + group * 9 * c;
+    std::fill_n(tap_sums, 9 * c, 0.0f);
+    const Range range = even_range(rows, static_cast<int>(groups), group);
+    const auto around = [&](const float* of, std::int64_t i, const float*(&lines)[3]) {
+      lines[0] = i % h > 0 ? of + (i - 1) * row : nullptr;
+      lines[1] = of + i * row;
+      lines[2] = i % h < h - 1 ? of + (i + 1) * row : nullptr;
+    };
+    thread_local Scratch da_of;
+    for (std::int64_t i = range.begin; i < range.end; ++i) {
+      const float* lines[3];
+      around(a, i, lines);
+      kernels::depthwise_row_gradient(lines, dd + i * row, grid_.width, c, tap_sums);
+      around(dd, i, lines);
+      float* const da = da_of.get(row);
+      kernels::depthwise_row(lines, flipped_.data(), nullptr, grid_.width, c, da);
+      const std::int64_t at = from * c + i * row;
+      kernels::affine_gelu_back(x + at, norm1_.scale(), norm1_.shift(), da, c, grid_.width, c, work + at);
+    }
+    const std::int64_t place = chunk.index * kGroups + group, at = from * c + range.begin * row;
+    kernels::channel_dots(work + at, x + at, norm1_.normal_scale(), norm1_.normal_shift(),
+                          (range.end - range.begin) * grid_.width, c, s.dots.sums(place), s.dots.dots(place));
+  });
+  if (chunk.index == 0) std::ranges::fill(depthwise_.gradient, 0.0f);
+  for (std::int64_t group = 0; group < groups; ++group)
+    for (std::int64_t k = 0; k < 9; ++k)
+      for (std::int64_t channel = 0; channel < c; ++channel)
+        depthwise_.gradient[size(channel * 9 + k)] += partial[(group * 9 + k) * c + channel];
+}
+
+void SmlpBlock::backward(std::int64_t images, const float* x, const BranchScales& scales, float* g,
+                         float* work, BlockScratch& s) {
+  const std::int64_t c = channels(), tokens = grid_.tokens();
+  const std::int64_t chunks = (images + images_per_chunk(grid_) - 1) / images_per_chunk(grid_);
+  for_chunks(grid_, images, [&](const Chunk& chunk) { channel_mix_back(chunk, scales, g, s); });
+  s.dots.start(chunks * Tiles(images_per_chunk(grid_) * tokens, first_.connections()).count, grid_.channels);
+  for_chunks(grid_, images, [&](const Chunk& chunk) { token_mix_back(chunk, scales, g, work, s); });
+  norm2_.back(s.dots);
+  s.dots.start(chunks * kGroups, grid_.channels);
+  for_chunks(grid_, images, [&](const Chunk& chunk) { convolve_back(chunk, x, work, s); });
+  norm1_.back(s.dots);
+  for_tiles(Tiles(images * tokens, first_.connections()), [&](std::int64_t, Range range) {
+    const std::int64_t at = range.begin * c;
+    kernels::combine_channels(work + at, x + at, norm1_.by_g(), norm1_.by_x(), norm1_.constant(), g + at,
+                              range.end - range.begin, c, g + at);
+  });
+}
+
+}  // namespace tulle
