@@ -10,6 +10,7 @@
 #include "tulle/checkpoint/model_metadata.h"
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/version.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -28,6 +29,14 @@ void add_floats(std::vector<TensorView>& tensors, const std::string& name, std::
   tensors.push_back(tensor<float>(name, DType::F32, std::move(shape), values));
 }
 
+void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
+  add_floats(tensors, parameter.name + ".m1", parameter.m1);
+  add_floats(tensors, parameter.name + ".m2", parameter.m2);
+  if (!parameter.age.empty())
+    tensors.push_back(tensor<std::uint16_t>(parameter.name + ".age", DType::U16,
+                                            {length(parameter.age.size())}, parameter.age));
+}
+
 void add_parameter(std::vector<TensorView>& tensors, const Parameter& parameter, const Layer& layer,
                    bool with_state) {
   const Topology* topology = parameter.kind == Parameter::Kind::kWeight ? layer.topology() : nullptr;
@@ -37,19 +46,37 @@ void add_parameter(std::vector<TensorView>& tensors, const Parameter& parameter,
     tensors.push_back(tensor(parameter.name + ".col", DType::I32, {topology->nnz()}, topology->columns()));
     add_floats(tensors, parameter.name + ".val", parameter.value, {topology->nnz()});
   } else if (parameter.kind == Parameter::Kind::kWeight) {
-    add_floats(tensors, parameter.name, parameter.value, {layer.outputs(), layer.inputs()});
+    add_floats(tensors, parameter.name, parameter.value, weight_shape(layer));
   } else {
     add_floats(tensors, parameter.name, parameter.value);
   }
-  if (!with_state) return;
-  add_floats(tensors, parameter.name + ".m1", parameter.m1);
-  add_floats(tensors, parameter.name + ".m2", parameter.m2);
-  if (!parameter.age.empty())
-    tensors.push_back(tensor<std::uint16_t>(parameter.name + ".age", DType::U16,
-                                            {length(parameter.age.size())}, parameter.age));
+  if (with_state) add_state(tensors, parameter);
+}
+
+Json describe(const SmlpNet& net, const Model& model) {
+  const SmlpShape& shape = net.shape();
+  Json sparse = Json::array();
+  for (std::size_t l = 0; l < model.network.size(); ++l)
+    sparse.push_back(model.network.layer(l).topology() != nullptr);
+  return {{"kind", "smlp"},
+          {"loss", model.loss},
+          {"channels", shape.channels},
+          {"height", shape.height},
+          {"width", shape.width},
+          {"patch", shape.patch},
+          {"embedding", shape.embedding},
+          {"depths", shape.depths},
+          {"expansion", shape.expansion},
+          {"classes", shape.classes},
+          {"drop_path", shape.drop_path},
+          {"image", {net.input().height, net.input().width}},
+          {"padding", net.input().padding},
+          {"bf16", net.bf16()},
+          {"sparse", std::move(sparse)}};
 }
 
 Json describe(const Model& model) {
+  if (const SmlpNet* const net = smlp_of(model.network); net != nullptr) return describe(*net, model);
   Json layers = Json::array();
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     const Layer& layer = model.network.layer(l);
@@ -122,6 +149,12 @@ std::int64_t save_model(const std::string& path, Model& model, const TrainingSta
     if (const auto& neurons = layer.options().neurons; !neurons.empty())
       tensors.push_back(tensor<std::uint32_t>(fmt::format("layers.{}.neurons", l), DType::U32,
                                               {length(neurons.size())}, neurons));
+  }
+  if (Architecture* const architecture = model.network.architecture(); architecture != nullptr) {
+    for (const NamedArray& array : architecture->arrays())
+      add_floats(tensors, array.name, *array.values, array.shape);
+    for (const Parameter* parameter : architecture->parameters())
+      if (state != nullptr) add_state(tensors, *parameter);
   }
   if (state != nullptr)
     for (std::size_t l = 0; l < state->explored.size(); ++l)

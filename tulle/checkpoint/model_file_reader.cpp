@@ -12,6 +12,7 @@
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/sparse_linear.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -37,13 +38,15 @@ class Reader {
     LoadedModel loaded;
     Model& model = loaded.model;
     const Json description = in_.json("model");
-    if (const auto kind = in_.field<std::string>("model", description, "kind"); kind != "mlp")
-      in_.refuse("model kind", kind, "'mlp'");
+    const auto kind = in_.field<std::string>("model", description, "kind");
+    if (kind != "mlp" && kind != "smlp") in_.refuse("model kind", kind, "'mlp' or 'smlp'");
     model.loss = in_.field<std::string>("model", description, "loss");
     check_name(losses(), "metadata 'model', loss", model.loss);
     model.seed = in_.number<std::uint64_t>("seed");
     model.config = in_.text("config");
-    read_layers(description, model);
+    kind == "mlp" ? read_layers(description, model) : read_smlp(description, model);
+    if (in_.json("sparse") != sparse_layout(model.network))
+      in_.refuse("metadata 'sparse'", "other matrices", "the sparse layers of metadata 'model'");
     read_preprocessing(model);
     read_classes(model);
     loaded.checksummed = file_.has_checksums();
@@ -127,7 +130,8 @@ class Reader {
   }
 
   std::unique_ptr<Layer> read_layer(const LayerOptions& options, bool sparse) const {
-    const std::string name = fmt::format("layers.{}.weight", options.index);
+    const std::string name =
+        (options.name.empty() ? fmt::format("layers.{}", options.index) : options.name) + ".weight";
     std::unique_ptr<Layer> layer;
     std::span<const float> weights;
     if (sparse) {
@@ -144,7 +148,10 @@ class Reader {
         throw Error(ErrorKind::kBadData, {.file = file_.name()}, fmt::format("{}: {}", name, error.what()));
       }
     } else {
-      weights = values<float>(name, DType::F32, {options.outputs, options.inputs});
+      std::vector<std::int64_t> shape{options.outputs, options.inputs};
+      if (const TensorView* const view = file_.find(name); view != nullptr && view->shape.size() == 4)
+        shape.insert(shape.end(), {1, 1});  // a convolution of 1 x 1
+      weights = values<float>(name, DType::F32, shape);
       layer = std::make_unique<DenseLinear>(options);
     }
     std::ranges::copy(weights, layer->weight().value.begin());
@@ -183,8 +190,69 @@ class Reader {
       layers.push_back(read_layer(options, in_.field<bool>("model", entry, "sparse")));
     }
     model.network = Network(std::move(layers));
-    if (in_.json("sparse") != sparse_layout(model.network))
-      in_.refuse("metadata 'sparse'", "other matrices", "the sparse layers of metadata 'model'");
+  }
+
+  SmlpShape read_shape(const Json& description) const {
+    const auto whole = [&](const std::string& key) {
+      return static_cast<int>(std::min<std::int64_t>(in_.count("model", description, key), 1 << 30));
+    };
+    SmlpShape shape{.channels = whole("channels"),
+                    .height = whole("height"),
+                    .width = whole("width"),
+                    .patch = whole("patch"),
+                    .embedding = whole("embedding"),
+                    .depths = {},
+                    .expansion = whole("expansion"),
+                    .classes = whole("classes"),
+                    .drop_path = in_.field<double>("model", description, "drop_path")};
+    for (const Json& depth : in_.field<Json>("model", description, "depths"))
+      shape.depths.push_back(is_json<std::int64_t>(depth) ? static_cast<int>(std::clamp<std::int64_t>(
+                                                                depth.get<std::int64_t>(), -1, 1 << 20))
+                                                          : -1);
+    try {
+      check_shape(shape);
+    } catch (const Error& error) {
+      throw Error(ErrorKind::kBadData, {.file = file_.name()},
+                  fmt::format("metadata 'model', {}", error.what()));
+    }
+    // Memory is taken for what the shape says: it must all be in the file.
+    SmlpCounts counts = parameters_of(shape);
+    counts.fuse = counts.channel_mix = 0;  // may be sparse; each layer is looked at alone
+    if (counts.total() > length(file_bytes()) / 4)
+      in_.refuse("metadata 'model', parameters", fmt::format("{}", counts.total()),
+                 "fewer in a file of this size");
+    return shape;
+  }
+
+  void read_smlp(const Json& description, Model& model) const {
+    const SmlpShape shape = read_shape(description);
+    SmlpInput input;
+    std::vector<std::int64_t> image;
+    for (const Json& side : in_.field<Json>("model", description, "image"))
+      image.push_back(is_json<std::int64_t>(side) ? side.get<std::int64_t>() : 0);
+    if (image.size() != 2 || image[0] < 1 || image[1] < 1 || image[0] > shape.height ||
+        image[1] > shape.width)
+      in_.refuse("metadata 'model', image", "other sides",
+                 fmt::format("two, of at most {} x {}", shape.height, shape.width));
+    input.height = static_cast<int>(image[0]);
+    input.width = static_cast<int>(image[1]);
+    for (const Json& value : in_.field<Json>("model", description, "padding"))
+      input.padding.push_back(value.is_number() ? value.get<float>() : 0.0f);
+    const Json sparse = in_.field<Json>("model", description, "sparse");
+    const std::vector<LayerOptions> options = smlp_layer_options(shape);
+    if (!sparse.is_array() || sparse.size() != options.size())
+      in_.refuse("metadata 'model', sparse", fmt::format("{} entries", sparse.size()),
+                 fmt::format("{}", options.size()));
+    std::vector<std::unique_ptr<Layer>> layers;
+    std::vector<Layer*> views;
+    for (std::size_t l = 0; l < options.size(); ++l) {
+      layers.push_back(read_layer(options[l], sparse[l].is_boolean() && sparse[l].get<bool>()));
+      views.push_back(layers.back().get());
+    }
+    auto net = std::make_unique<SmlpNet>(shape, input, views, in_.field<bool>("model", description, "bf16"));
+    for (const NamedArray& array : net->arrays())
+      std::ranges::copy(values<float>(array.name, DType::F32, array.shape), array.values->begin());
+    model.network = Network(std::move(layers), std::move(net));
   }
 
   std::size_t file_bytes() const {
@@ -199,7 +267,7 @@ class Reader {
     scaling.kind = in_.field<std::string>("preprocess", preprocess, "scale");
     if (std::ranges::find(kScalings, scaling.kind) == std::end(kScalings))
       in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'",
-                 "none, unit, standard, minmax or maxabs");
+                 "none, unit, standard, channel, minmax or maxabs");
     if (scaling.kind != "none") {
       const std::vector<std::int64_t> shape{model.network.inputs()};
       const auto mean = values<float>("data.mean", DType::F32, shape);

@@ -202,7 +202,7 @@ Dataset load_dataset(const DataOptions& options) {
   }
   if (options.valid_fraction > 0.0)
     data.valid = split_off(data.train, options.valid_fraction, data.class_names.size(), options.seed);
-  data.scaling = fit_scaling(options.scale, data.train.inputs);
+  data.scaling = fit_scaling(options.scale, data.train.inputs, data.image);
   return data;
 }
 

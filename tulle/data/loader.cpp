@@ -47,12 +47,22 @@ Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool 
   start_epoch(0, /*shuffled=*/false);
 }
 
+void Loader::augment(const ImageShape& shape, const Augmentation& how) {
+  require(how.none() || (!split_.inputs.is_sparse() &&
+                         std::int64_t{shape.channels} * shape.height * shape.width == split_.inputs.features),
+          "Loader: only images can be augmented");
+  shape_ = shape;
+  augmentation_ = how;
+}
+
 std::int64_t Loader::batches() const {
   return (split_.inputs.samples + (keep_last_ ? batch_size_ - 1 : 0)) / batch_size_;
 }
 
 void Loader::start_epoch(int epoch, bool shuffled) {
   const auto samples = static_cast<std::uint32_t>(split_.inputs.samples);
+  epoch_ = epoch;
+  shuffled_ = shuffled;
   if (shuffled) {
     order_ = random_permutation(
         samples, {.seed = seed_, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(epoch)});
@@ -75,7 +85,12 @@ Batch Loader::get(std::int64_t index, int panel_width) {
   const std::span<const std::uint32_t> rows = rows_of(index, panel_width);
   const Panels<float> panels =
       panels_.view(split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width);
-  split_.inputs.is_sparse() ? scatter(rows, panels) : gather(rows, panels);
+  if (split_.inputs.is_sparse())
+    scatter(rows, panels);
+  else if (shuffled_ && !augmentation_.none())
+    gather_augmented(rows, panels);
+  else
+    gather(rows, panels);
   Batch batch = labelled(rows, index);
   batch.inputs = panels;
   return batch;
@@ -135,6 +150,28 @@ void Loader::scatter(std::span<const std::uint32_t> rows, Panels<float> panels) 
           panel[f * width + lane] = (sparse.values[k] - mean_[f]) * factor_[f];
         }
       }
+    }
+  });
+}
+
+void Loader::gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels) {
+  const auto features = static_cast<std::size_t>(split_.inputs.features);
+  augmented_.resize(rows.size() * features);
+  places_.resize(rows.size());
+  std::iota(places_.begin(), places_.end(), 0u);
+  const Random random{.seed = seed_, .stream = Stream::kAugment, .event = static_cast<std::uint32_t>(epoch_)};
+  parallel_ranges(static_cast<std::int64_t>(rows.size()), 1, [&](Range range) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+      tulle::augment(split_.inputs, rows[i], shape_, augmentation_, random, std::uint64_t{8} * rows[i],
+                     augmented_.data() + i * features);
+  });
+  const auto width = static_cast<std::size_t>(panels.width);
+  parallel_ranges(split_.inputs.features, 16, [&](Range range) {
+    for (std::int32_t p = 0; p < panels.count(); ++p) {
+      const std::size_t start = static_cast<std::size_t>(p) * width;
+      kernels::gather_panel(augmented_.data(), split_.inputs.features,
+                            std::span(places_).subspan(start, std::min(width, rows.size() - start)), range,
+                            mean_.data(), factor_.data(), panels.panel(p), panels.width);
     }
   });
 }

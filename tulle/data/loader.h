@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tulle/base/panels.h"
+#include "tulle/data/augment.h"
 #include "tulle/data/dataset.h"
 #include "tulle/sparse/sparse_batch.h"
 
@@ -32,6 +33,10 @@ class Loader {
   /// Throws std::invalid_argument if there would be no batch at all, or if the scaling is for other features.
   Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed);
 
+  /// From now on batches of shuffled epochs hold images augmented anew, drawn from (seed, Stream::kAugment,
+  /// epoch) at the sample's number. Throws std::invalid_argument if the inputs are no images of this shape.
+  void augment(const ImageShape& shape, const Augmentation& how);
+
   std::int64_t batches() const;
   /// Chooses the order of the samples: theirs, or shuffled by (seed, Stream::kShuffle, epoch). Cost:
   /// O(samples).
@@ -45,6 +50,7 @@ class Loader {
   std::span<const std::uint32_t> rows_of(std::int64_t index, int panel_width) const;
   Batch labelled(std::span<const std::uint32_t> rows, std::int64_t index);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
+  void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels);
   void scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const;
 
   const Split& split_;
@@ -53,6 +59,12 @@ class Loader {
   std::uint64_t seed_;
   std::vector<float> mean_, factor_;  // the scaled value is (raw - mean) * factor
   std::vector<std::uint32_t> order_;
+  ImageShape shape_;
+  Augmentation augmentation_;
+  int epoch_ = 0;
+  bool shuffled_ = false;
+  std::vector<float> augmented_;       // raw, of the batch
+  std::vector<std::uint32_t> places_;  // 0, 1, 2, ...
   std::vector<std::int32_t> classes_;  // of the batch
   std::vector<float> targets_;
   PanelBuffer panels_;

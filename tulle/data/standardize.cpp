@@ -112,7 +112,37 @@ constexpr Kind kKinds[] = {
 
 }  // namespace
 
-Scaling fit_scaling(const std::string& kind, const Features& train) {
+namespace {
+
+// Mean and deviation of each channel over all pixels: what a shifted image still fits.
+void share_in_channels(const ImageShape& image, Scaling& scaling) {
+  const auto plane = static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width);
+  for (std::size_t first = 0; first < scaling.mean.size(); first += plane) {
+    double mean = 0.0, square = 0.0;
+    for (std::size_t f = first; f < first + plane; ++f) {
+      const double m = scaling.mean[f], d = scaling.deviation[f];
+      mean += m / static_cast<double>(plane);
+      square += (m * m + d * d) / static_cast<double>(plane);
+    }
+    const double deviation = usable(std::sqrt(std::max(square - mean * mean, 0.0)));
+    std::fill_n(scaling.mean.begin() + static_cast<std::ptrdiff_t>(first), plane, static_cast<float>(mean));
+    std::fill_n(scaling.deviation.begin() + static_cast<std::ptrdiff_t>(first), plane,
+                static_cast<float>(deviation));
+  }
+}
+
+}  // namespace
+
+Scaling fit_scaling(const std::string& kind, const Features& train, const ImageShape& image) {
+  if (kind == "channel") {
+    if (train.is_sparse() || std::int64_t{image.channels} * image.height * image.width != train.features)
+      throw Error(ErrorKind::kConfig,
+                  "data.scale, found 'channel', expected another for data that are no images");
+    Scaling scaling = fit_scaling("standard", train);
+    scaling.kind = kind;
+    share_in_channels(image, scaling);
+    return scaling;
+  }
   Scaling scaling{.kind = kind, .mean = {}, .deviation = {}};
   if (kind == "none") return scaling;
   require(train.samples > 0 && train.features > 0, "fit_scaling: there must be training data");
@@ -127,8 +157,9 @@ Scaling fit_scaling(const std::string& kind, const Features& train) {
       known->dense(train, features, scaling);
     return scaling;
   }
-  throw Error(ErrorKind::kConfig,
-              fmt::format("data.scale, found '{}', expected none, unit, standard, minmax or maxabs", kind));
+  throw Error(
+      ErrorKind::kConfig,
+      fmt::format("data.scale, found '{}', expected none, unit, standard, channel, minmax or maxabs", kind));
 }
 
 }  // namespace tulle

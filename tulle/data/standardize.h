@@ -17,6 +17,6 @@ namespace tulle {
 /// A feature that does not vary in `train` (or by less than a normal float) gets deviation 0: it becomes 0 in
 /// all data. The same bits for any number of threads. Cost: two passes over the data. Throws tulle::Error
 /// (kConfig) for an unknown kind.
-Scaling fit_scaling(const std::string& kind, const Features& train);
+Scaling fit_scaling(const std::string& kind, const Features& train, const ImageShape& image = {});
 
 }  // namespace tulle

@@ -18,7 +18,7 @@ namespace tulle {
 InitContext init_context(const Network& network, std::size_t l, const Topology& topology,
                          const WeightLaw& law) {
   InitContext context{.topology = topology, .sparse_fan = law.sparse_fan};
-  if (l > 0) {
+  if (l > 0 && network.architecture() == nullptr) {
     const Layer& source = network.layer(l - 1);
     context.source_second_moment = second_moment(source.activation()) / (1.0 - source.dropout());
   }
@@ -36,7 +36,9 @@ class Event {
  public:
   Event(Network& network, const Evolution& how, const EvolveEvent& event)
       : network_(network), how_(how), event_(event) {
-    for (std::size_t l = 0; l + 1 < network.size(); ++l) {
+    // The last layer of a chain gives the outputs; an architecture's layers all lie inside.
+    const std::size_t inner = network.size() - (network.architecture() == nullptr ? 1 : 0);
+    for (std::size_t l = 0; l < inner; ++l) {
       auto* layer = dynamic_cast<SparseLinear*>(&network.layer(l));
       if (layer != nullptr && layer->topology()->density() <= how.max_density) work_.push_back({l, layer});
     }

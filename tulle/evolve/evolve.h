@@ -66,10 +66,10 @@ struct LayerEvolution {
   std::vector<std::uint64_t> grown_cells{};  // sorted
 };
 
-/// One topology event on every sparse layer but the last. Weights and optimizer states of kept connections
-/// are untouched; grown ones are drawn from the law (Stream::kGrowValue, at their cell). With a density, each
-/// layer first loses its weakest weights down to its budget. The same (seed, step) on the same network always
-/// gives the same result, with any number of threads. Cost: O(nnz) and that of the rules.
+/// One topology event on every sparse layer but the last of a chain. Weights and optimizer states of kept
+/// connections are untouched; grown ones are drawn from the law (Stream::kGrowValue, at their cell). With a
+/// density, each layer first loses its weakest weights down to its budget. The same (seed, step) on the same
+/// network always gives the same result, with any number of threads. Cost: O(nnz) and that of the rules.
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event);
 
 }  // namespace tulle

@@ -191,6 +191,11 @@ std::unique_ptr<Stage> make_stage(const Layer& layer, std::size_t l, int width, 
 Inference::Inference(const Network& network, const Options& options)
     : inputs_(network.inputs()), outputs_(network.outputs()), batch_(options.batch) {
   require(options.batch > 0, "Inference: the batch must be positive");
+  if (network.architecture() != nullptr) {
+    runner_ = network.architecture()->make_runner(options.precision);
+    width_ = options.batch == 1 ? 1 : 16;
+    return;
+  }
   require(options.precision != Precision::kInt8 || options.scales.size() == network.size(),
           "Inference: int8 needs the scale of each layer's inputs");
   width_ = width_for(network, options);
@@ -217,6 +222,7 @@ Inference::~Inference() = default;
 Panels<const float> Inference::forward(Panels<const float> x) {
   require(x.features == inputs_ && x.width == width_ && x.batch > 0 && x.batch <= batch_,
           "Inference: the inputs must have the network's features, panel_width(), and 1 to `batch` samples");
+  if (runner_) return runner_->forward(x);
   const Panels<float> output = output_.view(outputs_, x.batch, width_);
   const auto workers = static_cast<std::int32_t>(scratch_.size());
   if (x.count() >= workers && workers == pieces_)
@@ -268,6 +274,7 @@ void Inference::run_pieces(Panels<const float> x, Panels<float> output) {
 std::vector<kernels::ByteScale> byte_scales(Network& network, Panels<const float> x) {
   constexpr double kCutOff = 1e-4;  // the share of values beyond the range of bytes, at either end
   std::vector<kernels::ByteScale> scales;
+  require(network.architecture() == nullptr, "byte_scales: there is no int8 form of this network");
   network.forward({}, x);
   for (std::size_t l = 0; l < network.size(); ++l) {
     const Panels<const float> in = l == 0 ? x : network.activations(l - 1);

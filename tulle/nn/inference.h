@@ -49,6 +49,7 @@ class Inference {
 
   std::int32_t inputs_, outputs_, batch_;
   int width_ = 0, pieces_ = 0;
+  std::unique_ptr<Runner> runner_;  // of an architecture, which then does all of it
   std::vector<std::unique_ptr<Stage>> stages_;
   std::vector<Scratch> scratch_;  // one for each panel that is at work at the same time
   PanelBuffer output_;

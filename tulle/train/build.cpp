@@ -15,18 +15,10 @@
 #include "tulle/nn/sparse_linear.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
+#include "tulle/train/build_smlp.h"
 
 namespace tulle {
 namespace {
-
-TopologyOptions topology_options(const Config& config) {
-  return {.distribution = config.topology.distribution,
-          .epsilon = config.topology.epsilon,
-          .density = config.topology.density,
-          .fan_in = config.topology.fan_in,
-          .budgets = config.topology.budgets,
-          .dense_layers = config.topology.dense_layers};
-}
 
 // A layer as the config wants it with the connections, weights and activation of another.
 std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {
@@ -59,6 +51,15 @@ Network start_network(const std::string& path, std::span<const std::int32_t> siz
 }
 
 }  // namespace
+
+TopologyOptions topology_options(const Config& config) {
+  return {.distribution = config.topology.distribution,
+          .epsilon = config.topology.epsilon,
+          .density = config.topology.density,
+          .fan_in = config.topology.fan_in,
+          .budgets = config.topology.budgets,
+          .dense_layers = config.topology.dense_layers};
+}
 
 DataOptions data_options(const Config& config) {
   DataOptions options;
@@ -209,6 +210,20 @@ Model build_model(const Config& config, const Dataset& data) {
         fmt::format("model.loss, found 'cross-entropy', expected {}",
                     data.class_names.empty() ? "'mse' for regression"
                                              : "'bce' or 'mse' where a sample may have several labels"));
+  if (config.model.kind == "smlp") {
+    const Evolution how = evolution_of(config);
+    if (how.drop != nullptr && config.evolve.final_density > 0.0)
+      throw Error(ErrorKind::kConfig,
+                  "evolve.final_density, found some, expected 0 with model.kind = \"smlp\"");
+    return {.network = build_smlp(config, data),
+            .loss = config.model.loss,
+            .scaling = data.scaling,
+            .class_names = data.class_names,
+            .index_base = data.index_base,
+            .image = data.image,
+            .seed = static_cast<std::uint64_t>(config.run.seed),
+            .config = {}};
+  }
   const std::vector<std::int32_t> sizes = layer_sizes(config, data);
   check_evolution(config, sizes);
   const TopologyOptions options = topology_options(config);

@@ -3,12 +3,16 @@
 #include "tulle/checkpoint/model.h"
 #include "tulle/data/load.h"
 #include "tulle/evolve/evolve.h"
+#include "tulle/sparse/budgets.h"
 #include "tulle/train/config.h"
 
 namespace tulle {
 
 /// The [data] keys as the readers want them.
 DataOptions data_options(const Config& config);
+
+/// The [topology] keys as sparse/budgets.h wants them.
+TopologyOptions topology_options(const Config& config);
 
 /// train.class_weights for this data, one per class; empty for "none". Throws tulle::Error (kConfig) for text
 /// that is not that.

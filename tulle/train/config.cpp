@@ -11,8 +11,10 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/checkpoint/json_text.h"
+#include "tulle/data/augment.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/train/build.h"
+#include "tulle/vision/smlp_shape.h"
 
 namespace tulle {
 namespace {
@@ -42,6 +44,9 @@ void check_config_value(const KeyInfo& key, Config& config) {
   if (const auto* const* number = std::get_if<double*>(&field)) check_number(key, **number);
   if (const auto* const* list = std::get_if<std::vector<std::int64_t>*>(&field))
     for (const std::int64_t number : **list) check_number(key, static_cast<double>(number));
+  if (const auto* const* texts = std::get_if<std::vector<std::string>*>(&field))
+    for (const std::string& text : **texts)
+      if (valid_utf8_length(text) != text.size()) refuse(key, in_quotes(text), "text in UTF-8");
   if (const auto* const* text = std::get_if<std::string*>(&field)) {
     // Else the effective config would be no TOML and the model no safetensors file.
     if (valid_utf8_length(**text) != (*text)->size()) refuse(key, in_quotes(**text), "text in UTF-8");
@@ -72,6 +77,11 @@ std::string config_value(const KeyInfo& key, const Config& config) {
     return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
   }
   if (const auto* text = std::get_if<std::string*>(&field)) return quoted(**text);
+  if (const auto* texts = std::get_if<std::vector<std::string>*>(&field)) {
+    Names all;
+    for (const std::string& item : **texts) all.push_back(quoted(item));
+    return fmt::format("[{}]", fmt::join(all, ", "));
+  }
   return fmt::format("[{}]", fmt::join(*std::get<std::vector<std::int64_t>*>(field), ", "));
 }
 
@@ -144,6 +154,35 @@ Interval parse_interval(std::string_view key, std::string_view text) {
   return interval;
 }
 
+namespace {
+
+// The keys that model.variant sets, as TOML.
+std::vector<std::pair<std::string_view, std::string>> variant_values(const std::string& variant) {
+  const SmlpShape& shape = find_name(smlp_variants(), "model.variant", variant).shape;
+  return {{"model.image_size", fmt::format("{}", shape.height)},
+          {"model.patch", fmt::format("{}", shape.patch)},
+          {"model.width", fmt::format("{}", shape.embedding)},
+          {"model.depths", fmt::format("[{}]", fmt::join(shape.depths, ", "))},
+          {"model.expansion", fmt::format("{}", shape.expansion)},
+          {"model.drop_path", fmt::format("{}", shape.drop_path)}};
+}
+
+// What an sMLPNet has no form of.
+void check_smlp(const Config& config) {
+  const auto refuse = [](std::string_view key, std::string_view found, std::string_view expected) {
+    throw Error(ErrorKind::kConfig,
+                fmt::format("{}, found {}, expected {} with model.kind = \"smlp\"", key, found, expected));
+  };
+  if (config.model.loss != "cross-entropy") refuse("model.loss", config.model.loss, "cross-entropy");
+  if (config.evolve.importance_percentile > 0.0) refuse("evolve.importance_percentile", "some", "0");
+  if (config.evolve.chain_removal) refuse("evolve.chain_removal", "true", "false");
+  if (config.evolve.evolve_dense) refuse("evolve.evolve_dense", "true", "false");
+  if (!config.train.start_from.empty()) refuse("train.start_from", "a file", "none");
+  if (config.topology.distribution == "explicit") refuse("topology.distribution", "explicit", "another");
+}
+
+}  // namespace
+
 void finish_config(Config& config) {
   const std::set<std::string> given = config.given;
   const auto set_unless_given = [&](std::string_view key, std::string_view text) {
@@ -152,11 +191,19 @@ void finish_config(Config& config) {
   const PresetInfo& preset = find_name(presets(), "run.preset", config.run.preset);
   for (const auto& [key, text] : preset.values)
     if (key == "evolve.rule") set_unless_given(key, text);
+  if (given.contains("model.variant") && config.model.variant != "none")
+    for (const auto& [key, text] : variant_values(config.model.variant)) set_unless_given(key, text);
   // The rule first: a preset may tune what it sets.
   for (const auto& [key, text] : find_name(rules(), "evolve.rule", config.evolve.rule).values)
     set_unless_given(key, text);
   for (const auto& [key, text] : preset.values) set_unless_given(key, text);
+  // The epsilon of perceptrons means nothing to pointwise layers: they are dense until a density is given.
+  if (config.model.kind == "smlp" && !given.contains("topology.distribution")) {
+    config.topology.distribution = "uniform";
+    if (!given.contains("topology.density")) config.topology.density = 1.0;
+  }
   config.given = given;
+  if (config.model.kind == "smlp") check_smlp(config);
 
   for (const KeyInfo& key : config_keys()) check_config_value(key, config);
   (void)evolution_of(config);
@@ -171,13 +218,14 @@ void finish_config(Config& config) {
     throw Error(ErrorKind::kConfig, fmt::format("evolve.importance_every, found '{}', expected \"N epoch\"",
                                                 config.evolve.importance_every));
   parse_interval("checkpoint.save_every", config.checkpoint.save_every);
+  (void)parse_augmentation(config.data.augment);
   if (config.data.valid_fraction == 0.0 &&
       (config.train.early_stopping > 0 || config.train.schedule == "plateau"))
     throw Error(ErrorKind::kConfig,
                 fmt::format("data.valid_fraction, found 0, expected validation data for {}",
                             config.train.early_stopping > 0 ? "train.early_stopping"
                                                             : "train.schedule = \"plateau\""));
-  if (config.topology.distribution == "explicit" &&
+  if (config.topology.distribution == "explicit" && config.model.kind == "mlp" &&
       config.topology.budgets.size() != config.model.hidden.size() + 1)
     throw Error(ErrorKind::kConfig,
                 fmt::format("topology.budgets, found {} numbers, expected {} (one per layer)",

@@ -39,6 +39,7 @@ struct Config {
     std::int64_t max_rows = 0;
     std::string nan = "error";
     bool ignore_unknown_labels = false;
+    std::vector<std::string> augment;
   } data;
   struct Model {
     std::string kind = "mlp";
@@ -48,6 +49,13 @@ struct Config {
     double dropout = 0.3;
     std::string loss = "cross-entropy";
     std::string dtype = "f32";
+    std::string variant = "none";
+    std::int64_t image_size = 0;
+    std::int64_t patch = 4;
+    std::int64_t width = 64;
+    std::vector<std::int64_t> depths{2, 2, 2};
+    std::int64_t expansion = 3;
+    double drop_path = 0.0;
   } model;
   struct Topology {
     std::string distribution = "epsilon";
@@ -161,7 +169,8 @@ struct Config {
 
 /// One key: where its value lives, what it may be, what it means.
 struct KeyInfo {
-  using Field = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*>;
+  using Field = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<std::int64_t>*,
+                             std::vector<std::string>*>;
 
   std::string_view name;  // "train.batch_size"
   Field (*field)(Config&);

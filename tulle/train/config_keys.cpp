@@ -16,6 +16,7 @@
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
+#include "tulle/vision/smlp_shape.h"
 
 namespace tulle {
 namespace {
@@ -66,10 +67,7 @@ const KeyInfo kKeys[] = {
     {"data.valid_fraction", [](Config& c) -> Field { return &c.data.valid_fraction; },
      "share of the training samples kept for validation", 0, 1, true},
     {"data.scale", [](Config& c) -> Field { return &c.data.scale; }, "what is done to each feature", -kNone,
-     kNone, false,
-     [] {
-       return Names{"none", "unit", "standard", "minmax", "maxabs"};
-     }},
+     kNone, false, [] { return Names{"none", "unit", "standard", "channel", "minmax", "maxabs"}; }},
     {"data.sep", [](Config& c) -> Field { return &c.data.sep; }, "csv: separator"},
     {"data.header", [](Config& c) -> Field { return &c.data.header; }, "csv: first line", -kNone, kNone,
      false,
@@ -107,8 +105,29 @@ const KeyInfo kKeys[] = {
     {"data.ignore_unknown_labels", [](Config& c) -> Field { return &c.data.ignore_unknown_labels; },
      "leave out test samples whose label training never saw"},
 
-    {"model.kind", [](Config& c) -> Field { return &c.model.kind; }, "model family", -kNone, kNone, false,
-     [] { return Names{"mlp"}; }},
+    {"data.augment", [](Config& c) -> Field { return &c.data.augment; },
+     "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE"},
+
+    {"model.kind", [](Config& c) -> Field { return &c.model.kind; }, "mlp, or smlp: sMLPNet for images",
+     -kNone, kNone, false,
+     [] {
+       return Names{"mlp", "smlp"};
+     }},
+    {"model.variant", [](Config& c) -> Field { return &c.model.variant; },
+     "smlp: a size that sets image_size, patch, width, depths, expansion and drop_path; keys you give win",
+     -kNone, kNone, false, [] { return names_or("none", smlp_variants()); }},
+    {"model.image_size", [](Config& c) -> Field { return &c.model.image_size; },
+     "smlp: pixels of a side after black ones are added around the image; 0: as the data has", 0, 65536},
+    {"model.patch", [](Config& c) -> Field { return &c.model.patch; }, "smlp: pixels of a patch's side", 1,
+     16384},
+    {"model.width", [](Config& c) -> Field { return &c.model.width; }, "smlp: channels of the first stage", 1,
+     16384},
+    {"model.depths", [](Config& c) -> Field { return &c.model.depths; }, "smlp: blocks of each stage", 0,
+     1000},
+    {"model.expansion", [](Config& c) -> Field { return &c.model.expansion; },
+     "smlp: hidden channels of the channel mixing, in channels", 1, 64},
+    {"model.drop_path", [](Config& c) -> Field { return &c.model.drop_path; },
+     "smlp: stochastic depth of the last block", 0, 1, true},
     {"model.hidden", [](Config& c) -> Field { return &c.model.hidden; }, "neurons of the hidden layers", 1,
      2147483647},
     {"model.activation", [](Config& c) -> Field { return &c.model.activation; }, "of the hidden layers",

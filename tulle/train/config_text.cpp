@@ -20,6 +20,7 @@ std::string_view type_name(const Field& field) {
   if (std::holds_alternative<std::int64_t*>(field)) return "a whole number";
   if (std::holds_alternative<double*>(field)) return "a number";
   if (std::holds_alternative<std::string*>(field)) return "a text in quotes";
+  if (std::holds_alternative<std::vector<std::string>*>(field)) return "a list of texts in quotes";
   return "a list of whole numbers";
 }
 
@@ -39,6 +40,14 @@ bool assign(const Field& field, const toml::node& node) {
   } else if (auto* const* text = std::get_if<std::string*>(&field)) {
     if (!node.is_string()) return false;
     **text = node.value<std::string>().value();
+  } else if (auto* const* texts = std::get_if<std::vector<std::string>*>(&field)) {
+    if (!node.is_array()) return false;
+    std::vector<std::string> list;
+    for (const toml::node& item : *node.as_array()) {
+      if (!item.is_string()) return false;
+      list.push_back(item.value<std::string>().value());
+    }
+    **texts = std::move(list);
   } else {
     if (!node.is_array()) return false;
     std::vector<std::int64_t> list;
@@ -131,6 +140,14 @@ void set_config_value(Config& config, std::string_view name, std::string_view te
   const bool list = std::holds_alternative<std::vector<std::int64_t>*>(field) && !text.starts_with('[');
   if (bare) {
     *std::get<std::string*>(field) = text;
+  } else if (std::holds_alternative<std::vector<std::string>*>(field) && !text.starts_with('[')) {
+    std::vector<std::string>& list = *std::get<std::vector<std::string>*>(field);
+    list.clear();
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find(',', begin), text.size());
+      list.emplace_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
   } else {
     bool good = false;
     try {

@@ -8,10 +8,13 @@
 #include "tulle/data/rows.h"
 #include "tulle/kernels/gather.h"
 #include "tulle/nn/loss.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 
 Precision trained_precision(const Network& network) {
+  if (const SmlpNet* const net = smlp_of(network); net != nullptr)
+    return net->bf16() ? Precision::kBf16 : Precision::kFloat;
   for (std::size_t l = 0; l < network.size(); ++l)
     if (network.layer(l).options().precision != Precision::kFloat)
       return network.layer(l).options().precision;

@@ -31,12 +31,21 @@ constexpr Values kModern[] = {
     {"evolve.stop_after", "0.75"},
 };
 
+// The starting recipe for small images; see docs/results.md.
+constexpr Values kSmlp[] = {
+    {"data.scale", "channel"},      {"model.kind", "smlp"},           {"train.batch_size", "128"},
+    {"train.optimizer", "adamw"},   {"train.learning_rate", "0.002"}, {"train.schedule", "cosine"},
+    {"train.warmup_epochs", "1.0"}, {"train.weight_decay", "0.05"},   {"evolve.zeta", "0.3"},
+    {"evolve.stop_after", "0.75"},
+};
+
 // To add a preset: its values above and one line here.
 constexpr PresetInfo kPresets[] = {
     {"none", "the defaults of `tulle list config`", {}},
     {"published", "the recipe of arXiv 2102.01732, its code followed to the letter", kPublished},
     {"modern", "the same network with today's optimizer and start values; reaches more in the same epochs",
      kModern},
+    {"smlp", "sMLPNet for small images: AdamW, warm-up and cosine; give model.variant or sizes", kSmlp},
 };
 
 }  // namespace

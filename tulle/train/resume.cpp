@@ -5,7 +5,9 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/train/build_smlp.h"
 #include "tulle/train/train.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -35,6 +37,17 @@ Config stored_config(const Model& model, const std::string& checkpoint) {
 
 void check_network(const Network& network, const Config& config, const Dataset& data,
                    const std::string& checkpoint) {
+  if (const SmlpNet* const net = smlp_of(network); (net != nullptr) != (config.model.kind == "smlp"))
+    throw Error(ErrorKind::kConfig, {.file = checkpoint},
+                fmt::format("model.kind, found '{}', expected '{}'", net != nullptr ? "smlp" : "mlp",
+                            config.model.kind));
+  else if (net != nullptr) {  // the keys that make its shape are compared with all others
+    const SmlpShape shape = smlp_shape(config, data);
+    if (net->inputs() == data.train.inputs.features && net->shape().classes == shape.classes) return;
+    throw Error(ErrorKind::kConfig, {.file = checkpoint},
+                fmt::format("network, found {} inputs and {} classes, expected {} and {}, as the data have",
+                            net->inputs(), net->shape().classes, data.train.inputs.features, shape.classes));
+  }
   const std::vector<std::int32_t> sizes = layer_sizes(config, data);
   std::vector<std::int32_t> stored{network.inputs()};
   for (std::size_t l = 0; l < network.size(); ++l) stored.push_back(network.layer(l).original_outputs());

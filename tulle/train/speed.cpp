@@ -11,6 +11,7 @@
 #include "tulle/base/random.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/train/predictor.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -73,6 +74,13 @@ class Timed {
 }  // namespace
 
 Network dense_copy(Network& network) {
+  if (SmlpNet* const net = smlp_of(network); net != nullptr) {
+    Network dense = make_smlp(net->shape(), net->input(), {}, 1, net->bf16());
+    for (std::size_t l = 0; l < network.size(); ++l) copy_values(network.layer(l), dense.layer(l));
+    const std::vector<NamedArray> from = net->arrays(), to = dense.architecture()->arrays();
+    for (std::size_t i = 0; i < from.size(); ++i) *to[i].values = *from[i].values;
+    return dense;
+  }
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l < network.size(); ++l) {
     layers.push_back(std::make_unique<DenseLinear>(network.layer(l).options()));

@@ -91,7 +91,13 @@ class Trainer {
         machinery_(make_machinery(run.config, data, loader_.batches())),
         best_(directory),
         width_(run.model.network.panel_width(run.config.train.batch_size)),
-        initial_density_(initial_density(run.config, layer_sizes(run.config, data))) {
+        initial_density_(run.config.model.kind == "mlp"
+                             ? initial_density(run.config, layer_sizes(run.config, data))
+                             : run.config.topology.density) {
+    const Augmentation augmentation = parse_augmentation(run.config.data.augment);
+    if (!augmentation.none() && data.image.channels == 0)
+      throw Error(ErrorKind::kConfig, "data.augment, found some, expected none for data that are no images");
+    loader_.augment(data.image, augmentation);
     machinery_.loss_options.class_weights = machinery_.class_weights;
     for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
     if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);

@@ -62,7 +62,7 @@ void for_tiles(const Tiles& tiles, const Body& body) {
 }
 
 /// Memory that grows to what is asked for and is not cleared.
-class Scratch {
+class Workspace {
  public:
   float* get(std::int64_t values) {
     if (static_cast<std::int64_t>(memory_.size()) < values) memory_.resize(static_cast<std::size_t>(values));

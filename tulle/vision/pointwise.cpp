@@ -54,7 +54,7 @@ void Pointwise::prepare(bool with_back) {
 void Pointwise::forward(std::int64_t rows, const float* x, float* y) const {
   const Topology* const topology = layer_.topology();
   if (topology == nullptr) return there_->multiply(rows, x, inputs(), /*add=*/false, y, outputs());
-  thread_local Scratch x_panel, y_panel;
+  thread_local Workspace x_panel, y_panel;
   float* const in = x_panel.get(std::int64_t{inputs()} * width_);
   float* const out = y_panel.get(std::int64_t{outputs()} * width_);
   const kernels::CsrView view{topology->row_ptr().data(), topology->row_ptr().data() + 1,

@@ -161,7 +161,7 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
     });
     mix(chunk.images, mixed);
     for_tiles(tiled, [&](std::int64_t tile, Range range) {
-      thread_local Scratch branch_of, normed_of, hidden_of;
+      thread_local Workspace branch_of, normed_of, hidden_of;
       const std::int64_t rows = range.end - range.begin, from = first + range.begin;
       float* const branch = branch_of.get(rows * c);
       float* const normed = normed_of.get(rows * c);
@@ -210,7 +210,7 @@ void SmlpBlock::run(std::int64_t images, float* x, BlockScratch& s) const {
                          a + range.begin * c, c);
   });
   parallel_ranges(rows, 1, [&](Range range) {
-    thread_local Scratch d_of;
+    thread_local Workspace d_of;
     float* const d = d_of.get(width * c);
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       convolve_line(a, i, d);
@@ -222,7 +222,7 @@ void SmlpBlock::run(std::int64_t images, float* x, BlockScratch& s) const {
     for (std::int64_t i = range.begin; i < range.end; ++i) mix_line(/*is_row=*/false, i, mixed);
   });
   for_tiles(tiles, [&](std::int64_t, Range range) {
-    thread_local Scratch branch_of, normed_of, hidden_of, moments_of;
+    thread_local Workspace branch_of, normed_of, hidden_of, moments_of;
     const std::int64_t some = range.end - range.begin;
     float* const branch = branch_of.get(some * c);
     float* const normed = normed_of.get(some * c);

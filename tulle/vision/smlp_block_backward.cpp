@@ -166,7 +166,7 @@ void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, B
       lines[1] = of + i * row;
       lines[2] = i % h < h - 1 ? of + (i + 1) * row : nullptr;
     };
-    thread_local Scratch da_of;
+    thread_local Workspace da_of;
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       const float* lines[3];
       around(a, i, lines);

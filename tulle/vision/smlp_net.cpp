@@ -379,7 +379,7 @@ class SmlpRunner final : public Runner {
  private:
   std::unique_ptr<SmlpNet> own_;
   SmlpNet& net_;
-  Scratch rows_;
+  Workspace rows_;
   PanelBuffer logits_;
 };
 
@@ -421,7 +421,7 @@ std::vector<LayerOptions> smlp_layer_options(const SmlpShape& shape) {
 }
 
 Network make_smlp(const SmlpShape& shape, const SmlpInput& input,
-                  std::vector<std::optional<Topology>> topologies, std::uint64_t seed) {
+                  std::vector<std::optional<Topology>> topologies, std::uint64_t seed, bool bf16) {
   check_shape(shape);
   const std::vector<LayerOptions> options = smlp_layer_options(shape);
   topologies.resize(options.size());
@@ -435,9 +435,15 @@ Network make_smlp(const SmlpShape& shape, const SmlpInput& input,
     draw_uniform(views.back()->weight(), std::max(1.0, density * options[l].inputs), seed);
     if (options[l].has_bias) draw_uniform(views.back()->bias(), options[l].inputs, seed);
   }
-  auto net = std::make_unique<SmlpNet>(shape, input, views);
+  auto net = std::make_unique<SmlpNet>(shape, input, views, bf16);
   net->draw(seed);
   return Network(std::move(layers), std::move(net));
+}
+
+std::vector<std::int64_t> weight_shape(const Layer& layer) {
+  std::vector<std::int64_t> shape{layer.outputs(), layer.inputs()};
+  if (layer.options().name.ends_with(".fuse")) shape.insert(shape.end(), {1, 1});
+  return shape;
 }
 
 SmlpNet* smlp_of(const Network& network) { return dynamic_cast<SmlpNet*>(network.architecture()); }

@@ -44,6 +44,8 @@ class SmlpNet final : public Architecture {
 
   const SmlpShape& shape() const { return shape_; }
   const SmlpInput& input() const { return input_; }
+  /// Whether products round to bfloat16.
+  bool bf16() const { return bf16_; }
   const SmlpBlock& block(std::size_t index) const { return blocks_[index]; }
   void draw(std::uint64_t seed);
 
@@ -76,7 +78,7 @@ class SmlpNet final : public Architecture {
   std::vector<AlignedVector<float>> scales_;    // of both branches of each block
   AlignedVector<float> pooled_, gradient_, work_;
   BlockScratch scratch_;
-  Scratch patch_scratch_, merge_gradient_, tokens_, logit_rows_, pooled_gradient_;
+  Workspace patch_scratch_, merge_gradient_, tokens_, logit_rows_, pooled_gradient_;
   PanelBuffer logits_, logit_gradient_;
 };
 
@@ -87,7 +89,10 @@ std::vector<LayerOptions> smlp_layer_options(const SmlpShape& shape);
 /// targets had only the sources that they are connected to on average. topologies: one for each layer,
 /// nothing where it is dense; empty: all are dense. Throws tulle::Error (kConfig) as check_shape().
 Network make_smlp(const SmlpShape& shape, const SmlpInput& input,
-                  std::vector<std::optional<Topology>> topologies, std::uint64_t seed);
+                  std::vector<std::optional<Topology>> topologies, std::uint64_t seed, bool bf16 = false);
+
+/// The shape that a layer's weight has in files of PyTorch: 1 x 1 convolutions have four sides.
+std::vector<std::int64_t> weight_shape(const Layer& layer);
 
 /// The sMLPNet of a network; null if it is none.
 SmlpNet* smlp_of(const Network& network);

@@ -1,0 +1,130 @@
+#include "tulle/data/augment.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numbers>
+
+#include "tulle/base/error.h"
+
+namespace tulle {
+namespace {
+
+[[noreturn]] void refuse(const std::string& text) {
+  throw Error(
+      ErrorKind::kConfig,
+      fmt::format("data.augment, found '{}', expected hflip, shift:SHARE (0 to 0.5), rotate:DEGREES (0 "
+                  "to 180) or crop:SHARE (above 0, up to 1)",
+                  text));
+}
+
+// From the place of a pixel of the output to that in the image: x' = xx x + xy y + x0, y' = yx x + yy y + y0.
+struct Map {
+  double xx = 1.0, xy = 0.0, x0 = 0.0, yx = 0.0, yy = 1.0, y0 = 0.0;
+
+  bool whole() const {
+    return std::abs(xx) == 1.0 && yy == 1.0 && xy == 0.0 && yx == 0.0 && x0 == std::floor(x0) &&
+           y0 == std::floor(y0);
+  }
+};
+
+Map draw_map(const ImageShape& shape, const Augmentation& how, const Random& random, std::uint64_t index) {
+  const double w = shape.width, h = shape.height;
+  const auto uniform = [&](std::uint64_t k) { return static_cast<double>(random.uniform(index + k)); };
+  double cut_w = w, cut_h = h, left = 0.0, top = 0.0;  // the part that fills the image
+  if (how.crop < 1.0) {
+    const double area = how.crop + (1.0 - how.crop) * uniform(0);
+    const double ratio = std::exp((2.0 * uniform(1) - 1.0) * std::log(4.0 / 3.0));
+    cut_w = std::min(w, w * std::sqrt(area * ratio));
+    cut_h = std::min(h, h * std::sqrt(area / ratio));
+    left = uniform(2) * (w - cut_w);
+    top = uniform(3) * (h - cut_h);
+  }
+  const auto pixels = [&](double side, std::uint64_t k) {
+    const auto most = static_cast<double>(std::lround(how.shift * side));
+    return std::floor(uniform(k) * (2.0 * most + 1.0)) - most;
+  };
+  if (how.shift > 0.0) left += pixels(w, 4), top += pixels(h, 5);
+  Map map{.xx = cut_w / w, .x0 = left, .yy = cut_h / h, .y0 = top};
+  if (map.xx != 1.0) map.x0 += 0.5 * map.xx - 0.5;  // places are those of the middles of pixels
+  if (map.yy != 1.0) map.y0 += 0.5 * map.yy - 0.5;
+  if (how.rotate > 0.0) {
+    const double angle = (2.0 * uniform(6) - 1.0) * how.rotate * std::numbers::pi / 180.0;
+    const double c = std::cos(angle), s = std::sin(angle), mx = 0.5 * (w - 1.0), my = 0.5 * (h - 1.0);
+    // First turned about the middle of the output, then mapped as before.
+    const Map straight = map;
+    map.xx = straight.xx * c, map.xy = -straight.xx * s;
+    map.yx = straight.yy * s, map.yy = straight.yy * c;
+    map.x0 = straight.x0 + straight.xx * (mx - c * mx + s * my);
+    map.y0 = straight.y0 + straight.yy * (my - s * mx - c * my);
+  }
+  if (how.flip && uniform(7) < 0.5) {
+    map.x0 += map.xx * (w - 1.0), map.y0 += map.yx * (w - 1.0);
+    map.xx = -map.xx, map.yx = -map.yx;
+  }
+  return map;
+}
+
+template <class T>
+void apply(const T* image, const ImageShape& shape, const Map& map, float* out) {
+  const int w = shape.width, h = shape.height;
+  const std::int64_t plane = std::int64_t{w} * h;
+  const auto at = [&](const T* channel, int x, int y) {
+    return x >= 0 && x < w && y >= 0 && y < h ? static_cast<float>(channel[std::int64_t{y} * w + x]) : 0.0f;
+  };
+  const bool whole = map.whole();
+  for (int c = 0; c < shape.channels; ++c, image += plane)
+    for (int y = 0; y < h; ++y)
+      for (int x = 0; x < w; ++x, ++out) {
+        const double from_x = map.xx * x + map.xy * y + map.x0, from_y = map.yx * x + map.yy * y + map.y0;
+        const double low_x = std::floor(from_x), low_y = std::floor(from_y);
+        const int ix = static_cast<int>(low_x), iy = static_cast<int>(low_y);
+        if (whole) {
+          *out = at(image, ix, iy);
+          continue;
+        }
+        const auto fx = static_cast<float>(from_x - low_x), fy = static_cast<float>(from_y - low_y);
+        const float above = at(image, ix, iy) + fx * (at(image, ix + 1, iy) - at(image, ix, iy));
+        const float below = at(image, ix, iy + 1) + fx * (at(image, ix + 1, iy + 1) - at(image, ix, iy + 1));
+        *out = above + fy * (below - above);
+      }
+}
+
+}  // namespace
+
+Augmentation parse_augmentation(std::span<const std::string> texts) {
+  Augmentation how;
+  for (const std::string& text : texts) {
+    if (text == "hflip") {
+      how.flip = true;
+      continue;
+    }
+    const std::size_t colon = std::min(text.find(':'), text.size());
+    const std::string name = text.substr(0, colon);
+    double value = -1.0;
+    const char* const begin = text.data() + std::min(colon + 1, text.size());
+    const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0.0)) refuse(text);
+    if (name == "shift" && value <= 0.5)
+      how.shift = value;
+    else if (name == "rotate" && value <= 180.0)
+      how.rotate = value;
+    else if (name == "crop" && value > 0.0 && value <= 1.0)
+      how.crop = value;
+    else
+      refuse(text);
+  }
+  return how;
+}
+
+void augment(const Features& images, std::int64_t sample, const ImageShape& shape, const Augmentation& how,
+             const Random& random, std::uint64_t index, float* out) {
+  const Map map = draw_map(shape, how, random, index);
+  const auto first = static_cast<std::size_t>(sample * images.features);
+  images.floats.empty() ? apply(images.bytes.data() + first, shape, map, out)
+                        : apply(images.floats.data() + first, shape, map, out);
+}
+
+}  // namespace tulle

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "tulle/train/build.h"
+#include "tulle/vision/smlp_shape.h"
+
+namespace tulle {
+
+/// The sMLPNet that a config describes for these images. Throws tulle::Error (kConfig) if the data are no
+/// images, or too large for the network.
+SmlpShape smlp_shape(const Config& config, const Dataset& data);
+
+/// Its network: connections drawn for the pointwise layers, weights at their start values.
+Network build_smlp(const Config& config, const Dataset& data);
+
+}  // namespace tulle
