@@ -13,6 +13,16 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
           std::int64_t a_stride, const float* b, std::int64_t b_stride, bool add, float* c,
           std::int64_t c_stride) noexcept;
 
+/// Around several products of one thread: what each of them would set up anew is set up once. Signals wait
+/// until it is gone.
+class ProductScope {
+ public:
+  ProductScope() noexcept;
+  ~ProductScope();
+  ProductScope(const ProductScope&) = delete;
+  ProductScope& operator=(const ProductScope&) = delete;
+};
+
 /// The right-hand matrix of many products, laid out once in the order in which they read it. Products may run
 /// on several threads at once, each one whole on its caller's thread; pack() may not run beside them.
 class PackedMatrix {

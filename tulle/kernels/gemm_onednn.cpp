@@ -7,7 +7,9 @@
 #include <cstddef>
 #include <dnnl.hpp>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "tulle/base/aligned.h"
@@ -45,25 +47,32 @@ class SignalsWait {
   sigset_t before_;
 };
 
-// Around every call of the library: its limits are set, signals wait, and it runs on this thread alone (it
-// would start its own threads outside a parallel region, and its sums depend on their number).
-class OneThread {
- public:
-  OneThread() noexcept : threads_(omp_get_max_threads()) {
+// What holds around every call of the library on this thread: its limits are set, signals wait, and it runs
+// on this thread alone (it would start its own threads outside a parallel region, and its sums depend on
+// their number).
+struct Surroundings {
+  int threads = omp_get_max_threads();
+  SignalsWait signals_wait{};
+
+  Surroundings() noexcept {
     static const bool limited = (limit_instruction_set(), true);
     (void)limited;
     omp_set_num_threads(1);
   }
-  ~OneThread() { omp_set_num_threads(threads_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int threads_;
-  SignalsWait signals_wait_;
+  ~Surroundings() { omp_set_num_threads(threads); }
 };
 
+thread_local int scopes = 0;  // at work on this thread, one in another
+thread_local std::optional<Surroundings> surroundings;
+
 }  // namespace
+
+ProductScope::ProductScope() noexcept {
+  if (scopes++ == 0) surroundings.emplace();
+}
+ProductScope::~ProductScope() {
+  if (--scopes == 0) surroundings.reset();
+}
 
 void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
           std::int64_t a_stride, const float* b, std::int64_t b_stride, bool add, float* c,
@@ -73,7 +82,7 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
       for (std::int64_t i = 0; i < m; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
     return;
   }
-  const OneThread one_thread;
+  const ProductScope scope;
   dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1.0f, a, a_stride, b, b_stride,
              add ? 1.0f : 0.0f, c, c_stride);
 }
@@ -95,18 +104,38 @@ memory::desc rows_of(std::int64_t rows, std::int64_t columns, memory::data_type 
 
 // Products of the same number of rows share what the library prepared for them.
 struct PackedMatrix::Layout {
+  // What one call hands over, made once and used again and again.
+  struct Call {
+    AlignedVector<std::byte> workspace;
+    memory a, c, workspace_memory;
+    std::unordered_map<int, memory> arguments;
+  };
   struct Product {
     std::int64_t m, a_stride, c_stride;
     bool add;
     dnnl::matmul product;
     memory::desc a, c, workspace;
+    std::vector<std::unique_ptr<Call>> idle;
+
+    std::unique_ptr<Call> make_call(const memory& values) const {
+      auto call = std::make_unique<Call>();
+      call->workspace.resize(workspace.get_size());
+      call->a = memory(a, cpu(), nullptr);
+      call->c = memory(c, cpu(), nullptr);
+      call->workspace_memory = memory(workspace, cpu(), call->workspace.data());
+      call->arguments = {{DNNL_ARG_SRC, call->a},
+                         {DNNL_ARG_WEIGHTS, values},
+                         {DNNL_ARG_DST, call->c},
+                         {DNNL_ARG_SCRATCHPAD, call->workspace_memory}};
+      return call;
+    }
   };
 
   bool bf16 = false;
   memory::desc desc;  // of the packed values, as the library likes them
   memory values;
   mutable std::mutex mutex;
-  mutable std::vector<std::unique_ptr<const Product>> products;
+  mutable std::vector<std::unique_ptr<Product>> products;
 
   memory::data_type type() const { return bf16 ? memory::data_type::bf16 : memory::data_type::f32; }
 
@@ -123,24 +152,39 @@ struct PackedMatrix::Layout {
     return {dnnl::matmul::desc(a, b, memory::desc(), c), attributes, cpu()};
   }
 
-  const Product& find(std::int64_t m, std::int64_t k, std::int64_t n, std::int64_t a_stride, bool add,
-                      std::int64_t c_stride) const {
+  // The product and a call of it that nobody else is at.
+  std::pair<Product*, std::unique_ptr<Call>> take(std::int64_t m, std::int64_t k, std::int64_t n,
+                                                  std::int64_t a_stride, bool add,
+                                                  std::int64_t c_stride) const {
     const std::lock_guard lock(mutex);
-    for (const auto& p : products)
-      if (p->m == m && p->a_stride == a_stride && p->c_stride == c_stride && p->add == add) return *p;
-    const memory::desc a = rows_of(m, k, type(), a_stride);
-    const memory::desc c = rows_of(m, n, memory::data_type::f32, c_stride);
-    const dnnl::matmul::primitive_desc prepared = prepare(desc, a, c, add);
-    products.push_back(std::make_unique<Product>(
-        Product{m, a_stride, c_stride, add, dnnl::matmul(prepared), a, c, prepared.scratchpad_desc()}));
-    return *products.back();
+    const auto fits = [&](const auto& p) {
+      return p->m == m && p->a_stride == a_stride && p->c_stride == c_stride && p->add == add;
+    };
+    auto found = std::ranges::find_if(products, fits);
+    if (found == products.end()) {
+      const memory::desc a = rows_of(m, k, type(), a_stride);
+      const memory::desc c = rows_of(m, n, memory::data_type::f32, c_stride);
+      const dnnl::matmul::primitive_desc prepared = prepare(desc, a, c, add);
+      products.push_back(std::make_unique<Product>(
+          Product{m, a_stride, c_stride, add, dnnl::matmul(prepared), a, c, prepared.scratchpad_desc(), {}}));
+      found = products.end() - 1;
+    }
+    Product& product = **found;
+    if (product.idle.empty()) return {&product, product.make_call(values)};
+    std::unique_ptr<Call> call = std::move(product.idle.back());
+    product.idle.pop_back();
+    return {&product, std::move(call)};
+  }
+  void give_back(Product& product, std::unique_ptr<Call> call) const {
+    const std::lock_guard lock(mutex);
+    product.idle.push_back(std::move(call));
   }
 };
 
 PackedMatrix::PackedMatrix(std::int64_t k, std::int64_t n, bool bf16)
     : k_(k), n_(n), layout_(std::make_unique<Layout>()) {
   constexpr std::int64_t kTypicalRows = 64;
-  const OneThread one_thread;
+  const ProductScope scope;
   layout_->bf16 = bf16;
   const memory::desc any({k, n}, layout_->type(), memory::format_tag::any);
   layout_->desc = layout_
@@ -155,7 +199,7 @@ PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
 PackedMatrix::~PackedMatrix() = default;
 
 void PackedMatrix::pack(const float* b, std::int64_t stride, bool transposed) {
-  const OneThread one_thread;
+  const ProductScope scope;
   const memory::desc from({k_, n_}, memory::data_type::f32,
                           transposed ? memory::dims{1, stride} : memory::dims{stride, 1});
   memory source(from, cpu(), const_cast<float*>(b));
@@ -165,7 +209,7 @@ void PackedMatrix::pack(const float* b, std::int64_t stride, bool transposed) {
 
 void PackedMatrix::multiply(std::int64_t m, const float* a, std::int64_t a_stride, bool add, float* c,
                             std::int64_t c_stride) const {
-  const OneThread one_thread;
+  const ProductScope scope;
   thread_local AlignedVector<std::uint16_t> narrow;
   thread_local dnnl::stream stream(cpu());
   const void* left = a;
@@ -175,13 +219,11 @@ void PackedMatrix::multiply(std::int64_t m, const float* a, std::int64_t a_strid
     left = narrow.data();
     a_stride = k_;
   }
-  const Layout::Product& p = layout_->find(m, k_, n_, a_stride, add, c_stride);
-  thread_local AlignedVector<std::byte> workspace;
-  workspace.resize(std::max(workspace.size(), p.workspace.get_size()));
-  p.product.execute(stream, {{DNNL_ARG_SRC, memory(p.a, cpu(), const_cast<void*>(left))},
-                             {DNNL_ARG_WEIGHTS, layout_->values},
-                             {DNNL_ARG_DST, memory(p.c, cpu(), c)},
-                             {DNNL_ARG_SCRATCHPAD, memory(p.workspace, cpu(), workspace.data())}});
+  auto [product, call] = layout_->take(m, k_, n_, a_stride, add, c_stride);
+  call->a.set_data_handle(const_cast<void*>(left));
+  call->c.set_data_handle(c);
+  product->product.execute(stream, call->arguments);
+  layout_->give_back(*product, std::move(call));
 }
 
 const char* gemm_library() noexcept { return "oneDNN"; }

@@ -30,6 +30,9 @@ void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, st
   }
 }
 
+ProductScope::ProductScope() noexcept = default;
+ProductScope::~ProductScope() = default;
+
 struct PackedMatrix::Layout {
   bool bf16;
   AlignedVector<float> values;

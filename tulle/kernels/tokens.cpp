@@ -7,7 +7,6 @@
 #define HWY_TARGET_INCLUDE "tulle/kernels/tokens.cpp"
 #include <hwy/foreach_target.h>
 //
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -26,12 +25,41 @@ HWY_INLINE void ForVectors(std::int64_t count, const Body& body) {
   for (; i < count; ++i) body(Single(), i);
 }
 
+// exp(-x) for x >= 0: 2^(whole + rest) with the rest in [-1/2, 1/2] by its Taylor series to the sixth power,
+// off by 2e-7 relatively; 0 from x = 87 on.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Decay(D d, V x) {
+  const hn::RebindToSigned<D> whole_numbers;
+  const V power = hn::Mul(hn::Min(x, hn::Set(d, 87.0f)), hn::Set(d, -1.44269504089f));
+  const V whole = hn::Round(power);
+  const V rest = hn::Sub(power, whole);
+  V sum = hn::MulAdd(rest, hn::Set(d, 1.54035304e-4f), hn::Set(d, 1.33335581e-3f));
+  sum = hn::MulAdd(sum, rest, hn::Set(d, 9.61812911e-3f));
+  sum = hn::MulAdd(sum, rest, hn::Set(d, 5.55041087e-2f));
+  sum = hn::MulAdd(sum, rest, hn::Set(d, 2.40226507e-1f));
+  sum = hn::MulAdd(sum, rest, hn::Set(d, 6.93147181e-1f));
+  sum = hn::MulAdd(sum, rest, hn::Set(d, 1.0f));
+  const auto exponent = hn::ShiftLeft<23>(hn::ConvertTo(whole_numbers, whole));
+  return hn::BitCast(d, hn::Add(hn::BitCast(whole_numbers, sum), exponent));
+}
+
+// 1 / x for x >= 1.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Reciprocal(D d, V x) {
+#if HWY_TARGET <= HWY_AVX3
+  const V guess = hn::ApproximateReciprocal(x);  // 14 bits, and twice as many after one step of Newton's
+  return hn::Mul(guess, hn::NegMulAdd(x, guess, hn::Set(d, 2.0f)));
+#else
+  return hn::Div(hn::Set(d, 1.0f), x);
+#endif
+}
+
 // Phi(z), and exp(-z^2/2) on the way.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V NormalDistribution(D d, V z, V& bell) {
   const V x = hn::Mul(hn::Abs(z), hn::Set(d, 0.70710678118f));
-  const V t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(hn::Set(d, 0.3275911f), x, hn::Set(d, 1.0f)));
-  bell = hn::Exp(d, hn::Neg(hn::Mul(x, x)));
+  const V t = Reciprocal(d, hn::MulAdd(hn::Set(d, 0.3275911f), x, hn::Set(d, 1.0f)));
+  bell = Decay(d, hn::Mul(x, x));
   V poly = hn::MulAdd(hn::Set(d, 1.061405429f), t, hn::Set(d, -1.453152027f));
   poly = hn::MulAdd(poly, t, hn::Set(d, 1.421413741f));
   poly = hn::MulAdd(poly, t, hn::Set(d, -0.284496736f));
@@ -307,6 +335,126 @@ void DepthwiseRowGradient(const float* const x[3], const float* g, std::int64_t 
   DepthwiseRowsGradient<1>(rows, g, width, channels, weight_sums);
 }
 
+// kRows sums over the line at a time, each of kVectors vectors of channels, stay in registers.
+template <int kRows, int kVectors, class D>
+HWY_INLINE void MixTile(D d, const float* HWY_RESTRICT weight, std::int64_t to_stride,
+                        std::int64_t from_stride, const float* bias, std::int64_t length,
+                        const float* HWY_RESTRICT x, std::int64_t x_stride, bool add, float* HWY_RESTRICT out,
+                        std::int64_t out_stride) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  hn::Vec<D> sum[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      sum[r][v] =
+          add ? hn::LoadU(d, out + r * out_stride + v * lanes) : hn::Set(d, bias == nullptr ? 0.0f : bias[r]);
+  for (std::int64_t t = 0; t < length; ++t) {
+    hn::Vec<D> in[kVectors];
+    for (int v = 0; v < kVectors; ++v) in[v] = hn::LoadU(d, x + t * x_stride + v * lanes);
+    for (int r = 0; r < kRows; ++r) {
+      const auto by = hn::Set(d, weight[r * to_stride + t * from_stride]);
+      for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(by, in[v], sum[r][v]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[r][v], d, out + r * out_stride + v * lanes);
+}
+
+template <int kVectors, class D>
+HWY_INLINE void MixColumns(D d, const float* weight, std::int64_t to_stride, std::int64_t from_stride,
+                           const float* bias, std::int64_t length, const float* x, std::int64_t x_stride,
+                           bool add, float* out, std::int64_t out_stride) {
+  constexpr int kRows = 8;
+  std::int64_t r = 0;
+  for (; r + kRows <= length; r += kRows)
+    MixTile<kRows, kVectors>(d, weight + r * to_stride, to_stride, from_stride,
+                             bias == nullptr ? nullptr : bias + r, length, x, x_stride, add,
+                             out + r * out_stride, out_stride);
+  for (; r + 2 <= length; r += 2)
+    MixTile<2, kVectors>(d, weight + r * to_stride, to_stride, from_stride,
+                         bias == nullptr ? nullptr : bias + r, length, x, x_stride, add, out + r * out_stride,
+                         out_stride);
+  for (; r < length; ++r)
+    MixTile<1, kVectors>(d, weight + r * to_stride, to_stride, from_stride,
+                         bias == nullptr ? nullptr : bias + r, length, x, x_stride, add, out + r * out_stride,
+                         out_stride);
+}
+
+void MixLine(const float* weight, bool transposed, const float* bias, std::int64_t length,
+             std::int64_t channels, const float* x, std::int64_t x_stride, bool add, float* out,
+             std::int64_t out_stride) {
+  const std::int64_t to = transposed ? 1 : length, from = transposed ? length : 1;
+  std::int64_t c = 0;
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
+    MixColumns<2>(Wide(), weight, to, from, bias, length, x + c, x_stride, add, out + c, out_stride);
+  for (; c + kLanes <= channels; c += kLanes)
+    MixColumns<1>(Wide(), weight, to, from, bias, length, x + c, x_stride, add, out + c, out_stride);
+  for (; c < channels; ++c)
+    MixColumns<1>(Single(), weight, to, from, bias, length, x + c, x_stride, add, out + c, out_stride);
+}
+
+// The products of kRows tokens of g with kRows of x, summed over channels and lines in registers.
+template <int kGs, int kXs>
+HWY_INLINE void MixGradientTile(const float* const* g, const float* const* x, std::int64_t lines,
+                                std::int64_t stride, std::int64_t channels, std::int64_t length,
+                                float* HWY_RESTRICT sums) {
+  const Wide d;
+  hn::Vec<Wide> sum[kGs][kXs];
+  float rest[kGs][kXs] = {};
+  for (auto& row : sum)
+    for (auto& s : row) s = hn::Zero(d);
+  for (std::int64_t line = 0; line < lines; ++line) {
+    std::int64_t c = 0;
+    for (; c + kLanes <= channels; c += kLanes) {
+      hn::Vec<Wide> in[kXs];
+      for (int i = 0; i < kXs; ++i) in[i] = hn::LoadU(d, x[line] + i * stride + c);
+      for (int o = 0; o < kGs; ++o) {
+        const auto grad = hn::LoadU(d, g[line] + o * stride + c);
+        for (int i = 0; i < kXs; ++i) sum[o][i] = hn::MulAdd(grad, in[i], sum[o][i]);
+      }
+    }
+    for (; c < channels; ++c)
+      for (int o = 0; o < kGs; ++o)
+        for (int i = 0; i < kXs; ++i) rest[o][i] += g[line][o * stride + c] * x[line][i * stride + c];
+  }
+  for (int o = 0; o < kGs; ++o)
+    for (int i = 0; i < kXs; ++i)
+      sums[o * length + i] += hn::GetLane(hn::SumOfLanes(d, sum[o][i])) + rest[o][i];
+}
+
+template <int kGs>
+HWY_INLINE void MixGradientRows(const float* const* g, const float** x, std::int64_t lines,
+                                std::int64_t stride, std::int64_t channels, std::int64_t length,
+                                float* sums) {
+  std::int64_t i = 0;
+  const auto advance = [&](std::int64_t by) {
+    i += by;
+    for (std::int64_t line = 0; line < lines; ++line) x[line] += by * stride;
+  };
+  for (; i + 4 <= length; advance(4))
+    MixGradientTile<kGs, 4>(g, x, lines, stride, channels, length, sums + i);
+  for (; i < length; advance(1)) MixGradientTile<kGs, 1>(g, x, lines, stride, channels, length, sums + i);
+  for (std::int64_t line = 0; line < lines; ++line) x[line] -= length * stride;
+}
+
+void MixGradient(const float** g, const float** x, std::int64_t lines, std::int64_t stride,
+                 std::int64_t channels, std::int64_t length, float* sums) {
+  std::int64_t o = 0;
+  const auto advance = [&](std::int64_t by) {
+    o += by;
+    for (std::int64_t line = 0; line < lines; ++line) g[line] += by * stride;
+  };
+  for (; o + 4 <= length; advance(4))
+    MixGradientRows<4>(g, x, lines, stride, channels, length, sums + o * length);
+  for (; o < length; advance(1)) MixGradientRows<1>(g, x, lines, stride, channels, length, sums + o * length);
+}
+
+void ChannelTotals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
+                   float* totals) {
+  for (std::int64_t r = 0; r < rows; ++r, x += stride)
+    totals[r] += SumOver(channels,
+                         [&](auto d, std::int64_t c, auto sum) { return hn::Add(sum, hn::LoadU(d, x + c)); });
+}
+
 }  // namespace tulle::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -326,6 +474,9 @@ HWY_EXPORT(LayerNorm);
 HWY_EXPORT(LayerNormBack);
 HWY_EXPORT(AddBranch);
 HWY_EXPORT(ScaleRows);
+HWY_EXPORT(MixLine);
+HWY_EXPORT(MixGradient);
+HWY_EXPORT(ChannelTotals);
 HWY_EXPORT(DepthwiseRow);
 HWY_EXPORT(DepthwiseRowGradient);
 
@@ -389,6 +540,21 @@ void depthwise_row(const float* const x[3], const float* weights, const float* b
 void depthwise_row_gradient(const float* const x[3], const float* g, std::int64_t width,
                             std::int64_t channels, float* weight_sums) noexcept {
   HWY_DYNAMIC_DISPATCH(DepthwiseRowGradient)(x, g, width, channels, weight_sums);
+}
+
+void mix_line(const float* weight, bool transposed, const float* bias, std::int64_t length,
+              std::int64_t channels, const float* x, std::int64_t x_stride, bool add, float* out,
+              std::int64_t out_stride) noexcept {
+  HWY_DYNAMIC_DISPATCH(MixLine)
+  (weight, transposed, bias, length, channels, x, x_stride, add, out, out_stride);
+}
+void mix_gradient(const float** g, const float** x, std::int64_t lines, std::int64_t stride,
+                  std::int64_t channels, std::int64_t length, float* sums) noexcept {
+  HWY_DYNAMIC_DISPATCH(MixGradient)(g, x, lines, stride, channels, length, sums);
+}
+void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
+                        float* totals) noexcept {
+  HWY_DYNAMIC_DISPATCH(ChannelTotals)(x, stride, rows, channels, totals);
 }
 
 void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {

@@ -66,6 +66,20 @@ void depthwise_row(const float* const x[3], const float* weights, const float* b
 void depthwise_row_gradient(const float* const x[3], const float* g, std::int64_t width,
                             std::int64_t channels, float* weight_sums) noexcept;
 
+/// Mixing along one line of tokens: out[v] = bias[v] + sum over w of P[v][w] x[w], or += without bias if
+/// `add`; P is `weight`, length x length, or its transpose. Tokens of x and of out are their strides apart;
+/// bias may be null.
+void mix_line(const float* weight, bool transposed, const float* bias, std::int64_t length,
+              std::int64_t channels, const float* x, std::int64_t x_stride, bool add, float* out,
+              std::int64_t out_stride) noexcept;
+/// The gradient of P: sums[v][w] += sum over lines and channels of g[v] x[w]. g, x: the first token of each
+/// line, changed on return; tokens are `stride` apart.
+void mix_gradient(const float** g, const float** x, std::int64_t lines, std::int64_t stride,
+                  std::int64_t channels, std::int64_t length, float* sums) noexcept;
+/// totals[r] += the sum over the channels of row r; rows are `stride` apart.
+void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
+                        float* totals) noexcept;
+
 /// out[c][i] = x[i][c] for up to `width` rows; lanes beyond `rows` become 0. Panels of tokens for the kernels
 /// of sparse layers.
 void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;

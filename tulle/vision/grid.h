@@ -5,6 +5,7 @@
 
 #include "tulle/base/aligned.h"
 #include "tulle/base/parallel.h"
+#include "tulle/kernels/gemm.h"
 
 namespace tulle {
 
@@ -58,7 +59,10 @@ struct Tiles {
 /// body(index of the tile, its rows), each tile on one thread.
 template <class Body>
 void for_tiles(const Tiles& tiles, const Body& body) {
-  parallel_parts(static_cast<int>(tiles.count), [&](int t) { body(std::int64_t{t}, tiles.tile(t)); });
+  parallel_parts(static_cast<int>(tiles.count), [&](int t) {
+    const kernels::ProductScope scope;
+    body(std::int64_t{t}, tiles.tile(t));
+  });
 }
 
 /// Memory that grows to what is asked for and is not cleared.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "tulle/kernels/gemm.h"
 #include "tulle/kernels/tokens.h"
 #include "tulle/vision/start_values.h"
 
@@ -105,8 +104,7 @@ void SmlpBlock::mix_line(bool is_row, std::int64_t line, float* mixed) const {
   const float* const bias = is_row ? row_bias_.value.data() : column_bias_.value.data();
   float* const u = mixed + line / lines * h * w * token + line % lines * (is_row ? w * token : token);
   float* const out = u + (is_row ? c : 2 * c);
-  for (std::int64_t t = 0; t < length; ++t) std::fill_n(out + t * step, c, bias[t]);
-  kernels::gemm(false, false, length, c, length, weight, length, u, step, /*add=*/true, out, step);
+  kernels::mix_line(weight, /*transposed=*/false, bias, length, c, u, step, /*add=*/false, out, step);
 }
 
 void SmlpBlock::mix(std::int64_t images, float* mixed) const {

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "tulle/kernels/gemm.h"
 #include "tulle/kernels/tokens.h"
 #include "tulle/vision/smlp_block.h"
 
@@ -84,21 +83,19 @@ void SmlpBlock::mix_back(const Chunk& chunk, const float* mixed, float* d_mixed,
       float* const bias_sum = weight_sum + length * length;
       std::fill_n(weight_sum, values, 0.0f);
       const Range range = even_range(lines, static_cast<int>(groups), group);
+      std::vector<const float*> from, to;
       for (std::int64_t i = range.begin; i < range.end; ++i) {
         const std::int64_t image = i / (is_row ? h : w), line = i % (is_row ? h : w);
         const std::int64_t place = image * h * w * token + (is_row ? line * w * token : line * token);
-        const float* const u = mixed + place;
         float* const du = d_mixed + place;
         const float* const d_out = du + (is_row ? c : 2 * c);
-        kernels::gemm(true, false, length, c, length, weight.value.data(), length, d_out, step, /*add=*/true,
-                      du, step);
-        kernels::gemm(false, true, length, length, c, d_out, step, u, step, /*add=*/true, weight_sum, length);
-        for (std::int64_t t = 0; t < length; ++t) {
-          float sum = 0.0f;
-          for (std::int64_t channel = 0; channel < c; ++channel) sum += d_out[t * step + channel];
-          bias_sum[t] += sum;
-        }
+        kernels::mix_line(weight.value.data(), /*transposed=*/true, nullptr, length, c, d_out, step,
+                          /*add=*/true, du, step);
+        kernels::add_channel_totals(d_out, step, length, c, bias_sum);
+        from.push_back(d_out);
+        to.push_back(mixed + place);
       }
+      kernels::mix_gradient(from.data(), to.data(), range.end - range.begin, step, c, length, weight_sum);
     });
     if (chunk.index == 0) {
       std::ranges::fill(weight.gradient, 0.0f);
