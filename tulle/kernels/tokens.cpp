@@ -74,21 +74,29 @@ HWY_INLINE V GeluOf(D d, V z) {
   return hn::Mul(z, NormalDistribution(d, z, bell));
 }
 
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V GeluSlope(D d, V z) {
-  V bell;
-  const V phi = NormalDistribution(d, z, bell);
-  return hn::MulAdd(hn::Mul(z, bell), hn::Set(d, 0.39894228040f), phi);
-}
-
 void Gelu(const float* z, std::int64_t values, float* out) {
   ForVectors(values, [&](auto d, std::int64_t i) { hn::StoreU(GeluOf(d, hn::LoadU(d, z + i)), d, out + i); });
 }
 
-void GeluBack(const float* z, std::int64_t values, float* grad) {
-  ForVectors(values, [&](auto d, std::int64_t i) {
-    hn::StoreU(hn::Mul(hn::LoadU(d, grad + i), GeluSlope(d, hn::LoadU(d, z + i))), d, grad + i);
-  });
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreGeluAndSlope(D d, V z, float* out, float* slope) {
+  V bell;
+  const V phi = NormalDistribution(d, z, bell);
+  hn::StoreU(hn::Mul(z, phi), d, out);
+  hn::StoreU(hn::MulAdd(hn::Mul(z, bell), hn::Set(d, 0.39894228040f), phi), d, slope);
+}
+
+void GeluAndSlope(const float* z, std::int64_t values, float* out, float* slope) {
+  ForVectors(values,
+             [&](auto d, std::int64_t i) { StoreGeluAndSlope(d, hn::LoadU(d, z + i), out + i, slope + i); });
+}
+
+void MultiplyRows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
+                  std::int64_t channels, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r, x += x_stride, y += channels, out += channels)
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      hn::StoreU(hn::Mul(hn::LoadU(d, x + c), hn::LoadU(d, y + c)), d, out + c);
+    });
 }
 
 void BiasGelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) {
@@ -109,12 +117,12 @@ void AffineGelu(const float* x, const float* scale, const float* shift, std::int
     });
 }
 
-void AffineGeluBack(const float* x, const float* scale, const float* shift, const float* grad,
-                    std::int64_t grad_stride, std::int64_t rows, std::int64_t channels, float* out) {
-  for (std::int64_t r = 0; r < rows; ++r, x += channels, grad += grad_stride, out += channels)
+void AffineGeluAndSlope(const float* x, const float* scale, const float* shift, std::int64_t rows,
+                        std::int64_t channels, float* out, std::int64_t out_stride, float* slope) {
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += out_stride, slope += channels)
     ForVectors(channels, [&](auto d, std::int64_t c) {
       const auto z = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, scale + c), hn::LoadU(d, shift + c));
-      hn::StoreU(hn::Mul(hn::LoadU(d, grad + c), GeluSlope(d, z)), d, out + c);
+      StoreGeluAndSlope(d, z, out + c, slope + c);
     });
 }
 
@@ -462,10 +470,11 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(Gelu);
-HWY_EXPORT(GeluBack);
+HWY_EXPORT(GeluAndSlope);
+HWY_EXPORT(MultiplyRows);
 HWY_EXPORT(BiasGelu);
 HWY_EXPORT(AffineGelu);
-HWY_EXPORT(AffineGeluBack);
+HWY_EXPORT(AffineGeluAndSlope);
 HWY_EXPORT(ChannelMoments);
 HWY_EXPORT(ChannelDots);
 HWY_EXPORT(AddChannelSums);
@@ -483,8 +492,12 @@ HWY_EXPORT(DepthwiseRowGradient);
 void gelu(const float* z, std::int64_t values, float* out) noexcept {
   HWY_DYNAMIC_DISPATCH(Gelu)(z, values, out);
 }
-void gelu_back(const float* z, std::int64_t values, float* grad) noexcept {
-  HWY_DYNAMIC_DISPATCH(GeluBack)(z, values, grad);
+void gelu_and_slope(const float* z, std::int64_t values, float* out, float* slope) noexcept {
+  HWY_DYNAMIC_DISPATCH(GeluAndSlope)(z, values, out, slope);
+}
+void multiply_rows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
+                   std::int64_t channels, float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(MultiplyRows)(x, x_stride, y, rows, channels, out);
 }
 void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) noexcept {
   HWY_DYNAMIC_DISPATCH(BiasGelu)(z, bias, rows, channels, out);
@@ -493,10 +506,10 @@ void affine_gelu(const float* x, const float* scale, const float* shift, std::in
                  std::int64_t channels, float* out, std::int64_t out_stride) noexcept {
   HWY_DYNAMIC_DISPATCH(AffineGelu)(x, scale, shift, rows, channels, out, out_stride);
 }
-void affine_gelu_back(const float* x, const float* scale, const float* shift, const float* grad,
-                      std::int64_t grad_stride, std::int64_t rows, std::int64_t channels,
-                      float* out) noexcept {
-  HWY_DYNAMIC_DISPATCH(AffineGeluBack)(x, scale, shift, grad, grad_stride, rows, channels, out);
+void affine_gelu_and_slope(const float* x, const float* scale, const float* shift, std::int64_t rows,
+                           std::int64_t channels, float* out, std::int64_t out_stride,
+                           float* slope) noexcept {
+  HWY_DYNAMIC_DISPATCH(AffineGeluAndSlope)(x, scale, shift, rows, channels, out, out_stride, slope);
 }
 void channel_moments(const float* x, std::int64_t rows, std::int64_t channels, float* mean,
                      float* deviations) noexcept {

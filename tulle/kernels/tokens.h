@@ -10,8 +10,11 @@ namespace tulle::kernels {
 
 /// out = GELU(z) = z Phi(z), the exact form; Phi by Abramowitz and Stegun 7.1.26, off by at most 1e-7.
 void gelu(const float* z, std::int64_t values, float* out) noexcept;
-/// grad *= GELU'(z) = Phi(z) + z phi(z).
-void gelu_back(const float* z, std::int64_t values, float* grad) noexcept;
+/// The same, and slope = GELU'(z) = Phi(z) + z phi(z), for little more than one of them.
+void gelu_and_slope(const float* z, std::int64_t values, float* out, float* slope) noexcept;
+/// out = x * y, value by value; rows of x are x_stride apart.
+void multiply_rows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
+                   std::int64_t channels, float* out) noexcept;
 
 /// z += bias of each channel, then out = GELU(z).
 void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) noexcept;
@@ -19,10 +22,9 @@ void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t chan
 /// out = GELU(x * scale + shift), scale and shift of each channel; rows of out are out_stride apart.
 void affine_gelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
                  std::int64_t channels, float* out, std::int64_t out_stride) noexcept;
-/// out = grad * GELU'(x * scale + shift); rows of grad are grad_stride apart.
-void affine_gelu_back(const float* x, const float* scale, const float* shift, const float* grad,
-                      std::int64_t grad_stride, std::int64_t rows, std::int64_t channels,
-                      float* out) noexcept;
+/// The same, and slope = GELU'(x * scale + shift), its rows one after another.
+void affine_gelu_and_slope(const float* x, const float* scale, const float* shift, std::int64_t rows,
+                           std::int64_t channels, float* out, std::int64_t out_stride, float* slope) noexcept;
 
 /// Mean and sum of squared deviations from it, of each channel over the rows: one tile of a batch's
 /// statistics.

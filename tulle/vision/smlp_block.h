@@ -11,8 +11,8 @@ namespace tulle {
 
 /// Memory that the blocks of a network use one after another.
 struct BlockScratch {
-  Workspace a, mixed, branch, normed, hidden;   // of a chunk, forward
-  Workspace g, dz, d_mixed, d_normed, partial;  // of a chunk, backward
+  Workspace a, mixed, branch, normed, hidden;          // of a chunk, forward
+  Workspace g, slope, dz, d_mixed, d_normed, partial;  // of a chunk, backward
   TileDots dots;
 };
 

@@ -28,6 +28,7 @@ void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales,
   float* const scaled = s.g.get(count * c);
   float* const normed = s.normed.get(count * c);
   float* const active = s.hidden.get(count * hidden);
+  float* const slope = s.slope.get(count * hidden);
   float* const dz = s.dz.get(count * hidden);
   float* const d_normed = s.d_normed.get(count * c);
   thread_local AlignedVector<float> mean, rstd;  // of another pass of layer_norm(), not looked at
@@ -38,15 +39,15 @@ void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales,
     rstd.resize(size(rows));
     kernels::scale_rows(g + (from + at) * c, scales.channel == nullptr ? nullptr : scales.channel + from + at,
                         rows, c, scaled + at * c);
-    kernels::gelu(z + at * hidden, rows * hidden, active + at * hidden);
+    kernels::gelu_and_slope(z + at * hidden, rows * hidden, active + at * hidden, slope + at * hidden);
     kernels::layer_norm(y + at * c, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), rows, c,
                         normed + at * c, mean.data(), rstd.data());
   });
   const bool first = chunk.index == 0;
   second_.backward(count, active, scaled, dz, first);
   for_tiles(tiles, [&](std::int64_t, Range range) {
-    kernels::gelu_back(z + range.begin * hidden, (range.end - range.begin) * hidden,
-                       dz + range.begin * hidden);
+    const std::int64_t at = range.begin * hidden;
+    kernels::multiply_rows(dz + at, hidden, slope + at, range.end - range.begin, hidden, dz + at);
   });
   first_.backward(count, normed, dz, d_normed, first);
   s.dots.start(tiles.count, grid_.channels);
@@ -117,12 +118,14 @@ void SmlpBlock::token_mix_back(const Chunk& chunk, const BranchScales& scales, f
   float* const scaled = s.g.get(count * c);
   float* const mixed = s.mixed.get(count * 3 * c);
   float* const d_mixed = s.d_mixed.get(count * 3 * c);
+  float* const slope = s.slope.get(count * c);
   const Tiles tiles(count, first_.connections());
   for_tiles(tiles, [&](std::int64_t, Range range) {
     const std::int64_t rows = range.end - range.begin, at = range.begin;
     kernels::scale_rows(g + (from + at) * c, scales.token == nullptr ? nullptr : scales.token + from + at,
                         rows, c, scaled + at * c);
-    kernels::affine_gelu(d + at * c, norm2_.scale(), norm2_.shift(), rows, c, mixed + at * 3 * c, 3 * c);
+    kernels::affine_gelu_and_slope(d + at * c, norm2_.scale(), norm2_.shift(), rows, c, mixed + at * 3 * c,
+                                   3 * c, slope + at * c);
   });
   mix(chunk.images, mixed);
   fuse_.backward(count, mixed, scaled, d_mixed, chunk.index == 0);
@@ -130,8 +133,7 @@ void SmlpBlock::token_mix_back(const Chunk& chunk, const BranchScales& scales, f
   for_tiles(tiles, [&](std::int64_t tile, Range range) {
     const std::int64_t rows = range.end - range.begin, at = range.begin;
     float* const dz = work + (from + at) * c;
-    kernels::affine_gelu_back(d + at * c, norm2_.scale(), norm2_.shift(), d_mixed + at * 3 * c, 3 * c, rows,
-                              c, dz);
+    kernels::multiply_rows(d_mixed + at * 3 * c, 3 * c, slope + at * c, rows, c, dz);
     const std::int64_t place =
         chunk.index * Tiles(images_per_chunk(grid_) * tokens, first_.connections()).count + tile;
     kernels::channel_dots(dz, d + at * c, norm2_.normal_scale(), norm2_.normal_shift(), rows, c,
@@ -146,11 +148,13 @@ void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, B
   const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
   float* const a = s.a.get(count * c);
   float* const dd = s.g.get(count * c);
+  float* const slope = s.slope.get(count * c);
   for_tiles(Tiles(count, first_.connections()), [&](std::int64_t, Range range) {
     const std::int64_t rows = range.end - range.begin, at = from + range.begin;
     kernels::combine_channels(work + at * c, d_.data() + at * c, norm2_.by_g(), norm2_.by_x(),
                               norm2_.constant(), nullptr, rows, c, dd + range.begin * c);
-    kernels::affine_gelu(x + at * c, norm1_.scale(), norm1_.shift(), rows, c, a + range.begin * c, c);
+    kernels::affine_gelu_and_slope(x + at * c, norm1_.scale(), norm1_.shift(), rows, c, a + range.begin * c,
+                                   c, slope + range.begin * c);
   });
   const std::int64_t h = grid_.height, rows = chunk.images * h, groups = std::min(kGroups, rows);
   float* const partial = s.partial.get(groups * 9 * c);
@@ -172,7 +176,7 @@ void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, B
       float* const da = da_of.get(row);
       kernels::depthwise_row(lines, flipped_.data(), nullptr, grid_.width, c, da);
       const std::int64_t at = from * c + i * row;
-      kernels::affine_gelu_back(x + at, norm1_.scale(), norm1_.shift(), da, c, grid_.width, c, work + at);
+      kernels::multiply_rows(da, c, slope + i * row, grid_.width, c, work + at);
     }
     const std::int64_t place = chunk.index * kGroups + group, at = from * c + range.begin * row;
     kernels::channel_dots(work + at, x + at, norm1_.normal_scale(), norm1_.normal_shift(),
