@@ -9,6 +9,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/half.h"
+#include "tulle/checkpoint/import_smlp.h"
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/nn/dense_linear.h"
 
@@ -47,6 +48,8 @@ bool naturally_before(std::string_view a, std::string_view b) {
   return a.size() < b.size();
 }
 
+}  // namespace
+
 std::vector<float> floats_of(const SafetensorsFile& file, const TensorView& tensor) {
   std::vector<float> values;
   switch (tensor.dtype) {
@@ -66,6 +69,8 @@ std::vector<float> floats_of(const SafetensorsFile& file, const TensorView& tens
              "F16, BF16, F32 or F64");
   }
 }
+
+namespace {
 
 struct Weights {
   std::string name;  // of the layer, without ".weight"
@@ -123,10 +128,7 @@ void check_sizes(const SafetensorsFile& file, const std::vector<Weights>& layers
            fmt::format("{}", fmt::join(wanted, "-")));
 }
 
-}  // namespace
-
-Import import_safetensors(const std::string& path, const ImportOptions& options) {
-  const SafetensorsFile file = SafetensorsFile::read(path);
+Import import_perceptron(const SafetensorsFile& file, const ImportOptions& options) {
   std::vector<Weights> weights;
   for (const TensorView& tensor : file.tensors())
     if (std::optional<Weights> found = weights_of(file, tensor)) weights.push_back(std::move(*found));
@@ -149,8 +151,12 @@ Import import_safetensors(const std::string& path, const ImportOptions& options)
     set_bias(file, layer.name, *layers.back());
     import.layers.push_back({layer.name, std::ranges::count(layer.values, 0.0f), layer.masked});
   }
-  Model& model = import.model;
-  model.network = Network(std::move(layers));
+  import.model.network = Network(std::move(layers));
+  return import;
+}
+
+// What the outputs mean, and what is done to inputs.
+void finish(const ImportOptions& options, Model& model) {
   model.loss = options.loss;
   if (options.loss != "mse")
     for (std::int32_t c = 0; c < model.network.outputs(); ++c)
@@ -162,6 +168,18 @@ Import import_safetensors(const std::string& path, const ImportOptions& options)
     model.scaling.mean.assign(static_cast<std::size_t>(model.network.inputs()), 0.0f);
     model.scaling.deviation.assign(static_cast<std::size_t>(model.network.inputs()), 255.0f);
   }
+}
+
+}  // namespace
+
+Import import_safetensors(const std::string& path, const ImportOptions& options) {
+  const SafetensorsFile file = SafetensorsFile::read(path);
+  Import import;
+  if (is_smlp(file))
+    import = import_smlp(file);
+  else
+    import = import_perceptron(file, options);
+  finish(options, import.model);
   return import;
 }
 

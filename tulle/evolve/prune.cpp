@@ -93,7 +93,8 @@ Network pruned(Network& network, const PruneForm& form) {
   }
   for (std::size_t l = 0; l < network.size(); ++l) {
     const Layer& layer = network.layer(l);
-    if (form.kind == PruneForm::Kind::kMagnitudeLayer && l + 1 < network.size())
+    const bool inner = l + 1 < network.size() || network.architecture() != nullptr;
+    if (form.kind == PruneForm::Kind::kMagnitudeLayer && inner)
       mark_weakest(magnitudes[l], form.share, marks[l]);
     if (form.kind == PruneForm::Kind::kNonzero)
       for (std::size_t k = 0; k < marks[l].size(); ++k) marks[l][k] = layer.weight().value[k] == 0.0f ? 1 : 0;

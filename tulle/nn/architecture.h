@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,9 @@ class Architecture {
   /// Weights and multiplications of one sample that are not in layers.
   virtual std::int64_t other_weights() const = 0;
   virtual std::int64_t multiplications() const = 0;
+
+  /// The same with copies of its arrays over other layers of the same sizes, dense or sparse.
+  virtual std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const = 0;
 
   /// See Network. `x` must stay alive until backward() is done.
   virtual Panels<const float> forward(const Pass& pass, Panels<const float> x) = 0;

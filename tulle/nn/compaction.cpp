@@ -114,7 +114,8 @@ Alive all_alive(const Network& network) {
 }
 
 Network without_neurons(Network& network, const Alive& alive) {
-  require(alive.size() == network.size(), "without_neurons: flags for every layer");
+  require(alive.size() == network.size() && network.architecture() == nullptr,
+          "without_neurons: flags for every layer of a chain");
   std::vector<std::unique_ptr<Layer>> layers;
   Flags sources(static_cast<std::size_t>(network.inputs()), std::uint8_t{1});
   for (std::size_t l = 0; l < network.size(); ++l) {
@@ -139,7 +140,7 @@ Network without_connections(Network& network, const std::vector<std::vector<std:
     layers.push_back(reduced(layer, Flags(static_cast<std::size_t>(layer.outputs()), std::uint8_t{1}),
                              Flags(static_cast<std::size_t>(layer.inputs()), std::uint8_t{1}), drop[l]));
   }
-  return Network(std::move(layers));
+  return Network(std::move(layers), network);
 }
 
 }  // namespace tulle

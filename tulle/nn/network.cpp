@@ -16,6 +16,17 @@ Network::Network(std::vector<std::unique_ptr<Layer>> layers)
     require(layers_[l]->inputs() == layers_[l - 1]->outputs(), "Network: the layers do not chain");
 }
 
+Network::Network(std::vector<std::unique_ptr<Layer>> layers, const Network& like) {
+  if (like.architecture_ == nullptr) {
+    *this = Network(std::move(layers));
+    return;
+  }
+  std::vector<Layer*> views;
+  for (const auto& layer : layers) views.push_back(layer.get());
+  architecture_ = like.architecture_->over(views);
+  layers_ = std::move(layers);
+}
+
 std::vector<Parameter*> Network::parameters() {
   std::vector<Parameter*> all;
   for (const auto& layer : layers_)

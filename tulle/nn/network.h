@@ -20,6 +20,9 @@ class Network {
   Network(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<Architecture> architecture)
       : layers_(std::move(layers)), architecture_(std::move(architecture)) {}
 
+  /// The layers put together as in `like`, whose arrays are copied.
+  Network(std::vector<std::unique_ptr<Layer>> layers, const Network& like);
+
   /// What puts the layers together; null: they follow each other.
   Architecture* architecture() const { return architecture_.get(); }
 

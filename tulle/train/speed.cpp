@@ -11,7 +11,6 @@
 #include "tulle/base/random.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/train/predictor.h"
-#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -74,19 +73,12 @@ class Timed {
 }  // namespace
 
 Network dense_copy(Network& network) {
-  if (SmlpNet* const net = smlp_of(network); net != nullptr) {
-    Network dense = make_smlp(net->shape(), net->input(), {}, 1, net->bf16());
-    for (std::size_t l = 0; l < network.size(); ++l) copy_values(network.layer(l), dense.layer(l));
-    const std::vector<NamedArray> from = net->arrays(), to = dense.architecture()->arrays();
-    for (std::size_t i = 0; i < from.size(); ++i) *to[i].values = *from[i].values;
-    return dense;
-  }
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l < network.size(); ++l) {
     layers.push_back(std::make_unique<DenseLinear>(network.layer(l).options()));
     copy_values(network.layer(l), *layers.back());
   }
-  return Network(std::move(layers));
+  return Network(std::move(layers), network);
 }
 
 std::vector<Speed> measure_speed(Network& network, std::span<const int> batches,

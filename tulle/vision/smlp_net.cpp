@@ -389,10 +389,19 @@ std::unique_ptr<Runner> SmlpNet::make_runner(Precision precision) {
   const bool bf16 = precision == Precision::kBf16;
   require(precision != Precision::kInt8, "SmlpNet: there is no int8 form");
   if (bf16 == bf16_) return std::make_unique<SmlpRunner>(*this, nullptr);
-  auto other = std::make_unique<SmlpNet>(shape_, input_, layers_, bf16);
-  const std::vector<NamedArray> from = arrays(), to = other->arrays();
+  return std::make_unique<SmlpRunner>(*this, copy_over(layers_, bf16));
+}
+
+std::unique_ptr<SmlpNet> SmlpNet::copy_over(std::span<Layer* const> layers, bool bf16) const {
+  auto copy = std::make_unique<SmlpNet>(shape_, input_, layers, bf16);
+  const std::vector<NamedArray> from = const_cast<SmlpNet*>(this)->arrays(),
+                                to = copy->arrays();  // only read
   for (std::size_t i = 0; i < from.size(); ++i) *to[i].values = *from[i].values;
-  return std::make_unique<SmlpRunner>(*this, std::move(other));
+  return copy;
+}
+
+std::unique_ptr<Architecture> SmlpNet::over(std::span<Layer* const> layers) const {
+  return copy_over(layers, bf16_);
 }
 
 namespace {

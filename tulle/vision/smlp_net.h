@@ -37,6 +37,7 @@ class SmlpNet final : public Architecture {
   std::int64_t other_weights() const override;
   std::int64_t multiplications() const override;
 
+  std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const override;
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
   Panels<float> output_gradient() override;
   void backward() override;
@@ -48,6 +49,8 @@ class SmlpNet final : public Architecture {
   bool bf16() const { return bf16_; }
   const SmlpBlock& block(std::size_t index) const { return blocks_[index]; }
   void draw(std::uint64_t seed);
+  /// The same with copies of its arrays over other layers, rounding to bfloat16 or not.
+  std::unique_ptr<SmlpNet> copy_over(std::span<Layer* const> layers, bool bf16) const;
 
   /// Evaluation of images that lie in `x`, into logits [image][class]; prepare_inference() first.
   void prepare_inference();
