@@ -55,6 +55,7 @@ void change(const KeyInfo& key, Config& config) {
       **text = key.choices().back() == **text ? key.choices().front() : key.choices().back();
   }
   if (auto* const* list = std::get_if<std::vector<std::int64_t>*>(&field)) **list = {5, 6};
+  if (auto* const* list = std::get_if<std::vector<std::string>*>(&field)) **list = {"hflip", "shift:0.25"};
 }
 
 class EveryKey : public ::testing::TestWithParam<KeyInfo> {};
@@ -97,7 +98,9 @@ TEST_P(EveryKey, RefusesWhatIsOutOfItsRangeOrNotAChoice) {
   std::vector<std::string> bad;
   if (std::holds_alternative<bool*>(field)) bad = {"yes", "1"};
   if (key.choices != nullptr) bad = {"unheard-of"};
-  if (!std::holds_alternative<std::string*>(field) && !std::holds_alternative<bool*>(field)) {
+  const bool texts = std::holds_alternative<std::vector<std::string>*>(field);
+  if (texts) bad = {"[1]", "[[\"x\"]]", "[\"x\"", "[\"x\"]\nother = 2"};
+  if (!std::holds_alternative<std::string*>(field) && !std::holds_alternative<bool*>(field) && !texts) {
     bad = {"x", "nan", "inf", "-inf", "1\nother = 2", "[[1]]", "-1e300"};
     if (!std::holds_alternative<std::vector<std::int64_t>*>(field)) bad.push_back("");
     if (std::isfinite(key.minimum)) bad.push_back(std::to_string(std::int64_t(key.minimum) - 1));
