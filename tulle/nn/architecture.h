@@ -53,6 +53,11 @@ class Architecture {
   virtual Panels<float> output_gradient() = 0;
   virtual void backward() = 0;
 
+  /// What sparse layer l was given, and the errors of what it made, in the last backward(): of the last part of
+  /// the batch, if it goes through in parts.
+  virtual Panels<const float> layer_inputs(std::size_t l) = 0;
+  virtual Panels<const float> errors(std::size_t l) = 0;
+
   /// Refers to the architecture and its layers, which must stay as they are while it runs. Throws
   /// std::invalid_argument for a precision that the kind does not have.
   virtual std::unique_ptr<Runner> make_runner(Precision precision) = 0;

@@ -58,13 +58,18 @@ class Network {
     return activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
   }
   /// What layer l was given in the last forward(), whose x must still be alive.
-  Panels<const float> layer_inputs(std::size_t l) { return l == 0 ? input_ : activations(l - 1); }
+  Panels<const float> layer_inputs(std::size_t l) {
+    if (architecture_) return architecture_->layer_inputs(l);
+    return l == 0 ? input_ : activations(l - 1);
+  }
   /// Whether backward() leaves the errors of every layer behind, for rules that look at them; off at first,
   /// to be said before output_gradient(). Memory: one array of the batch's activations more.
   void keep_errors(bool keep) { keep_errors_ = keep; }
   /// dL/dz of layer l in the last backward(), of the mean loss; valid until the next forward() if errors were
   /// kept.
-  Panels<const float> errors(std::size_t l) { return gradient_of(l); }
+  Panels<const float> errors(std::size_t l) {
+    return architecture_ ? architecture_->errors(l) : Panels<const float>(gradient_of(l));
+  }
 
   /// Memory of the right shape for the gradient of the last outputs.
   Panels<float> output_gradient();

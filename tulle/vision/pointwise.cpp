@@ -100,6 +100,7 @@ void Pointwise::backward_dense(std::int64_t rows, const float* x, const float* g
 // The layer's own backward pass makes the gradients of one chunk, which are added up beside it.
 void Pointwise::backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
   const auto batch = static_cast<std::int32_t>(rows);
+  last_rows_ = batch;
   const Panels<float> in = x_panels_.view(inputs(), batch, width_),
                       out = g_panels_.view(outputs(), batch, width_);
   fill_panels(x, rows, in);

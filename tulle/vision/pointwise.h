@@ -29,6 +29,9 @@ class Pointwise {
   /// From g = dL/dy of `rows` tokens: dx = dL/dx unless null, and the gradients of weight and, if the layer
   /// has one, bias; added to those of before unless `first`. All threads.
   void backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
+  /// Of a sparse layer: what the last backward() was given.
+  Panels<const float> last_inputs() { return x_panels_.view(inputs(), last_rows_, width_); }
+  Panels<const float> last_errors() { return g_panels_.view(outputs(), last_rows_, width_); }
 
  private:
   void backward_dense(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
@@ -38,6 +41,7 @@ class Pointwise {
   int width_;                                          // tokens of a panel
   std::optional<kernels::PackedMatrix> there_, back_;  // of dense layers
   bool bf16_;
+  std::int32_t last_rows_ = 0;
   PanelBuffer x_panels_, g_panels_, dx_panels_;  // of sparse layers
   AlignedVector<float> weight_sums_, bias_sums_;
 };

@@ -61,6 +61,8 @@ class SmlpBlock {
   void run(std::int64_t images, float* x, BlockScratch& scratch) const;
 
   std::int64_t other_weights() const;
+  /// fuse, first or second.
+  Pointwise& layer(std::size_t number) { return number == 0 ? fuse_ : number == 1 ? first_ : second_; }
   const Parameter& row_mix() const { return row_weight_; }
   const Parameter& column_mix() const { return column_weight_; }
 

@@ -41,6 +41,8 @@ class SmlpNet final : public Architecture {
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
   Panels<float> output_gradient() override;
   void backward() override;
+  Panels<const float> layer_inputs(std::size_t l) override { return blocks_[l / 3].layer(l % 3).last_inputs(); }
+  Panels<const float> errors(std::size_t l) override { return blocks_[l / 3].layer(l % 3).last_errors(); }
   std::unique_ptr<Runner> make_runner(Precision precision) override;
 
   const SmlpShape& shape() const { return shape_; }

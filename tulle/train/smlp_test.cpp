@@ -1,0 +1,211 @@
+// Trainings of small sMLPNets: they learn, they evolve, and they are as exact as any other.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tulle/train/predictor.h"
+#include "tulle/train/speed.h"
+#include "tulle/train/train_testing.h"
+#include "tulle/vision/smlp_net.h"
+
+namespace tulle::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Three patterns of 6 x 6 pixels under noise, of which a third is lit.
+Split patterns(std::int64_t samples, std::uint64_t seed) {
+  Split split;
+  split.inputs = {.samples = samples, .features = 36};
+  const Random random{.seed = seed, .stream = Stream::kData};
+  for (std::int64_t s = 0; s < samples; ++s) {
+    const auto c = static_cast<int>(s % 3);
+    split.classes.push_back(c);
+    for (int p = 0; p < 36; ++p) {
+      const int x = p % 6, y = p / 6;
+      const bool lit = c == 0 ? x / 2 == 1 : c == 1 ? y / 2 == 1 : (x / 2 + y / 2) % 3 == 0;
+      const float noise = 40.0f * random.uniform(static_cast<std::uint64_t>(s * 36 + p));
+      split.inputs.bytes.push_back(static_cast<std::uint8_t>((lit ? 120.0f : 20.0f) + noise));
+    }
+  }
+  return split;
+}
+
+Dataset images() {
+  Dataset data;
+  data.train = patterns(75, 1);
+  data.test = patterns(30, 2);
+  data.class_names = {"columns", "rows", "diagonal"};
+  data.image = {.channels = 1, .height = 6, .width = 6};
+  data.scaling = fit_scaling("channel", data.train.inputs, data.image);
+  return data;
+}
+
+Config smlp_config() {
+  Config config;
+  config.run.name = "small";
+  config.run.preset = "smlp";
+  set_config_value(config, "model.kind", "smlp");
+  set_config_value(config, "model.image_size", "8");
+  set_config_value(config, "model.patch", "2");
+  set_config_value(config, "model.width", "8");
+  set_config_value(config, "model.depths", "1,1");
+  set_config_value(config, "model.drop_path", "0.1");
+  set_config_value(config, "data.augment", "shift:0.17");
+  set_config_value(config, "train.epochs", "12");
+  set_config_value(config, "train.batch_size", "16");
+  set_config_value(config, "train.learning_rate", "0.005");
+  set_config_value(config, "checkpoint.save_every", "never");
+  return config;
+}
+
+Config finished(Config config) {
+  finish_config(config);
+  return config;
+}
+
+struct Kind {
+  std::string title;
+  std::vector<std::pair<std::string, std::string>> keys;
+};
+
+class EverySmlp : public ::testing::TestWithParam<Kind> {
+ protected:
+  Config config(std::int64_t epochs) const {
+    Config config = smlp_config();
+    for (const auto& [key, text] : GetParam().keys) set_config_value(config, key, text);
+    set_config_value(config, "train.epochs", std::to_string(epochs));
+    return finished(config);
+  }
+  const Dataset data_ = images();
+};
+
+TEST_P(EverySmlp, LearnsToTellPatternsApart) {
+  tulle::Run run = start_run(config(12), data_);
+  Observer nobody;
+  Signals none;
+  const std::int64_t before = run.model.network.connections();
+  train(run, data_, nullptr, nobody, none);
+  EXPECT_EQ(run.model.network.connections(), before);
+  EXPECT_GT(evaluate(run.model, data_.test).accuracy, 0.9);
+}
+
+TEST_P(EverySmlp, GivesTheSameBitsForAnyNumberOfThreads) {
+  Bits bits[2];
+  for (const int threads : {1, 3}) {
+    const Threads use(threads);
+    bits[threads == 3] = trained(start_run(config(3), data_), data_);
+  }
+  EXPECT_EQ(bits[0], bits[1]);
+}
+
+TEST_P(EverySmlp, ResumesAsIfItHadNeverStopped) {
+  const TemporaryDirectory folder;
+  const Config whole = config(3);
+  const Bits wanted = trained(start_run(whole, data_), data_);
+  for (const std::int64_t stop : {2, 5, 11}) {
+    tulle::Run run = start_run(whole, data_);
+    Signals signals;
+    Diary diary;
+    std::int64_t batches = 0;
+    diary.at_batch = [&](const Observer::Batch&) { signals.stop = ++batches == stop; };
+    RunDirectory directory = RunDirectory::open(folder / std::to_string(stop), hasty_file_ops());
+    EXPECT_EQ(train(run, data_, &directory, diary, signals), Ending::kStopped);
+    std::vector<std::string> skipped;
+    const auto checkpoint = newest_checkpoint(directory.path(), skipped);
+    ASSERT_TRUE(checkpoint);
+    EXPECT_EQ(trained(resume_run(whole, data_, *checkpoint), data_), wanted) << stop;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, EverySmlp,
+    ::testing::Values(
+        Kind{"Dense", {}}, Kind{"Bf16", {{"model.dtype", "bf16"}}},
+        Kind{"Set", {{"topology.density", "0.4"}, {"topology.distribution", "uniform"}}},
+        Kind{"Rigl",
+             {{"topology.density", "0.4"},
+              {"topology.distribution", "erk"},
+              {"evolve.rule", "rigl"},
+              {"evolve.update_every", "4 step"}}},
+        Kind{"Static",
+             {{"topology.density", "0.4"}, {"topology.distribution", "uniform"}, {"evolve.rule", "none"}}}),
+    [](const auto& info) { return info.param.title; });
+
+TEST(Smlp, EvolutionMovesConnectionsOfEveryPointwiseLayer) {
+  Config config = smlp_config();
+  set_config_value(config, "topology.distribution", "uniform");
+  set_config_value(config, "topology.density", "0.3");
+  const Dataset data = images();
+  tulle::Run run = start_run(finished(config), data);
+  Diary diary;
+  Signals none;
+  train(run, data, nullptr, diary, none);
+  std::set<int> layers;
+  for (const EvolveRecord& event : diary.events) {
+    EXPECT_GT(event.grown, 0);
+    EXPECT_EQ(event.before, event.after);
+    layers.insert(event.layer);
+  }
+  EXPECT_EQ(layers.size(), 6u);
+}
+
+TEST(Smlp, PredictsSingleImagesAndBatchesAlike) {
+  const Dataset data = images();
+  tulle::Run run = start_run(finished(smlp_config()), data);
+  const Features& inputs = data.test.inputs;
+  std::vector<float> raw(inputs.bytes.begin(), inputs.bytes.end());
+  std::vector<float> one(30 * 3), many(30 * 3);
+  Predictor(run.model, 1).predict(raw, one);
+  Predictor(run.model, 30).predict(raw, many);
+  for (std::size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one[i], many[i], 1e-5);
+  Predictor(run.model, 30, {.precision = Precision::kBf16}).predict(raw, one);
+  for (std::size_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one[i], many[i], 3e-2);
+}
+
+TEST(Smlp, TheDenseCopyOfASparseNetGivesItsOutputs) {
+  Config config = smlp_config();
+  set_config_value(config, "topology.distribution", "uniform");
+  set_config_value(config, "topology.density", "0.3");
+  tulle::Run run = start_run(finished(config), images());
+  for (const int batch : {1, 20})
+    EXPECT_LT(measure_speed(run.model.network, std::vector<int>{batch}, 1 << 30)[0].difference, 1e-5);
+}
+
+TEST(Smlp, VariantsSetTheirSizesAndKeysThatAreGivenWin) {
+  Config config;
+  set_config_value(config, "model.kind", "smlp");
+  set_config_value(config, "model.variant", "smlp64_p4_deep");
+  set_config_value(config, "model.width", "8");
+  finish_config(config);
+  EXPECT_EQ(config.model.depths, (std::vector<std::int64_t>{2, 4, 2}));
+  EXPECT_EQ(config.model.image_size, 64);
+  EXPECT_EQ(config.model.width, 8);
+  EXPECT_EQ(config.topology.density, 1.0);
+}
+
+TEST(Smlp, RefusesWhatItHasNoFormOf) {
+  const std::pair<const char*, const char*> bad[] = {{"model.loss", "mse"},
+                                                     {"evolve.importance_percentile", "10"},
+                                                     {"evolve.chain_removal", "true"},
+                                                     {"evolve.evolve_dense", "true"},
+                                                     {"topology.distribution", "explicit"}};
+  for (const auto& [key, text] : bad) {
+    Config config = smlp_config();
+    set_config_value(config, key, text);
+    try {
+      finish_config(config);
+      ADD_FAILURE() << key;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr(key));
+    }
+  }
+  Dataset data = images();
+  Config config = smlp_config();
+  set_config_value(config, "model.image_size", "5");
+  EXPECT_THROW(start_run(finished(config), data), Error);
+  data.image = {};
+  EXPECT_THROW(start_run(finished(smlp_config()), data), Error);
+}
+
+}  // namespace
+}  // namespace tulle::testing
