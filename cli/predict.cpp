@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <utility>
 
 #include "commands.h"
@@ -14,6 +15,7 @@
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/load.h"
+#include "tulle/data/picture.h"
 #include "tulle/train/build.h"
 #include "tulle/train/evaluate.h"
 
@@ -21,7 +23,9 @@ namespace tulle::cli {
 namespace {
 
 struct PredictOptions {
-  std::string model, data, output = "-", format = "csv";
+  std::string model, data, image, output = "-", format = "csv";
+  int top = 5;
+  bool exact_size = false;
 };
 
 std::string quoted(const std::string& text) {
@@ -91,12 +95,56 @@ int predict_rows(const PredictOptions& options, PrecisionFlags& precision, Confi
   return kOk;
 }
 
+// The picture as the model's images are: resized, its middle cut out, gray ones repeated in all colours.
+Features picture_inputs(const PredictOptions& options, const Model& model) {
+  const ImageShape& shape = model.image;
+  if (shape.channels == 0 || shape.height != shape.width)
+    throw Error(ErrorKind::kConfig, {.file = options.model},
+                "--image, found a model of other data, expected one of square images");
+  const Picture picture = read_picture(options.image);
+  if (picture.shape.channels > shape.channels)
+    throw Error(ErrorKind::kBadData, {.file = options.image},
+                "image, found one in colour, expected a gray one as the model was trained on");
+  if (options.exact_size && (picture.shape.width != shape.width || picture.shape.height != shape.height))
+    throw Error(ErrorKind::kBadData, {.file = options.image},
+                fmt::format("image, found {} x {} pixels, expected {} x {}", picture.shape.width,
+                            picture.shape.height, shape.width, shape.height));
+  Features inputs{.samples = 1, .features = model.network.inputs()};
+  inputs.bytes = fit_square(picture, shape.width, shape.channels).bytes;
+  return inputs;
+}
+
+int predict_image(const PredictOptions& options, const Config& config) {
+  set_thread_count(static_cast<int>(config.run.threads));
+  LoadedModel loaded = load_model(options.model);
+  const std::vector<float> outputs = predict(loaded.model, picture_inputs(options, loaded.model), {});
+  std::vector<std::size_t> order(outputs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_sort(order, std::ranges::greater{}, [&](std::size_t c) { return outputs[c]; });
+  order.resize(std::min(order.size(), static_cast<std::size_t>(std::max(options.top, 1))));
+  nlohmann::json classes = nlohmann::json::array();
+  for (const std::size_t c : order) {
+    classes.push_back({{"class", loaded.model.class_names[c]}, {"probability", outputs[c]}});
+    if (options.format == "csv")
+      fmt::print("{:>6.2f} %  {}\n", 100.0 * static_cast<double>(outputs[c]),
+                 escape_control(loaded.model.class_names[c]));
+  }
+  if (options.format == "jsonl")
+    fmt::print("{}\n", nlohmann::json{{"image", options.image}, {"classes", classes}}.dump(
+                           -1, ' ', false, nlohmann::json::error_handler_t::replace));
+  return kOk;
+}
+
 }  // namespace
 
 Command predict_command(CLI::App& app) {
   auto options = std::make_shared<PredictOptions>();
   app.add_option("model", options->model, "model file or checkpoint")->required();
   app.add_option("--data", options->data, "inputs; - reads standard input");
+  app.add_option("--image", options->image, "one JPEG or PNG picture: its most likely classes");
+  app.add_option("--top", options->top, "with --image: how many classes")->capture_default_str();
+  app.add_flag("--exact-size", options->exact_size,
+               "with --image: refuse a picture of another size than the model's");
   app.add_option("-o,--output", options->output, "where to write; - is standard output")
       ->capture_default_str();
   app.add_option("--as", options->format, "csv or jsonl")
@@ -108,6 +156,7 @@ Command predict_command(CLI::App& app) {
   return [options, precision, flags] {
     Config config;
     flags->apply(config);
+    if (!options->image.empty()) return predict_image(*options, config);
     return predict_rows(*options, *precision, config);
   };
 }

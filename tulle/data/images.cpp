@@ -20,6 +20,7 @@
 #pragma GCC diagnostic pop
 
 #include "tulle/base/error.h"
+#include "tulle/base/parallel.h"
 #include "tulle/data/archive.h"
 #include "tulle/data/gzip.h"
 #include "tulle/data/picture.h"
@@ -57,33 +58,35 @@ std::string class_of(const std::string& name) {
                      last - (before == std::string::npos ? 0 : before + 1));
 }
 
+// "train/cat/1.jpg": train; "cat/1.jpg": nothing.
+std::string split_of(const std::string& name) {
+  const std::size_t first = name.find('/');
+  return first == std::string::npos || name.find('/', first + 1) == std::string::npos ? ""
+                                                                                      : name.substr(0, first);
+}
+
+bool is_test(const std::string& split) { return split == "test" || split == "val" || split == "valid"; }
+
 struct Image {
   std::string name;
-  Picture picture;
+  std::vector<std::byte> bytes;  // of the file
+  Picture picture{};             // once it is decoded; no bytes: it is to be left out
 };
 
-// Images as they come, gathered into one split.
+// Images as they come, gathered into one split. Files are kept as they are until all are there; then they are
+// decoded by all threads.
 class Gathering {
  public:
   Gathering(const std::string& file, const ReadOptions& options) : file_(file), options_(options) {}
 
-  bool wants(const std::string& name) const {
-    return is_image(name) &&
-           (options_.max_rows == 0 || static_cast<std::int64_t>(images_.size()) < options_.max_rows);
-  }
+  static bool wants(const std::string& name) { return is_image(name); }
   void add(const Member& member) {
-    images_.push_back(
-        {member.name, decode_picture(member.bytes, file_, fmt::format("image '{}'", member.name))});
-    const ImageShape& shape = images_.back().picture.shape;
-    const ImageShape& first = images_.front().picture.shape;
-    if (shape.width != first.width || shape.height != first.height)
-      refuse(file_, fmt::format("image '{}'", member.name),
-             fmt::format("{} x {} pixels", shape.width, shape.height),
-             fmt::format("{} x {} as in '{}'", first.width, first.height, images_.front().name));
-    channels_ = std::max(channels_, shape.channels);
+    images_.push_back({member.name, {member.bytes.begin(), member.bytes.end()}});
   }
 
-  RawSplit split() const {
+  RawSplit split() {
+    keep_one_split();
+    decode();
     RawSplit split;
     if (images_.empty()) refuse(file_, "images", "none", "JPEG or PNG files in a folder for each class");
     const ImageShape& first = images_.front().picture.shape;
@@ -96,12 +99,13 @@ class Gathering {
                     .bytes = {},
                     .floats = {}};
     split.inputs.bytes.reserve(images_.size() * static_cast<std::size_t>(features));
-    for (const Image& image : images_) {
+    for (Image& image : images_) {
       const auto plane = static_cast<std::int64_t>(first.height) * first.width;
       for (int c = 0; c < channels_; ++c) {
         const auto from = image.picture.bytes.begin() + std::min(c, image.picture.shape.channels - 1) * plane;
         split.inputs.bytes.insert(split.inputs.bytes.end(), from, from + plane);
       }
+      image.picture.bytes = {};
       split.labels.names.push_back(class_of(image.name));
     }
     if (std::ranges::any_of(split.labels.names, &std::string::empty))
@@ -110,6 +114,48 @@ class Gathering {
   }
 
  private:
+  // Where there are training and test images, those that are wanted.
+  void keep_one_split() {
+    const auto role = [](const Image& image) {
+      const std::string split = split_of(image.name);
+      return split == "train" ? 1 : is_test(split) ? 2 : 0;
+    };
+    const bool both = std::ranges::find(images_, 1, role) != images_.end() &&
+                      std::ranges::find(images_, 2, role) != images_.end();
+    if (both)
+      std::erase_if(images_, [&](const Image& i) { return role(i) != (options_.test_images ? 2 : 1); });
+    if (options_.max_rows > 0 && static_cast<std::int64_t>(images_.size()) > options_.max_rows)
+      images_.resize(static_cast<std::size_t>(options_.max_rows));
+  }
+
+  void decode() {
+    parallel_ranges(static_cast<std::int64_t>(images_.size()), 1, [&](Range range) {
+      for (std::int64_t i = range.begin; i < range.end; ++i) decode(images_[static_cast<std::size_t>(i)]);
+    });
+    std::erase_if(images_, [](const Image& image) { return image.picture.bytes.empty(); });
+    for (const Image& image : images_) {
+      const ImageShape& shape = image.picture.shape;
+      const ImageShape& first = images_.front().picture.shape;
+      if (shape.width != first.width || shape.height != first.height)
+        refuse(file_, fmt::format("image '{}'", image.name),
+               fmt::format("{} x {} pixels", shape.width, shape.height),
+               fmt::format("{} x {} as in '{}' (data.resize makes them alike)", first.width, first.height,
+                           images_.front().name));
+      channels_ = std::max(channels_, shape.channels);
+    }
+  }
+
+  void decode(Image& image) const {
+    try {
+      image.picture = decode_picture(image.bytes, file_, fmt::format("image '{}'", image.name));
+    } catch (const Error&) {
+      if (!options_.skip_bad_images) throw;
+    }
+    image.bytes = {};
+    if (options_.resize > 0 && !image.picture.bytes.empty())
+      image.picture = fit_square(image.picture, options_.resize, image.picture.shape.channels);
+  }
+
   const std::string& file_;
   const ReadOptions& options_;
   std::vector<Image> images_;

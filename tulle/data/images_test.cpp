@@ -68,6 +68,36 @@ TEST(Images, RefuseOtherSizesDamageAndBombs) {
               HasSubstr("expected a name below the archive"));
 }
 
+TEST(Images, ResizesTheShorterSideAndKeepsTheMiddle) {
+  // 6 x 2 pixels of three colours, 2 wide each: the middle one stays.
+  const std::string wide = png(6, 2, 1, "aabbccaabbcc");
+  const RawSplit split = read_images(
+      bytes_of(tar({{"x/1.png", wide}, {"x/2.png", png(2, 6, 1, "aaaabbbbcccc")}})), "f", {.resize = 2});
+  EXPECT_EQ(split.image.width, 2);
+  EXPECT_EQ(split.image.height, 2);
+  EXPECT_THAT(split.inputs.bytes, ElementsAre('b', 'b', 'b', 'b', 'b', 'b', 'b', 'b'));
+  const RawSplit larger = read_images(bytes_of(tar({{"x/1.png", png(2, 2, 1, "dddd")}})), "f", {.resize = 5});
+  EXPECT_THAT(larger.inputs.bytes, ::testing::Each('d'));
+  EXPECT_EQ(larger.inputs.features, 25);
+}
+
+TEST(Images, AnArchiveOfSeveralSplitsGivesTheOneThatIsWanted) {
+  const auto bytes =
+      bytes_of(tar({{"train/a/1.png", png(1, 1, 1, "t")}, {"val/a/2.png", png(1, 1, 1, "v")}}));
+  EXPECT_THAT(read_images(bytes, "f", {}).inputs.bytes, ElementsAre('t'));
+  EXPECT_THAT(read_images(bytes, "f", {.test_images = true}).inputs.bytes, ElementsAre('v'));
+  const auto one = bytes_of(tar({{"train/a/1.png", png(1, 1, 1, "t")}}));
+  EXPECT_THAT(read_images(one, "f", {.test_images = true}).inputs.bytes, ElementsAre('t'));
+}
+
+TEST(Images, DamagedOnesAreLeftOutWhereThatIsAskedFor) {
+  const auto bytes =
+      bytes_of(tar({{"a/1.png", png(1, 1, 1, "x").substr(0, 40)}, {"b/2.png", png(1, 1, 1, "y")}}));
+  const RawSplit split = read_images(bytes, "f", {.skip_bad_images = true});
+  EXPECT_THAT(split.labels.names, ElementsAre("b"));
+  EXPECT_THAT(refusal([&] { read_images(bytes, "f", {}); }), HasSubstr("image 'a/1.png'"));
+}
+
 TEST(Cifar, ReadsEitherFormAndRefusesAnyOtherSize) {
   const RawSplit ten = read_cifar(bytes_of('\x03' + std::string(3072, 'a')), "f", {});
   EXPECT_THAT(ten.labels.numbers, ElementsAre(3));

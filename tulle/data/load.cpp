@@ -79,6 +79,9 @@ ReadOptions read_options(const DataOptions& options) {
           .index_base = options.index_base,
           .duplicates = options.duplicates,
           .arrays = options.arrays,
+          .resize = options.resize,
+          .skip_bad_images = options.skip_bad_images,
+          .test_images = options.test_images,
           .features = options.features,
           .max_rows = options.max_rows,
           .allow_nonfinite = options.nan != "error"};
@@ -174,6 +177,7 @@ void check_features(const Features& inputs, std::int32_t expected, const std::st
 // What a sparse text does not say by itself is as in the training data.
 DataOptions of_training(DataOptions options, const DataFacts& known) {
   options.features = known.features;
+  options.test_images = true;
   if (options.index_base < 0) options.index_base = known.index_base;
   return options;
 }

@@ -21,6 +21,9 @@ struct DataOptions {
   std::string duplicates = "error";
   std::string arrays = "auto";
   std::int64_t max_rows = 0;  // of each file; 0: all
+  int resize = 0;             // images: ReadOptions::resize
+  bool skip_bad_images = false;
+  bool test_images = false;   // of an archive with several splits, for what is not load_dataset()
   std::string nan = "error";  // error, zero, drop (the sample)
   std::uint64_t seed = 1;     // of the validation split
   bool regression = false;    // labels are numbers to be met, not classes

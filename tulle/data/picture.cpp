@@ -9,7 +9,12 @@
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #include <stb/stb_image_write.h>
+#define STB_IMAGE_RESIZE_IMPLEMENTATION
+#define STB_IMAGE_RESIZE_STATIC
+#include <stb/stb_image_resize.h>
 #pragma GCC diagnostic pop
+
+#include "tulle/base/check.h"
 
 namespace tulle {
 
@@ -42,6 +47,33 @@ Picture crop(const Picture& picture, int side) {
       part.bytes.insert(part.bytes.end(), begin, begin + part.shape.width);
     }
   return part;
+}
+
+Picture fit_square(const Picture& picture, int side, int channels) {
+  const ImageShape& from = picture.shape;
+  require(side > 0 && (channels == from.channels || from.channels == 1),
+          "fit_square: a coloured picture cannot become gray");
+  const int shorter = std::min(from.height, from.width);
+  const auto scaled = [&](int length) {
+    return std::max(side, static_cast<int>((std::int64_t{length} * side + shorter / 2) / shorter));
+  };
+  const int height = scaled(from.height), width = scaled(from.width);
+  const int top = (height - side) / 2, left = (width - side) / 2;
+  Picture out{.shape = {channels, side, side}, .bytes = {}};
+  std::vector<std::uint8_t> plane(static_cast<std::size_t>(height) * static_cast<std::size_t>(width));
+  for (int c = 0; c < channels; ++c) {
+    const int source = std::min(c, from.channels - 1);
+    const std::uint8_t* const in = picture.bytes.data() + std::int64_t{source} * from.height * from.width;
+    if (height == from.height && width == from.width)
+      std::copy_n(in, plane.size(), plane.begin());
+    else if (stbir_resize_uint8(in, from.width, from.height, 0, plane.data(), width, height, 0, 1) == 0)
+      throw std::bad_alloc();
+    for (int row = top; row < top + side; ++row) {
+      const auto begin = plane.begin() + std::int64_t{row} * width + left;
+      out.bytes.insert(out.bytes.end(), begin, begin + side);
+    }
+  }
+  return out;
 }
 
 std::string encode_png(const Picture& picture) {

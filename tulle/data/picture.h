@@ -25,6 +25,11 @@ Picture read_picture(const std::string& path);
 /// The top left corner, at most `side` high and wide; 0: all.
 Picture crop(const Picture& picture, int side);
 
+/// Resized so that its shorter side has `side` pixels, then its middle of side x side; channels: 1, or 3 (a
+/// gray picture is repeated in all, a coloured one refuses to become gray with std::invalid_argument).
+/// Resizing looks at all pixels that a new one covers (Mitchell's cubic filter of stb_image_resize).
+Picture fit_square(const Picture& picture, int side, int channels);
+
 /// The bytes of a PNG file, or of a JPEG file of quality 1 to 100.
 std::string encode_png(const Picture& picture);
 std::string encode_jpeg(const Picture& picture, int quality);

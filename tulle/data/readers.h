@@ -21,6 +21,10 @@ struct ReadOptions {
   std::string duplicates = "error";  // or sum: the same index twice in a row
   // For archives and files of several arrays alone:
   std::string arrays = "auto";  // "X,y": names of the inputs and the labels; "X": of the inputs
+  // For images alone:
+  int resize = 0;                // the shorter side, of which the middle square is kept; 0: as they are
+  bool skip_bad_images = false;  // leave out what cannot be decoded
+  bool test_images = false;      // of an archive with several splits: "test", "val" or "valid", not "train"
   // For all:
   std::int32_t features = 0;     // LIBSVM: how many; 0: as many as occur
   std::int64_t max_rows = 0;     // 0: all

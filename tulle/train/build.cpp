@@ -79,6 +79,8 @@ DataOptions data_options(const Config& config) {
   options.features = static_cast<std::int32_t>(config.data.features);
   options.duplicates = config.data.duplicates;
   options.max_rows = config.data.max_rows;
+  options.resize = static_cast<int>(config.data.resize);
+  options.skip_bad_images = config.data.bad_images == "skip";
   options.nan = config.data.nan;
   options.seed = static_cast<std::uint64_t>(config.run.seed);
   options.ignore_unknown_labels = config.data.ignore_unknown_labels;

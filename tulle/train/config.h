@@ -40,6 +40,8 @@ struct Config {
     std::string nan = "error";
     bool ignore_unknown_labels = false;
     std::vector<std::string> augment;
+    std::int64_t resize = 0;
+    std::string bad_images = "error";
   } data;
   struct Model {
     std::string kind = "mlp";

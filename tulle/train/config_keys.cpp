@@ -105,6 +105,14 @@ const KeyInfo kKeys[] = {
     {"data.ignore_unknown_labels", [](Config& c) -> Field { return &c.data.ignore_unknown_labels; },
      "leave out test samples whose label training never saw"},
 
+    {"data.resize", [](Config& c) -> Field { return &c.data.resize; },
+     "images: shorter side that each is resized to before its middle square is cut out; 0: as they are", 0,
+     16384},
+    {"data.bad_images", [](Config& c) -> Field { return &c.data.bad_images; },
+     "images that cannot be decoded", -kNone, kNone, false,
+     [] {
+       return Names{"error", "skip"};
+     }},
     {"data.augment", [](Config& c) -> Field { return &c.data.augment; },
      "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE"},
 
