@@ -463,6 +463,59 @@ void ChannelTotals(const float* x, std::int64_t stride, std::int64_t rows, std::
                          [&](auto d, std::int64_t c, auto sum) { return hn::Add(sum, hn::LoadU(d, x + c)); });
 }
 
+// The transpose of 4 x 4 values.
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void TransposeFour(const float* HWY_RESTRICT in, std::int64_t in_stride, float* HWY_RESTRICT out,
+                              std::int64_t out_stride) {
+  for (std::int64_t i = 0; i < 16; ++i) out[i / 4 * out_stride + i % 4] = in[i % 4 * in_stride + i / 4];
+}
+#else
+HWY_INLINE void TransposeFour(const float* HWY_RESTRICT in, std::int64_t in_stride, float* HWY_RESTRICT out,
+                              std::int64_t out_stride) {
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<double, 2> pairs;
+  const auto row0 = hn::LoadU(d, in), row1 = hn::LoadU(d, in + in_stride);
+  const auto row2 = hn::LoadU(d, in + 2 * in_stride), row3 = hn::LoadU(d, in + 3 * in_stride);
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, out);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, out + out_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, out + 2 * out_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, out + 3 * out_stride);
+}
+
+#endif
+
+// out[c][r] = in[r][c], in blocks that stay in the nearest cache.
+HWY_INLINE void Transpose(const float* in, std::int64_t in_stride, std::int64_t rows, std::int64_t columns,
+                          float* out, std::int64_t out_stride) {
+  constexpr std::int64_t kBlock = 16;
+  for (std::int64_t c0 = 0; c0 < columns; c0 += kBlock)
+    for (std::int64_t r0 = 0; r0 < rows; r0 += 4) {
+      const std::int64_t end = std::min(columns, c0 + kBlock);
+      std::int64_t c = c0;
+      if (r0 + 4 <= rows)
+        for (; c + 4 <= end; c += 4)
+          TransposeFour(in + r0 * in_stride + c, in_stride, out + c * out_stride + r0, out_stride);
+      for (; c < end; ++c)
+        for (std::int64_t r = r0; r < std::min(rows, r0 + 4); ++r)
+          out[c * out_stride + r] = in[r * in_stride + c];
+    }
+}
+
+void ToPanel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) {
+  Transpose(x, channels, rows, channels, out, width);
+  if (rows < width)
+    for (std::int64_t c = 0; c < channels; ++c)
+      std::fill(out + c * width + rows, out + (c + 1) * width, 0.0f);
+}
+
+void FromPanel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) {
+  Transpose(x, width, channels, rows, out, channels);
+}
+
 }  // namespace tulle::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -483,6 +536,8 @@ HWY_EXPORT(LayerNorm);
 HWY_EXPORT(LayerNormBack);
 HWY_EXPORT(AddBranch);
 HWY_EXPORT(ScaleRows);
+HWY_EXPORT(ToPanel);
+HWY_EXPORT(FromPanel);
 HWY_EXPORT(MixLine);
 HWY_EXPORT(MixGradient);
 HWY_EXPORT(ChannelTotals);
@@ -571,21 +626,10 @@ void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, 
 }
 
 void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
-  constexpr std::int64_t kBlock = 16;  // 16 x 16 values: lines of both sides stay in the nearest cache
-  for (std::int64_t c0 = 0; c0 < channels; c0 += kBlock)
-    for (std::int64_t i0 = 0; i0 < width; i0 += kBlock)
-      for (std::int64_t c = c0; c < std::min(channels, c0 + kBlock); ++c)
-        for (std::int64_t i = i0; i < i0 + kBlock; ++i)
-          out[c * width + i] = i < rows ? x[i * channels + c] : 0.0f;
+  HWY_DYNAMIC_DISPATCH(ToPanel)(x, rows, channels, width, out);
 }
-
 void from_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
-  constexpr std::int64_t kBlock = 16;
-  for (std::int64_t c0 = 0; c0 < channels; c0 += kBlock)
-    for (std::int64_t i0 = 0; i0 < rows; i0 += kBlock)
-      for (std::int64_t i = i0; i < std::min(rows, i0 + kBlock); ++i)
-        for (std::int64_t c = c0; c < std::min(channels, c0 + kBlock); ++c)
-          out[i * channels + c] = x[c * width + i];
+  HWY_DYNAMIC_DISPATCH(FromPanel)(x, rows, channels, width, out);
 }
 
 }  // namespace tulle::kernels

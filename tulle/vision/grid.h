@@ -44,13 +44,14 @@ void for_chunks(const Grid& grid, std::int64_t images, const Body& body) {
 struct Tiles {
   std::int64_t rows = 0, per_tile = 1, count = 0;
 
-  /// `cost`: multiplications of one row.
-  Tiles(std::int64_t all_rows, std::int64_t cost) : rows(all_rows) {
+  /// `cost`: multiplications of one row; tiles but the last have a multiple of `grain` rows.
+  Tiles(std::int64_t all_rows, std::int64_t cost, std::int64_t grain = 1) : rows(all_rows) {
     constexpr std::int64_t kWork = 8'000'000, kLeast = 49, kMost = 512;
     const std::int64_t wanted = std::clamp(kWork / std::max<std::int64_t>(cost, 1), kLeast, kMost);
     count = std::max<std::int64_t>(2, (rows + wanted - 1) / wanted);
     count += count % 2;
     per_tile = std::max<std::int64_t>(1, (rows + count - 1) / count);
+    per_tile = (per_tile + grain - 1) / grain * grain;
     count = (rows + per_tile - 1) / per_tile;
   }
   Range tile(std::int64_t t) const { return {t * per_tile, std::min(rows, (t + 1) * per_tile)}; }

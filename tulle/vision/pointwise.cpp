@@ -43,7 +43,13 @@ Pointwise::Pointwise(Layer& layer, bool bf16)
     : layer_(layer), width_(std::max(16, kernels::panel_width(64))), bf16_(bf16) {}
 
 void Pointwise::prepare(bool with_back) {
-  if (layer_.topology() != nullptr) return;
+  if (const Topology* const topology = layer_.topology(); topology != nullptr) {
+    packed_.reset();
+    if (!with_back)
+      packed_.emplace(*topology, layer_.weight().value, Range{0, outputs()},
+                      packed_tile_width(inputs(), topology->density(), sizeof(float)));
+    return;
+  }
   if (!there_) there_.emplace(inputs(), outputs(), bf16_);
   there_->pack(layer_.weight().value.data(), inputs(), /*transposed=*/true);
   if (!with_back) return;
@@ -51,19 +57,57 @@ void Pointwise::prepare(bool with_back) {
   back_->pack(layer_.weight().value.data(), inputs(), /*transposed=*/false);
 }
 
+namespace {
+
+// The narrowest panel for `rows` tokens, of 64 at most.
+int width_for(std::int64_t rows) { return rows > 32 ? 64 : rows > 16 ? 32 : 16; }
+
+}  // namespace
+
+void Pointwise::multiply_panel(int width, const float* x, const float* bias, float* y) const {
+  if (packed_) {
+    packed_->for_tiles([&](std::int64_t first, const kernels::PackedTile& tile, kernels::Tile place) {
+      kernels::packed_forward(tile, width, x + first * width, y, {.bias = bias}, place);
+    });
+    return;
+  }
+  const Topology& topology = *layer_.topology();
+  kernels::spmm_forward({topology.row_ptr().data(), topology.row_ptr().data() + 1, topology.columns().data(),
+                         layer_.weight().value.data()},
+                        {0, outputs()}, width, x, y, {.bias = bias});
+}
+
 void Pointwise::forward(std::int64_t rows, const float* x, float* y) const {
-  const Topology* const topology = layer_.topology();
-  if (topology == nullptr) return there_->multiply(rows, x, inputs(), /*add=*/false, y, outputs());
+  if (!is_sparse()) return there_->multiply(rows, x, inputs(), /*add=*/false, y, outputs());
   thread_local Workspace x_panel, y_panel;
-  float* const in = x_panel.get(std::int64_t{inputs()} * width_);
-  float* const out = y_panel.get(std::int64_t{outputs()} * width_);
-  const kernels::CsrView view{topology->row_ptr().data(), topology->row_ptr().data() + 1,
-                              topology->columns().data(), layer_.weight().value.data()};
-  for (std::int64_t first = 0; first < rows; first += width_) {
-    const std::int64_t count = std::min<std::int64_t>(width_, rows - first);
-    kernels::to_panel(x + first * inputs(), count, inputs(), width_, in);
-    kernels::spmm_forward(view, {0, outputs()}, width_, in, out, {}, {.first = true, .last = true});
-    kernels::from_panel(out, count, outputs(), width_, y + first * outputs());
+  float* const in = x_panel.get(std::int64_t{inputs()} * 64);
+  float* const out = y_panel.get(std::int64_t{outputs()} * 64);
+  for (std::int64_t first = 0; first < rows;) {
+    const int width = width_for(rows - first);
+    const std::int64_t count = std::min<std::int64_t>(width, rows - first);
+    kernels::to_panel(x + first * inputs(), count, inputs(), width, in);
+    multiply_panel(width, in, nullptr, out);
+    kernels::from_panel(out, count, outputs(), width, y + first * outputs());
+    first += count;
+  }
+}
+
+void Pointwise::forward_both(const Pointwise& first, const Pointwise& second, std::int64_t rows,
+                             const float* x, float* y) {
+  thread_local Workspace x_panel, hidden_panel, y_panel;
+  const std::int64_t inputs = first.inputs(), hidden = first.outputs(), outputs = second.outputs();
+  float* const in = x_panel.get(inputs * 64);
+  float* const z = hidden_panel.get(hidden * 64);
+  float* const out = y_panel.get(outputs * 64);
+  for (std::int64_t at = 0; at < rows;) {
+    const int width = width_for(rows - at);
+    const std::int64_t count = std::min<std::int64_t>(width, rows - at);
+    kernels::to_panel(x + at * inputs, count, inputs, width, in);
+    first.multiply_panel(width, in, first.bias(), z);
+    kernels::gelu(z, hidden * width, z);
+    second.multiply_panel(width, z, second.bias(), out);
+    kernels::from_panel(out, count, outputs, width, y + at * outputs);
+    at += count;
   }
 }
 

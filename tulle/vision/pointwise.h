@@ -5,6 +5,7 @@
 
 #include "tulle/kernels/gemm.h"
 #include "tulle/nn/layer.h"
+#include "tulle/sparse/packing.h"
 #include "tulle/vision/grid.h"
 
 namespace tulle {
@@ -21,11 +22,16 @@ class Pointwise {
   std::int32_t outputs() const { return layer_.outputs(); }
   std::int64_t connections() const { return layer_.connections(); }
   const float* bias() const { return layer_.bias().value.data(); }
+  bool is_sparse() const { return layer_.topology() != nullptr; }
 
   /// To be called when weights or connections have changed. with_back: backward() will follow.
   void prepare(bool with_back);
   /// Shapes: x rows x inputs(), y rows x outputs(). One thread; several may be at work on different rows.
   void forward(std::int64_t rows, const float* x, float* y) const;
+  /// z = first(x) + its bias, y = second(GELU(z)) + its bias, of two sparse layers that were prepared without
+  /// a way back: the hidden values stay in panels.
+  static void forward_both(const Pointwise& first, const Pointwise& second, std::int64_t rows, const float* x,
+                           float* y);
   /// From g = dL/dy of `rows` tokens: dx = dL/dx unless null, and the gradients of weight and, if the layer
   /// has one, bias; added to those of before unless `first`. All threads.
   void backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
@@ -34,12 +40,14 @@ class Pointwise {
   Panels<const float> last_errors() { return g_panels_.view(outputs(), last_rows_, width_); }
 
  private:
+  void multiply_panel(int width, const float* x, const float* bias, float* y) const;
   void backward_dense(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
   void backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
 
   Layer& layer_;
   int width_;                                          // tokens of a panel
   std::optional<kernels::PackedMatrix> there_, back_;  // of dense layers
+  std::optional<PackedRows> packed_;                   // of sparse layers without a way back
   bool bf16_;
   std::int32_t last_rows_ = 0;
   PanelBuffer x_panels_, g_panels_, dx_panels_;  // of sparse layers

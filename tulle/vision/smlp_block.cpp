@@ -202,7 +202,7 @@ void SmlpBlock::run(std::int64_t images, float* x, BlockScratch& s) const {
   const std::int64_t rows = images * grid_.height, width = grid_.width;
   float* const a = s.a.get(count * c);
   float* const mixed = s.mixed.get(count * 3 * c);
-  const Tiles tiles(count, first_.connections());
+  const Tiles tiles(count, first_.connections(), first_.is_sparse() ? 16 : 1);
   for_tiles(tiles, [&](std::int64_t, Range range) {
     kernels::affine_gelu(x + range.begin * c, norm1_.scale(), norm1_.shift(), range.end - range.begin, c,
                          a + range.begin * c, c);
@@ -224,17 +224,23 @@ void SmlpBlock::run(std::int64_t images, float* x, BlockScratch& s) const {
     const std::int64_t some = range.end - range.begin;
     float* const branch = branch_of.get(some * c);
     float* const normed = normed_of.get(some * c);
-    float* const z = hidden_of.get(some * hidden);
     float* const moments = moments_of.get(2 * some);
     float* const at = x + range.begin * c;
     fuse_.forward(some, mixed + range.begin * 3 * c, branch);
     kernels::add_branch(at, branch, nullptr, nullptr, some, c, at);
     kernels::layer_norm(at, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), some, c, normed,
                         moments, moments + some);
-    first_.forward(some, normed, z);
-    kernels::bias_gelu(z, first_.bias(), some, hidden, z);
-    second_.forward(some, z, branch);
-    kernels::add_branch(at, branch, second_.bias(), nullptr, some, c, at);
+    const float* bias = second_.bias();
+    if (first_.is_sparse() && second_.is_sparse()) {
+      Pointwise::forward_both(first_, second_, some, normed, branch);
+      bias = nullptr;  // is in the branch
+    } else {
+      float* const z = hidden_of.get(some * hidden);
+      first_.forward(some, normed, z);
+      kernels::bias_gelu(z, first_.bias(), some, hidden, z);
+      second_.forward(some, z, branch);
+    }
+    kernels::add_branch(at, branch, bias, nullptr, some, c, at);
   });
 }
 

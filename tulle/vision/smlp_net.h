@@ -41,7 +41,9 @@ class SmlpNet final : public Architecture {
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
   Panels<float> output_gradient() override;
   void backward() override;
-  Panels<const float> layer_inputs(std::size_t l) override { return blocks_[l / 3].layer(l % 3).last_inputs(); }
+  Panels<const float> layer_inputs(std::size_t l) override {
+    return blocks_[l / 3].layer(l % 3).last_inputs();
+  }
   Panels<const float> errors(std::size_t l) override { return blocks_[l / 3].layer(l % 3).last_errors(); }
   std::unique_ptr<Runner> make_runner(Precision precision) override;
 
