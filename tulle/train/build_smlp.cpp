@@ -2,7 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <numeric>
+#include <algorithm>
+#include <set>
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
@@ -29,7 +30,32 @@ std::vector<float> black(const Dataset& data) {
   return values;
 }
 
+// Every target reads all channels of the parts.
+Topology reading(const LayerOptions& fuse, const std::vector<int>& parts) {
+  std::vector<std::int64_t> row_ptr{0};
+  std::vector<std::int32_t> columns;
+  for (std::int32_t target = 0; target < fuse.outputs; ++target) {
+    for (const int part : parts)
+      for (std::int32_t c = 0; c < fuse.outputs; ++c) columns.push_back(part * fuse.outputs + c);
+    row_ptr.push_back(static_cast<std::int64_t>(columns.size()));
+  }
+  return Topology(fuse.outputs, fuse.inputs, std::move(row_ptr), std::move(columns));
+}
+
 }  // namespace
+
+std::vector<int> mix_parts(const Config& config) {
+  constexpr std::string_view kParts[] = {"identity", "rows", "columns"};
+  std::set<int> parts;
+  for (const std::string& text : config.model.mix) {
+    const auto found = std::ranges::find(kParts, text);
+    if (found == std::end(kParts)) throw unknown_name("model.mix", text, {"identity", "rows", "columns"});
+    parts.insert(static_cast<int>(found - std::begin(kParts)));
+  }
+  if (parts.empty())
+    throw Error(ErrorKind::kConfig, "model.mix, found none, expected some of identity, rows and columns");
+  return {parts.begin(), parts.end()};
+}
 
 SmlpShape smlp_shape(const Config& config, const Dataset& data) {
   if (data.image.channels == 0 || data.train.inputs.is_sparse())
@@ -75,6 +101,9 @@ Network build_smlp(const Config& config, const Dataset& data) {
                       static_cast<std::uint32_t>(l)),
         repair, {.seed = seed, .stream = Stream::kTopology, .layer = static_cast<std::uint32_t>(l)});
   }
+  const std::vector<int> parts = mix_parts(config);
+  for (std::size_t l = 0; l < options.size() && parts.size() < 3; l += 3)
+    topologies[l] = reading(options[l], parts);
   const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
   return make_smlp(shape, {data.image.height, data.image.width, black(data)}, std::move(topologies), seed,
                    precision == Precision::kBf16);

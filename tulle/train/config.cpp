@@ -14,6 +14,7 @@
 #include "tulle/data/augment.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/train/build.h"
+#include "tulle/train/build_smlp.h"
 #include "tulle/vision/smlp_shape.h"
 
 namespace tulle {
@@ -179,6 +180,10 @@ void check_smlp(const Config& config) {
   if (config.evolve.evolve_dense) refuse("evolve.evolve_dense", "true", "false");
   if (!config.train.start_from.empty()) refuse("train.start_from", "a file", "none");
   if (config.topology.distribution == "explicit") refuse("topology.distribution", "explicit", "another");
+  if (mix_parts(config).size() < 3 && config.topology.density < 1.0)
+    refuse("model.mix", "fewer than three parts", "all three where layers are sparse");
+  if (mix_parts(config).size() < 3 && config.evolve.rule != "none")
+    refuse("evolve.rule", config.evolve.rule, "none with fewer than three parts in model.mix");
 }
 
 }  // namespace

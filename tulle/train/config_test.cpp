@@ -55,7 +55,9 @@ void change(const KeyInfo& key, Config& config) {
       **text = key.choices().back() == **text ? key.choices().front() : key.choices().back();
   }
   if (auto* const* list = std::get_if<std::vector<std::int64_t>*>(&field)) **list = {5, 6};
-  if (auto* const* list = std::get_if<std::vector<std::string>*>(&field)) **list = {"hflip", "shift:0.25"};
+  if (auto* const* list = std::get_if<std::vector<std::string>*>(&field))
+    **list = key.name == "model.mix" ? std::vector<std::string>{"identity", "rows"}
+                                     : std::vector<std::string>{"hflip", "shift:0.25"};
 }
 
 class EveryKey : public ::testing::TestWithParam<KeyInfo> {};

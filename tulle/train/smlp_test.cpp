@@ -127,6 +127,7 @@ INSTANTIATE_TEST_SUITE_P(
               {"topology.distribution", "erk"},
               {"evolve.rule", "rigl"},
               {"evolve.update_every", "4 step"}}},
+        Kind{"WithoutColumns", {{"model.mix", "identity,rows"}, {"evolve.rule", "none"}}},
         Kind{"Static",
              {{"topology.density", "0.4"}, {"topology.distribution", "uniform"}, {"evolve.rule", "none"}}}),
     [](const auto& info) { return info.param.title; });
@@ -147,6 +148,24 @@ TEST(Smlp, EvolutionMovesConnectionsOfEveryPointwiseLayer) {
     layers.insert(event.layer);
   }
   EXPECT_EQ(layers.size(), 6u);
+}
+
+TEST(Smlp, AnAblatedFuseReadsTheOtherPartsAlone) {
+  Config config = smlp_config();
+  set_config_value(config, "model.mix", "columns,identity");
+  EXPECT_THROW(finish_config(config), Error);  // evolution would bring the rows back
+  set_config_value(config, "evolve.rule", "none");
+  tulle::Run run = start_run(finished(config), images());
+  const Topology* const fuse = run.model.network.layer(0).topology();
+  ASSERT_NE(fuse, nullptr);
+  EXPECT_EQ(fuse->nnz(), 8 * 16);
+  for (const std::int32_t column : fuse->columns()) EXPECT_TRUE(column < 8 || column >= 16);
+  EXPECT_EQ(run.model.network.layer(1).topology(), nullptr);
+  for (const char* bad : {"[]", "diagonal"}) {
+    Config other = smlp_config();
+    set_config_value(other, "model.mix", bad);
+    EXPECT_THROW(finish_config(other), Error);
+  }
 }
 
 TEST(Smlp, PredictsSingleImagesAndBatchesAlike) {
