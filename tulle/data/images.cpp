@@ -206,7 +206,11 @@ RawSplit read_image_folder(const std::string& path, const ReadOptions& options) 
   namespace fs = std::filesystem;
   std::vector<std::string> names;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) names.push_back(fs::relative(entry.path(), path).generic_string());
+    if (entry.is_regular_file())
+      names.push_back(fs::relative(entry.path(), path).generic_string());
+    else if (entry.is_directory() && fs::is_empty(entry.path()))
+      refuse(path, fmt::format("folder '{}'", fs::relative(entry.path(), path).generic_string()), "no files",
+             "images of the class it is named after");
   std::ranges::sort(names);
   Gathering gathering(path, options);
   for (const std::string& name : names)

@@ -48,6 +48,15 @@ TEST(Images, AFolderOnDiskEqualsATarOfIt) {
   EXPECT_THAT(split.inputs.bytes, ElementsAre('y', 'z'));
 }
 
+TEST(Images, AnEmptyFolderOfAClassIsRefusedByName) {
+  const TemporaryDirectory folder;
+  std::filesystem::create_directories(folder / "cat");
+  std::filesystem::create_directories(folder / "dog");
+  write_text(folder / "cat/1.png", png(1, 1, 1, "z"));
+  EXPECT_THAT(refusal([&] { read_file("auto", folder.path(), {}); }),
+              HasSubstr("folder 'dog', found no files"));
+}
+
 TEST(Images, RefuseOtherSizesDamageAndBombs) {
   EXPECT_THAT(refusal([] {
                 from_tar({{"a/1.png", png(2, 1, 1, "ab")}, {"a/2.png", png(1, 2, 1, "ab")}});

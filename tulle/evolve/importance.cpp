@@ -166,6 +166,7 @@ std::span<const StrengthInfo> strengths() { return kStrengths; }
 std::vector<LayerElimination> eliminate_neurons(Network& network, const ImportanceOptions& options) {
   require(options.percentile >= 0.0 && options.percentile <= 100.0,
           "eliminate_neurons: a percentile is 0 to 100");
+  require(network.architecture() == nullptr, "eliminate_neurons: layers must follow each other");
   return Elimination(network, options).run();
 }
 

@@ -1,0 +1,98 @@
+"""Image models: `tulle train` on folders of pictures, and what users get of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from conftest import assert_refused
+from test_recover import png
+
+SMALL = {"preset": "smlp", "image-size": "8", "patch": "2", "width": "8", "depths": "1,1", "epochs": "14",
+         "batch-size": "8", "learning-rate": "0.01", "compare-dense": "none", "progress": "none"}
+
+
+def train(tulle, data, **flags):
+    """`tulle train` of a small net; flags are named with _ in place of -."""
+    words = SMALL | {name.replace("_", "-"): value for name, value in flags.items()}
+    return tulle("train", "--train", data, *(f"--{name}={value}" for name, value in words.items()))
+
+
+def picture(bright_rows, seed):
+    pixels = np.random.default_rng(seed).integers(0, 40, (8, 8)).astype(np.uint8)
+    (pixels if bright_rows else pixels.T)[2:4] = 220
+    return pixels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, rows in (("columns", False), ("rows", True)):
+        (tmp_path / f"pictures/{name}").mkdir(parents=True)
+        for i in range(24):
+            (tmp_path / f"pictures/{name}/{i}.png").write_bytes(png(picture(rows, 2 * i + rows)))
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def model(tmp_path, tulle, folder):
+    assert train(tulle, folder).code == 0
+    return tmp_path / "out/run/model.safetensors"
+
+
+def test_a_folder_of_pictures_is_learnt_and_single_pictures_get_their_class(tmp_path, tulle, model):
+    for rows in (False, True):
+        (tmp_path / "new.png").write_bytes(png(picture(rows, 1000 + rows)))
+        found = json.loads(tulle("predict", model, "--image", tmp_path / "new.png", "--as=jsonl", check=True).out)
+        assert found["classes"][0]["class"] == ("rows" if rows else "columns")
+        assert sum(c["probability"] for c in found["classes"]) == pytest.approx(1, abs=1e-5)
+    shown = tulle("predict", model, "--image", tmp_path / "new.png", "--top=1", check=True).out
+    assert shown.endswith("%  rows\n") and shown.count("\n") == 1
+
+
+def test_every_verb_takes_an_image_model(tmp_path, tulle, folder, model):
+    assert "token_mix" not in tulle("inspect", model, check=True).out
+    score = json.loads(tulle("eval", model, "--data", folder, "--json", check=True).out)
+    assert score["accuracy"] > 0.9
+    for dtype in ("f32", "bf16"):
+        rows = tulle("predict", model, "--data", folder, "--dtype", dtype, check=True).out.splitlines()
+        assert len(rows) == 49
+    tulle("prune", model, "--connections=magnitude:0.5", "-o", tmp_path / "small.safetensors", check=True)
+    assert json.loads(tulle("inspect", tmp_path / "small.safetensors", "--json", check=True).out)["density"] < 0.8
+    assert_refused(tulle("prune", model, "--neurons=importance:0.5", "-o", tmp_path / "x"), 78, "perceptron")
+    assert tulle("bench", tmp_path / "small.safetensors", "--batch=1", check=True).out
+
+
+def test_a_picture_of_another_size_is_resized_or_refused(tmp_path, tulle, model):
+    large = np.kron(picture(True, 5), np.ones((4, 4), np.uint8))
+    (tmp_path / "large.png").write_bytes(png(large))
+    assert "rows" in tulle("predict", model, "--image", tmp_path / "large.png", "--top=1", check=True).out
+    refused = tulle("predict", model, "--image", tmp_path / "large.png", "--exact-size")
+    assert_refused(refused, 65, "large.png", "found 32 x 32 pixels, expected 8 x 8")
+
+
+def test_damaged_pictures_stop_the_training_or_are_left_out(tmp_path, tulle, folder):
+    (folder / "rows/bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    assert_refused(train(tulle, folder), 65, "rows/bad.png")
+    assert not (tmp_path / "out").exists()
+    assert train(tulle, folder, bad_images="skip", epochs="1").code == 0
+
+
+def test_pictures_of_several_sizes_need_a_size(tmp_path, tulle, folder):
+    (folder / "rows/wide.png").write_bytes(png(np.zeros((8, 12), np.uint8)))
+    assert_refused(train(tulle, folder), 65, "rows/wide.png", "data.resize")
+    assert train(tulle, folder, resize="8", epochs="1").code == 0
+
+
+def test_what_an_image_net_cannot_be_is_said_in_one_line(tulle, folder):
+    assert_refused(train(tulle, folder, patch="3"), 78, "model.patch = 3, such as 6 or 9")
+    assert_refused(train(tulle, folder, depths="1,1,1,1"), 78, "no tokens for stage 3")
+    assert_refused(train(tulle, folder, image_size="7"), 78, "model.image_size, found 7")
+    assert_refused(train(tulle, folder, augment="vflip"), 78, "data.augment, found 'vflip'")
+    (folder / "cats").mkdir()
+    assert_refused(train(tulle, folder), 65, "folder 'cats', found no files")
+
+
+def test_data_that_are_no_images_are_refused(tmp_path, tulle):
+    (tmp_path / "t.csv").write_text("".join(f"{i},{i % 5},{i % 2}\n" for i in range(40)))
+    assert_refused(train(tulle, tmp_path / "t.csv", scale="unit"), 78, "no images")
+    assert_refused(train(tulle, tmp_path / "t.csv"), 78, "data.scale, found 'channel'")
