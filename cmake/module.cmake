@@ -63,8 +63,11 @@ function(tulle_library)
     add_executable(${module}_test ${tests})
     target_link_libraries(${module}_test PRIVATE tulle tulle_flags GTest::gtest_main GTest::gmock ${third_party}
                           Eigen3::Eigen)
-    if(CMAKE_CXX_FLAGS MATCHES "undefined")  # the library is what is looked at; of the tests it would double the build
+    # The library is what is looked at: tests are built quickly.
+    if(CMAKE_CXX_FLAGS MATCHES "undefined")
       target_compile_options(${module}_test PRIVATE -fno-sanitize=undefined -O0 -g0)
+    else()
+      target_compile_options(${module}_test PRIVATE -O1)
     endif()
     list(APPEND programs ${module}_test)
     gtest_discover_tests(${module}_test TEST_PREFIX ${module}. NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60

@@ -8,9 +8,9 @@ namespace tulle::kernels {
 // callers share out the rows in tiles that do not depend on the number of threads. Sums over rows go from the
 // first to the last. `out` may be the input unless said otherwise.
 
-/// out = GELU(z) = z Phi(z), the exact form; Phi by Abramowitz and Stegun 7.1.26, off by at most 1e-7.
+/// out = GELU(z) = z Phi(z), the exact form; Phi is off by at most 2e-7.
 void gelu(const float* z, std::int64_t values, float* out) noexcept;
-/// The same, and slope = GELU'(z) = Phi(z) + z phi(z), for little more than one of them.
+/// The same (to rounding), and slope = GELU'(z) = Phi(z) + z phi(z), for little more than one of them.
 void gelu_and_slope(const float* z, std::int64_t values, float* out, float* slope) noexcept;
 /// out = x * y, value by value; rows of x are x_stride apart.
 void multiply_rows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
