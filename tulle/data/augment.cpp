@@ -13,11 +13,10 @@ namespace tulle {
 namespace {
 
 [[noreturn]] void refuse(const std::string& text) {
-  throw Error(
-      ErrorKind::kConfig,
-      fmt::format("data.augment, found '{}', expected hflip, shift:SHARE (0 to 0.5), rotate:DEGREES (0 "
-                  "to 180) or crop:SHARE (above 0, up to 1)",
-                  text));
+  throw Error(ErrorKind::kConfig,
+              fmt::format("data.augment, found '{}', expected hflip, shift:SHARE (0 to 0.5), rotate:DEGREES "
+                          "(0 to 180), crop:SHARE, mixup:ALPHA or cutmix:ALPHA (above 0, up to 1)",
+                          text));
 }
 
 // From the place of a pixel of the output to that in the image: x' = xx x + xy y + x0, y' = yx x + yy y + y0.
@@ -113,6 +112,10 @@ Augmentation parse_augmentation(std::span<const std::string> texts) {
       how.rotate = value;
     else if (name == "crop" && value > 0.0 && value <= 1.0)
       how.crop = value;
+    else if (name == "mixup" && value > 0.0 && value <= 1.0)
+      how.mixup = value;
+    else if (name == "cutmix" && value > 0.0 && value <= 1.0)
+      how.cutmix = value;
     else
       refuse(text);
   }
@@ -125,6 +128,57 @@ void augment(const Features& images, std::int64_t sample, const ImageShape& shap
   const auto first = static_cast<std::size_t>(sample * images.features);
   images.floats.empty() ? apply(images.bytes.data() + first, shape, map, out)
                         : apply(images.floats.data() + first, shape, map, out);
+}
+
+namespace {
+
+// Beta(alpha, alpha) for alpha up to 1 by Joehnk's way: two powers of uniform numbers until their sum is at
+// most 1.
+double draw_beta(double alpha, const Random& random, std::uint64_t index) {
+  for (;; index += 2) {
+    const double x = std::pow(static_cast<double>(random.uniform(index)), 1.0 / alpha);
+    const double y = std::pow(static_cast<double>(random.uniform(index + 1)), 1.0 / alpha);
+    if (x + y > 0.0 && x + y <= 1.0) return x / (x + y);
+  }
+}
+
+}  // namespace
+
+ImageMix draw_mix(const ImageShape& shape, const Augmentation& how, const Random& random,
+                  std::uint64_t index) {
+  ImageMix mix;
+  mix.box = how.mixup == 0.0 || (how.cutmix > 0.0 && random.uniform(index) < 0.5f);
+  const double share = draw_beta(mix.box ? how.cutmix : how.mixup, random, index + 3);
+  mix.share = static_cast<float>(share);
+  if (!mix.box) return mix;
+  const double side = std::sqrt(1.0 - share);
+  const auto cut = [&](int length, std::uint64_t k, int& begin, int& end) {
+    const double middle = static_cast<double>(random.uniform(index + k)) * length, half = 0.5 * side * length;
+    begin = static_cast<int>(std::clamp(std::lround(middle - half), 0L, static_cast<long>(length)));
+    end = static_cast<int>(std::clamp(std::lround(middle + half), 0L, static_cast<long>(length)));
+  };
+  cut(shape.height, 1, mix.top, mix.bottom);
+  cut(shape.width, 2, mix.left, mix.right);
+  const double area = static_cast<double>(mix.bottom - mix.top) * (mix.right - mix.left);
+  mix.share = static_cast<float>(1.0 - area / (static_cast<double>(shape.height) * shape.width));
+  return mix;
+}
+
+void mix(const ImageMix& how, const ImageShape& shape, float* first, float* second) {
+  const std::int64_t plane = std::int64_t{shape.height} * shape.width;
+  if (!how.box) {
+    for (std::int64_t i = 0; i < plane * shape.channels; ++i) {
+      const float a = first[i], b = second[i];
+      first[i] = b + how.share * (a - b);
+      second[i] = a + how.share * (b - a);
+    }
+    return;
+  }
+  for (int c = 0; c < shape.channels; ++c)
+    for (int row = how.top; row < how.bottom; ++row) {
+      const std::int64_t at = c * plane + std::int64_t{row} * shape.width;
+      std::swap_ranges(first + at + how.left, first + at + how.right, second + at + how.left);
+    }
 }
 
 }  // namespace tulle

@@ -72,15 +72,18 @@ TEST(Augmentation, CropsAndTurnsBetweenPixels) {
 }
 
 TEST(Augmentation, ReadsItsTexts) {
-  const std::vector<std::string> texts{"hflip", "shift:0.1", "rotate:10", "crop:0.5"};
+  const std::vector<std::string> texts{"hflip",    "shift:0.1", "rotate:10",
+                                       "crop:0.5", "mixup:0.8", "cutmix:1"};
   const Augmentation how = parse_augmentation(texts);
   EXPECT_TRUE(how.flip);
   EXPECT_EQ(how.shift, 0.1);
   EXPECT_EQ(how.rotate, 10.0);
   EXPECT_EQ(how.crop, 0.5);
+  EXPECT_EQ(how.mixup, 0.8);
+  EXPECT_EQ(how.cutmix, 1.0);
   EXPECT_TRUE(parse_augmentation({}).none());
   for (const std::string bad : {"vflip", "shift", "shift:", "shift:0.6", "shift:-1", "shift:nan", "crop:0",
-                                "crop:1.5", "rotate:181", "rotate:1x", ""}) {
+                                "crop:1.5", "rotate:181", "rotate:1x", "mixup:0", "cutmix:2", ""}) {
     const std::vector<std::string> one{bad};
     try {
       parse_augmentation(one);
@@ -97,7 +100,7 @@ TEST(Loader, AugmentsTrainingEpochsAloneAndTheSameForAnyNumberOfThreads) {
   split.inputs = image();
   split.classes = {0};
   Loader loader(split, {}, 1, true, 5);
-  loader.augment(kShape, {.flip = true, .shift = 0.3});
+  loader.augment(kShape, {.flip = true, .shift = 0.3}, 2);
   const auto pixels = [&] {
     const Panels<const float> x = loader.get(0, 16).inputs;
     std::vector<float> all;
@@ -119,8 +122,69 @@ TEST(Loader, AugmentsTrainingEpochsAloneAndTheSameForAnyNumberOfThreads) {
     seen.insert(once);
   }
   EXPECT_GT(seen.size(), 5u);
-  EXPECT_THROW(loader.augment({.channels = 1, .height = 3, .width = 4}, {.flip = true}),
+  EXPECT_THROW(loader.augment({.channels = 1, .height = 3, .width = 4}, {.flip = true}, 2),
                std::invalid_argument);
+}
+
+// Four samples: the i-th is all 10 i, of class i.
+Split flats() {
+  Split split;
+  split.inputs = {.samples = 4, .features = 24};
+  for (int i = 0; i < 4; ++i) {
+    split.inputs.bytes.insert(split.inputs.bytes.end(), 24, static_cast<std::uint8_t>(10 * i));
+    split.classes.push_back(i);
+  }
+  return split;
+}
+
+class Mixing : public ::testing::TestWithParam<Augmentation> {};
+
+// The mean of a mixed image of flat ones is the mean of its targets, whatever was drawn.
+TEST_P(Mixing, TargetsSayWhatShareOfEachClassAnImageHolds) {
+  const Split split = flats();
+  Loader loader(split, {}, 4, true, 5);
+  loader.augment(kShape, GetParam(), 4);
+  std::set<float> shares;
+  for (int epoch = 0; epoch < 30; ++epoch) {
+    loader.start_epoch(epoch, /*shuffled=*/true);
+    const Batch batch = loader.get(0, 16);
+    ASSERT_EQ(batch.targets.size(), 16u);
+    for (std::int32_t b = 0; b < 4; ++b) {
+      double mean = 0.0, wanted = 0.0, sum = 0.0;
+      for (std::int32_t f = 0; f < 24; ++f) mean += static_cast<double>(batch.inputs.at(b, f)) / 24.0;
+      for (int c = 0; c < 4; ++c) {
+        const auto share = static_cast<double>(batch.targets[static_cast<std::size_t>(4 * b + c)]);
+        wanted += share * 10.0 * c;
+        sum += share;
+      }
+      EXPECT_NEAR(mean, wanted, 1e-4);
+      EXPECT_NEAR(sum, 1.0, 1e-6);
+      shares.insert(
+          batch.targets[static_cast<std::size_t>(4 * b + batch.classes[static_cast<std::size_t>(b)])]);
+    }
+  }
+  EXPECT_GT(shares.size(), 5u);
+  loader.start_epoch(0, /*shuffled=*/false);
+  EXPECT_TRUE(loader.get(0, 16).targets.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Mixing,
+                         ::testing::Values(Augmentation{.mixup = 0.8}, Augmentation{.cutmix = 1.0},
+                                           Augmentation{.mixup = 0.4, .cutmix = 0.5}));
+
+TEST(MixingShare, FollowsTheBetaLaw) {
+  double mean = 0.0, square = 0.0;
+  constexpr int kDraws = 20000;
+  for (int i = 0; i < kDraws; ++i) {
+    const auto share =
+        static_cast<double>(draw_mix(kShape, {.mixup = 0.5}, {.seed = 1, .stream = Stream::kAugment},
+                                     static_cast<std::uint64_t>(i) << 16)
+                                .share);
+    mean += share / kDraws;
+    square += share * share / kDraws;
+  }
+  EXPECT_NEAR(mean, 0.5, 0.01);
+  EXPECT_NEAR(square - mean * mean, 0.125, 0.003);  // of Beta(a, a): 1 / (4 (2 a + 1))
 }
 
 }  // namespace

@@ -47,7 +47,9 @@ Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool 
   start_epoch(0, /*shuffled=*/false);
 }
 
-void Loader::augment(const ImageShape& shape, const Augmentation& how) {
+void Loader::augment(const ImageShape& shape, const Augmentation& how, std::int32_t classes) {
+  require(!how.mixes() || (classes > 0 && !split_.classes.empty()), "Loader: only classes can be mixed");
+  mixed_classes_ = how.mixes() ? classes : 0;
   require(how.none() || (!split_.inputs.is_sparse() &&
                          std::int64_t{shape.channels} * shape.height * shape.width == split_.inputs.features),
           "Loader: only images can be augmented");
@@ -88,11 +90,12 @@ Batch Loader::get(std::int64_t index, int panel_width) {
   if (split_.inputs.is_sparse())
     scatter(rows, panels);
   else if (shuffled_ && !augmentation_.none())
-    gather_augmented(rows, panels);
+    gather_augmented(rows, panels, index);
   else
     gather(rows, panels);
   Batch batch = labelled(rows, index);
   batch.inputs = panels;
+  if (shuffled_ && mixed_classes_ > 0) batch.targets = mixed_targets(index);
   return batch;
 }
 
@@ -154,7 +157,35 @@ void Loader::scatter(std::span<const std::uint32_t> rows, Panels<float> panels) 
   });
 }
 
-void Loader::gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels) {
+// Sample i is mixed with the i-th from the end, both with the same share; one in the middle stays as it is.
+void Loader::mix_images(std::span<const std::uint32_t> rows, std::int64_t index) {
+  const ImageMix how = mix_of(index);
+  const auto features = static_cast<std::size_t>(split_.inputs.features);
+  parallel_ranges(static_cast<std::int64_t>(rows.size() / 2), 1, [&](Range range) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+      mix(how, shape_, augmented_.data() + i * features,
+          augmented_.data() + (rows.size() - 1 - i) * features);
+  });
+}
+
+ImageMix Loader::mix_of(std::int64_t index) const {
+  const Random random{
+      .seed = seed_, .stream = Stream::kAugment, .layer = 1, .event = static_cast<std::uint32_t>(epoch_)};
+  return draw_mix(shape_, augmentation_, random, static_cast<std::uint64_t>(index) << 16);
+}
+
+std::span<const float> Loader::mixed_targets(std::int64_t index) {
+  const float share = mix_of(index).share;
+  const auto width = static_cast<std::size_t>(mixed_classes_);
+  targets_.assign(classes_.size() * width, 0.0f);
+  for (std::size_t i = 0; i < classes_.size(); ++i) {
+    targets_[i * width + static_cast<std::size_t>(classes_[i])] += share;
+    targets_[i * width + static_cast<std::size_t>(classes_[classes_.size() - 1 - i])] += 1.0f - share;
+  }
+  return targets_;
+}
+
+void Loader::gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index) {
   const auto features = static_cast<std::size_t>(split_.inputs.features);
   augmented_.resize(rows.size() * features);
   places_.resize(rows.size());
@@ -165,6 +196,7 @@ void Loader::gather_augmented(std::span<const std::uint32_t> rows, Panels<float>
       tulle::augment(split_.inputs, rows[i], shape_, augmentation_, random, std::uint64_t{8} * rows[i],
                      augmented_.data() + i * features);
   });
+  if (mixed_classes_ > 0) mix_images(rows, index);
   const auto width = static_cast<std::size_t>(panels.width);
   parallel_ranges(split_.inputs.features, 16, [&](Range range) {
     for (std::int32_t p = 0; p < panels.count(); ++p) {

@@ -20,7 +20,9 @@ std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features
 struct Batch {
   Panels<const float> inputs;
   std::span<const std::int32_t> classes;
-  std::span<const float> targets;       // a number each; of label sets, a row of 0 and 1 each
+  // A number each; of label sets, a row of 0 and 1 each; of mixed images a row of shares each, beside the
+  // classes of the first of both.
+  std::span<const float> targets;
   const SparseBatch* sparse = nullptr;  // inputs as they are; the panels then have no data
   std::int64_t first_position = 0;      // of its samples in the epoch's order
 };
@@ -34,8 +36,9 @@ class Loader {
   Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed);
 
   /// From now on batches of shuffled epochs hold images augmented anew, drawn from (seed, Stream::kAugment,
-  /// epoch) at the sample's number. Throws std::invalid_argument if the inputs are no images of this shape.
-  void augment(const ImageShape& shape, const Augmentation& how);
+  /// epoch) at the sample's number; mixed ones have a row of `classes` shares as targets. Throws
+  /// std::invalid_argument if the inputs are no images of this shape.
+  void augment(const ImageShape& shape, const Augmentation& how, std::int32_t classes);
 
   std::int64_t batches() const;
   /// Chooses the order of the samples: theirs, or shuffled by (seed, Stream::kShuffle, epoch). Cost:
@@ -50,7 +53,10 @@ class Loader {
   std::span<const std::uint32_t> rows_of(std::int64_t index, int panel_width) const;
   Batch labelled(std::span<const std::uint32_t> rows, std::int64_t index);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
-  void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels);
+  void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index);
+  ImageMix mix_of(std::int64_t index) const;
+  std::span<const float> mixed_targets(std::int64_t index);
+  void mix_images(std::span<const std::uint32_t> rows, std::int64_t index);
   void scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const;
 
   const Split& split_;
@@ -61,6 +67,7 @@ class Loader {
   std::vector<std::uint32_t> order_;
   ImageShape shape_;
   Augmentation augmentation_;
+  std::int32_t mixed_classes_ = 0;
   int epoch_ = 0;
   bool shuffled_ = false;
   std::vector<float> augmented_;       // raw, of the batch

@@ -114,7 +114,8 @@ const KeyInfo kKeys[] = {
        return Names{"error", "skip"};
      }},
     {"data.augment", [](Config& c) -> Field { return &c.data.augment; },
-     "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE"},
+     "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, "
+     "cutmix:ALPHA"},
 
     {"model.kind", [](Config& c) -> Field { return &c.model.kind; }, "mlp, or smlp: sMLPNet for images",
      -kNone, kNone, false,

@@ -97,7 +97,10 @@ class Trainer {
     const Augmentation augmentation = parse_augmentation(run.config.data.augment);
     if (!augmentation.none() && data.image.channels == 0)
       throw Error(ErrorKind::kConfig, "data.augment, found some, expected none for data that are no images");
-    loader_.augment(data.image, augmentation);
+    if (augmentation.mixes() && data.train.classes.empty())
+      throw Error(ErrorKind::kConfig,
+                  "data.augment, found mixup or cutmix, expected none where samples have no class each");
+    loader_.augment(data.image, augmentation, static_cast<std::int32_t>(data.class_names.size()));
     machinery_.loss_options.class_weights = machinery_.class_weights;
     for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
     if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
