@@ -9,6 +9,7 @@
 #include "result.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/checkpoint/safetensors.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle::cli {
 namespace {
@@ -58,6 +59,25 @@ Json layer_row(const Layer& layer, std::size_t l) {
           {"bytes_dense", 4 * cells}};
 }
 
+Json counts_row(const SmlpCounts& counts) {
+  return {{"total", counts.total()}, {"channel_mix", counts.channel_mix},
+          {"fuse", counts.fuse},     {"patches_and_merges", counts.embedding},
+          {"head", counts.head},     {"depthwise", counts.depthwise},
+          {"norms", counts.norms},   {"row_and_column_mix", counts.row_and_column_mix}};
+}
+
+// Of a dense network of this shape.
+Json image_net(const SmlpNet& net) {
+  const SmlpShape& shape = net.shape();
+  return {{"image", {shape.channels, shape.height, shape.width}},
+          {"patch", shape.patch},
+          {"width", shape.embedding},
+          {"depths", shape.depths},
+          {"expansion", shape.expansion},
+          {"parameters", counts_row(parameters_of(shape))},
+          {"multiplications", counts_row(multiplications_of(shape))}};
+}
+
 Json describe_model(const LoadedModel& loaded) {
   Json layers = Json::array();
   std::int64_t bytes = 0, dense = 0, dead = 0;
@@ -83,6 +103,10 @@ Json describe_model(const LoadedModel& loaded) {
            {"seed", loaded.model.seed},
            {"dtype", "f32"},
            {"checksums", loaded.checksummed ? "good" : "unchecked"}};
+  if (const SmlpNet* const net = smlp_of(loaded.model.network); net != nullptr) {
+    out["image_net"] = image_net(*net);
+    out.erase("dead_neurons");  // what layers make is added to what went by them
+  }
   if (loaded.state) {
     out["epoch"] = loaded.state->epoch;
     out["step"] = loaded.state->step;
@@ -112,10 +136,21 @@ void print_model(const Json& m) {
         row["stored"].get<std::string>(), row["activation"].get<std::string>(), degree(row["in_degree"]),
         degree(row["out_degree"]), bytes_text(row["bytes"].get<std::int64_t>()),
         bytes_text(row["bytes_dense"].get<std::int64_t>()));
-  fmt::print("\ntotal  nnz {} ({:.2f} %)   {} against {} dense   dead neurons {}   classes {}\n",
+  fmt::print("\ntotal  nnz {} ({:.2f} %)   {} against {} dense   {}classes {}\n",
              m["nnz"].get<std::int64_t>(), 100.0 * m["density"].get<double>(),
              bytes_text(m["bytes"].get<std::int64_t>()), bytes_text(m["bytes_dense"].get<std::int64_t>()),
-             m["dead_neurons"].get<std::int64_t>(), m["classes"].size());
+             m.contains("dead_neurons")
+                 ? fmt::format("dead neurons {}   ", m["dead_neurons"].get<std::int64_t>())
+                 : "",
+             m["classes"].size());
+  if (!m.contains("image_net")) return;
+  const Json& net = m["image_net"];
+  fmt::print("\nsMLPNet for {} images, patch {}, width {}, depths {}; dense it has:\n{:<20} {:>14} {:>16}\n",
+             net["image"].dump(), net["patch"].get<int>(), net["width"].get<int>(), net["depths"].dump(), "",
+             "parameters", "multiplications");
+  for (const auto& [part, count] : net["parameters"].items())
+    fmt::print("{:<20} {:>14} {:>16}\n", part, count.get<std::int64_t>(),
+               net["multiplications"][part].get<std::int64_t>());
 }
 
 int inspect(const std::string& path, bool json) {

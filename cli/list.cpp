@@ -21,6 +21,7 @@
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/config.h"
+#include "tulle/vision/smlp_shape.h"
 
 namespace tulle::cli {
 namespace {
@@ -64,6 +65,7 @@ struct Topic {
 // To add a topic: one line here.
 constexpr Topic kTopics[] = {
     {"presets", [] { return rows_of(presets()); }},
+    {"variants", [] { return rows_of(smlp_variants()); }},
     {"readers", [] { return rows_of(readers()); }},
     {"distributions", [] { return rows_of(distributions()); }},
     {"repairs", [] { return rows_of(repairs()); }},

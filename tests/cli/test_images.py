@@ -50,7 +50,9 @@ def test_a_folder_of_pictures_is_learnt_and_single_pictures_get_their_class(tmp_
 
 
 def test_every_verb_takes_an_image_model(tmp_path, tulle, folder, model):
-    assert "token_mix" not in tulle("inspect", model, check=True).out
+    assert "row_and_column_mix" in tulle("inspect", model, check=True).out
+    counts = json.loads(tulle("inspect", model, "--json", check=True).out)["image_net"]
+    assert counts["image"] == [1, 8, 8] and counts["parameters"]["fuse"] == 3 * 8 * 8 + 3 * 16 * 16
     score = json.loads(tulle("eval", model, "--data", folder, "--json", check=True).out)
     assert score["accuracy"] > 0.9
     for dtype in ("f32", "bf16"):
