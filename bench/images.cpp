@@ -1,7 +1,7 @@
 // How long does an sMLPNet take, and how near is it to what the machine can do?
 //   bench_images infer|train|mixing [--variant smlpnet_t] [--size 224] [--batch 1] [--threads N] [--dtype
 //   f32|bf16]
-//                            [--density 1] [--repeats 5]
+//                            [--density 1] [--repeats 5] [--recompute]
 // Prints one line of JSON; `mixing` a table of row and column mixing beside full token mixing.
 // bench/compare/images.py runs it beside PyTorch and ONNX Runtime.
 #include <fmt/format.h>
@@ -32,6 +32,7 @@ struct Options {
   std::string task = "infer", variant = "smlpnet_t", dtype = "f32";
   int size = 0, batch = 1, threads = 0, repeats = 5;
   double density = 1.0;
+  bool recompute = false;
 };
 
 Network make_network(const SmlpShape& shape, double density) {
@@ -137,6 +138,7 @@ int main(int argc, char** argv) {
   app.add_option("--dtype", options.dtype)->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--density", options.density);
   app.add_option("--repeats", options.repeats);
+  app.add_flag("--recompute", options.recompute, "train: hidden sums are computed again on the way back");
   CLI11_PARSE(app, argc, argv);
   set_thread_count(options.threads);
 
@@ -151,6 +153,7 @@ int main(int argc, char** argv) {
   if (options.size > 0) shape.height = shape.width = options.size;
   const double peak = bench::fma_peak();
   Network network = make_network(shape, options.density);
+  smlp_of(network)->recompute(options.recompute);
   const int width = options.batch == 1 ? 1 : 16;
   const std::int32_t features = network.inputs();
   std::vector<float> pixels(static_cast<std::size_t>((options.batch + width - 1) / width * width) *

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """An sMLPNet beside PyTorch and ONNX Runtime: time, memory, and the ratio of both.
 
-Usage: images.py BENCH_IMAGES [--threads 2] [--rounds 5] [--train] [--size 224] [--batch 1]
+Usage: images.py BENCH_IMAGES [--threads 2] [--rounds 5] [--train] [--size 224] [--batch 1] [--memory] [--sizes]
 Contenders take turns, each in a process of its own, for some rounds; a row gives the best and the median of all rounds.
 PyTorch runs with the allocator settings that help it most.
 """
@@ -84,6 +84,33 @@ def run_tulle(args, extra):
             "share": found["share_of_peak"]}
 
 
+def compare_memory(args):
+    """Peak memory of a training step: what each further image takes, from two batch sizes."""
+    small, large = 4, 12
+    args.repeats, args.train = 1, True
+    print(f"training step, {args.size} x {args.size}: peak MiB at batch {small} and {large}, and of each further image")
+    for name, run in (("tulle fp32", lambda: run_tulle(args, [])),
+                      ("tulle fp32, recomputing", lambda: run_tulle(args, ["--recompute"])),
+                      ("PyTorch channels_last", lambda: run_peer("train_nhwc", args, ""))):
+        peaks = []
+        for args.batch in (small, large):
+            peaks.append(run()["rss"])
+        print(f"| {name} | {peaks[0]:.0f} | {peaks[1]:.0f} | {(peaks[1] - peaks[0]) / (large - small):.1f} |")
+
+
+def compare_sizes(args):
+    """448 x 448 pixels beside 224 x 224, one image."""
+    found = {}
+    for _ in range(args.rounds):
+        for args.size in (224, 448):
+            result = run_tulle(args, [])
+            found.setdefault(args.size, []).append((min(result["times"]), result["rss"]))
+    times = {size: min(t for t, _ in runs) for size, runs in found.items()}
+    memory = {size: max(m for _, m in runs) for size, runs in found.items()}
+    print(f"448 against 224 pixels: {times[448]:.1f} and {times[224]:.1f} ms, {times[448] / times[224]:.2f} x; "
+          f"{memory[448]:.0f} and {memory[224]:.0f} MiB, {memory[448] / memory[224]:.2f} x")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
@@ -93,11 +120,18 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="memory of a training step, beside PyTorch")
+    parser.add_argument("--sizes", action="store_true", help="448 beside 224 pixels")
     args = parser.parse_args()
+    if args.memory:
+        return compare_memory(args)
+    if args.sizes:
+        return compare_sizes(args)
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/model.onnx"
         contenders = {"tulle fp32": lambda: run_tulle(args, [])}
         if args.train:
+            contenders["tulle fp32, recomputing"] = lambda: run_tulle(args, ["--recompute"])
             contenders["tulle 90 % sparse"] = lambda: run_tulle(args, ["--density", "0.1"])
             contenders["PyTorch NCHW"] = lambda: run_peer("train", args, path)
             contenders["PyTorch channels_last"] = lambda: run_peer("train_nhwc", args, path)

@@ -58,6 +58,7 @@ struct Config {
     std::vector<std::int64_t> depths{2, 2, 2};
     std::int64_t expansion = 3;
     double drop_path = 0.0;
+    bool recompute = false;
     std::vector<std::string> mix{"identity", "rows", "columns"};
   } model;
   struct Topology {

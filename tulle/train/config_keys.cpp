@@ -137,6 +137,8 @@ const KeyInfo kKeys[] = {
      "smlp: hidden channels of the channel mixing, in channels", 1, 64},
     {"model.drop_path", [](Config& c) -> Field { return &c.model.drop_path; },
      "smlp: stochastic depth of the last block", 0, 1, true},
+    {"model.recompute", [](Config& c) -> Field { return &c.model.recompute; },
+     "smlp: hidden sums are computed again on the way back: half the memory, the same bits"},
     {"model.mix", [](Config& c) -> Field { return &c.model.mix; },
      "smlp: what the fuse layers read of identity, rows and columns (fewer: an ablation)"},
     {"model.hidden", [](Config& c) -> Field { return &c.model.hidden; }, "neurons of the hidden layers", 1,

@@ -18,6 +18,7 @@
 #include "tulle/optim/clipping.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/validation.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -102,6 +103,8 @@ class Trainer {
                   "data.augment, found mixup or cutmix, expected none where samples have no class each");
     loader_.augment(data.image, augmentation, static_cast<std::int32_t>(data.class_names.size()));
     machinery_.loss_options.class_weights = machinery_.class_weights;
+    if (SmlpNet* const net = smlp_of(run_.model.network); net != nullptr)
+      net->recompute(run_.config.model.recompute);
     for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
     if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
   }

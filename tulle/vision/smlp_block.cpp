@@ -120,7 +120,7 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
                      hidden = first_.outputs();
   d_.resize(size(all * c));
   y_.resize(size(all * c));
-  z_.resize(size(all * hidden));
+  z_.resize(recompute_ ? 0 : size(all * hidden));
   mean_.resize(size(all));
   rstd_.resize(size(all));
   norm1_.use_batch(in);
@@ -166,7 +166,7 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
       float* const active = hidden_of.get(rows * hidden);
       const auto scale = [&](const float* of) { return of == nullptr ? nullptr : of + from; };
       float* const y = y_.data() + from * c;
-      float* const z = z_.data() + from * hidden;
+      float* const z = recompute_ ? active : z_.data() + from * hidden;
       fuse_.forward(rows, mixed + range.begin * 3 * c, branch);
       kernels::add_branch(x + from * c, branch, nullptr, scale(scales.token), rows, c, y);
       kernels::layer_norm(y, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), rows, c, normed,

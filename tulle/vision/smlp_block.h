@@ -45,6 +45,9 @@ class SmlpBlock {
   /// Draws start values as PyTorch does: uniform in 1 / sqrt(inputs) of everything but norms.
   void draw(std::uint64_t seed);
 
+  /// Whether the hidden sums are computed again on the way back instead of kept: half the memory, one product
+  /// more; the same bits.
+  void recompute(bool recompute) { recompute_ = recompute; }
   /// To be called when parameters have changed.
   void prepare(bool with_back);
   /// One training pass. in: the moments of x; out: gets those of next, of tiles(images) tiles.
@@ -88,6 +91,7 @@ class SmlpBlock {
   Pointwise first_, second_;
 
   AlignedVector<float> taps_, flipped_;  // [3][3][C], and with both axes reversed
+  bool recompute_ = false;
   TileMoments d_moments_;
   AlignedVector<float> d_, y_, z_, mean_, rstd_;  // of the batch
 };

@@ -24,12 +24,12 @@ void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales,
   const std::int64_t c = channels(), hidden = first_.outputs(), tokens = grid_.tokens();
   const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
   const float* const y = y_.data() + from * c;
-  const float* const z = z_.data() + from * hidden;
   float* const scaled = s.g.get(count * c);
   float* const normed = s.normed.get(count * c);
   float* const active = s.hidden.get(count * hidden);
   float* const slope = s.slope.get(count * hidden);
   float* const dz = s.dz.get(count * hidden);
+  const float* const z = recompute_ ? dz : z_.data() + from * hidden;  // used before dz is made
   float* const d_normed = s.d_normed.get(count * c);
   thread_local AlignedVector<float> mean, rstd;  // of another pass of layer_norm(), not looked at
   const Tiles tiles(count, first_.connections());
@@ -39,9 +39,13 @@ void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales,
     rstd.resize(size(rows));
     kernels::scale_rows(g + (from + at) * c, scales.channel == nullptr ? nullptr : scales.channel + from + at,
                         rows, c, scaled + at * c);
-    kernels::gelu_and_slope(z + at * hidden, rows * hidden, active + at * hidden, slope + at * hidden);
     kernels::layer_norm(y + at * c, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), rows, c,
                         normed + at * c, mean.data(), rstd.data());
+    if (recompute_) {
+      first_.forward(rows, normed + at * c, dz + at * hidden);
+      kernels::bias_gelu(dz + at * hidden, first_.bias(), rows, hidden, active + at * hidden);
+    }
+    kernels::gelu_and_slope(z + at * hidden, rows * hidden, active + at * hidden, slope + at * hidden);
   });
   const bool first = chunk.index == 0;
   second_.backward(count, active, scaled, dz, first);

@@ -52,6 +52,10 @@ class SmlpNet final : public Architecture {
   /// Whether products round to bfloat16.
   bool bf16() const { return bf16_; }
   const SmlpBlock& block(std::size_t index) const { return blocks_[index]; }
+  /// See SmlpBlock::recompute(); not kept in files.
+  void recompute(bool recompute) {
+    for (SmlpBlock& block : blocks_) block.recompute(recompute);
+  }
   void draw(std::uint64_t seed);
   /// The same with copies of its arrays over other layers, rounding to bfloat16 or not.
   std::unique_ptr<SmlpNet> copy_over(std::span<Layer* const> layers, bool bf16) const;

@@ -204,6 +204,25 @@ TEST_P(SmlpNetOf, GivesTheSameBitsForAnyNumberOfThreads) {
   EXPECT_EQ(all[0], all[1]);
 }
 
+TEST_P(SmlpNetOf, RecomputingGivesTheSameBits) {
+  const Case& c = GetParam();
+  std::vector<float> all[2];
+  for (const bool recompute : {false, true}) {
+    Network network = make(c);
+    smlp_of(network)->recompute(recompute);
+    PanelBuffer memory;
+    const std::vector<double> images = pixels(c);
+    network.forward(kPass, panels_of(images, c.images, memory));
+    const Panels<float> gradient = network.output_gradient();
+    for (int b = 0; b < c.images; ++b)
+      for (int k = 0; k < c.shape.classes; ++k) gradient.at(b, k) = static_cast<float>(b - k);
+    network.backward();
+    for (const Parameter* parameter : network.parameters())
+      all[recompute].insert(all[recompute].end(), parameter->gradient.begin(), parameter->gradient.end());
+  }
+  EXPECT_EQ(all[0], all[1]);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, SmlpNetOf, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.name; });
 
