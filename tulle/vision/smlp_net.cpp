@@ -22,6 +22,11 @@ float* sized(AlignedVector<float>& memory, std::int64_t values) {
   return memory.data();
 }
 
+const SmlpShape& checked(const SmlpShape& shape) {
+  check_shape(shape);
+  return shape;
+}
+
 // Rows of logits into the lanes of panels.
 void fill(Panels<float> logits, const float* rows) {
   for (std::int32_t b = 0; b < logits.batch; ++b)
@@ -31,7 +36,7 @@ void fill(Panels<float> logits, const float* rows) {
 }  // namespace
 
 SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer* const> layers, bool bf16)
-    : shape_(shape),
+    : shape_(checked(shape)),
       input_(input),
       layers_(layers.begin(), layers.end()),
       bf16_(bf16),
@@ -39,7 +44,6 @@ SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer
       head_weight_("mlp_head.0.weight", Parameter::Kind::kWeight,
                    size(std::int64_t{shape.classes} * shape.stage_channels(shape.stages() - 1))),
       head_bias_("mlp_head.0.bias", Parameter::Kind::kBias, size(shape.classes)) {
-  check_shape(shape);
   require(layers.size() == size(3 * shape.blocks()), "SmlpNet: three layers for each block are needed");
   if (input_.height == 0) input_.height = shape.height, input_.width = shape.width;
   require(input_.height <= shape.height && input_.width <= shape.width,
