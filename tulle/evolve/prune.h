@@ -9,8 +9,8 @@
 namespace tulle {
 
 /// Which weights of a finished network go: "magnitude:S" the share S of all, the weakest; "magnitude-layer:S"
-/// of each layer but the last of a chain; "nonzero" those that are exactly 0; "nm:N:M" of every M weights in a row of a
-/// layer's matrix all but the N strongest.
+/// of each layer but the last of a chain; "nonzero" those that are exactly 0; "nm:N:M" of every M weights in
+/// a row of a layer's matrix all but the N strongest.
 struct PruneForm {
   enum class Kind { kMagnitude, kMagnitudeLayer, kNonzero, kNm } kind = Kind::kNonzero;
   double share = 0.0;

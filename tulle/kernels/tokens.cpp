@@ -9,136 +9,16 @@
 //
 #include <hwy/highway.h>
 
+#include "tulle/kernels/vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using Wide = hn::CappedTag<float, 16>;
-using Single = hn::CappedTag<float, 1>;
-constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(Wide()));
-
-// body(tag, i) for whole vectors of [0, count), then one by one for what is left.
-template <class Body>
-HWY_INLINE void ForVectors(std::int64_t count, const Body& body) {
-  std::int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) body(Wide(), i);
-  for (; i < count; ++i) body(Single(), i);
-}
-
-// exp(-x) for x >= 0: 2^(whole + rest) with the rest in [-1/2, 1/2] by its Taylor series to the sixth power,
-// off by 2e-7 relatively; 0 from x = 87 on.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V Decay(D d, V x) {
-  const hn::RebindToSigned<D> whole_numbers;
-  const V power = hn::Mul(hn::Min(x, hn::Set(d, 87.0f)), hn::Set(d, -1.44269504089f));
-  const V whole = hn::Round(power);
-  const V rest = hn::Sub(power, whole);
-  V sum = hn::MulAdd(rest, hn::Set(d, 1.54035304e-4f), hn::Set(d, 1.33335581e-3f));
-  sum = hn::MulAdd(sum, rest, hn::Set(d, 9.61812911e-3f));
-  sum = hn::MulAdd(sum, rest, hn::Set(d, 5.55041087e-2f));
-  sum = hn::MulAdd(sum, rest, hn::Set(d, 2.40226507e-1f));
-  sum = hn::MulAdd(sum, rest, hn::Set(d, 6.93147181e-1f));
-  sum = hn::MulAdd(sum, rest, hn::Set(d, 1.0f));
-  const auto exponent = hn::ShiftLeft<23>(hn::ConvertTo(whole_numbers, whole));
-  return hn::BitCast(d, hn::Add(hn::BitCast(whole_numbers, sum), exponent));
-}
-
-// 1 / x for x >= 1.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V Reciprocal(D d, V x) {
-#if HWY_TARGET <= HWY_AVX3
-  const V guess = hn::ApproximateReciprocal(x);  // 14 bits, and twice as many after one step of Newton's
-  return hn::Mul(guess, hn::NegMulAdd(x, guess, hn::Set(d, 2.0f)));
-#else
-  return hn::Div(hn::Set(d, 1.0f), x);
-#endif
-}
-
-// Phi(z), and exp(-z^2/2) on the way.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V NormalDistribution(D d, V z, V& bell) {
-  const V x = hn::Mul(hn::Abs(z), hn::Set(d, 0.70710678118f));
-  const V t = Reciprocal(d, hn::MulAdd(hn::Set(d, 0.3275911f), x, hn::Set(d, 1.0f)));
-  bell = Decay(d, hn::Mul(x, x));
-  V poly = hn::MulAdd(hn::Set(d, 1.061405429f), t, hn::Set(d, -1.453152027f));
-  poly = hn::MulAdd(poly, t, hn::Set(d, 1.421413741f));
-  poly = hn::MulAdd(poly, t, hn::Set(d, -0.284496736f));
-  poly = hn::MulAdd(poly, t, hn::Set(d, 0.254829592f));
-  const V tail = hn::Mul(hn::Mul(hn::Mul(poly, t), bell), hn::Set(d, 0.5f));
-  return hn::IfThenElse(hn::Ge(z, hn::Zero(d)), hn::Sub(hn::Set(d, 1.0f), tail), tail);
-}
-
-// z Phi(z) with Phi(z) - 1/2 = z P(z^2) / Q(z^2), fitted for the least error within 5.5 (7e-9, below what
-// floats show); beyond it Phi is 0 or 1. Without an exponential it takes three quarters of the time.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V GeluOf(D d, V z) {
-  const V end = hn::Set(d, 5.5f);
-  const V low = hn::IfThenElse(hn::Lt(z, hn::Neg(end)), hn::Neg(end), z);  // not Max: NaN stays NaN
-  const V x = hn::IfThenElse(hn::Gt(low, end), end, low);
-  const V t = hn::Mul(x, x);
-  V p = hn::MulAdd(t, hn::Set(d, 2.2749343742134442e-08f), hn::Set(d, 6.352106083795661e-06f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.00016882555792108178f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.004677260294556618f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.03385264798998833f));
-  p = hn::MulAdd(p, t, hn::Set(d, 0.398942232131958f));
-  V q = hn::MulAdd(t, hn::Set(d, 1.1975023426202824e-06f), hn::Set(d, 7.364740304183215e-05f));
-  q = hn::MulAdd(q, t, hn::Set(d, 0.0018844443839043379f));
-  q = hn::MulAdd(q, t, hn::Set(d, 0.028645871207118034f));
-  q = hn::MulAdd(q, t, hn::Set(d, 0.25152191519737244f));
-  q = hn::MulAdd(q, t, hn::Set(d, 1.0f));
-  const V phi = hn::MulAdd(hn::Mul(x, p), Reciprocal(d, q), hn::Set(d, 0.5f));
-  return hn::Mul(low, phi);
-}
-
-void Gelu(const float* z, std::int64_t values, float* out) {
-  ForVectors(values, [&](auto d, std::int64_t i) { hn::StoreU(GeluOf(d, hn::LoadU(d, z + i)), d, out + i); });
-}
-
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE void StoreGeluAndSlope(D d, V z, float* out, float* slope) {
-  V bell;
-  const V phi = NormalDistribution(d, z, bell);
-  hn::StoreU(hn::Mul(z, phi), d, out);
-  hn::StoreU(hn::MulAdd(hn::Mul(z, bell), hn::Set(d, 0.39894228040f), phi), d, slope);
-}
-
-void GeluAndSlope(const float* z, std::int64_t values, float* out, float* slope) {
-  ForVectors(values,
-             [&](auto d, std::int64_t i) { StoreGeluAndSlope(d, hn::LoadU(d, z + i), out + i, slope + i); });
-}
 
 void MultiplyRows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
                   std::int64_t channels, float* out) {
   for (std::int64_t r = 0; r < rows; ++r, x += x_stride, y += channels, out += channels)
     ForVectors(channels, [&](auto d, std::int64_t c) {
       hn::StoreU(hn::Mul(hn::LoadU(d, x + c), hn::LoadU(d, y + c)), d, out + c);
-    });
-}
-
-void BiasGelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) {
-  for (std::int64_t r = 0; r < rows; ++r, z += channels, out += channels)
-    ForVectors(channels, [&](auto d, std::int64_t c) {
-      const auto sum = hn::Add(hn::LoadU(d, z + c), hn::LoadU(d, bias + c));
-      hn::StoreU(sum, d, z + c);
-      hn::StoreU(GeluOf(d, sum), d, out + c);
-    });
-}
-
-void AffineGelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
-                std::int64_t channels, float* out, std::int64_t out_stride) {
-  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += out_stride)
-    ForVectors(channels, [&](auto d, std::int64_t c) {
-      const auto z = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, scale + c), hn::LoadU(d, shift + c));
-      hn::StoreU(GeluOf(d, z), d, out + c);
-    });
-}
-
-void AffineGeluAndSlope(const float* x, const float* scale, const float* shift, std::int64_t rows,
-                        std::int64_t channels, float* out, std::int64_t out_stride, float* slope) {
-  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += out_stride, slope += channels)
-    ForVectors(channels, [&](auto d, std::int64_t c) {
-      const auto z = hn::MulAdd(hn::LoadU(d, x + c), hn::LoadU(d, scale + c), hn::LoadU(d, shift + c));
-      StoreGeluAndSlope(d, z, out + c, slope + c);
     });
 }
 
@@ -194,18 +74,6 @@ void CombineChannels(const float* g, const float* x, const float* by_g, const fl
       if (added != nullptr) sum = hn::Add(sum, hn::LoadU(d, added + i));
       hn::StoreU(sum, d, out + i);
     });
-}
-
-// body(tag, c, sum) adds the vector at channel c to a sum; the sum over the channels.
-template <class Body>
-HWY_INLINE float SumOver(std::int64_t channels, const Body& body) {
-  const Wide d;
-  auto sum = hn::Zero(d);
-  std::int64_t c = 0;
-  for (; c + kLanes <= channels; c += kLanes) sum = body(d, c, sum);
-  float total = hn::GetLane(hn::SumOfLanes(d, sum));
-  for (; c < channels; ++c) total += hn::GetLane(body(Single(), c, hn::Zero(Single())));
-  return total;
 }
 
 void LayerNorm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
@@ -277,201 +145,6 @@ void ScaleRows(const float* x, const float* row_scale, std::int64_t rows, std::i
   }
 }
 
-// The rows that exist, with their places: a missing row adds nothing.
-struct Rows {
-  const float* x[3];
-  int place[3];
-  int count = 0;
-  explicit Rows(const float* const rows[3]) {
-    for (int r = 0; r < 3; ++r)
-      if (rows[r] != nullptr) x[count] = rows[r], place[count++] = r;
-  }
-};
-
-// Along the row, each column adds to the sums of its own place and of both neighbours, which wait in
-// registers: every value is read once.
-template <int kRows>
-void DepthwiseRows(const Rows& rows, const float* HWY_RESTRICT weights, const float* bias, std::int64_t width,
-                   std::int64_t channels, float* HWY_RESTRICT out) {
-  ForVectors(channels, [&](auto d, std::int64_t c) {
-    using V = hn::Vec<decltype(d)>;
-    V tap[kRows][3];
-    for (int r = 0; r < kRows; ++r)
-      for (int s = 0; s < 3; ++s) tap[r][s] = hn::LoadU(d, weights + (3 * rows.place[r] + s) * channels + c);
-    const V start = bias == nullptr ? hn::Zero(d) : hn::LoadU(d, bias + c);
-    V before = start, here = start;  // sums of columns w - 1 and w
-    for (std::int64_t w = 0; w < width; ++w) {
-      V after = start;
-      for (int r = 0; r < kRows; ++r) {
-        const V x = hn::LoadU(d, rows.x[r] + w * channels + c);
-        before = hn::MulAdd(x, tap[r][2], before);
-        here = hn::MulAdd(x, tap[r][1], here);
-        after = hn::MulAdd(x, tap[r][0], after);
-      }
-      if (w > 0) hn::StoreU(before, d, out + (w - 1) * channels + c);
-      before = here;
-      here = after;
-    }
-    hn::StoreU(before, d, out + (width - 1) * channels + c);
-  });
-}
-
-template <int kRows>
-void DepthwiseRowsGradient(const Rows& rows, const float* HWY_RESTRICT g, std::int64_t width,
-                           std::int64_t channels, float* HWY_RESTRICT weight_sums) {
-  ForVectors(channels, [&](auto d, std::int64_t c) {
-    using V = hn::Vec<decltype(d)>;
-    V sum[kRows][3];
-    for (int r = 0; r < kRows; ++r)
-      for (int s = 0; s < 3; ++s)
-        sum[r][s] = hn::LoadU(d, weight_sums + (3 * rows.place[r] + s) * channels + c);
-    V before = hn::Zero(d), here = hn::LoadU(d, g + c);
-    for (std::int64_t w = 0; w < width; ++w) {
-      const V after = w + 1 < width ? hn::LoadU(d, g + (w + 1) * channels + c) : hn::Zero(d);
-      for (int r = 0; r < kRows; ++r) {
-        const V x = hn::LoadU(d, rows.x[r] + w * channels + c);
-        sum[r][2] = hn::MulAdd(x, before, sum[r][2]);
-        sum[r][1] = hn::MulAdd(x, here, sum[r][1]);
-        sum[r][0] = hn::MulAdd(x, after, sum[r][0]);
-      }
-      before = here;
-      here = after;
-    }
-    for (int r = 0; r < kRows; ++r)
-      for (int s = 0; s < 3; ++s)
-        hn::StoreU(sum[r][s], d, weight_sums + (3 * rows.place[r] + s) * channels + c);
-  });
-}
-
-void DepthwiseRow(const float* const x[3], const float* weights, const float* bias, std::int64_t width,
-                  std::int64_t channels, float* out) {
-  const Rows rows(x);
-  if (rows.count == 3) return DepthwiseRows<3>(rows, weights, bias, width, channels, out);
-  if (rows.count == 2) return DepthwiseRows<2>(rows, weights, bias, width, channels, out);
-  DepthwiseRows<1>(rows, weights, bias, width, channels, out);
-}
-
-void DepthwiseRowGradient(const float* const x[3], const float* g, std::int64_t width, std::int64_t channels,
-                          float* weight_sums) {
-  const Rows rows(x);
-  if (rows.count == 3) return DepthwiseRowsGradient<3>(rows, g, width, channels, weight_sums);
-  if (rows.count == 2) return DepthwiseRowsGradient<2>(rows, g, width, channels, weight_sums);
-  DepthwiseRowsGradient<1>(rows, g, width, channels, weight_sums);
-}
-
-// kRows sums over the line at a time, each of kVectors vectors of channels, stay in registers.
-template <int kRows, int kVectors, class D>
-HWY_INLINE void MixTile(D d, const float* HWY_RESTRICT weight, std::int64_t to_stride,
-                        std::int64_t from_stride, const float* bias, std::int64_t length,
-                        const float* HWY_RESTRICT x, std::int64_t x_stride, bool add, float* HWY_RESTRICT out,
-                        std::int64_t out_stride) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  hn::Vec<D> sum[kRows][kVectors];
-  for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v)
-      sum[r][v] =
-          add ? hn::LoadU(d, out + r * out_stride + v * lanes) : hn::Set(d, bias == nullptr ? 0.0f : bias[r]);
-  for (std::int64_t t = 0; t < length; ++t) {
-    hn::Vec<D> in[kVectors];
-    for (int v = 0; v < kVectors; ++v) in[v] = hn::LoadU(d, x + t * x_stride + v * lanes);
-    for (int r = 0; r < kRows; ++r) {
-      const auto by = hn::Set(d, weight[r * to_stride + t * from_stride]);
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = hn::MulAdd(by, in[v], sum[r][v]);
-    }
-  }
-  for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[r][v], d, out + r * out_stride + v * lanes);
-}
-
-template <int kVectors, class D>
-HWY_INLINE void MixColumns(D d, const float* weight, std::int64_t to_stride, std::int64_t from_stride,
-                           const float* bias, std::int64_t length, const float* x, std::int64_t x_stride,
-                           bool add, float* out, std::int64_t out_stride) {
-  constexpr int kRows = 8;
-  std::int64_t r = 0;
-  for (; r + kRows <= length; r += kRows)
-    MixTile<kRows, kVectors>(d, weight + r * to_stride, to_stride, from_stride,
-                             bias == nullptr ? nullptr : bias + r, length, x, x_stride, add,
-                             out + r * out_stride, out_stride);
-  for (; r + 2 <= length; r += 2)
-    MixTile<2, kVectors>(d, weight + r * to_stride, to_stride, from_stride,
-                         bias == nullptr ? nullptr : bias + r, length, x, x_stride, add, out + r * out_stride,
-                         out_stride);
-  for (; r < length; ++r)
-    MixTile<1, kVectors>(d, weight + r * to_stride, to_stride, from_stride,
-                         bias == nullptr ? nullptr : bias + r, length, x, x_stride, add, out + r * out_stride,
-                         out_stride);
-}
-
-void MixLine(const float* weight, bool transposed, const float* bias, std::int64_t length,
-             std::int64_t channels, const float* x, std::int64_t x_stride, bool add, float* out,
-             std::int64_t out_stride) {
-  const std::int64_t to = transposed ? 1 : length, from = transposed ? length : 1;
-  std::int64_t c = 0;
-  for (; c + 2 * kLanes <= channels; c += 2 * kLanes)
-    MixColumns<2>(Wide(), weight, to, from, bias, length, x + c, x_stride, add, out + c, out_stride);
-  for (; c + kLanes <= channels; c += kLanes)
-    MixColumns<1>(Wide(), weight, to, from, bias, length, x + c, x_stride, add, out + c, out_stride);
-  for (; c < channels; ++c)
-    MixColumns<1>(Single(), weight, to, from, bias, length, x + c, x_stride, add, out + c, out_stride);
-}
-
-// The products of kRows tokens of g with kRows of x, summed over channels and lines in registers.
-template <int kGs, int kXs>
-HWY_INLINE void MixGradientTile(const float* const* g, const float* const* x, std::int64_t lines,
-                                std::int64_t stride, std::int64_t channels, std::int64_t length,
-                                float* HWY_RESTRICT sums) {
-  const Wide d;
-  hn::Vec<Wide> sum[kGs][kXs];
-  float rest[kGs][kXs] = {};
-  for (auto& row : sum)
-    for (auto& s : row) s = hn::Zero(d);
-  for (std::int64_t line = 0; line < lines; ++line) {
-    std::int64_t c = 0;
-    for (; c + kLanes <= channels; c += kLanes) {
-      hn::Vec<Wide> in[kXs];
-      for (int i = 0; i < kXs; ++i) in[i] = hn::LoadU(d, x[line] + i * stride + c);
-      for (int o = 0; o < kGs; ++o) {
-        const auto grad = hn::LoadU(d, g[line] + o * stride + c);
-        for (int i = 0; i < kXs; ++i) sum[o][i] = hn::MulAdd(grad, in[i], sum[o][i]);
-      }
-    }
-    for (; c < channels; ++c)
-      for (int o = 0; o < kGs; ++o)
-        for (int i = 0; i < kXs; ++i) rest[o][i] += g[line][o * stride + c] * x[line][i * stride + c];
-  }
-  for (int o = 0; o < kGs; ++o)
-    for (int i = 0; i < kXs; ++i)
-      sums[o * length + i] += hn::GetLane(hn::SumOfLanes(d, sum[o][i])) + rest[o][i];
-}
-
-template <int kGs>
-HWY_INLINE void MixGradientRows(const float* const* g, const float** x, std::int64_t lines,
-                                std::int64_t stride, std::int64_t channels, std::int64_t length,
-                                float* sums) {
-  std::int64_t i = 0;
-  const auto advance = [&](std::int64_t by) {
-    i += by;
-    for (std::int64_t line = 0; line < lines; ++line) x[line] += by * stride;
-  };
-  for (; i + 4 <= length; advance(4))
-    MixGradientTile<kGs, 4>(g, x, lines, stride, channels, length, sums + i);
-  for (; i < length; advance(1)) MixGradientTile<kGs, 1>(g, x, lines, stride, channels, length, sums + i);
-  for (std::int64_t line = 0; line < lines; ++line) x[line] -= length * stride;
-}
-
-void MixGradient(const float** g, const float** x, std::int64_t lines, std::int64_t stride,
-                 std::int64_t channels, std::int64_t length, float* sums) {
-  std::int64_t o = 0;
-  const auto advance = [&](std::int64_t by) {
-    o += by;
-    for (std::int64_t line = 0; line < lines; ++line) g[line] += by * stride;
-  };
-  for (; o + 4 <= length; advance(4))
-    MixGradientRows<4>(g, x, lines, stride, channels, length, sums + o * length);
-  for (; o < length; advance(1)) MixGradientRows<1>(g, x, lines, stride, channels, length, sums + o * length);
-}
-
 void ChannelTotals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
                    float* totals) {
   for (std::int64_t r = 0; r < rows; ++r, x += stride)
@@ -485,6 +158,7 @@ HWY_INLINE void TransposeFour(const float* HWY_RESTRICT in, std::int64_t in_stri
                               std::int64_t out_stride) {
   for (std::int64_t i = 0; i < 16; ++i) out[i / 4 * out_stride + i % 4] = in[i % 4 * in_stride + i / 4];
 }
+
 #else
 HWY_INLINE void TransposeFour(const float* HWY_RESTRICT in, std::int64_t in_stride, float* HWY_RESTRICT out,
                               std::int64_t out_stride) {
@@ -538,12 +212,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tulle::kernels {
 
-HWY_EXPORT(Gelu);
-HWY_EXPORT(GeluAndSlope);
 HWY_EXPORT(MultiplyRows);
-HWY_EXPORT(BiasGelu);
-HWY_EXPORT(AffineGelu);
-HWY_EXPORT(AffineGeluAndSlope);
 HWY_EXPORT(ChannelMoments);
 HWY_EXPORT(ChannelDots);
 HWY_EXPORT(AddChannelSums);
@@ -554,33 +223,11 @@ HWY_EXPORT(AddBranch);
 HWY_EXPORT(ScaleRows);
 HWY_EXPORT(ToPanel);
 HWY_EXPORT(FromPanel);
-HWY_EXPORT(MixLine);
-HWY_EXPORT(MixGradient);
 HWY_EXPORT(ChannelTotals);
-HWY_EXPORT(DepthwiseRow);
-HWY_EXPORT(DepthwiseRowGradient);
 
-void gelu(const float* z, std::int64_t values, float* out) noexcept {
-  HWY_DYNAMIC_DISPATCH(Gelu)(z, values, out);
-}
-void gelu_and_slope(const float* z, std::int64_t values, float* out, float* slope) noexcept {
-  HWY_DYNAMIC_DISPATCH(GeluAndSlope)(z, values, out, slope);
-}
 void multiply_rows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
                    std::int64_t channels, float* out) noexcept {
   HWY_DYNAMIC_DISPATCH(MultiplyRows)(x, x_stride, y, rows, channels, out);
-}
-void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) noexcept {
-  HWY_DYNAMIC_DISPATCH(BiasGelu)(z, bias, rows, channels, out);
-}
-void affine_gelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
-                 std::int64_t channels, float* out, std::int64_t out_stride) noexcept {
-  HWY_DYNAMIC_DISPATCH(AffineGelu)(x, scale, shift, rows, channels, out, out_stride);
-}
-void affine_gelu_and_slope(const float* x, const float* scale, const float* shift, std::int64_t rows,
-                           std::int64_t channels, float* out, std::int64_t out_stride,
-                           float* slope) noexcept {
-  HWY_DYNAMIC_DISPATCH(AffineGeluAndSlope)(x, scale, shift, rows, channels, out, out_stride, slope);
 }
 void channel_moments(const float* x, std::int64_t rows, std::int64_t channels, float* mean,
                      float* deviations) noexcept {
@@ -617,30 +264,10 @@ void scale_rows(const float* x, const float* row_scale, std::int64_t rows, std::
                 float* out) noexcept {
   HWY_DYNAMIC_DISPATCH(ScaleRows)(x, row_scale, rows, channels, out);
 }
-void depthwise_row(const float* const x[3], const float* weights, const float* bias, std::int64_t width,
-                   std::int64_t channels, float* out) noexcept {
-  HWY_DYNAMIC_DISPATCH(DepthwiseRow)(x, weights, bias, width, channels, out);
-}
-void depthwise_row_gradient(const float* const x[3], const float* g, std::int64_t width,
-                            std::int64_t channels, float* weight_sums) noexcept {
-  HWY_DYNAMIC_DISPATCH(DepthwiseRowGradient)(x, g, width, channels, weight_sums);
-}
-
-void mix_line(const float* weight, bool transposed, const float* bias, std::int64_t length,
-              std::int64_t channels, const float* x, std::int64_t x_stride, bool add, float* out,
-              std::int64_t out_stride) noexcept {
-  HWY_DYNAMIC_DISPATCH(MixLine)
-  (weight, transposed, bias, length, channels, x, x_stride, add, out, out_stride);
-}
-void mix_gradient(const float** g, const float** x, std::int64_t lines, std::int64_t stride,
-                  std::int64_t channels, std::int64_t length, float* sums) noexcept {
-  HWY_DYNAMIC_DISPATCH(MixGradient)(g, x, lines, stride, channels, length, sums);
-}
 void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
                         float* totals) noexcept {
   HWY_DYNAMIC_DISPATCH(ChannelTotals)(x, stride, rows, channels, totals);
 }
-
 void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
   HWY_DYNAMIC_DISPATCH(ToPanel)(x, rows, channels, width, out);
 }

@@ -8,34 +8,23 @@ namespace tulle::kernels {
 // callers share out the rows in tiles that do not depend on the number of threads. Sums over rows go from the
 // first to the last. `out` may be the input unless said otherwise.
 
-/// out = GELU(z) = z Phi(z), the exact form; Phi is off by at most 2e-7.
-void gelu(const float* z, std::int64_t values, float* out) noexcept;
-/// The same (to rounding), and slope = GELU'(z) = Phi(z) + z phi(z), for little more than one of them.
-void gelu_and_slope(const float* z, std::int64_t values, float* out, float* slope) noexcept;
 /// out = x * y, value by value; rows of x are x_stride apart.
 void multiply_rows(const float* x, std::int64_t x_stride, const float* y, std::int64_t rows,
                    std::int64_t channels, float* out) noexcept;
-
-/// z += bias of each channel, then out = GELU(z).
-void bias_gelu(float* z, const float* bias, std::int64_t rows, std::int64_t channels, float* out) noexcept;
-
-/// out = GELU(x * scale + shift), scale and shift of each channel; rows of out are out_stride apart.
-void affine_gelu(const float* x, const float* scale, const float* shift, std::int64_t rows,
-                 std::int64_t channels, float* out, std::int64_t out_stride) noexcept;
-/// The same, and slope = GELU'(x * scale + shift), its rows one after another.
-void affine_gelu_and_slope(const float* x, const float* scale, const float* shift, std::int64_t rows,
-                           std::int64_t channels, float* out, std::int64_t out_stride, float* slope) noexcept;
 
 /// Mean and sum of squared deviations from it, of each channel over the rows: one tile of a batch's
 /// statistics.
 void channel_moments(const float* x, std::int64_t rows, std::int64_t channels, float* mean,
                      float* deviations) noexcept;
+
 /// sums = sum over the rows of g, dots = that of g * (x * scale + shift), of each channel.
 void channel_dots(const float* g, const float* x, const float* scale, const float* shift, std::int64_t rows,
                   std::int64_t channels, float* sums, float* dots) noexcept;
+
 /// sums += x summed over the rows, which are `stride` apart.
 void add_channel_sums(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
                       float* sums) noexcept;
+
 /// out = g * by_g + x * by_x + constant, and what `added` holds unless it is null: the way back through a
 /// norm over the batch. by_g, by_x, constant of each channel.
 void combine_channels(const float* g, const float* x, const float* by_g, const float* by_x,
@@ -46,6 +35,7 @@ void combine_channels(const float* g, const float* x, const float* by_g, const f
 /// 1e-5) over the channels, left behind for the way back.
 void layer_norm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
                 std::int64_t channels, float* out, float* mean, float* rstd) noexcept;
+
 /// From g = dL/dout: out = added + dL/dx; gamma_sums and beta_sums += what these rows add to dL/dgamma and
 /// dL/dbeta.
 void layer_norm_back(const float* g, const float* x, const float* gamma, const float* mean, const float* rstd,
@@ -55,29 +45,11 @@ void layer_norm_back(const float* g, const float* x, const float* gamma, const f
 /// out = x + (branch + bias) * (scale of the row); bias may be null (0), scale may be null (1).
 void add_branch(const float* x, const float* branch, const float* bias, const float* row_scale,
                 std::int64_t rows, std::int64_t channels, float* out) noexcept;
+
 /// out = x * (scale of the row); scale may be null (1).
 void scale_rows(const float* x, const float* row_scale, std::int64_t rows, std::int64_t channels,
                 float* out) noexcept;
 
-/// One row of a depthwise 3 x 3 convolution with zeros around: out[w][c] = bias[c] + sum over r, s of
-/// weights[3 r + s][c] * x[r][w + s - 1][c]. x: the rows of tokens above, at and below, null where there is
-/// none; bias may be null. `out` may be none of them.
-void depthwise_row(const float* const x[3], const float* weights, const float* bias, std::int64_t width,
-                   std::int64_t channels, float* out) noexcept;
-/// weight_sums[3 r + s][c] += sum over w of x[r][w + s - 1][c] * g[w][c].
-void depthwise_row_gradient(const float* const x[3], const float* g, std::int64_t width,
-                            std::int64_t channels, float* weight_sums) noexcept;
-
-/// Mixing along one line of tokens: out[v] = bias[v] + sum over w of P[v][w] x[w], or += without bias if
-/// `add`; P is `weight`, length x length, or its transpose. Tokens of x and of out are their strides apart;
-/// bias may be null.
-void mix_line(const float* weight, bool transposed, const float* bias, std::int64_t length,
-              std::int64_t channels, const float* x, std::int64_t x_stride, bool add, float* out,
-              std::int64_t out_stride) noexcept;
-/// The gradient of P: sums[v][w] += sum over lines and channels of g[v] x[w]. g, x: the first token of each
-/// line, changed on return; tokens are `stride` apart.
-void mix_gradient(const float** g, const float** x, std::int64_t lines, std::int64_t stride,
-                  std::int64_t channels, std::int64_t length, float* sums) noexcept;
 /// totals[r] += the sum over the channels of row r; rows are `stride` apart.
 void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
                         float* totals) noexcept;
@@ -85,6 +57,7 @@ void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, 
 /// out[c][i] = x[i][c] for up to `width` rows; lanes beyond `rows` become 0. Panels of tokens for the kernels
 /// of sparse layers.
 void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;
+
 /// The way back: out[i][c] = x[c][i].
 void from_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;
 

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "tulle/base/random.h"
+#include "tulle/kernels/gelu.h"
 #include "tulle/kernels/gemm.h"
+#include "tulle/kernels/mixing.h"
 #include "tulle/kernels/targets.h"
 
 namespace tulle::kernels {

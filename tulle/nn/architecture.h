@@ -53,8 +53,8 @@ class Architecture {
   virtual Panels<float> output_gradient() = 0;
   virtual void backward() = 0;
 
-  /// What sparse layer l was given, and the errors of what it made, in the last backward(): of the last part of
-  /// the batch, if it goes through in parts.
+  /// What sparse layer l was given, and the errors of what it made, in the last backward(): of the last part
+  /// of the batch, if it goes through in parts.
   virtual Panels<const float> layer_inputs(std::size_t l) = 0;
   virtual Panels<const float> errors(std::size_t l) = 0;
 

@@ -1,5 +1,6 @@
 #include "tulle/vision/pointwise.h"
 
+#include "tulle/kernels/gelu.h"
 #include "tulle/kernels/spmm.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/kernels/tokens.h"

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tulle/kernels/gelu.h"
+#include "tulle/kernels/mixing.h"
 #include "tulle/kernels/tokens.h"
 #include "tulle/vision/start_values.h"
 
