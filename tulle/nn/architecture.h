@@ -4,7 +4,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "tulle/nn/layer.h"
@@ -33,17 +32,14 @@ class Architecture {
  public:
   virtual ~Architecture() = default;
 
-  /// The name in configs and model files.
-  virtual std::string_view kind() const = 0;
   virtual std::int32_t inputs() const = 0;
   virtual std::int32_t outputs() const = 0;
   /// Trained arrays that belong to no layer.
   virtual std::vector<Parameter*> parameters() = 0;
   /// The same, and what training keeps beside them (running statistics), as files have them.
   virtual std::vector<NamedArray> arrays() = 0;
-  /// Weights and multiplications of one sample that are not in layers.
+  /// Weights that are in no layer.
   virtual std::int64_t other_weights() const = 0;
-  virtual std::int64_t multiplications() const = 0;
 
   /// The same with copies of its arrays over other layers of the same sizes, dense or sparse.
   virtual std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const = 0;

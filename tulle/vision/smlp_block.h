@@ -11,8 +11,8 @@ namespace tulle {
 
 /// Memory that the blocks of a network use one after another.
 struct BlockScratch {
-  Workspace a, mixed, branch, normed, hidden;          // of a chunk, forward
-  Workspace g, slope, dz, d_mixed, d_normed, partial;  // of a chunk, backward
+  Workspace a, mixed;                                                  // of a chunk
+  Workspace g, normed, hidden, slope, dz, d_mixed, d_normed, partial;  // the same, on the way back
   TileDots dots;
 };
 
@@ -38,7 +38,6 @@ class SmlpBlock {
   /// (expansion C -> C) must outlive the block.
   SmlpBlock(int index, const Grid& grid, Layer& fuse, Layer& first, Layer& second, bool bf16);
 
-  const Grid& grid() const { return grid_; }
   std::int64_t tiles(std::int64_t images) const;
   std::vector<Parameter*> parameters();
   void add_arrays(std::vector<NamedArray>& arrays);
@@ -66,8 +65,6 @@ class SmlpBlock {
   std::int64_t other_weights() const;
   /// fuse, first or second.
   Pointwise& layer(std::size_t number) { return number == 0 ? fuse_ : number == 1 ? first_ : second_; }
-  const Parameter& row_mix() const { return row_weight_; }
-  const Parameter& column_mix() const { return column_weight_; }
 
  private:
   std::int64_t channels() const { return grid_.channels; }

@@ -14,9 +14,8 @@ std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 // Lines of tokens whose gradients one thread adds up; the sums of all groups are then added in order.
 constexpr std::int64_t kGroups = 8;
 
-void add_in_order(const float* partial, std::int64_t groups, std::int64_t values, float* sum) {
-  for (std::int64_t g = 0; g < groups; ++g)
-    for (std::int64_t i = 0; i < values; ++i) sum[i] += partial[g * values + i];
+void add_to(AlignedVector<float>& sum, const float* partial) {
+  for (float& value : sum) value += *partial++;
 }
 
 }  // namespace
@@ -109,8 +108,8 @@ void SmlpBlock::mix_back(const Chunk& chunk, const float* mixed, float* d_mixed,
       std::ranges::fill(bias.gradient, 0.0f);
     }
     for (std::int64_t group = 0; group < groups; ++group) {
-      add_in_order(partial + group * values, 1, length * length, weight.gradient.data());
-      add_in_order(partial + group * values + length * length, 1, length, bias.gradient.data());
+      add_to(weight.gradient, partial + group * values);
+      add_to(bias.gradient, partial + group * values + length * length);
     }
   }
 }

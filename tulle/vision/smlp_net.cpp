@@ -101,12 +101,6 @@ std::int64_t SmlpNet::other_weights() const {
   return sum;
 }
 
-std::int64_t SmlpNet::multiplications() const {
-  SmlpCounts counts = multiplications_of(shape_);
-  counts.fuse = counts.channel_mix = 0;  // those of the layers
-  return counts.total();
-}
-
 void SmlpNet::draw(std::uint64_t seed) {
   for (Patches& patches : patches_)
     draw_uniform(patches.weight(), static_cast<double>(patches.patch_values()), seed);

@@ -29,13 +29,11 @@ class SmlpNet final : public Architecture {
   /// `layers`: fuse, first and second of each block; they must outlive the architecture.
   SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer* const> layers, bool bf16 = false);
 
-  std::string_view kind() const override { return "smlp"; }
   std::int32_t inputs() const override;
   std::int32_t outputs() const override { return shape_.classes; }
   std::vector<Parameter*> parameters() override;
   std::vector<NamedArray> arrays() override;
   std::int64_t other_weights() const override;
-  std::int64_t multiplications() const override;
 
   std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const override;
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
@@ -51,11 +49,11 @@ class SmlpNet final : public Architecture {
   const SmlpInput& input() const { return input_; }
   /// Whether products round to bfloat16.
   bool bf16() const { return bf16_; }
-  const SmlpBlock& block(std::size_t index) const { return blocks_[index]; }
   /// See SmlpBlock::recompute(); not kept in files.
   void recompute(bool recompute) {
     for (SmlpBlock& block : blocks_) block.recompute(recompute);
   }
+  /// Start values of all arrays but those of layers.
   void draw(std::uint64_t seed);
   /// The same with copies of its arrays over other layers, rounding to bfloat16 or not.
   std::unique_ptr<SmlpNet> copy_over(std::span<Layer* const> layers, bool bf16) const;
