@@ -132,7 +132,8 @@ struct PackedMatrix::Layout {
   };
 
   bool bf16 = false;
-  memory::desc desc;  // of the packed values, as the library likes them
+  bool rounds = false;  // bfloat16 in floats: the same products, without their speed
+  memory::desc desc;    // of the packed values, as the library likes them
   memory values;
   mutable std::mutex mutex;
   mutable std::vector<std::unique_ptr<Product>> products;
@@ -185,12 +186,21 @@ PackedMatrix::PackedMatrix(std::int64_t k, std::int64_t n, bool bf16)
     : k_(k), n_(n), layout_(std::make_unique<Layout>()) {
   constexpr std::int64_t kTypicalRows = 64;
   const ProductScope scope;
+  const auto liked = [&] {
+    const memory::desc any({k, n}, layout_->type(), memory::format_tag::any);
+    return layout_
+        ->prepare(any, rows_of(kTypicalRows, k, layout_->type(), k),
+                  rows_of(kTypicalRows, n, memory::data_type::f32, n), false)
+        .weights_desc();
+  };
   layout_->bf16 = bf16;
-  const memory::desc any({k, n}, layout_->type(), memory::format_tag::any);
-  layout_->desc = layout_
-                      ->prepare(any, rows_of(kTypicalRows, k, layout_->type(), k),
-                                rows_of(kTypicalRows, n, memory::data_type::f32, n), false)
-                      .weights_desc();
+  try {
+    layout_->desc = liked();
+  } catch (const dnnl::error&) {  // the library has no bfloat16 on this processor
+    layout_->bf16 = false;
+    layout_->rounds = true;
+    layout_->desc = liked();
+  }
   layout_->values = memory(layout_->desc, cpu());
   const std::vector<float> zeros(static_cast<std::size_t>(k * n), 0.0f);
   pack(zeros.data(), n, false);
@@ -200,6 +210,15 @@ PackedMatrix::~PackedMatrix() = default;
 
 void PackedMatrix::pack(const float* b, std::int64_t stride, bool transposed) {
   const ProductScope scope;
+  AlignedVector<float> rounded;
+  if (layout_->rounds) {
+    const std::int64_t rows = transposed ? n_ : k_, columns = transposed ? k_ : n_;
+    rounded.resize(static_cast<std::size_t>(k_ * n_));
+    for (std::int64_t r = 0; r < rows; ++r)
+      round_to_bf16(b + r * stride, columns, rounded.data() + r * columns);
+    b = rounded.data();
+    stride = columns;
+  }
   const memory::desc from({k_, n_}, memory::data_type::f32,
                           transposed ? memory::dims{1, stride} : memory::dims{stride, 1});
   memory source(from, cpu(), const_cast<float*>(b));
@@ -217,6 +236,13 @@ void PackedMatrix::multiply(std::int64_t m, const float* a, std::int64_t a_strid
     narrow.resize(std::max(narrow.size(), static_cast<std::size_t>(m * k_)));
     for (std::int64_t i = 0; i < m; ++i) narrow_in_order(a + i * a_stride, k_, narrow.data() + i * k_);
     left = narrow.data();
+    a_stride = k_;
+  }
+  thread_local AlignedVector<float> rounded;
+  if (layout_->rounds) {
+    rounded.resize(std::max(rounded.size(), static_cast<std::size_t>(m * k_)));
+    for (std::int64_t i = 0; i < m; ++i) round_to_bf16(a + i * a_stride, k_, rounded.data() + i * k_);
+    left = rounded.data();
     a_stride = k_;
   }
   auto [product, call] = layout_->take(m, k_, n_, a_stride, add, c_stride);
