@@ -21,6 +21,7 @@
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/config.h"
+#include "tulle/train/modes.h"
 #include "tulle/vision/smlp_shape.h"
 
 namespace tulle::cli {
@@ -77,6 +78,7 @@ constexpr Topic kTopics[] = {
     {"rules", [] { return rows_of(rules()); }},
     {"drop-rules", [] { return rows_of(drop_rules()); }},
     {"grow-rules", [] { return rows_of(grow_rules()); }},
+    {"modes", [] { return rows_of(modes()); }},
     {"zeta-schedules", [] { return rows_of(zeta_schedules()); }},
     {"redistributions", [] { return rows_of(redistributions()); }},
     {"strengths", [] { return rows_of(strengths()); }},

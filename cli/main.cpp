@@ -12,6 +12,7 @@
 
 #include "commands.h"
 #include "exit_codes.h"
+#include "failures.h"
 #include "say.h"
 #include "tulle/base/name_table.h"
 #include "tulle/version.h"
@@ -37,13 +38,6 @@ constexpr CommandInfo kCommands[] = {
     {"bench", "speed of a model beside the dense network of its shape", bench_command},
     {"list", "names of everything that can be chosen, and all config keys", list_command},
 };
-
-void complain(std::string_view message) { say(fmt::format("tulle: {}\n", message)); }
-
-int refuse(const Error& error) {
-  complain(error.what());
-  return exit_code(error.kind());
-}
 
 int refuse_usage(std::string_view message, const char* verb = nullptr) {
   complain(fmt::format("{}; see tulle{}{} --help", escape_control(message), verb != nullptr ? " " : "",
@@ -126,17 +120,7 @@ int main(int argc, char** argv) {
     std::cout.flush();
     if (std::fflush(stdout) != 0 || !std::cout) throw tulle::system_error(errno, "standard output", "write");
     return code;
-  } catch (const tulle::Error& error) {
-    return refuse(error);
-  } catch (const std::bad_alloc&) {
-    complain("out of memory");
-    return kMemory;
-  } catch (const std::filesystem::filesystem_error& error) {
-    return refuse(tulle::system_error(error.code().value(), error.path1().string(), "access"));
-  } catch (const std::system_error& error) {  // of fmt::print: results that cannot be printed
-    return refuse(tulle::system_error(error.code().value(), "standard output", "write"));
-  } catch (const std::exception& error) {
-    complain(fmt::format("internal error: {}; please report this", tulle::escape_control(error.what())));
-    return kInternal;
+  } catch (...) {
+    return report_exception();
   }
 }

@@ -72,10 +72,20 @@ Outcome run_dense(const std::string& run_directory, const std::string& mode, std
                   const std::atomic<bool>& stop) {
   const std::string folder = run_directory + "/dense";
   std::filesystem::remove_all(folder);
-  std::vector<std::string> arguments{
-      "train",          run_directory + "/config.toml", "--quiet",           "--out=" + run_directory,
-      "--name=dense",   "--distribution=uniform",       "--density=1",       "--rule=none",
-      "--report=false", "--compare-dense=none",         "--save-every=never"};
+  std::vector<std::string> arguments{"train",
+                                     run_directory + "/config.toml",
+                                     "--quiet",
+                                     "--out=" + run_directory,
+                                     "--name=dense",
+                                     "--distribution=uniform",
+                                     "--density=1",
+                                     "--rule=none",
+                                     "--report=false",
+                                     "--compare-dense=none",
+                                     "--save-every=never",
+                                     "--mode=none",
+                                     "--ranks=1",
+                                     "--transport=threads"};
   Config config;
   read_config_file(config, run_directory + "/config.toml");
   if (mode == "timing") {

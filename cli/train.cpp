@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "exit_codes.h"
+#include "job.h"
 #include "options.h"
 #include "progress.h"
 #include "result.h"
@@ -14,10 +15,12 @@
 #include "signals.h"
 #include "tulle/base/parallel.h"
 #include "tulle/checkpoint/atomic_file.h"
+#include "tulle/comm/mpi.h"
 #include "tulle/data/load.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/report/html.h"
 #include "tulle/report/memory.h"
+#include "tulle/train/modes.h"
 #include "tulle/train/train.h"
 #include "tulle/version.h"
 
@@ -35,8 +38,10 @@ std::string counts(const Split& split) {
   return fmt::format("{} x {}", split.inputs.samples, split.inputs.features);
 }
 
-void print_heading(const Config& config, const Dataset& data, const Run& run, const std::string& directory) {
-  say(fmt::format("tulle {}   {}   {} threads   seed {}   -> {}\n", kVersion, kernels::current_target(),
+void print_heading(const Config& config, const Dataset& data, const Run& run, const std::string& directory,
+                   int ranks) {
+  say(fmt::format("tulle {}   {}   {}{} threads   seed {}   -> {}\n", kVersion, kernels::current_target(),
+                  ranks > 1 ? fmt::format("{} ranks ({})   ", ranks, mode_of(config, ranks).name) : "",
                   thread_count(), config.run.seed, escape_control(directory)));
   say(fmt::format("data    train {}   valid {}   test {}   {} classes   {}, {}\n", counts(data.train),
                   data.valid.inputs.samples, data.test.inputs.samples, data.class_names.size(),
@@ -139,15 +144,12 @@ struct Start {
   std::optional<RunDirectory> claimed;
 };
 
-// One training with one seed, from the data to the result table.
-Finished train_once(const Config& config, const Dataset& data, Start start, const TrainOptions& options,
-                    Signals& signals) {
-  const std::string& checkpoint = start.checkpoint;
-  Run run = checkpoint.empty() ? start_run(config, data) : resume_run(config, data, checkpoint);
-  const std::string path = (fs::path(config.run.out) / config.run.name).string();
-  RunDirectory directory = start.claimed ? std::move(*start.claimed) : RunDirectory::open(path);
-  directory.check_space(checkpoint_bytes(run.model.network));
-  if (checkpoint.empty() && !list_checkpoints(path).empty())
+// The run directory, claimed and with its config; `anew`: without checkpoints.
+void prepare_directory(const Config& config, bool anew, const std::string& path, Run& run,
+                       std::optional<RunDirectory>& directory) {
+  if (!directory) directory = RunDirectory::open(path);
+  directory->check_space(checkpoint_bytes(run.model.network));
+  if (anew && !list_checkpoints(path).empty())
     throw Error(
         ErrorKind::kConfig, {.file = path},
         "the run directory, found checkpoints of an earlier training, expected none; continue it with "
@@ -155,14 +157,36 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
   write_file_atomically(
       path + "/config.toml",
       effective_config(config, {fmt::format("tulle {} on {}", kVersion, kernels::current_target())}));
-  if (!options.quiet) print_heading(config, data, run, path);
+}
+
+// One training with one seed, from the data to the result table.
+Finished train_once(const Config& config, const Dataset& data, Start start, const TrainOptions& options,
+                    const Job& job, Signals& signals) {
+  const std::string path = (fs::path(config.run.out) / config.run.name).string();
+  std::optional<Run> started;
+  std::optional<RunDirectory> claimed = std::move(start.claimed);
+  job.together([&] {
+    started.emplace(start.checkpoint.empty() ? start_run(config, data)
+                                             : resume_run(config, data, start.checkpoint));
+    if (job.leads()) prepare_directory(config, start.checkpoint.empty(), path, *started, claimed);
+  });
+  Run& run = *started;
+  if (!job.leads()) {
+    Observer nobody;
+    const Ending ending = train(run, data, nullptr, nobody, signals, *job.ranks());
+    return {.code = ending == Ending::kStopped ? stopped_exit_code() : kOk, .result = {}};
+  }
+  RunDirectory& directory = *claimed;
+  const int ranks = job.ranks() != nullptr ? job.ranks()->size() : static_cast<int>(config.parallel.ranks);
+  if (!options.quiet) print_heading(config, data, run, path, ranks);
 
   reset_peak_rss();
   const std::int64_t before = current_rss_bytes();
   Progress progress(options.quiet ? "none" : config.log.progress, options.verbose, config.train.epochs,
                     run.state.epoch);
   Recorder recorder(progress, options.verbose);
-  const Ending ending = train(run, data, &directory, recorder, signals);
+  const Ending ending = job.ranks() != nullptr ? train(run, data, &directory, recorder, signals, *job.ranks())
+                                               : train(run, data, &directory, recorder, signals);
   const std::int64_t training_bytes = peak_rss_bytes() - before;
   progress.clear();
 
@@ -239,7 +263,7 @@ Start find_start(const std::string& resume, const Config& config) {
 
 // One run for each seed, in OUT/NAME/seed-N; what they have in common is printed at the end.
 int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const TrainOptions& options,
-                Signals& signals) {
+                const Job& job, Signals& signals) {
   config.run.out = (fs::path(config.run.out) / config.run.name).string();
   nlohmann::json results = nlohmann::json::array();
   double sum = 0.0, squares = 0.0;
@@ -247,7 +271,7 @@ int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const Tra
     config.run.seed = seed;
     config.run.name = fmt::format("seed-{}", seed);
     const Dataset data = load_dataset(data_options(config));  // the validation split depends on the seed
-    const Finished finished = train_once(config, data, {}, options, signals);
+    const Finished finished = train_once(config, data, {}, options, job, signals);
     if (finished.code != kOk) return finished.code;
     results.push_back({{"seed", seed}, {"result", nlohmann::json::parse(to_json(finished.result))}});
     sum += finished.accuracy;
@@ -267,8 +291,15 @@ int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const Tra
   return kOk;
 }
 
-int run_train(const TrainOptions& options, const ConfigFlags& flags) {
+// What the command line asks for, read and checked.
+struct Wanted {
   Config config;
+  std::vector<std::int64_t> seeds;
+};
+
+Wanted read_options(const TrainOptions& options, const ConfigFlags& flags) {
+  Wanted wanted;
+  Config& config = wanted.config;
   const bool resumes_folder = !options.resume.empty() && options.resume != "auto";
   if (resumes_folder && !fs::exists(options.resume))
     throw Error(ErrorKind::kMissingInput, {.file = options.resume}, "cannot resume: no such file or folder");
@@ -279,9 +310,9 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
   }
   if (!config_path.empty()) read_config_file(config, config_path);
   flags.apply(config);
-  std::vector<std::int64_t> seeds{config.run.seed};
-  if (!flags.seed_text().empty()) seeds = parse_seeds(flags.seed_text());
-  config.run.seed = seeds.front();
+  wanted.seeds = {config.run.seed};
+  if (!flags.seed_text().empty()) wanted.seeds = parse_seeds(flags.seed_text());
+  config.run.seed = wanted.seeds.front();
   finish_config(config);
   if (resumes_folder) {  // the run stays where it is, wherever its config says it was
     fs::path folder = fs::absolute(options.resume).lexically_normal();
@@ -290,17 +321,48 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
     config.run.out = folder.parent_path().string();
     config.run.name = folder.filename().string();
   }
-  if (seeds.size() > 1 && !options.resume.empty())
+  if (wanted.seeds.size() > 1 && !options.resume.empty())
     throw Error(ErrorKind::kConfig, "--resume, found several seeds, expected one");
-  Start start = options.resume.empty() ? Start{} : find_start(options.resume, config);
+  return wanted;
+}
 
-  set_thread_count(static_cast<int>(config.run.threads));
-  Signals& signals = catch_signals();
-  if (seeds.size() > 1) return train_seeds(config, seeds, options, signals);
-  const Dataset data = load_dataset(data_options(config));
-  const Finished finished = train_once(config, data, std::move(start), options, signals);
-  if (options.json && finished.code == kOk) fmt::print("{}\n", to_json(finished.result));
-  return finished.code;
+int run_train(const TrainOptions& options, const ConfigFlags& flags) {
+  // Under an MPI launcher a mistake in the config is every rank's: they meet before one of them tells.
+  std::optional<Wanted> wanted;
+  std::exception_ptr mistake;
+  try {
+    wanted = read_options(options, flags);
+  } catch (const Error&) {
+    mistake = std::current_exception();
+    if (launched_ranks() == 1) throw;
+  }
+  const Job job(wanted ? wanted->config.parallel.transport : "auto");
+  return job.run([&] {
+    job.together([&] {
+      if (mistake != nullptr) std::rethrow_exception(mistake);
+      if (job.ranks() != nullptr && wanted->seeds.size() > 1)
+        throw Error(ErrorKind::kConfig, "--seed, found several seeds, expected one in an MPI job");
+    });
+    Config& config = wanted->config;
+    std::int64_t threads = config.run.threads;
+    // A launcher that binds ranks to cores of their own has shared them out already.
+    if (threads == 0 && available_cores() == online_cores())
+      threads = std::max(available_cores() / ranks_on_this_machine(), 1);
+    set_thread_count(static_cast<int>(threads));
+    Signals& signals = catch_signals();
+    if (wanted->seeds.size() > 1) return train_seeds(config, wanted->seeds, options, job, signals);
+
+    std::optional<Dataset> data;
+    Start start;
+    job.together([&] {
+      if (!options.resume.empty() && job.leads()) start = find_start(options.resume, config);
+      data.emplace(load_dataset(data_options(config)));
+    });
+    start.checkpoint = job.from_lead(start.checkpoint);
+    const Finished finished = train_once(config, *data, std::move(start), options, job, signals);
+    if (options.json && finished.code == kOk && job.leads()) fmt::print("{}\n", to_json(finished.result));
+    return finished.code;
+  });
 }
 
 }  // namespace

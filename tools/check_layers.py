@@ -13,6 +13,7 @@ import sys
 PLACES = {
     "omp.h": ["tulle/kernels/gemm_onednn.cpp", "bench/compare/peers.cpp"],
     "dnnl": ["tulle/kernels/gemm_onednn.cpp"],
+    "mpi.h": ["tulle/comm/mpi_plugin.c"],
     "hwy/": ["tulle/kernels/", "bench/machine.cpp"],
     "Random123/": ["tulle/base/random.cpp", "tulle/base/base_test.cpp"],
     "toml++/": ["tulle/train/config_text.cpp"],

@@ -208,7 +208,7 @@ KEYS = {
     "checkpoint": "step path bytes seconds",
     "end": "reason best_epoch exit",
 }
-PHASES = {"data", "forward", "backward", "update", "evolve", "eval"}
+PHASES = {"data", "forward", "backward", "update", "evolve", "eval", "exchange"}
 
 
 def test_the_metrics_file_has_the_documented_keys(trained):

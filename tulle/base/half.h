@@ -22,4 +22,12 @@ inline float bf16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
+/// The bits of the bfloat16 nearest to a number, ties to even; a NaN stays one.
+inline std::uint16_t float_to_bf16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const bool nan = (bits & 0x7fffffff) > 0x7f800000;
+  const std::uint32_t rounded = bits + 0x7fff + (bits >> 16 & 1);
+  return static_cast<std::uint16_t>((nan ? bits | 0x400000 : rounded) >> 16);
+}
+
 }  // namespace tulle

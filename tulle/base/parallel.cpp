@@ -1,6 +1,7 @@
 #include "tulle/base/parallel.h"
 
 #include <pthread.h>
+#include <unistd.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -10,10 +11,19 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "tulle/base/thread_pool.h"
 
 namespace tulle {
+
+namespace detail {
+struct Team {
+  int threads;
+  ThreadPool pool{};
+};
+}  // namespace detail
+
 namespace {
 
 int g_threads = 0;  // 0: as many as the process may run on
@@ -37,6 +47,9 @@ class FlushDenormals {
 // Never destroyed: its threads end with the process. A forked child, who has none of them, gets a new one.
 ThreadPool* g_pool = nullptr;
 
+// The team of the replica that this thread works for; null: that of the process.
+thread_local detail::Team* t_team = nullptr;
+
 ThreadPool& pool() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -54,9 +67,18 @@ int available_cores() {
   return cores;
 }
 
-int thread_count() { return g_threads > 0 ? g_threads : available_cores(); }
+int online_cores() { return std::max(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN))); }
+
+int thread_count() {
+  if (t_team != nullptr) return t_team->threads;
+  return g_threads > 0 ? g_threads : available_cores();
+}
 
 void set_thread_count(int threads) { g_threads = std::max(threads, 0); }
+
+OwnThreads::OwnThreads(int threads)
+    : team_(new detail::Team{std::max(threads, 1)}), before_(std::exchange(t_team, team_.get())) {}
+OwnThreads::~OwnThreads() { t_team = before_; }
 
 namespace detail {
 
@@ -64,8 +86,10 @@ void run_parts(int parts, void (*call)(void* body, int part), void* body) {
   const int team = std::max(1, std::min(parts, thread_count()));
   std::mutex failing;
   std::exception_ptr failure;
+  Team* const own = t_team;
   const auto work = [&](int member) {
     const FlushDenormals flush;
+    t_team = own;  // for what a part starts in its turn
     for (int part = parts * member / team; part < parts * (member + 1) / team; ++part) {
       try {
         call(body, part);
@@ -75,7 +99,8 @@ void run_parts(int parts, void (*call)(void* body, int part), void* body) {
       }
     }
   };
-  pool().run(team, std::ref(work));  // std::ref: a function that is not copied to the heap
+  (own != nullptr ? own->pool : pool())
+      .run(team, std::ref(work));  // std::ref: a function that is not copied to the heap
   if (failure) std::rethrow_exception(failure);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,10 +10,30 @@ namespace tulle {
 
 /// The processor cores that this process may run on.
 int available_cores();
+/// The processor cores of this machine.
+int online_cores();
 /// How many threads parallel_parts() uses; at the start as many as this process may run on.
 int thread_count();
 /// 0 means as many as this process may run on.
 void set_thread_count(int threads);
+
+namespace detail {
+struct Team;
+}
+
+/// While it lives, parallel work of the thread that made it runs on `threads` threads of its own (at least
+/// this one), beside what other threads of the process do: for several replicas of a network in one process.
+class OwnThreads {
+ public:
+  explicit OwnThreads(int threads);
+  ~OwnThreads();
+  OwnThreads(const OwnThreads&) = delete;
+  OwnThreads& operator=(const OwnThreads&) = delete;
+
+ private:
+  std::unique_ptr<detail::Team> team_;
+  detail::Team* before_;
+};
 
 namespace detail {
 void run_parts(int parts, void (*call)(void* body, int part), void* body);

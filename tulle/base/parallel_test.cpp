@@ -1,15 +1,17 @@
 #include "tulle/base/parallel.h"
 
 #include <gtest/gtest.h>
-
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <mutex>
 #include <numeric>
+#include <set>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 namespace tulle {
 namespace {
@@ -116,6 +118,32 @@ TEST(EvenRange, PiecesAreContiguousAndCutAtTheGrain) {
     next = range.end;
   }
   EXPECT_EQ(next, 100);
+}
+
+TEST(OwnThreads, AreThoseOfTheThreadThatMadeThemAndOfWhatItStarts) {
+  set_thread_count(2);
+  std::vector<std::jthread> replicas;
+  for (int r = 0; r < 3; ++r)
+    replicas.emplace_back([] {
+      const OwnThreads own(4);
+      EXPECT_EQ(thread_count(), 4);
+      for (int turn = 0; turn < 100; ++turn) {
+        std::atomic<int> done = 0;
+        std::set<std::thread::id> ids;
+        std::mutex mutex;
+        parallel_parts(8, [&](int) {
+          EXPECT_EQ(thread_count(), 4);
+          parallel_ranges(3, 1, [&](Range range) { done += static_cast<int>(range.end - range.begin); });
+          const std::lock_guard<std::mutex> lock(mutex);
+          ids.insert(std::this_thread::get_id());
+        });
+        EXPECT_EQ(done, 24);
+        EXPECT_LE(ids.size(), 4u);
+      }
+    });
+  replicas.clear();
+  EXPECT_EQ(thread_count(), 2);
+  set_thread_count(0);
 }
 
 }  // namespace

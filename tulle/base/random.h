@@ -26,6 +26,7 @@ enum class Stream : std::uint32_t {
   kPlanted = 14,    // recovery: hidden networks
   kFourier = 15,    // recovery: frequencies of coordinates
   kSketch = 16,     // recovery: rows of a count sketch
+  kShard = 17,      // which samples are whose, of several workers
 };
 
 /// One independent sequence of random numbers, element by element.

@@ -89,6 +89,10 @@ std::vector<std::byte> crc_table(Pieces pieces) {
   return table;
 }
 
+std::uint64_t content_hash(std::span<const std::byte> bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
 Digest xxh3_digest(Pieces pieces) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
   if (state == nullptr) throw std::bad_alloc();

@@ -27,6 +27,9 @@ constexpr std::uint64_t crc_table_bytes(std::uint64_t bytes) {
 /// The CRC-32C of every block of the file made of `pieces`, 4 bytes each, little-endian.
 std::vector<std::byte> crc_table(Pieces pieces);
 
+/// XXH3-64 of `bytes`.
+std::uint64_t content_hash(std::span<const std::byte> bytes);
+
 using Digest = std::array<std::byte, 16>;
 
 /// XXH3-128 of the file made of `pieces`, in the canonical order of bytes: the one `xxh128sum` prints.

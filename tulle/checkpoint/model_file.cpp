@@ -32,6 +32,7 @@ void add_floats(std::vector<TensorView>& tensors, const std::string& name, std::
 void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
   add_floats(tensors, parameter.name + ".m1", parameter.m1);
   add_floats(tensors, parameter.name + ".m2", parameter.m2);
+  add_floats(tensors, parameter.name + ".outer", parameter.outer);
   if (!parameter.age.empty())
     tensors.push_back(tensor<std::uint16_t>(parameter.name + ".age", DType::U16,
                                             {length(parameter.age.size())}, parameter.age));

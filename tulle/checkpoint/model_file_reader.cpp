@@ -336,6 +336,7 @@ class Reader {
       const std::size_t size = parameter->value.size();
       read_optional(parameter->name + ".m1", DType::F32, parameter->m1, size);
       read_optional(parameter->name + ".m2", DType::F32, parameter->m2, size);
+      read_optional(parameter->name + ".outer", DType::F32, parameter->outer, size);
       read_optional(parameter->name + ".age", DType::U16, parameter->age, size);
     }
     read_explored(model.network, state);

@@ -1,12 +1,12 @@
 #include "tulle/checkpoint/model_metadata.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <charconv>
 #include <utility>
 
 #include "tulle/base/error.h"
+#include "tulle/checkpoint/integrity.h"
 #include "tulle/checkpoint/json_text.h"
 
 namespace tulle {
@@ -43,9 +43,7 @@ Json sparse_layout(const Network& network) {
   return sparse;
 }
 
-std::string hash_of(std::span<const std::byte> bytes) {
-  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
-}
+std::string hash_of(std::span<const std::byte> bytes) { return fmt::format("{:016x}", content_hash(bytes)); }
 
 void MetadataReader::refuse(std::string_view what, std::string_view found, std::string_view expected) const {
   throw Error(ErrorKind::kBadData, {.file = file_.name()},

@@ -13,6 +13,9 @@ namespace tulle {
 
 namespace {
 
+// Parts of a batch begin at multiples of this: dropout masks are drawn for as many samples at once.
+constexpr std::int64_t kLane = 16;
+
 void check_features(const Scaling& scaling, std::int32_t features) {
   const std::size_t scaled = scaling.mean.size();
   require((scaled == 0 || scaled == static_cast<std::size_t>(features)) && scaling.deviation.size() == scaled,
@@ -36,12 +39,39 @@ std::vector<float> scaling_factors(const Scaling& scaling, std::int32_t features
   return factors;
 }
 
-Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed)
-    : split_(split), batch_size_(batch_size), keep_last_(keep_last), seed_(seed) {
+namespace {
+
+// The samples of a shard, in ascending order.
+std::vector<std::uint32_t> shard_of(std::uint32_t samples, const Shard& shard, std::uint64_t seed) {
+  const Range part = even_range(samples, shard.workers, shard.worker);
+  std::vector<std::uint32_t> own(static_cast<std::size_t>(part.end - part.begin));
+  if (shard.cut == Shard::Cut::kContiguous) {
+    std::iota(own.begin(), own.end(), static_cast<std::uint32_t>(part.begin));
+    return own;
+  }
+  const std::vector<std::uint32_t> order =
+      random_permutation(samples, {.seed = seed, .stream = Stream::kShard});
+  std::copy_n(order.begin() + part.begin, own.size(), own.begin());
+  std::ranges::sort(own);
+  return own;
+}
+
+}  // namespace
+
+Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed,
+               const Shard& shard)
+    : split_(split),
+      batch_size_(batch_size),
+      keep_last_(keep_last),
+      seed_(seed),
+      worker_(static_cast<std::uint32_t>(shard.worker)) {
   require(batch_size > 0, "Loader: the batch size must be positive");
-  require(split.inputs.samples > 0 && (keep_last || split.inputs.samples >= batch_size),
-          "Loader: fewer samples than one batch, and incomplete batches are dropped");
   require(split.inputs.samples <= std::numeric_limits<std::uint32_t>::max(), "Loader: too many samples");
+  const auto samples = static_cast<std::uint32_t>(split.inputs.samples);
+  if (shard.workers > 1) shard_ = shard_of(samples, shard, seed);
+  const std::size_t own = shard.workers > 1 ? shard_.size() : samples;
+  require(own > 0 && (keep_last || own >= static_cast<std::size_t>(batch_size)),
+          "Loader: fewer samples than one batch, and incomplete batches are dropped");
   mean_ = scaling_means(scaling, split.inputs.features);
   factor_ = scaling_factors(scaling, split.inputs.features);
   start_epoch(0, /*shuffled=*/false);
@@ -58,33 +88,44 @@ void Loader::augment(const ImageShape& shape, const Augmentation& how, std::int3
 }
 
 std::int64_t Loader::batches() const {
-  return (split_.inputs.samples + (keep_last_ ? batch_size_ - 1 : 0)) / batch_size_;
+  return (samples() + (keep_last_ ? batch_size_ - 1 : 0)) / batch_size_;
+}
+
+std::int64_t Loader::samples_of(std::int64_t index) const {
+  return std::min(batch_size_, samples() - index * batch_size_);
 }
 
 void Loader::start_epoch(int epoch, bool shuffled) {
-  const auto samples = static_cast<std::uint32_t>(split_.inputs.samples);
+  const std::size_t samples =
+      shard_.empty() ? static_cast<std::size_t>(split_.inputs.samples) : shard_.size();
   epoch_ = epoch;
   shuffled_ = shuffled;
   if (shuffled) {
-    order_ = random_permutation(
-        samples, {.seed = seed_, .stream = Stream::kShuffle, .event = static_cast<std::uint32_t>(epoch)});
+    order_ =
+        random_permutation(static_cast<std::uint32_t>(samples), {.seed = seed_,
+                                                                 .stream = Stream::kShuffle,
+                                                                 .layer = worker_,
+                                                                 .event = static_cast<std::uint32_t>(epoch)});
   } else {
     order_.resize(samples);
     std::iota(order_.begin(), order_.end(), 0u);
   }
+  if (!shard_.empty())
+    for (std::uint32_t& row : order_) row = shard_[row];
 }
 
-std::span<const std::uint32_t> Loader::rows_of(std::int64_t index, int panel_width) const {
+Loader::Rows Loader::rows_of(std::int64_t index, int panel_width, Part part) const {
   require(index >= 0 && index < batches(), "Loader: no such batch in this epoch");
   require(panel_width == 16 || panel_width == 32 || panel_width == 64 || panel_width == 128,
           "Loader: panels are 16, 32, 64 or 128 samples wide");
-  const std::int64_t first = index * batch_size_;
-  const std::int64_t count = std::min(batch_size_, split_.inputs.samples - first);
-  return {order_.data() + first, static_cast<std::size_t>(count)};
+  const Range own = even_range(samples_of(index), part.parts, part.part, kLane);
+  return {{order_.data() + index * batch_size_ + own.begin, static_cast<std::size_t>(own.end - own.begin)},
+          own.begin};
 }
 
-Batch Loader::get(std::int64_t index, int panel_width) {
-  const std::span<const std::uint32_t> rows = rows_of(index, panel_width);
+Batch Loader::get(std::int64_t index, int panel_width, Part part) {
+  const Rows place = rows_of(index, panel_width, part);
+  const std::span<const std::uint32_t> rows = place.rows;
   const Panels<float> panels =
       panels_.view(split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width);
   if (split_.inputs.is_sparse())
@@ -93,15 +134,16 @@ Batch Loader::get(std::int64_t index, int panel_width) {
     gather_augmented(rows, panels, index);
   else
     gather(rows, panels);
-  Batch batch = labelled(rows, index);
+  Batch batch = labelled(place);
   batch.inputs = panels;
   if (shuffled_ && mixed_classes_ > 0) batch.targets = mixed_targets(index);
   return batch;
 }
 
-Batch Loader::get_sparse(std::int64_t index, int panel_width) {
+Batch Loader::get_sparse(std::int64_t index, int panel_width, Part part) {
   require(split_.inputs.is_sparse(), "Loader: the inputs are not sparse");
-  const std::span<const std::uint32_t> rows = rows_of(index, panel_width);
+  const Rows place = rows_of(index, panel_width, part);
+  const std::span<const std::uint32_t> rows = place.rows;
   const SparseRows& sparse = split_.inputs.sparse;
   sparse_.start(split_.inputs.features, panel_width);
   for (const std::uint32_t row : rows) {
@@ -115,16 +157,16 @@ Batch Loader::get_sparse(std::int64_t index, int panel_width) {
     sparse_.add(std::span(sparse.columns).subspan(begin, count), scaled_);
   }
   sparse_.finish();
-  Batch batch = labelled(rows, index);
+  Batch batch = labelled(place);
   batch.inputs = {nullptr, split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width};
   batch.sparse = &sparse_;
   return batch;
 }
 
-Batch Loader::labelled(std::span<const std::uint32_t> rows, std::int64_t index) {
+Batch Loader::labelled(const Rows& rows) {
   classes_.clear();
   targets_.clear();
-  for (const std::uint32_t row : rows) {
+  for (const std::uint32_t row : rows.rows) {
     if (!split_.classes.empty()) classes_.push_back(split_.classes[row]);
     if (!split_.targets.empty()) targets_.push_back(split_.targets[row]);
     if (split_.sets.empty()) continue;
@@ -133,7 +175,7 @@ Batch Loader::labelled(std::span<const std::uint32_t> rows, std::int64_t index) 
     for (std::int64_t k = split_.sets.row_ptr[row]; k < split_.sets.row_ptr[row + std::size_t{1}]; ++k)
       targets_[start + static_cast<std::size_t>(split_.sets.labels[static_cast<std::size_t>(k)])] = 1.0f;
   }
-  return {.inputs = {}, .classes = classes_, .targets = targets_, .first_position = index * batch_size_};
+  return {.inputs = {}, .classes = classes_, .targets = targets_, .first_position = rows.first};
 }
 
 // Sparse samples into panels of zeros; every panel is one thread's.

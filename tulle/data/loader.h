@@ -24,7 +24,15 @@ struct Batch {
   // classes of the first of both.
   std::span<const float> targets;
   const SparseBatch* sparse = nullptr;  // inputs as they are; the panels then have no data
-  std::int64_t first_position = 0;      // of its samples in the epoch's order
+  std::int64_t first_position = 0;      // of its samples: place in the whole batch
+};
+
+/// The share of one of several workers who each learn from samples of their own.
+struct Shard {
+  enum class Cut { kShuffled, kContiguous };
+
+  int worker = 0, workers = 1;
+  Cut cut = Cut::kShuffled;  // of all samples in an order drawn from the seed, or as they come
 };
 
 /// Deals a split out in batches, scaled and turned into Panels. Any batch of an epoch can be asked for alone,
@@ -33,25 +41,43 @@ class Loader {
  public:
   /// `split` is looked at as long as the loader lives. keep_last: an incomplete last batch is used too.
   /// Throws std::invalid_argument if there would be no batch at all, or if the scaling is for other features.
-  Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed);
+  Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed)
+      : Loader(split, scaling, batch_size, keep_last, seed, Shard{}) {}
+  /// The same for one shard: shards differ by at most one sample, and together they are the split.
+  Loader(const Split& split, const Scaling& scaling, int batch_size, bool keep_last, std::uint64_t seed,
+         const Shard& shard);
 
   /// From now on batches of shuffled epochs hold images augmented anew, drawn from (seed, Stream::kAugment,
   /// epoch) at the sample's number; mixed ones have a row of `classes` shares as targets. Throws
   /// std::invalid_argument if the inputs are no images of this shape.
   void augment(const ImageShape& shape, const Augmentation& how, std::int32_t classes);
 
+  std::int64_t samples() const { return static_cast<std::int64_t>(order_.size()); }
   std::int64_t batches() const;
-  /// Chooses the order of the samples: theirs, or shuffled by (seed, Stream::kShuffle, epoch). Cost:
+  /// Samples of batch `index`.
+  std::int64_t samples_of(std::int64_t index) const;
+  /// Chooses the order of the samples: theirs, or shuffled by (seed, Stream::kShuffle, worker, epoch). Cost:
   /// O(samples).
   void start_epoch(int epoch, bool shuffled);
-  /// Batch `index` of the epoch. Cost: one read of its samples, one write of its panels.
-  Batch get(std::int64_t index, int panel_width);
+
+  /// Batch `index` of the epoch, or one of the contiguous parts it is cut into at multiples of 16 samples,
+  /// which may be empty. Cost: one read of its samples, one write of its panels.
+  struct Part {
+    int part = 0, parts = 1;
+  };
+  Batch get(std::int64_t index, int panel_width, Part part);
+  Batch get(std::int64_t index, int panel_width) { return get(index, panel_width, Part{}); }
   /// The same with sparse inputs as they are. Throws std::invalid_argument if they are not sparse.
-  Batch get_sparse(std::int64_t index, int panel_width);
+  Batch get_sparse(std::int64_t index, int panel_width, Part part);
+  Batch get_sparse(std::int64_t index, int panel_width) { return get_sparse(index, panel_width, Part{}); }
 
  private:
-  std::span<const std::uint32_t> rows_of(std::int64_t index, int panel_width) const;
-  Batch labelled(std::span<const std::uint32_t> rows, std::int64_t index);
+  struct Rows {
+    std::span<const std::uint32_t> rows;
+    std::int64_t first = 0;  // place of the first one in its batch
+  };
+  Rows rows_of(std::int64_t index, int panel_width, Part part) const;
+  Batch labelled(const Rows& rows);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
   void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index);
   ImageMix mix_of(std::int64_t index) const;
@@ -64,6 +90,8 @@ class Loader {
   bool keep_last_;
   std::uint64_t seed_;
   std::vector<float> mean_, factor_;  // the scaled value is (raw - mean) * factor
+  std::uint32_t worker_ = 0;
+  std::vector<std::uint32_t> shard_;  // its samples, ascending; empty: all
   std::vector<std::uint32_t> order_;
   ImageShape shape_;
   Augmentation augmentation_;

@@ -56,7 +56,7 @@ TEST(Loader, FloatsAndTargetsAreDealtOutTheSameWay) {
   EXPECT_EQ(batch.inputs.at(0, 0), 2.5f);
   EXPECT_THAT(batch.targets, ElementsAre(30));
   EXPECT_THAT(batch.classes, IsEmpty());
-  EXPECT_EQ(batch.first_position, 2);
+  EXPECT_EQ(batch.first_position, 0);
 }
 
 TEST(Loader, AFeatureWithDeviationZeroIsZeroEvenIfItVariesHere) {
@@ -191,6 +191,76 @@ TEST(SparseLoader, DealsOutTheSameSamplesSparseAndInPanels) {
       EXPECT_EQ(by_feature, dense);
     }
   }
+}
+
+TEST(Loader, ShardsArePartsOfTheSplitThatDifferByAtMostOneSample) {
+  Split split;
+  split.inputs = {.samples = 23, .features = 1, .bytes = {}, .floats = {}};
+  for (int i = 0; i < 23; ++i) {
+    split.inputs.floats.push_back(static_cast<float>(i));
+    split.targets.push_back(static_cast<float>(i));
+  }
+  for (const Shard::Cut cut : {Shard::Cut::kShuffled, Shard::Cut::kContiguous}) {
+    std::vector<float> all;
+    for (int worker = 0; worker < 4; ++worker) {
+      Loader loader(split, {}, 4, true, 7, {.worker = worker, .workers = 4, .cut = cut});
+      EXPECT_TRUE(loader.samples() == 5 || loader.samples() == 6);
+      loader.start_epoch(0, false);
+      std::vector<float> own;
+      for (std::int64_t b = 0; b < loader.batches(); ++b) {
+        const Batch batch = loader.get(b, 16);
+        own.insert(own.end(), batch.targets.begin(), batch.targets.end());
+        for (std::int32_t s = 0; s < batch.inputs.batch; ++s)
+          EXPECT_EQ(batch.inputs.at(s, 0), batch.targets[static_cast<std::size_t>(s)]);
+      }
+      EXPECT_TRUE(std::ranges::is_sorted(own));
+      EXPECT_EQ(own.back() - own.front() == static_cast<float>(loader.samples() - 1),
+                cut == Shard::Cut::kContiguous);
+      loader.start_epoch(1, true);
+      std::vector<float> shuffled;
+      for (std::int64_t b = 0; b < loader.batches(); ++b) {
+        const Batch batch = loader.get(b, 16);
+        shuffled.insert(shuffled.end(), batch.targets.begin(), batch.targets.end());
+      }
+      EXPECT_NE(shuffled, own);
+      EXPECT_THAT(shuffled, ::testing::UnorderedElementsAreArray(own));
+      all.insert(all.end(), own.begin(), own.end());
+    }
+    EXPECT_EQ(std::ranges::is_sorted(all), cut == Shard::Cut::kContiguous);
+    std::ranges::sort(all);
+    EXPECT_EQ(all, split.targets);
+  }
+}
+
+TEST(Loader, OneShardOfOneIsTheSplitInTheSameOrder) {
+  const Split split = bytes(40, 3);
+  Loader whole(split, {}, 16, true, 5), shard(split, {}, 16, true, 5, {.worker = 0, .workers = 1});
+  whole.start_epoch(3, true);
+  shard.start_epoch(3, true);
+  const Batch a = whole.get(1, 16), b = shard.get(1, 16);
+  for (std::int32_t s = 0; s < 16; ++s)
+    for (std::int32_t f = 0; f < 3; ++f) EXPECT_EQ(a.inputs.at(s, f), b.inputs.at(s, f));
+}
+
+TEST(Loader, PartsOfABatchAreTheBatchAndBeginAtMultiplesOfSixteen) {
+  const Split split = bytes(100, 3);
+  Loader loader(split, {}, 70, true, 5), parts(split, {}, 70, true, 5);
+  loader.start_epoch(1, true);
+  parts.start_epoch(1, true);
+  for (std::int64_t b = 0; b < 2; ++b)
+    for (const int count : {1, 2, 3, 8}) {
+      const Batch whole = loader.get(b, 16);
+      EXPECT_EQ(whole.inputs.batch, loader.samples_of(b));
+      std::int32_t seen = 0;
+      for (int part = 0; part < count; ++part) {
+        const Batch piece = parts.get(b, 16, {part, count});
+        EXPECT_EQ(piece.first_position, seen);
+        EXPECT_EQ(seen % 16 == 0 || piece.inputs.batch == 0, true);
+        for (std::int32_t s = 0; s < piece.inputs.batch; ++s, ++seen)
+          for (std::int32_t f = 0; f < 3; ++f) EXPECT_EQ(piece.inputs.at(s, f), whole.inputs.at(seen, f));
+      }
+      EXPECT_EQ(seen, whole.inputs.batch);
+    }
 }
 
 }  // namespace

@@ -334,7 +334,7 @@ class Event {
         if (marks[k] == 0) continue;
         const auto target = static_cast<std::int32_t>(k / static_cast<std::size_t>(layer->inputs()));
         weight.value[k] = draw_weight(*how_.law.law, how_.law.law->spread(context, target), values, k);
-        for (AlignedVector<float>* state : {&weight.gradient, &weight.m1, &weight.m2})
+        for (AlignedVector<float>* state : {&weight.gradient, &weight.m1, &weight.m2, &weight.outer})
           if (!state->empty()) (*state)[k] = 0.0f;
         if (!weight.age.empty()) weight.age[k] = 0;
       }

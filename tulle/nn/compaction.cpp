@@ -28,6 +28,7 @@ void pick(const Parameter& from, std::span<const std::size_t> places, Parameter&
   pick(from.gradient, places, to.gradient);
   pick(from.m1, places, to.m1);
   pick(from.m2, places, to.m2);
+  pick(from.outer, places, to.outer);
   pick(from.age, places, to.age);
 }
 

@@ -99,7 +99,7 @@ Panels<float> Network::output_gradient() {
   return architecture_ ? architecture_->output_gradient() : gradient_of(layers_.size() - 1);
 }
 
-void Network::backward() {
+void Network::backward(const std::function<void(std::size_t)>& layer_done) {
   if (architecture_) return architecture_->backward();
   layers_.back()->backward_activation(output_gradient());
   for (std::size_t l = layers_.size(); l-- > 0;) {
@@ -109,12 +109,13 @@ void Network::backward() {
         layers_[0]->backward(*sparse_input_, dz);
       else
         layers_[0]->backward(input_, dz, {}, nullptr);
-      break;
+    } else {
+      Layer& below = *layers_[l - 1];
+      const Panels<float> x = activations_[l - 1].view(below.outputs(), input_.batch, input_.width);
+      const Panels<float> dx = gradient_of(l - 1);
+      layers_[l]->backward(x, dz, dx, &below);
     }
-    Layer& below = *layers_[l - 1];
-    const Panels<float> x = activations_[l - 1].view(below.outputs(), input_.batch, input_.width);
-    const Panels<float> dx = gradient_of(l - 1);
-    layers_[l]->backward(x, dz, dx, &below);
+    if (layer_done) layer_done(l);
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -73,8 +74,9 @@ class Network {
 
   /// Memory of the right shape for the gradient of the last outputs.
   Panels<float> output_gradient();
-  /// From dL/doutput in output_gradient(): fills the gradients of all parameters.
-  void backward();
+  /// From dL/doutput in output_gradient(): fills the gradients of all parameters. As soon as those of a layer
+  /// of a chain are complete, layer_done(its number) is called, last layer first.
+  void backward(const std::function<void(std::size_t)>& layer_done = nullptr);
 
  private:
   Panels<const float> forward_from(std::size_t first, const Pass& pass, Panels<const float> x);

@@ -20,6 +20,7 @@ struct Parameter {
   AlignedVector<float> m1;           // momentum or first moment
   AlignedVector<float> m2;           // second moment
   AlignedVector<std::uint16_t> age;  // steps since birth, saturating
+  AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
 
   Parameter(std::string name_of, Kind kind_of, std::size_t size)
       : name(std::move(name_of)), kind(kind_of), value(size, 0.0f), gradient(size, 0.0f) {}

@@ -67,6 +67,7 @@ void SparseLinear::replace(const TopologyUpdate& update, std::span<const float> 
   carry(update, weight_.gradient, 0.0f);
   carry(update, weight_.m1, 0.0f);
   carry(update, weight_.m2, 0.0f);
+  carry(update, weight_.outer, 0.0f);
   carry(update, weight_.age, std::uint16_t{0});
   topology_ = update.topology;
   index();

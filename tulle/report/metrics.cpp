@@ -99,8 +99,9 @@ EpochRecord epoch_of(const Json& line) {
   record.connections_per_second = number(line, "conn_per_s").value_or(0.0);
   record.peak_rss = line.value("peak_rss", std::int64_t{0});
   const Json phases = line.value("phase_s", Json::object());
-  record.phases = {phases.value("data", 0.0),   phases.value("forward", 0.0), phases.value("backward", 0.0),
-                   phases.value("update", 0.0), phases.value("evolve", 0.0),  phases.value("eval", 0.0)};
+  record.phases = {phases.value("data", 0.0),    phases.value("forward", 0.0), phases.value("backward", 0.0),
+                   phases.value("update", 0.0),  phases.value("evolve", 0.0),  phases.value("eval", 0.0),
+                   phases.value("exchange", 0.0)};
   return record;
 }
 
@@ -243,7 +244,8 @@ void MetricsFile::write(const EpochRecord& r) {
               {"backward", r.phases.backward},
               {"update", r.phases.update},
               {"evolve", r.phases.evolve},
-              {"eval", r.phases.eval}}}};
+              {"eval", r.phases.eval},
+              {"exchange", r.phases.exchange}}}};
   put(json, "lr", r.learning_rate);
   put(json, "density", r.density);
   put(json, "exploration", r.exploration);
@@ -274,6 +276,17 @@ void MetricsFile::write(const ImportanceRecord& r) {
                {"connections_before", r.connections_before},
                {"connections", r.connections},
                {"neurons", r.neurons}}));
+}
+
+void MetricsFile::write(const ParallelRecord& r) {
+  Json json{{"event", "parallel"},
+            {"epoch", r.epoch},
+            {"sent", r.sent},
+            {"received", r.received},
+            {"staleness_max", r.staleness_max},
+            {"discarded", r.discarded}};
+  put(json, "staleness_mean", r.staleness_mean);
+  append(dump(json));
 }
 
 void MetricsFile::write(const CheckpointRecord& r) {

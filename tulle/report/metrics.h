@@ -19,6 +19,7 @@ struct StartRecord {
 /// Seconds of an epoch by phase.
 struct PhaseSeconds {
   double data = 0, forward = 0, backward = 0, update = 0, evolve = 0, eval = 0;
+  double exchange = 0;  // waiting for other ranks, and adding up what they send
 };
 
 struct EpochRecord {
@@ -32,7 +33,7 @@ struct EpochRecord {
   std::vector<double> layer_density;
   std::optional<double> exploration;  // share of all cells that ever were connections (R_s)
   double seconds = 0;
-  double connections_per_second = 0;  // nnz * samples / seconds of forward, backward and update
+  double connections_per_second = 0;  // nnz * samples / seconds of forward, backward, update, exchange
   std::int64_t peak_rss = 0;
   PhaseSeconds phases;
 };
@@ -54,6 +55,14 @@ struct ImportanceRecord {
   std::int64_t step = 0;
   std::int64_t connections_before = 0, connections = 0;
   std::vector<std::int64_t> neurons;
+};
+
+/// What the ranks of a training told each other in an epoch; bytes are rank 0's, of the whole run so far.
+struct ParallelRecord {
+  int epoch = 0;
+  std::uint64_t sent = 0, received = 0;
+  double staleness_mean = 0;  // wasap: steps that gradients missed
+  std::int64_t staleness_max = 0, discarded = 0;
 };
 
 struct CheckpointRecord {
@@ -107,6 +116,7 @@ class MetricsFile {
   void write(const EpochRecord&);
   void write(const EvolveRecord&);
   void write(const ImportanceRecord&);
+  void write(const ParallelRecord&);
   void write(const CheckpointRecord&);
   void write(const InputsRecord&);
   void write(const ResultRecord&);

@@ -154,7 +154,7 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
                            "valid_loss", "valid_acc", "lr", "nnz", "density", "layer_density", "exploration",
                            "seconds", "conn_per_s", "peak_rss", "phase_s"));
   EXPECT_THAT(keys(written.at(1)["phase_s"]),
-              UnorderedElementsAre("data", "forward", "backward", "update", "evolve", "eval"));
+              UnorderedElementsAre("data", "forward", "backward", "update", "evolve", "eval", "exchange"));
   EXPECT_THAT(keys(written.at(2)),
               UnorderedElementsAre("event", "epoch", "step", "layer", "before", "after", "dropped", "grown",
                                    "regrown", "no_inputs", "no_outputs", "explored"));

@@ -124,6 +124,8 @@ std::string effective_config(const Config& config, const std::vector<std::string
 bool changes_result(const KeyInfo& key) {
   if (key.name == "run.seed") return true;
   if (key.name == "checkpoint.best") return true;
+  if (key.name == "parallel.ranks" || key.name == "parallel.transport" || key.name == "parallel.timeout")
+    return false;
   return !key.path && !key.name.starts_with("run.") && !key.name.starts_with("recover.") &&
          !key.name.starts_with("checkpoint.") && !key.name.starts_with("log.");
 }

@@ -128,6 +128,25 @@ struct Config {
     double min_neurons = 1.0;
     bool cascade = true;
   } evolve;
+  struct Parallel {
+    std::string mode = "none";
+    std::int64_t ranks = 1;
+    std::string transport = "auto";
+    double timeout = 60.0;
+    std::int64_t virtual_shards = 0;
+    std::string wire = "f32";
+    std::string lr_scale = "auto";
+    double phase1 = 0.7;
+    std::string order = "arrival";
+    std::int64_t max_staleness = -1;
+    bool staleness_lr = false;
+    std::string shard = "shuffled";
+    bool phase2_evolve = true;
+    std::string resparsify = "magnitude";
+    std::int64_t local_steps = 100;
+    double outer_rate = 0.7;
+    double outer_momentum = 0.9;
+  } parallel;
   struct Recover {
     std::string task = "planted";
     std::string method = "strong";
@@ -192,8 +211,8 @@ std::span<const KeyInfo> config_keys();
 
 /// Keys that a verb reads, by the beginnings of their names.
 using Sections = std::span<const std::string_view>;
-inline constexpr std::string_view kTrainSections[] = {"run.",   "data.",   "model.",      "topology.",
-                                                      "train.", "evolve.", "checkpoint.", "log."};
+inline constexpr std::string_view kTrainSections[] = {
+    "run.", "data.", "model.", "topology.", "train.", "evolve.", "parallel.", "checkpoint.", "log."};
 /// data.task is for the config file: --task is recover.task.
 inline constexpr std::string_view kRecoverSections[] = {
     "run.",        "data.format",       "data.train",  "data.test",     "data.scale", "data.sep",

@@ -16,6 +16,7 @@
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
+#include "tulle/train/modes.h"
 #include "tulle/vision/smlp_shape.h"
 
 namespace tulle {
@@ -302,6 +303,65 @@ const KeyInfo kKeys[] = {
      "neurons that every hidden layer keeps; below 1: a share of those it had", 1e-9, 2147483647},
     {"evolve.cascade", [](Config& c) -> Field { return &c.evolve.cascade; },
      "neurons left without inputs or outputs are eliminated too"},
+
+    {"parallel.mode", [](Config& c) -> Field { return &c.parallel.mode; },
+     "how several ranks share a training; none: sync where there are several", -kNone, kNone, false,
+     [] { return names(modes()); }},
+    {"parallel.ranks", [](Config& c) -> Field { return &c.parallel.ranks; },
+     "replicas in this process, run.threads threads each (0: its cores shared out); under mpirun it says how "
+     "many",
+     1, 1024},
+    {"parallel.transport", [](Config& c) -> Field { return &c.parallel.transport; },
+     "auto: MPI if its launcher started this process, else threads", -kNone, kNone, false,
+     [] {
+       return Names{"auto", "threads", "mpi"};
+     }},
+    {"parallel.timeout", [](Config& c) -> Field { return &c.parallel.timeout; },
+     "seconds after which a rank that nothing is heard of ends the training", 0.1, 1e6},
+    {"parallel.virtual_shards", [](Config& c) -> Field { return &c.parallel.virtual_shards; },
+     "sync: parts of a batch whose gradients are added as a fixed tree; the same bits for 1, 2, 4, ... ranks "
+     "up to it; 0: one a rank",
+     0, 4096},
+    {"parallel.wire", [](Config& c) -> Field { return &c.parallel.wire; }, "how gradients and changes travel",
+     -kNone, kNone, false,
+     [] {
+       return Names{"f32", "bf16"};
+     }},
+    {"parallel.lr_scale", [](Config& c) -> Field { return &c.parallel.lr_scale; },
+     "linear: the rate grows to ranks times itself over five epochs; auto: linear for wassp alone", -kNone,
+     kNone, false,
+     [] {
+       return Names{"auto", "none", "linear"};
+     }},
+    {"parallel.phase1", [](Config& c) -> Field { return &c.parallel.phase1; },
+     "wasap, wassp: share of epochs before replicas learn alone", 0, 1},
+    {"parallel.order", [](Config& c) -> Field { return &c.parallel.order; },
+     "wasap: gradients are taken as they come, or worker after worker (reproducible)", -kNone, kNone, false,
+     [] {
+       return Names{"arrival", "round-robin"};
+     }},
+    {"parallel.max_staleness", [](Config& c) -> Field { return &c.parallel.max_staleness; },
+     "wasap: gradients that missed more steps are thrown away; -1: none is", -1, 1e9},
+    {"parallel.staleness_lr", [](Config& c) -> Field { return &c.parallel.staleness_lr; },
+     "wasap: the rate of a gradient is divided by 1 + the steps it missed"},
+    {"parallel.shard", [](Config& c) -> Field { return &c.parallel.shard; },
+     "wasap, wassp: which samples are whose", -kNone, kNone, false,
+     [] {
+       return Names{"shuffled", "contiguous"};
+     }},
+    {"parallel.phase2_evolve", [](Config& c) -> Field { return &c.parallel.phase2_evolve; },
+     "wasap, wassp: topologies evolve while replicas learn alone"},
+    {"parallel.resparsify", [](Config& c) -> Field { return &c.parallel.resparsify; },
+     "wasap, wassp: how the averaged network comes back to its connections", -kNone, kNone, false,
+     [] {
+       return Names{"magnitude", "published"};
+     }},
+    {"parallel.local_steps", [](Config& c) -> Field { return &c.parallel.local_steps; },
+     "local-sgd: steps between two averages", 1, kCount},
+    {"parallel.outer_rate", [](Config& c) -> Field { return &c.parallel.outer_rate; },
+     "local-sgd: step size of the average's change; 1 with outer_momentum 0: plain averaging", 0, kNone},
+    {"parallel.outer_momentum", [](Config& c) -> Field { return &c.parallel.outer_momentum; },
+     "local-sgd: Nesterov momentum of the average's change", 0, 1, true},
 
     {"recover.task", [](Config& c) -> Field { return &c.recover.task; },
      "what is to be recovered: a planted net, data, an image, a sparse vector", -kNone, kNone, false,

@@ -1,12 +1,16 @@
 #include "tulle/train/evaluate.h"
 
 #include <algorithm>
+#include <cstring>
+#include <functional>
 #include <numeric>
 #include <utility>
 #include <vector>
 
 #include "tulle/base/check.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/parallel.h"
+#include "tulle/comm/collectives.h"
 #include "tulle/nn/loss.h"
 
 namespace tulle {
@@ -18,16 +22,18 @@ int batch_of(std::int32_t features) {
   return std::clamp(static_cast<int>((std::int64_t{16} << 20) / std::max(features, 1)) / 16 * 16, 16, kBatch);
 }
 
-// body(outputs, batch) for all samples of `split` in their order.
+// body(outputs, batch) for the samples of `split` in their order; of several parts of its batches, for one.
 template <class Body>
-void for_outputs(Model& model, const Split& split, const InferenceChoice& choice, const Body& body) {
+void for_outputs(Model& model, const Split& split, const InferenceChoice& choice, const Body& body,
+                 int part = 0, int parts = 1) {
   require(split.inputs.features == model.network.inputs(),
           "evaluate: the data must have the model's features");
   const int samples = batch_of(split.inputs.features);
   Loader loader(split, model.scaling, samples, /*keep_last=*/true, model.seed);
   loader.start_epoch(0, /*shuffled=*/false);
   Inference inference = make_inference(model, samples, choice);
-  for (std::int64_t b = 0; b < loader.batches(); ++b) {
+  const Range own = even_range(loader.batches(), parts, part);
+  for (std::int64_t b = own.begin; b < own.end; ++b) {
     const Batch batch = loader.get(b, inference.panel_width());
     body(inference.forward(batch.inputs), batch);
   }
@@ -54,9 +60,32 @@ void count_right(Panels<const float> z, std::span<const float> targets, std::int
 
 }  // namespace
 
-Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice) {
+namespace {
+
+// What batches add up to; losses are kept apart, so that they are added in the same order however many ranks
+// there are.
+struct Counts {
+  std::vector<double> losses;         // of each batch
+  std::vector<std::int64_t> numbers;  // correct, samples, right[3], then the confusion
+};
+
+template <class T>
+void append_all(Communicator& comm, std::vector<T>& values, bool add) {
+  const std::vector<std::vector<std::byte>> all = gather_all(comm, std::as_bytes(std::span(values)));
+  std::vector<T> together;
+  for (const std::vector<std::byte>& bytes : all) {
+    std::vector<T> part(bytes.size() / sizeof(T));
+    std::memcpy(part.data(), bytes.data(), bytes.size());
+    if (!add || together.empty())
+      together.insert(together.end(), part.begin(), part.end());
+    else
+      std::ranges::transform(together, part, together.begin(), std::plus<T>());
+  }
+  values = std::move(together);
+}
+
+Counts count(Model& model, const Split& split, const InferenceChoice& choice, int part, int parts) {
   const LossInfo& loss = find_name(losses(), "model.loss", model.loss);
-  Evaluation result;
   const std::size_t classes = model.class_names.size();
   const auto is_class = [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < classes; };
   const bool sets = !split.sets.empty();
@@ -67,30 +96,56 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
               std::ranges::all_of(split.classes, is_class) &&
               (!sets || std::cmp_equal(split.sets.count, classes)),
           "evaluate: every sample must have labels that the model knows");
-  if (!sets) result.confusion.assign(classes * classes, 0);
-  std::int64_t correct = 0;
-  std::int64_t right[3] = {};
-  for_outputs(model, split, choice, [&](Panels<const float> z, const Batch& batch) {
-    if (sets) count_right(z, batch.targets, right);
-    const LossResult batch_result =
-        loss.compute(z, {.classes = batch.classes, .values = batch.targets}, LossOptions{}, Panels<float>{});
-    result.loss += batch_result.loss_sum;
-    correct += batch_result.correct;
-    result.samples += z.batch;
-    for (std::int32_t b = 0; b < z.batch && !result.confusion.empty(); ++b) {
-      const auto truth = static_cast<std::size_t>(batch.classes[static_cast<std::size_t>(b)]);
-      if (const std::int32_t guess = arg_max(z, b); guess >= 0)
-        ++result.confusion[truth * classes + static_cast<std::size_t>(guess)];
-    }
-  });
+  std::vector<std::int64_t> confusion(sets ? 0 : classes * classes, 0);
+  Counts counts;
+  std::int64_t correct = 0, samples = 0, right[3] = {};
+  for_outputs(
+      model, split, choice,
+      [&](Panels<const float> z, const Batch& batch) {
+        if (sets) count_right(z, batch.targets, right);
+        const LossResult batch_result = loss.compute(z, {.classes = batch.classes, .values = batch.targets},
+                                                     LossOptions{}, Panels<float>{});
+        counts.losses.push_back(batch_result.loss_sum);
+        correct += batch_result.correct;
+        samples += z.batch;
+        for (std::int32_t b = 0; b < z.batch && !confusion.empty(); ++b) {
+          const auto truth = static_cast<std::size_t>(batch.classes[static_cast<std::size_t>(b)]);
+          if (const std::int32_t guess = arg_max(z, b); guess >= 0)
+            ++confusion[truth * classes + static_cast<std::size_t>(guess)];
+        }
+      },
+      part, parts);
+  counts.numbers = {correct, samples, right[0], right[1], right[2]};
+  counts.numbers.insert(counts.numbers.end(), confusion.begin(), confusion.end());
+  return counts;
+}
+
+Evaluation evaluation_of(const Counts& counts, bool sets) {
+  constexpr std::size_t kConfusion = 5;
+  Evaluation result;
+  for (const double loss : counts.losses) result.loss += loss;
+  result.samples = counts.numbers[1];
   const auto samples = static_cast<double>(std::max<std::int64_t>(result.samples, 1));
   result.loss /= samples;
-  result.accuracy = static_cast<double>(correct) / samples;
-  if (sets)
-    for (std::size_t i = 0; i < 3; ++i)
-      result.precision_at.push_back(static_cast<double>(right[i]) /
-                                    (samples * static_cast<double>(kRanks[i])));
+  result.accuracy = static_cast<double>(counts.numbers[0]) / samples;
+  result.confusion.assign(counts.numbers.begin() + kConfusion, counts.numbers.end());
+  for (std::size_t i = 0; sets && i < 3; ++i)
+    result.precision_at.push_back(static_cast<double>(counts.numbers[2 + i]) /
+                                  (samples * static_cast<double>(kRanks[i])));
   return result;
+}
+
+}  // namespace
+
+Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice) {
+  return evaluation_of(count(model, split, choice, 0, 1), !split.sets.empty());
+}
+
+Evaluation evaluate(Model& model, const Split& split, Communicator& comm) {
+  Counts counts = count(model, split, {}, comm.rank(), comm.size());
+  append_all(comm, counts.losses, /*add=*/false);
+  append_all(comm, counts.numbers, /*add=*/true);
+  return evaluation_of(counts, !split.sets.empty());
 }
 
 std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice) {

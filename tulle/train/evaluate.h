@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "tulle/checkpoint/model.h"
+#include "tulle/comm/communicator.h"
 #include "tulle/data/loader.h"
 #include "tulle/train/predictor.h"
 
@@ -22,6 +23,9 @@ struct Evaluation {
 /// std::invalid_argument if the samples are not of the model's features and labels. Cost: one forward pass,
 /// no training buffers.
 Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice = {});
+/// The same by all ranks together, a part of the samples each; every rank gets the result of one, bit for
+/// bit.
+Evaluation evaluate(Model& model, const Split& split, Communicator& comm);
 
 /// Outputs of all samples in their order: probabilities (cross-entropy, bce) or values (mse).
 /// Returns [sample][output]. Move the inputs in to spare a copy.

@@ -58,9 +58,20 @@ void check_network(const Network& network, const Config& config, const Dataset& 
                             fmt::join(stored, "-"), fmt::join(sizes, "-")));
 }
 
+// Whether the config leaves to the checkpoint how ranks share the training.
+bool is_open(const KeyInfo& key, const Config& config) {
+  const Config::Parallel& p = config.parallel;
+  return (key.name == "parallel.mode" && p.mode == "none") ||
+         (key.name == "parallel.virtual_shards" && (p.mode == "none" || p.virtual_shards == 0));
+}
+// Averages come after steps whose number depends on the ranks.
+bool has_two_phases(const Config& config) {
+  return config.parallel.mode == "wasap" || config.parallel.mode == "wassp";
+}
+
 void check_config(const Config& stored, const Config& config, const std::string& checkpoint) {
   for (const KeyInfo& key : config_keys()) {
-    if (!changes_result(key) || key.name == "train.epochs") continue;
+    if (!changes_result(key) || key.name == "train.epochs" || is_open(key, config)) continue;
     const std::string now = config_value(key, config), then = config_value(key, stored);
     if (now != then)
       throw Error(ErrorKind::kConfig, {.file = checkpoint},
@@ -86,8 +97,9 @@ void check_optimizer_state(Network& network, const Config& config, const std::st
 void check_counters(const TrainingState& state, const Config& config, const Dataset& data,
                     const std::string& checkpoint) {
   const std::int64_t batches = batches_per_epoch(config, data);
-  const bool together = state.epoch <= state.step / batches && state.batch_in_epoch < batches &&
-                        state.step == state.epoch * batches + state.batch_in_epoch;
+  const bool together =
+      has_two_phases(config) || (state.epoch <= state.step / batches && state.batch_in_epoch < batches &&
+                                 state.step == state.epoch * batches + state.batch_in_epoch);
   if (!together)
     throw Error(ErrorKind::kBadData, {.file = checkpoint},
                 fmt::format("metadata 'step', found {}, expected that of epoch {} and batch {} of {}",
@@ -114,7 +126,8 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
     throw Error(ErrorKind::kBadData, {.file = checkpoint},
                 "found a model without training state, expected a checkpoint");
   check_network(loaded.model.network, config, data, checkpoint);
-  check_config(stored_config(loaded.model, checkpoint), config, checkpoint);
+  const Config stored = stored_config(loaded.model, checkpoint);
+  check_config(stored, config, checkpoint);
   if (const std::string identity = data_identity(data.train); identity != loaded.state->data_identity)
     throw Error(
         ErrorKind::kConfig, {.file = checkpoint},
@@ -123,7 +136,10 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
   check_optimizer_state(loaded.model.network, config, checkpoint);
   check_counters(*loaded.state, config, data, checkpoint);
   Run run{.config = config, .model = std::move(loaded.model), .state = *loaded.state};
-  run.model.config = learning_config(config);  // train.epochs may differ
+  if (config.parallel.mode == "none") run.config.parallel.mode = stored.parallel.mode;
+  if (config.parallel.mode == "none" || config.parallel.virtual_shards == 0)
+    run.config.parallel.virtual_shards = stored.parallel.virtual_shards;
+  run.model.config = learning_config(run.config);  // train.epochs may differ
   return run;
 }
 

@@ -3,32 +3,30 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
-#include <bit>
 #include <cmath>
+#include <exception>
+#include <thread>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/checkpoint/integrity.h"
+#include "tulle/comm/agreement.h"
+#include "tulle/comm/threads.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
-#include "tulle/nn/loss.h"
-#include "tulle/optim/clipping.h"
 #include "tulle/report/memory.h"
+#include "tulle/train/modes.h"
 #include "tulle/train/validation.h"
-#include "tulle/vision/smlp_net.h"
+#include "tulle/version.h"
 
 namespace tulle {
 namespace {
 
-// Everything train() needs beside the run itself, set up once.
-struct Machinery {
-  const LossInfo& loss;
-  LossOptions loss_options;
-  std::vector<float> class_weights;
-  std::unique_ptr<Optimizer> optimizer;
+// What decides how a training goes on, set up once.
+struct Course {
   Evolution evolution;
   const ScheduleInfo& schedule;
   ScheduleOptions schedule_options;
@@ -36,18 +34,9 @@ struct Machinery {
   Interval evolve_every, importance_every, save_every;
 };
 
-Machinery make_machinery(const Config& config, const Dataset& data, std::int64_t steps_per_epoch) {
+Course make_course(const Config& config, std::int64_t steps_per_epoch) {
   const Config::Train& t = config.train;
-  return {.loss = find_name(losses(), "model.loss", config.model.loss),
-          .loss_options = {.label_smoothing = t.label_smoothing},
-          .class_weights = class_weights(config, data),
-          .optimizer = find_name(optimizers(), "train.optimizer", t.optimizer)
-                           .make({.momentum = t.momentum,
-                                  .nesterov = t.nesterov,
-                                  .weight_decay = t.weight_decay,
-                                  .beta1 = t.beta1,
-                                  .beta2 = t.beta2}),
-          .evolution = evolution_of(config),
+  return {.evolution = evolution_of(config),
           .schedule = find_name(schedules(), "train.schedule", t.schedule),
           .schedule_options = {.rate = t.learning_rate,
                                .minimum_rate = t.minimum_rate,
@@ -63,60 +52,37 @@ Machinery make_machinery(const Config& config, const Dataset& data, std::int64_t
           .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every)};
 }
 
-// NaN counts as more than infinity: without the sign, floats are ordered as their bits are, and whole numbers
-// compare in vectors.
-float largest_magnitude(const Parameter& parameter) {
-  std::atomic<std::int32_t> largest = 0;
-  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-    std::int32_t here = 0;
-    for (std::int64_t i = range.begin; i < range.end; ++i)
-      here = std::max(here,
-                      std::bit_cast<std::int32_t>(parameter.value[static_cast<std::size_t>(i)]) & 0x7fffffff);
-    for (std::int32_t seen = largest; seen < here && !largest.compare_exchange_weak(seen, here);) {
-    }
-  });
-  return std::bit_cast<float>(largest.load());
-}
-
 // One training, taken apart so that each piece fits on a page.
 class Trainer {
  public:
-  Trainer(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals)
+  Trainer(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals,
+          Communicator& comm)
       : run_(run),
         data_(data),
         directory_(directory),
         observer_(observer),
         signals_(signals),
-        loader_(data.train, data.scaling, static_cast<int>(run.config.train.batch_size),
-                run.config.train.last_batch == "keep", run.model.seed),
-        machinery_(make_machinery(run.config, data, loader_.batches())),
+        comm_(comm),
+        replica_(run, data),
+        mode_(mode_of(run.config, comm.size()).make({replica_, comm, signals})),
+        course_(make_course(run.config, mode_->batches(0))),
         best_(directory),
-        width_(run.model.network.panel_width(run.config.train.batch_size)),
         initial_density_(run.config.model.kind == "mlp"
                              ? initial_density(run.config, layer_sizes(run.config, data))
                              : run.config.topology.density) {
-    const Augmentation augmentation = parse_augmentation(run.config.data.augment);
-    if (!augmentation.none() && data.image.channels == 0)
-      throw Error(ErrorKind::kConfig, "data.augment, found some, expected none for data that are no images");
-    if (augmentation.mixes() && data.train.classes.empty())
-      throw Error(ErrorKind::kConfig,
-                  "data.augment, found mixup or cutmix, expected none where samples have no class each");
-    loader_.augment(data.image, augmentation, static_cast<std::int32_t>(data.class_names.size()));
-    machinery_.loss_options.class_weights = machinery_.class_weights;
-    if (SmlpNet* const net = smlp_of(run_.model.network); net != nullptr)
-      net->recompute(run_.config.model.recompute);
-    for (Parameter* parameter : run_.model.network.parameters()) machinery_.optimizer->prepare(*parameter);
     if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
   }
 
   Ending train() {
     write(start_record());
     start_exploring();
+    mode_->begin();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
+    mode_->end(is_over());
     if (!saved_) save();
     if (!is_over()) return Ending::kStopped;
-    best_.restore(run_);
+    if (chooses_epoch()) best_.restore(run_);
     return Ending::kFinished;
   }
 
@@ -129,64 +95,67 @@ class Trainer {
   // The batches of one epoch; false if a signal ended it early.
   bool train_epoch() {
     TrainingState& state = run_.state;
-    Network& network = run_.model.network;
     if (state.batch_in_epoch == 0) state.loss_sum = 0.0, state.correct = 0, state.samples = 0;
-    loader_.start_epoch(static_cast<int>(state.epoch), /*shuffled=*/true);
-    phases_ = {};
+    mode_->start_epoch(state.epoch);
+    one_network_ = mode_->together();
+    replica_.phases = {};
     seconds_counted_ = 0.0;
     samples_timed_ = 0;
-    Clock clock;
-    while (state.batch_in_epoch < loader_.batches()) {
-      if (signals_.stop) return false;
-      clock.restart();
-      const bool signals = machinery_.evolution.needs_errors() &&
-                           event_follows(state.step + 1, state.batch_in_epoch + 1 == loader_.batches());
-      network.keep_errors(signals);
-      // Sparse samples stay sparse, but before an event whose rule looks at the inputs of every neuron.
-      const bool sparse = data_.train.inputs.is_sparse() && network.takes_sparse() && !signals;
-      const Batch batch = sparse ? loader_.get_sparse(state.batch_in_epoch, width_)
-                                 : loader_.get(state.batch_in_epoch, width_);
-      phases_.data += clock.restart();
-      const LossResult loss = forward(batch, state.step);
-      if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
-      phases_.forward += clock.restart();
-      network.backward();
-      phases_.backward += clock.restart();
-      machinery_.schedule_options.plateau_factor = state.validation.rate_factor;
-      rate_ = learning_rate(machinery_.schedule, machinery_.schedule_options, state.step);
-      const std::vector<Parameter*> parameters = network.parameters();
-      const Config::Train& t = run_.config.train;
-      if (t.clip_norm > 0.0) clip_by_norm(parameters, t.clip_norm);
-      if (t.clip_value > 0.0) clip_by_value(parameters, static_cast<float>(t.clip_value));
-      for (Parameter* parameter : parameters)
-        machinery_.optimizer->step(*parameter, static_cast<float>(rate_));
-      check_parameters();
-      phases_.update += clock.restart();
-
-      state.loss_sum += loss.loss_sum;
-      state.correct += loss.correct;
-      state.samples += batch.inputs.batch;
-      samples_timed_ += batch.inputs.batch;
+    const std::int64_t batches = mode_->batches(state.epoch);
+    while (state.batch_in_epoch < batches) {
+      if (mode_->stop_asked() && (mode_->together() || !one_network_)) return false;
+      const bool last = state.batch_in_epoch + 1 == batches;
+      const bool whole = course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
+                         event_follows(/*epoch_done=*/last, 1);
+      replica_.network().keep_errors(whole);
+      count(mode_->gradients(whole));
+      course_.schedule_options.plateau_factor = state.validation.rate_factor;
+      const double before = rate_at(schedule_step() - 1);
+      rate_ = rate_at(schedule_step());
+      if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
+      replica_.step(rate_ * rate_factor_);
+      count(mode_->stepped(last));
       ++state.step;
       ++state.batch_in_epoch;
       saved_ = false;
-      observer_.on_batch({state.epoch + 1, state.batch_in_epoch, loader_.batches(),
-                          state.loss_sum / static_cast<double>(state.samples)});
-      if (state.batch_in_epoch == loader_.batches()) break;  // the rest is finish_epoch()'s
-      evolve_if_due(/*epoch_done=*/false);
+      observer_.on_batch({state.epoch + 1, state.batch_in_epoch, batches,
+                          state.loss_sum / static_cast<double>(std::max<std::int64_t>(state.samples, 1))});
+      if (last) break;  // the rest is finish_epoch()'s
+      if (mode_->together()) evolve_if_due(/*epoch_done=*/false);
       save_if_due(/*epoch_done=*/false);
     }
     return true;
   }
 
-  // Outputs and loss of a batch at step number `step` (from 0), ready for the way back.
-  LossResult forward(const Batch& batch, std::int64_t step) {
-    Network& network = run_.model.network;
-    const Pass pass{.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(step)};
-    const Panels<const float> outputs =
-        batch.sparse != nullptr ? network.forward(pass, *batch.sparse) : network.forward(pass, batch.inputs);
-    return machinery_.loss.compute(outputs, {.classes = batch.classes, .values = batch.targets},
-                                   machinery_.loss_options, network.output_gradient());
+  void count(const Step& step) {
+    replica_.check(step.loss);
+    run_.state.loss_sum += step.loss.loss_sum;
+    run_.state.correct += step.loss.correct;
+    run_.state.samples += step.samples;
+    samples_timed_ += step.samples;
+    rate_factor_ = step.rate_factor;
+  }
+
+  // Where the training stands, in steps of its first epoch: those of later ones may be others.
+  std::int64_t schedule_step() const {
+    const std::int64_t first = course_.schedule_options.steps_per_epoch;
+    return run_.state.epoch * first + run_.state.batch_in_epoch * first / mode_->batches(run_.state.epoch);
+  }
+
+  // Whether the rate grows with the number of ranks. Source: arXiv 2102.01732, WASSP-SGD.
+  bool scales_rate() const {
+    const std::string& scale = run_.config.parallel.lr_scale;
+    return comm_.size() > 1 &&
+           (scale == "linear" || (scale == "auto" && run_.config.parallel.mode == "wassp"));
+  }
+
+  double rate_at(std::int64_t schedule_step) const {
+    constexpr double kEpochs = 5.0;  // over which it grows
+    const std::int64_t step = std::max<std::int64_t>(schedule_step, 0);
+    const double rate = learning_rate(course_.schedule, course_.schedule_options, step);
+    if (!scales_rate() || !one_network_) return rate;
+    const auto epoch = static_cast<double>(step / course_.schedule_options.steps_per_epoch);
+    return rate * ((comm_.size() - 1) * std::min(epoch / kEpochs, 1.0) + 1.0);
   }
 
   // Evaluation, topology event, records, checkpoint; false if the observer ends the training.
@@ -194,24 +163,25 @@ class Trainer {
     TrainingState& state = run_.state;
     Clock clock;
     EpochRecord record = epoch_record();
-    if (data_.test.inputs.samples > 0) {
-      const Evaluation test = evaluate(run_.model, data_.test);
+    if (data_.test.inputs.samples > 0 && evaluates()) {
+      const Evaluation test = evaluated(data_.test);
       record.test_loss = test.loss;
       record.test_accuracy = test.accuracy;
     }
-    if (data_.valid.inputs.samples > 0) {
-      const Evaluation valid = evaluate(run_.model, data_.valid);
+    if (data_.valid.inputs.samples > 0 && evaluates()) {
+      const Evaluation valid = evaluated(data_.valid);
       record.valid_loss = valid.loss;
       record.valid_accuracy = valid.accuracy;
-      best_.judge(valid, run_);
+      if (chooses_epoch()) best_.judge(valid, run_);
     }
-    phases_.eval = clock.seconds();
+    replica_.phases.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
     eliminate_if_due();
     evolve_if_due(/*epoch_done=*/true);
-    record.phases = phases_;
+    const PhaseSeconds& phases = replica_.phases;
+    record.phases = phases;
     record.seconds = training_seconds();
-    const double compute = phases_.forward + phases_.backward + phases_.update;
+    const double compute = phases.forward + phases.backward + phases.update + phases.exchange;
     record.connections_per_second =
         static_cast<double>(record.nnz) * static_cast<double>(samples_timed_) / std::max(compute, 1e-9);
     record.peak_rss = peak_rss_bytes();
@@ -221,9 +191,26 @@ class Trainer {
     state.batch_in_epoch = 0;
     saved_ = false;
     write(record);
-    const bool go_on = observer_.on_epoch(record);
+    if (comm_.size() > 1 || run_.config.parallel.mode != "none") {
+      ParallelRecord parallel = mode_->record().value_or(ParallelRecord{});
+      parallel.epoch = record.epoch;
+      parallel.sent = comm_.traffic().sent;
+      parallel.received = comm_.traffic().received;
+      write(parallel);
+    }
+    const bool go_on = mode_->meet(observer_.on_epoch(record));
     save_if_due(/*epoch_done=*/true);
     return go_on;
+  }
+
+  // Whether all ranks are here with the same network, and go on alike from what it does.
+  bool decides() const { return one_network_ && run_.config.parallel.mode != "wasap"; }
+  // Whether the result is one epoch's network, not an average made after the last.
+  bool chooses_epoch() const { return decides() && run_.config.parallel.mode != "wassp"; }
+  // Where replicas differ, or workers wait for a server, rank 0 alone looks.
+  bool evaluates() const { return decides() || comm_.rank() == 0; }
+  Evaluation evaluated(const Split& split) {
+    return decides() ? evaluate(run_.model, split, comm_) : evaluate(run_.model, split);
   }
 
   EpochRecord epoch_record() const {
@@ -247,28 +234,35 @@ class Trainer {
     return record;
   }
 
-  // Whether `every` falls on step number `step` (from 1), which is the last of its epoch if `epoch_done`.
-  bool is_due(const Interval& every, std::int64_t step, bool epoch_done) const {
+  // Whether `every` falls on where the training stands `ahead` steps from now, an epoch's end if
+  // `epoch_done`.
+  bool is_due(const Interval& every, bool epoch_done, std::int64_t ahead = 0) const {
     const auto count = static_cast<std::int64_t>(every.count);
-    if (every.unit == Interval::Unit::kStep) return step % count == 0;
-    if (every.unit == Interval::Unit::kEpoch) return epoch_done && step / loader_.batches() % count == 0;
+    const bool inside = run_.state.batch_in_epoch + ahead > 0;  // of an epoch that is not counted yet
+    if (every.unit == Interval::Unit::kStep) return (run_.state.step + ahead) % count == 0;
+    if (every.unit == Interval::Unit::kEpoch)
+      return epoch_done && (run_.state.epoch + (inside ? 1 : 0)) % count == 0;
     return every.unit == Interval::Unit::kMinute && since_save_.seconds() >= 60.0 * every.count;
   }
 
-  // Whether the topology changes after step number `step` (from 1), the last of its epoch if `epoch_done`.
-  bool event_follows(std::int64_t step, bool epoch_done) const {
+  // Whether the topology changes `ahead` steps from now, at the end of an epoch if `epoch_done`.
+  bool event_follows(bool epoch_done, std::int64_t ahead = 0) const {
     // stop_after is at most 1: what would grow at the very end would stay untrained.
-    return machinery_.evolution.drop != nullptr && is_due(machinery_.evolve_every, step, epoch_done) &&
-           static_cast<double>(step) < run_.config.evolve.stop_after * total_steps();
+    return course_.evolution.drop != nullptr && mode_->evolves() &&
+           is_due(course_.evolve_every, epoch_done, ahead) &&
+           static_cast<double>(schedule_step() + ahead) < run_.config.evolve.stop_after * total_steps();
   }
-  double total_steps() const { return static_cast<double>(machinery_.schedule_options.total_steps); }
+  double total_steps() const { return static_cast<double>(course_.schedule_options.total_steps); }
 
   void evolve_if_due(bool epoch_done) {
-    if (!event_follows(run_.state.step, epoch_done)) return;
+    if (!event_follows(epoch_done)) return;
     Clock clock;
+    if (course_.evolution.needs_errors() && !mode_->sees_whole_batch()) make_signals_anew();
     const std::vector<LayerEvolution> events =
-        evolve(run_.model.network, machinery_.evolution, event_of(run_.state.step));
-    phases_.evolve += clock.seconds();
+        evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
+    mode_->topology_changed();
+    if (decides()) compare_networks();
+    replica_.phases.evolve += clock.seconds();
     for (const LayerEvolution& event : events) {
       CellSet& explored = run_.state.explored[event.layer];
       std::vector<std::uint64_t> cells = event.grown_cells;
@@ -293,11 +287,10 @@ class Trainer {
   // Neurons go before connections do; only between epochs.
   void eliminate_if_due() {
     const Config::Evolve& e = run_.config.evolve;
-    const auto start = e.importance_start,
-               every = static_cast<std::int64_t>(machinery_.importance_every.count);
+    const auto start = e.importance_start, every = static_cast<std::int64_t>(course_.importance_every.count);
     const std::int64_t epoch = run_.state.epoch + 1;
     if (e.importance_percentile <= 0.0 || epoch < start || (epoch - start) % every != 0 ||
-        epoch >= run_.config.train.epochs)
+        epoch >= run_.config.train.epochs || !mode_->together())
       return;
     Clock clock;
     Network& network = run_.model.network;
@@ -319,33 +312,58 @@ class Trainer {
         record.neurons.push_back(layer.after);
         smaller = smaller || layer.after < layer.before;
       }
-      if (smaller) make_signals_anew();
+      if (smaller && course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
+          event_follows(/*epoch_done=*/true))
+        make_signals_anew();
     }
     record.connections = network.connections();
-    phases_.evolve += clock.seconds();
+    replica_.phases.evolve += clock.seconds();
     write(record);
     observer_.on_importance(record);
   }
 
-  // Rules that look at the last batch need it as the smaller network sees it.
+  // Inputs and errors of the last batch, all of it, as the network sees it now. Every rank computes the same:
+  // that is cheaper than to say, and no more than one step's work an event.
   void make_signals_anew() {
-    if (!machinery_.evolution.needs_errors() || !event_follows(run_.state.step, /*epoch_done=*/true)) return;
-    run_.model.network.keep_errors(true);
-    const Batch batch = loader_.get(loader_.batches() - 1, width_);
-    forward(batch, run_.state.step - 1);
-    run_.model.network.backward();
+    if (!signals_loader_) signals_loader_.emplace(replica_.make_loader());
+    signals_loader_->start_epoch(static_cast<int>(run_.state.epoch), /*shuffled=*/true);
+    const std::int64_t index = std::min(run_.state.batch_in_epoch, signals_loader_->batches()) - 1;
+    replica_.network().keep_errors(true);
+    const Batch batch = replica_.get(*signals_loader_, index, {}, /*whole=*/true);
+    replica_.learn(
+        batch,
+        {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(run_.state.step - 1)});
+  }
+
+  // Ranks go on alike only from the same bits: an accident in one of them is found here.
+  void compare_networks() {
+    if (comm_.size() == 1) return;
+    std::vector<std::string> names;
+    std::vector<std::uint64_t> hashes;
+    for (std::size_t l = 0; l < run_.model.network.size(); ++l)
+      if (const Topology* const topology = run_.model.network.layer(l).topology(); topology != nullptr) {
+        names.push_back(fmt::format("topology of layer {} at step {}", l, run_.state.step));
+        hashes.push_back(topology->hash());
+      }
+    for (const Parameter* parameter : run_.model.network.parameters()) {
+      names.push_back(fmt::format("{} at step {}", parameter->name, run_.state.step));
+      hashes.push_back(content_hash(std::as_bytes(std::span(parameter->value))));
+    }
+    std::vector<Item> items;
+    for (std::size_t i = 0; i < names.size(); ++i) items.emplace_back(names[i], hashes[i]);
+    agree(comm_, items, ErrorKind::kInternal);
   }
 
   EvolveEvent event_of(std::int64_t step) const {
     const Config::Evolve& e = run_.config.evolve;
-    const double part = static_cast<double>(step) / total_steps();
+    const double part = static_cast<double>(schedule_step()) / total_steps();
     const EvolveProgress progress{.part = part / e.stop_after,
                                   .rate_share = rate_ / std::max(run_.config.train.learning_rate, 1e-300)};
-    EvolveEvent event{.seed = run_.model.seed,
+    EvolveEvent event{.seed = mode_->event_seed(),
                       .step = static_cast<std::uint32_t>(step),
-                      .zeta = e.zeta * machinery_.zeta_schedule.factor(progress),
+                      .zeta = e.zeta * course_.zeta_schedule.factor(progress),
                       .learning_rate = rate_,
-                      .optimizer = machinery_.optimizer.get()};
+                      .optimizer = &replica_.optimizer()};
     if (e.final_density > 0.0)
       event.density = cubic_density(initial_density_, e.final_density, part / e.density_until);
     return event;
@@ -353,7 +371,7 @@ class Trainer {
 
   // What the training has explored at its start: the connections it has.
   void start_exploring() {
-    if (machinery_.evolution.drop == nullptr || !run_.state.explored.empty()) return;
+    if (course_.evolution.drop == nullptr || !run_.state.explored.empty()) return;
     for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
       const Topology* const topology = run_.model.network.layer(l).topology();
       run_.state.explored.emplace_back(topology == nullptr ? 0 : topology->cells());
@@ -375,12 +393,13 @@ class Trainer {
   }
 
   void save_if_due(bool epoch_done) {
+    if (!mode_->together()) return;
     const bool asked = signals_.save.exchange(false);
-    if (asked || is_due(machinery_.save_every, run_.state.step, epoch_done)) save();
+    if (asked || is_due(course_.save_every, epoch_done)) save();
   }
 
   void save() {
-    if (directory_ == nullptr) return;
+    if (directory_ == nullptr || !mode_->together()) return;
     count_seconds();
     Clock clock;
     const std::string path = directory_->checkpoint_path(run_.state.step);
@@ -394,44 +413,21 @@ class Trainer {
     since_save_.restart();
   }
 
-  // Weights can overflow where the loss does not see it, behind a sigmoid or in the last step. Cost: one read
-  // of the weights.
-  void check_parameters() {
-    for (const Parameter* parameter : run_.model.network.parameters())
-      if (const float largest = largest_magnitude(*parameter); !std::isfinite(largest))
-        diverged("weights", largest);
-  }
-
-  [[noreturn]] void diverged(std::string_view what, double found) {
-    std::string where;
-    float largest = -1.0f;
-    for (const Parameter* parameter : run_.model.network.parameters()) {
-      const float here = largest_magnitude(*parameter);
-      if (here <= largest) continue;
-      where = fmt::format("largest weight {} in {}", largest = here, parameter->name);
-      if (!std::isfinite(here)) break;
-    }
-    throw Error(
-        ErrorKind::kDiverged,
-        fmt::format("{} in epoch {}, batch {} (step {}), found {}, expected a finite number; {}; try a "
-                    "smaller train.learning_rate",
-                    what, run_.state.epoch + 1, run_.state.batch_in_epoch + 1, run_.state.step + 1, found,
-                    where));
-  }
-
   void count_seconds() {
     run_.state.seconds += training_seconds() - seconds_counted_;
     seconds_counted_ = training_seconds();
   }
   // Of the epoch at work, evaluation and saving aside.
   double training_seconds() const {
-    return phases_.data + phases_.forward + phases_.backward + phases_.update + phases_.evolve;
+    const PhaseSeconds& p = replica_.phases;
+    return p.data + p.forward + p.backward + p.update + p.evolve + p.exchange;
   }
 
   StartRecord start_record() const {
     StartRecord record;
     record.isa = kernels::current_target();
     record.threads = thread_count();
+    record.ranks = comm_.size();
     record.seed = run_.config.run.seed;
     record.nnz = run_.model.network.connections();
     record.dense = static_cast<std::int64_t>(run_.model.network.cells());
@@ -448,24 +444,114 @@ class Trainer {
   RunDirectory* directory_;
   Observer& observer_;
   Signals& signals_;
-  Loader loader_;
-  Machinery machinery_;
+  Communicator& comm_;
+  Replica replica_;
+  std::unique_ptr<Mode> mode_;
+  Course course_;
   BestModel best_;
-  int width_;
   double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
-  PhaseSeconds phases_;             // of the epoch at work, as far as this process did it
-  double seconds_counted_ = 0.0;    // of those, what state.seconds holds
+  std::optional<Loader> signals_loader_;
+  double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile
-  double rate_ = 0.0;
-  bool saved_ = false;  // the state as it is now
+  double rate_ = 0.0, rate_factor_ = 1.0;
+  bool one_network_ = true;  // this epoch's steps lead to one network again
+  bool saved_ = false;       // the state as it is now
   Clock since_save_;
 };
 
+// Throws what made the ranks fail: not that one heard of another's failure, if there is more to say.
+void rethrow_cause(const std::vector<std::exception_ptr>& failures) {
+  std::exception_ptr cause;
+  for (const std::exception_ptr& failure : failures) {
+    if (failure == nullptr) continue;
+    try {
+      std::rethrow_exception(failure);
+    } catch (const Error& error) {
+      if (cause == nullptr || error.kind() != ErrorKind::kTemporary) cause = failure;
+    } catch (...) {
+      cause = failure;
+    }
+  }
+  if (cause != nullptr) std::rethrow_exception(cause);
+}
+
+// What ranks must have in common before they send each other values alone.
+void agree_to_start(Communicator& comm, const Run& run) {
+  const auto hash = [](std::string_view text) { return content_hash(std::as_bytes(std::span(text))); };
+  std::uint64_t network = 0;
+  for (std::size_t l = 0; l < run.model.network.size(); ++l) {
+    const Layer& layer = run.model.network.layer(l);
+    network = network * 31 + (layer.topology() != nullptr ? layer.topology()->hash() : 0);
+    network = network * 31 + content_hash(std::as_bytes(std::span(layer.weight().value)));
+  }
+  const std::string version(kVersion), target = kernels::current_target(),
+                                       place = fmt::format("{} {}", run.state.step, run.config.train.epochs);
+  const Item items[] = {{"version of tulle", hash(version)},
+                        {"instruction set", hash(target)},
+                        {"config", hash(learning_config(run.config))},
+                        {"training data", hash(run.state.data_identity)},
+                        {"step to go on from, or train.epochs", hash(place)},
+                        {"network", network}};
+  agree(comm, items, ErrorKind::kConfig);
+}
+
 }  // namespace
 
+Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals,
+             Communicator& comm) {
+  comm.set_time_limit(run.config.parallel.timeout);
+  // What a checkpoint needs to go on alike, whatever the number of ranks then.
+  Config::Parallel& parallel = run.config.parallel;
+  parallel.mode = mode_of(run.config, comm.size()).name;
+  if (parallel.mode == "sync" && parallel.virtual_shards == 0) parallel.virtual_shards = comm.size();
+  run.model.config = learning_config(run.config);
+  std::optional<Trainer> trainer;
+  together(comm, [&] {
+    if (comm.size() > data.train.inputs.samples)
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
+                              comm.size(), data.train.inputs.samples));
+    trainer.emplace(run, data, directory, observer, signals, comm);
+  });
+  if (comm.size() > 1) agree_to_start(comm, run);
+  return trainer->train();
+}
+
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals) {
-  return Trainer(run, data, directory, observer, signals).train();
+  const auto ranks = static_cast<int>(run.config.parallel.ranks);
+  const std::vector<std::unique_ptr<Communicator>> group = thread_group(ranks);
+  if (ranks == 1) return train(run, data, directory, observer, signals, *group.front());
+
+  const int threads = run.config.run.threads > 0 ? static_cast<int>(run.config.run.threads)
+                                                 : std::max(available_cores() / ranks, 1);
+  std::vector<std::exception_ptr> failures(group.size());
+  // The others are told when one cannot go on; which one it was, its own failure says.
+  const auto guarded = [&](std::size_t rank, const auto& work) {
+    const OwnThreads own(threads);
+    try {
+      work();
+    } catch (...) {
+      failures[rank] = std::current_exception();
+      group[rank]->give_up(0);
+    }
+  };
+  Ending ending = Ending::kStopped;
+  {
+    std::vector<Run> copies;
+    for (int rank = 1; rank < ranks; ++rank) copies.push_back(copy_of(run));
+    std::vector<std::jthread> others;
+    for (std::size_t rank = 1; rank < group.size(); ++rank)
+      others.emplace_back([&, rank] {
+        guarded(rank, [&] {
+          Observer nobody;
+          train(copies[rank - 1], data, nullptr, nobody, signals, *group[rank]);
+        });
+      });
+    guarded(0, [&] { ending = train(run, data, directory, observer, signals, *group[0]); });
+  }
+  rethrow_cause(failures);
+  return ending;
 }
 
 }  // namespace tulle

@@ -7,6 +7,7 @@
 
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/checkpoint/run_directory.h"
+#include "tulle/comm/communicator.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
 #include "tulle/report/metrics.h"
@@ -73,6 +74,15 @@ std::optional<std::string> newest_checkpoint(const std::string& directory, std::
 ///
 /// Throws tulle::Error: kDiverged within the batch that makes the loss or a weight NaN or infinite (the last
 /// good checkpoint stays), kCannotWrite, kIo.
+/// Run.config.parallel.ranks replicas learn together in this process, as parallel.mode says: copies of
+/// run.model, which ends as the network of all. Only the first one has the directory and the observer.
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals);
+
+/// The same as one rank of several, each with a run and data of its own that must be the same. Rank 0 has the
+/// directory and the result; those of the others may be null and, after parallel.mode wasap and wassp, is
+/// their own replica. Also throws AgreedError if ranks differ in version, instruction set, config, data or
+/// network, and tulle::Error (kTemporary) if another rank is not heard of for parallel.timeout seconds.
+Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals,
+             Communicator& comm);
 
 }  // namespace tulle

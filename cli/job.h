@@ -1,0 +1,36 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "tulle/comm/communicator.h"
+
+namespace tulle::cli {
+
+/// The MPI job this process was started in, if any: who prints and writes, and how a failure of one rank ends
+/// all of them.
+class Job {
+ public:
+  /// `transport` as in parallel.transport. Throws tulle::Error (kConfig) if MPI is wanted and not there.
+  explicit Job(const std::string& transport);
+
+  /// Null: there is none.
+  Communicator* ranks() const { return comm_.get(); }
+  /// Whether this process prints and writes: it is alone, or rank 0.
+  bool leads() const { return comm_ == nullptr || comm_->rank() == 0; }
+
+  /// Does `work` on every rank; if it fails on one it fails on all.
+  void together(const std::function<void()>& work) const;
+  /// Rank 0's text, on every rank.
+  std::string from_lead(const std::string& text) const;
+
+  /// Runs the rest of the program. Of an error that all ranks have, one tells; any other ends the whole job
+  /// with its exit code.
+  int run(const std::function<int()>& rest) const;
+
+ private:
+  std::unique_ptr<Communicator> comm_;
+};
+
+}  // namespace tulle::cli

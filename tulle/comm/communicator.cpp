@@ -1,0 +1,48 @@
+#include "tulle/comm/communicator.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tulle/base/check.h"
+#include "tulle/base/error.h"
+#include "tulle/comm/threads.h"
+
+namespace tulle {
+
+std::unique_ptr<Communicator::Transfer> Communicator::send(int to, std::span<const std::byte> bytes) {
+  require(to >= 0 && to < size_ && to != rank_, "Communicator: messages go to another rank");
+  traffic_.sent += bytes.size();
+  return start_send(to, bytes);
+}
+
+std::unique_ptr<Communicator::Transfer> Communicator::receive(int from, std::span<std::byte> bytes) {
+  require(from >= 0 && from < size_ && from != rank_, "Communicator: messages come from another rank");
+  traffic_.received += bytes.size();
+  return start_receive(from, bytes);
+}
+
+void Communicator::wait(Transfer& transfer, int peer) const {
+  Patience patience(time_limit_);
+  while (!transfer.done())
+    if (!patience.pause())
+      throw Error(ErrorKind::kTemporary,
+                  fmt::format("rank {}: found no message from rank {} for {:.1f} s, expected one within "
+                              "parallel.timeout",
+                              rank_, peer, time_limit_));
+}
+
+bool Patience::pause() {
+  constexpr double kAwake = 1e-3;
+  const double waited = clock_.seconds();
+  if (waited < kAwake)
+    std::this_thread::yield();
+  else
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  return waited <= limit_;
+}
+
+std::unique_ptr<Communicator> alone() { return std::move(thread_group(1).front()); }
+
+}  // namespace tulle

@@ -1,0 +1,129 @@
+#include "tulle/comm/sum_exchange.h"
+
+#include <algorithm>
+
+#include "tulle/base/half.h"
+#include "tulle/base/parallel.h"
+
+namespace tulle {
+namespace {
+
+constexpr std::int64_t kGrain = 4096;
+
+void narrow(std::span<const float> from, std::uint16_t* to) {
+  parallel_ranges(static_cast<std::int64_t>(from.size()), kGrain, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i)
+      to[i] = float_to_bf16(from[static_cast<std::size_t>(i)]);
+  });
+}
+
+void widen(const std::uint16_t* from, std::span<float> to) {
+  parallel_ranges(static_cast<std::int64_t>(to.size()), kGrain, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i)
+      to[static_cast<std::size_t>(i)] = bf16_to_float(from[i]);
+  });
+}
+
+}  // namespace
+
+std::span<float> SumExchange::part(const Item& item, int rank) const {
+  const Range range = even_range(static_cast<std::int64_t>(item.values.size()), comm_.size(), rank);
+  return item.values.subspan(static_cast<std::size_t>(range.begin),
+                             static_cast<std::size_t>(range.end - range.begin));
+}
+
+// What stands for `values`, a part of the item's, on the wire.
+std::span<std::byte> SumExchange::wire(Item& item, AlignedVector<std::uint16_t>& narrow,
+                                       std::span<float> values) const {
+  if (wire_ == Wire::kFloat) return std::as_writable_bytes(values);
+  const auto place = static_cast<std::size_t>(values.data() - item.values.data());
+  return std::as_writable_bytes(std::span(narrow).subspan(place, values.size()));
+}
+
+void SumExchange::wait(std::vector<Message>& messages) {
+  for (Message& message : messages) comm_.wait(*message.transfer, message.peer);
+  messages.clear();
+}
+
+void SumExchange::start(std::span<float> values) {
+  if (comm_.size() == 1) return;
+  if (started_ == items_.size()) items_.emplace_back();
+  Item& item = items_[started_++];
+  item.values = values;
+  const std::size_t own = part(item, comm_.rank()).size();
+  item.parts.resize(wire_ == Wire::kFloat ? static_cast<std::size_t>(comm_.size()) * own : 0);
+  if (wire_ == Wire::kBf16) {
+    item.sent.resize(values.size());
+    item.sums.resize(values.size());
+    item.narrow_parts.resize(static_cast<std::size_t>(comm_.size()) * own);
+    narrow(values, item.sent.data());
+  }
+  for (int step = 1; step < comm_.size(); ++step) {
+    const int peer = (comm_.rank() + step) % comm_.size();
+    const std::size_t place = static_cast<std::size_t>(peer) * own;
+    const std::span<std::byte> in =
+        wire_ == Wire::kFloat ? std::as_writable_bytes(std::span(item.parts).subspan(place, own))
+                              : std::as_writable_bytes(std::span(item.narrow_parts).subspan(place, own));
+    item.coming.push_back({peer, comm_.receive(peer, in)});
+    item.going.push_back({peer, comm_.send(peer, wire(item, item.sent, part(item, peer)))});
+  }
+}
+
+// A block of all parts at a time, so that the tree is climbed in the cache.
+void SumExchange::add_parts(Item& item) {
+  const std::span<float> own = part(item, comm_.rank());
+  const auto ranks = static_cast<std::size_t>(comm_.size());
+  const auto self = static_cast<std::size_t>(comm_.rank());
+  parallel_ranges(std::ssize(own), kGrain, [&](Range range) {
+    std::vector<float*> terms(ranks);
+    std::vector<float> wide(wire_ == Wire::kBf16 ? ranks * static_cast<std::size_t>(kGrain) : 0);
+    for (std::int64_t begin = range.begin; begin < range.end; begin += kGrain) {
+      const std::int64_t count = std::min(kGrain, range.end - begin);
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        const std::size_t place = rank * own.size() + static_cast<std::size_t>(begin);
+        if (rank == self) {
+          terms[rank] = own.data() + begin;
+        } else if (wire_ == Wire::kFloat) {
+          terms[rank] = item.parts.data() + place;
+        } else {
+          terms[rank] = wide.data() + rank * static_cast<std::size_t>(kGrain);
+          for (std::int64_t i = 0; i < count; ++i)
+            terms[rank][i] = bf16_to_float(item.narrow_parts[place + static_cast<std::size_t>(i)]);
+        }
+      }
+      for (std::size_t step = 1; step < ranks; step *= 2)
+        for (std::size_t r = 0; r + step < ranks; r += 2 * step) {
+          float* __restrict to = terms[r];
+          const float* __restrict from = terms[r + step];
+          for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
+        }
+      if (self != 0) std::copy_n(terms[0], count, own.data() + begin);
+    }
+  });
+}
+
+void SumExchange::finish() {
+  for (std::size_t i = 0; i < started_; ++i) {
+    Item& item = items_[i];
+    wait(item.coming);
+    wait(item.going);  // before the sums take the place of what was sent
+    add_parts(item);
+    const std::span<float> own = part(item, comm_.rank());
+    // Every rank must end with what the others got, also the one that made it.
+    if (wire_ == Wire::kBf16) narrow(own, item.sums.data() + (own.data() - item.values.data()));
+    for (int step = 1; step < comm_.size(); ++step) {
+      const int peer = (comm_.rank() + step) % comm_.size();
+      item.coming.push_back({peer, comm_.receive(peer, wire(item, item.sums, part(item, peer)))});
+      item.going.push_back({peer, comm_.send(peer, wire(item, item.sums, own))});
+    }
+  }
+  for (std::size_t i = 0; i < started_; ++i) {
+    Item& item = items_[i];
+    wait(item.coming);
+    wait(item.going);
+    if (wire_ == Wire::kBf16) widen(item.sums.data(), item.values);
+  }
+  started_ = 0;
+}
+
+}  // namespace tulle

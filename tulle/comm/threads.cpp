@@ -1,0 +1,126 @@
+#include "tulle/comm/threads.h"
+
+#include <atomic>
+#include <cstring>
+#include <deque>
+#include <mutex>
+
+#include "tulle/base/check.h"
+#include "tulle/base/error.h"
+
+namespace tulle {
+namespace {
+
+// One message, of which the sender, the receiver or both are there.
+struct Message {
+  enum class State { kWaiting, kDone, kWrong };
+
+  std::span<const std::byte> from;
+  std::span<std::byte> to;
+  std::atomic<State> state{State::kWaiting};
+};
+
+// Messages from one rank to another that wait for their other side; never both at once.
+struct Lane {
+  std::mutex mutex;
+  std::deque<std::shared_ptr<Message>> unsent, unreceived;
+};
+
+struct Group {
+  explicit Group(int count) : size(count), lanes(static_cast<std::size_t>(count * count)) {}
+  Lane& lane(int from, int to) { return lanes[static_cast<std::size_t>(from * size + to)]; }
+
+  int size;
+  std::vector<Lane> lanes;
+  std::atomic<int> given_up{-1};  // a rank that left
+};
+
+class ThreadTransfer final : public Communicator::Transfer {
+ public:
+  ThreadTransfer(std::shared_ptr<Group> group, Lane& lane, std::shared_ptr<Message> message)
+      : group_(std::move(group)), lane_(lane), message_(std::move(message)) {}
+
+  // The bytes of a message that nobody waits for any more may go: nobody must find them.
+  ~ThreadTransfer() override {
+    {
+      const std::lock_guard<std::mutex> lock(lane_.mutex);
+      if (std::erase(lane_.unsent, message_) + std::erase(lane_.unreceived, message_) > 0) return;
+    }
+    message_->state.wait(Message::State::kWaiting, std::memory_order_acquire);  // the other side copies
+  }
+
+  bool done() override {
+    const Message::State state = message_->state.load(std::memory_order_acquire);
+    require(state != Message::State::kWrong, "Communicator: both sides must name as many bytes");
+    if (state == Message::State::kDone) return true;
+    if (const int rank = group_->given_up; rank >= 0)
+      throw Error(ErrorKind::kTemporary, "rank " + std::to_string(rank) + " gave up");
+    return false;
+  }
+
+ private:
+  std::shared_ptr<Group> group_;
+  Lane& lane_;
+  std::shared_ptr<Message> message_;
+};
+
+class ThreadCommunicator final : public Communicator {
+ public:
+  ThreadCommunicator(std::shared_ptr<Group> group, int rank)
+      : Communicator(rank, group->size), group_(std::move(group)) {}
+
+  void give_up(int) override { group_->given_up = rank(); }
+
+ private:
+  std::unique_ptr<Transfer> start_send(int to, std::span<const std::byte> bytes) override {
+    Lane& lane = group_->lane(rank(), to);
+    return meet(lane, lane.unsent, lane.unreceived, [&](Message& message) { message.from = bytes; });
+  }
+  std::unique_ptr<Transfer> start_receive(int from, std::span<std::byte> bytes) override {
+    Lane& lane = group_->lane(from, rank());
+    return meet(lane, lane.unreceived, lane.unsent, [&](Message& message) { message.to = bytes; });
+  }
+
+  // Completes the oldest message that waits among `theirs` for this side, or begins one: `theirs` holds what
+  // this side is awaited for, `ours` what it awaits.
+  template <class Add>
+  std::unique_ptr<Transfer> meet(Lane& lane, std::deque<std::shared_ptr<Message>>& theirs,
+                                 std::deque<std::shared_ptr<Message>>& ours, const Add& add) {
+    std::shared_ptr<Message> message;
+    bool complete = false;
+    {
+      const std::lock_guard<std::mutex> lock(lane.mutex);
+      complete = !theirs.empty();
+      if (complete) {
+        message = std::move(theirs.front());
+        theirs.pop_front();
+      } else {
+        message = std::make_shared<Message>();
+        ours.push_back(message);
+      }
+      add(*message);
+    }
+    if (complete) {
+      const bool fits = message->from.size() == message->to.size();
+      if (fits && !message->from.empty())
+        std::memcpy(message->to.data(), message->from.data(), message->from.size());
+      message->state.store(fits ? Message::State::kDone : Message::State::kWrong, std::memory_order_release);
+      message->state.notify_all();
+    }
+    return std::make_unique<ThreadTransfer>(group_, lane, std::move(message));
+  }
+
+  std::shared_ptr<Group> group_;
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<Communicator>> thread_group(int size) {
+  require(size > 0, "thread_group: at least one rank is needed");
+  const auto group = std::make_shared<Group>(size);
+  std::vector<std::unique_ptr<Communicator>> all;
+  for (int rank = 0; rank < size; ++rank) all.push_back(std::make_unique<ThreadCommunicator>(group, rank));
+  return all;
+}
+
+}  // namespace tulle

@@ -1,0 +1,355 @@
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <map>
+#include <thread>
+
+#include "tulle/base/clock.h"
+#include "tulle/base/error.h"
+#include "tulle/base/parallel.h"
+#include "tulle/comm/collectives.h"
+#include "tulle/comm/threads.h"
+#include "tulle/nn/sparse_linear.h"
+#include "tulle/sparse/pattern_change.h"
+#include "tulle/train/mode_two_phases.h"
+
+namespace tulle {
+namespace {
+
+// From the server to a worker; then, for every sparse layer whose pattern changed, its change, and the values
+// of every parameter. After the last one the optimizer's state follows.
+struct ModelHeader {
+  enum class Kind : std::int64_t { kLearn, kPart, kStop } kind = Kind::kLearn;
+  std::int64_t step = 0, epoch = 0;
+  std::int64_t changed = 0;  // whether patterns did
+};
+
+// From a worker to the server; then the gradient of every parameter, at the pattern the worker knows.
+struct GradientHeader {
+  std::int64_t step = 0;  // of the model it was computed from
+  double loss = 0.0;
+  std::int64_t correct = 0, samples = 0;
+};
+
+template <class T>
+std::span<std::byte> bytes_of(T& value) {
+  return std::as_writable_bytes(std::span(&value, 1));
+}
+
+std::vector<Topology> patterns_of(const Network& network) {
+  std::vector<Topology> patterns;
+  for (std::size_t l = 0; l < network.size(); ++l)
+    patterns.push_back(network.layer(l).topology() != nullptr ? *network.layer(l).topology() : Topology());
+  return patterns;
+}
+
+// body(array) for what an optimizer keeps of every parameter, as bytes.
+template <class Body>
+void for_states(Network& network, const Body& body) {
+  for (Parameter* parameter : network.parameters()) {
+    body(std::as_writable_bytes(std::span(parameter->m1)));
+    body(std::as_writable_bytes(std::span(parameter->m2)));
+    body(std::as_writable_bytes(std::span(parameter->age)));
+  }
+}
+
+// The layer with a new pattern: nothing of its values counts, the server's follow.
+void take_pattern(SparseLinear& layer, Topology topology) {
+  TopologyUpdate update{std::move(topology), {}};
+  update.source.assign(static_cast<std::size_t>(update.topology.nnz()), TopologyUpdate::kGrown);
+  layer.replace(update, std::vector<float>(update.source.size(), 0.0f));
+}
+
+/// A worker of the first phase: a replica that computes one gradient after the other for rank 0 of `comm`,
+/// each from the newest model it is given, until it is told to part or to stop.
+class Worker {
+ public:
+  Worker(Replica& replica, Loader& loader, Communicator& comm, int number, int workers)
+      : replica_(replica), loader_(loader), comm_(comm), number_(number) {
+    // Where a training that goes on left off: every worker has done its turn.
+    const std::int64_t step = replica.run().state.step;
+    done_ = step / workers + (number < step % workers ? 1 : 0);
+  }
+
+  ModelHeader::Kind work() {
+    for (;;) {
+      const ModelHeader header = take_model();
+      if (header.kind != ModelHeader::Kind::kLearn) return header.kind;
+      send_gradient(header.step);
+    }
+  }
+
+ private:
+  ModelHeader take_model() {
+    ModelHeader header;
+    receive_now(comm_, 0, bytes_of(header));
+    Network& network = replica_.network();
+    for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
+      auto* const layer = dynamic_cast<SparseLinear*>(&network.layer(l));
+      if (layer == nullptr) continue;
+      std::uint64_t length = 0;
+      receive_now(comm_, 0, bytes_of(length));
+      std::vector<std::byte> change(length);
+      receive_now(comm_, 0, change);
+      take_pattern(*layer, changed_pattern(*layer->topology(), change));
+    }
+    for (Parameter* parameter : network.parameters())
+      receive_now(comm_, 0, std::as_writable_bytes(std::span(parameter->value)));
+    if (header.kind == ModelHeader::Kind::kLearn) return header;
+    for_states(network, [&](std::span<std::byte> state) { receive_now(comm_, 0, state); });
+    TrainingState& state = replica_.run().state;
+    state.step = header.step;
+    state.epoch = header.epoch;
+    state.batch_in_epoch = 0;
+    return header;
+  }
+
+  void send_gradient(std::int64_t step) {
+    const std::int64_t batches = loader_.batches(), index = done_ % batches;
+    if (index == 0 || !started_) loader_.start_epoch(static_cast<int>(done_ / batches), /*shuffled=*/true);
+    started_ = true;
+    const Batch batch = replica_.get(loader_, index);
+    // Alone it draws what a training without workers would.
+    const LossResult loss = replica_.learn(batch, {.training = true,
+                                                   .seed = replica_.run().model.seed,
+                                                   .step = static_cast<std::uint32_t>(step),
+                                                   .worker = static_cast<std::uint32_t>(number_)});
+    ++done_;
+    GradientHeader header{step, loss.loss_sum, loss.correct, batch.inputs.batch};
+    send_now(comm_, 0, bytes_of(header));
+    for (const Parameter* parameter : replica_.network().parameters())
+      send_now(comm_, 0, std::as_bytes(std::span(parameter->gradient)));
+  }
+
+  Replica& replica_;
+  Loader& loader_;
+  Communicator& comm_;
+  int number_;
+  std::int64_t done_;
+  bool started_ = false;
+};
+
+// Rank 0 is the server; it also has worker 0, on a thread of its own.
+class Wasap final : public TwoPhases {
+ public:
+  explicit Wasap(const Ranks& ranks) : TwoPhases(ranks) {}
+  ~Wasap() override {
+    if (helper_.joinable()) pair_[0]->give_up(0);  // the server goes with an exception
+  }
+
+  void begin() override {
+    if (ranks().run().state.epoch >= parting()) return;
+    if (ranks().comm.rank() != 0) {
+      Worker worker(ranks().replica, own(), ranks().comm, ranks().comm.rank(), ranks().comm.size());
+      stopped_ = worker.work() == ModelHeader::Kind::kStop;
+      return;
+    }
+    start_helper();
+    links_.push_back({pair_[0].get(), 1});
+    for (int rank = 1; rank < ranks().comm.size(); ++rank) links_.push_back({&ranks().comm, rank});
+    patterns_[version_] = patterns_of(ranks().replica.network());
+    turn_ = ranks().run().state.step;
+  }
+
+  void topology_changed() override {
+    if (links_.empty()) return;
+    patterns_[++version_] = patterns_of(ranks().replica.network());
+    const auto oldest =
+        std::ranges::min_element(links_, {}, [](const Link& link) { return link.version; })->version;
+    patterns_.erase(patterns_.begin(), patterns_.lower_bound(oldest));
+  }
+
+  std::optional<ParallelRecord> record() override {
+    if (steps_ == 0) return std::nullopt;
+    ParallelRecord record{.staleness_mean = staleness_sum_ / static_cast<double>(steps_),
+                          .staleness_max = staleness_max_,
+                          .discarded = discarded_};
+    steps_ = 0, staleness_sum_ = 0.0, staleness_max_ = 0, discarded_ = 0;
+    return record;
+  }
+
+ private:
+  struct Link {
+    Communicator* comm;
+    int peer;
+    bool owed = true;  // whether it waits for a model
+    int version = 0;   // of the patterns it knows
+    GradientHeader header{};
+    std::unique_ptr<Communicator::Transfer> coming{};
+    std::vector<std::vector<float>> gradients{};
+  };
+
+  // Why worker 0 gave up says more than that it did.
+  template <class Body>
+  decltype(auto) with_helper(const Body& body) {
+    try {
+      return body();
+    } catch (const Error&) {
+      pair_[0]->give_up(0);
+      helper_.join();
+      if (helper_failure_ != nullptr) std::rethrow_exception(helper_failure_);
+      throw;
+    }
+  }
+
+  void start_helper() {
+    pair_ = thread_group(2);
+    for (const auto& end : pair_) end->set_time_limit(ranks().comm.time_limit());
+    helper_run_ = copy_of(ranks().run());
+    const int threads = thread_count();
+    helper_ = std::jthread([this, threads] {
+      const OwnThreads own_threads(threads);
+      try {
+        Replica replica(*helper_run_, ranks().replica.data());
+        Loader loader = make_own_loader(replica);
+        Worker(replica, loader, *pair_[1], 0, ranks().comm.size()).work();
+      } catch (...) {
+        helper_failure_ = std::current_exception();
+        pair_[1]->give_up(0);
+      }
+    });
+  }
+
+  std::int64_t shared_batches() const override {
+    const Config::Train& t = ranks().run().config.train;
+    std::int64_t batches = 0;
+    for (const std::int64_t shard : shard_sizes())
+      batches += (shard + (t.last_batch == "keep" ? t.batch_size - 1 : 0)) / t.batch_size;
+    return batches;
+  }
+  void start_shared_epoch(std::int64_t) override {}
+  bool shared_stop_asked() const override {
+    return stopped_ || (ranks().comm.rank() == 0 && ranks().signals.stop);
+  }
+
+  bool shared_meet(bool go_on) override { return go_on; }  // workers hear of it from the server
+
+  Step shared_gradients() override {
+    const Clock clock;
+    const Step step = next_gradient();
+    ranks().replica.phases.exchange += clock.seconds();
+    return step;
+  }
+
+  Step next_gradient() {
+    const Config::Parallel& config = ranks().config();
+    for (;;) {
+      Link& link = with_helper([this]() -> Link& {
+        for (Link& waiting : links_)
+          if (waiting.owed) send_model(waiting, ModelHeader::Kind::kLearn);
+        Link& next = next_link();
+        take_gradient(next);
+        return next;
+      });
+      link.owed = true;
+      const std::int64_t staleness = ranks().run().state.step - link.header.step;
+      if (config.max_staleness >= 0 && staleness > config.max_staleness) {
+        ++discarded_;
+        continue;
+      }
+      ++steps_;
+      staleness_sum_ += static_cast<double>(staleness);
+      staleness_max_ = std::max(staleness_max_, staleness);
+      put(link);
+      return {.loss = {.loss_sum = link.header.loss, .correct = link.header.correct},
+              .samples = link.header.samples,
+              .rate_factor = config.staleness_lr ? 1.0 / (1.0 + static_cast<double>(staleness)) : 1.0};
+    }
+  }
+
+  void send_model(Link& link, ModelHeader::Kind kind) {
+    Network& network = ranks().replica.network();
+    const TrainingState& state = ranks().run().state;
+    ModelHeader header{kind, state.step, state.epoch, link.version != version_};
+    send_now(*link.comm, link.peer, bytes_of(header));
+    for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
+      if (network.layer(l).topology() == nullptr) continue;
+      const std::vector<std::byte> change =
+          pattern_change(patterns_.at(link.version)[l], *network.layer(l).topology());
+      std::uint64_t length = change.size();
+      send_now(*link.comm, link.peer, bytes_of(length));
+      send_now(*link.comm, link.peer, change);
+    }
+    for (const Parameter* parameter : network.parameters())
+      send_now(*link.comm, link.peer, std::as_bytes(std::span(parameter->value)));
+    if (kind != ModelHeader::Kind::kLearn)
+      for_states(network, [&](std::span<std::byte> array) { send_now(*link.comm, link.peer, array); });
+    link.version = version_;
+    link.owed = false;
+    if (kind != ModelHeader::Kind::kLearn) return;
+    link.coming = link.comm->receive(link.peer, bytes_of(link.header));
+  }
+
+  // The link whose gradient is next; waits for it.
+  Link& next_link() {
+    const auto next = [this]() -> Link& { return links_[static_cast<std::size_t>(turn_++) % links_.size()]; };
+    if (ranks().config().order == "round-robin") return next();
+    Patience patience(ranks().comm.time_limit());
+    do {
+      for (std::size_t i = 0; i < links_.size(); ++i)
+        if (Link& link = next(); link.coming->done()) return link;
+    } while (patience.pause());
+    throw Error(ErrorKind::kTemporary,
+                "rank 0: found no message from any worker, expected one within parallel.timeout");
+  }
+
+  void take_gradient(Link& link) {
+    link.comm->wait(*link.coming, link.peer);
+    Network& network = ranks().replica.network();
+    const std::vector<Topology>& patterns = patterns_.at(link.version);
+    link.gradients.resize(network.parameters().size());
+    auto gradient = link.gradients.begin();
+    for (std::size_t l = 0; l < network.size(); ++l)
+      for (const Parameter* parameter : network.layer(l).parameters()) {
+        const bool sparse = parameter->kind == Parameter::Kind::kWeight && patterns[l].rows() > 0;
+        gradient->resize(sparse ? static_cast<std::size_t>(patterns[l].nnz()) : parameter->value.size());
+        receive_now(*link.comm, link.peer, std::as_writable_bytes(std::span(*gradient++)));
+      }
+  }
+
+  // The link's gradient into the network's, without connections that are no more; those that came since get
+  // 0.
+  void put(Link& link) {
+    Network& network = ranks().replica.network();
+    std::size_t p = 0;
+    for (std::size_t l = 0; l < network.size(); ++l)
+      for (Parameter* parameter : network.layer(l).parameters()) {
+        std::vector<float>& gradient = link.gradients[p++];
+        const Topology& known = patterns_.at(link.version)[l];
+        if (link.version != version_ && parameter->kind == Parameter::Kind::kWeight && known.rows() > 0)
+          gradient = retain_valid(known, gradient, *network.layer(l).topology());
+        std::ranges::copy(gradient, parameter->gradient.begin());
+      }
+  }
+
+  void end_sharing(bool stopped) override {
+    if (links_.empty()) return;
+    with_helper([&] {
+      for (Link& link : links_) {
+        if (!link.owed) take_gradient(link);  // what is still at work comes too late
+        send_model(link, stopped ? ModelHeader::Kind::kStop : ModelHeader::Kind::kPart);
+      }
+    });
+    links_.clear();
+    helper_.join();
+    helper_run_.reset();
+  }
+
+  std::vector<std::unique_ptr<Communicator>> pair_;  // server and worker 0
+  std::optional<Run> helper_run_;
+  std::exception_ptr helper_failure_;
+  std::vector<Link> links_;
+  std::map<int, std::vector<Topology>> patterns_;  // by version, as far back as a worker knows it
+  int version_ = 0;
+  std::int64_t turn_ = 0;
+  bool stopped_ = false;
+  std::int64_t steps_ = 0, staleness_max_ = 0, discarded_ = 0;
+  double staleness_sum_ = 0.0;
+  std::jthread helper_;  // the first to go
+};
+
+}  // namespace
+
+std::unique_ptr<Mode> make_wasap(const Ranks& ranks) { return std::make_unique<Wasap>(ranks); }
+
+}  // namespace tulle

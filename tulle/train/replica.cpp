@@ -1,0 +1,150 @@
+#include "tulle/train/replica.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cmath>
+
+#include "tulle/base/clock.h"
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/base/parallel.h"
+#include "tulle/nn/compaction.h"
+#include "tulle/optim/clipping.h"
+#include "tulle/vision/smlp_net.h"
+
+namespace tulle {
+namespace {
+
+// NaN counts as more than infinity: without the sign, floats are ordered as their bits are, and whole numbers
+// compare in vectors.
+float largest_magnitude(const Parameter& parameter) {
+  std::atomic<std::int32_t> largest = 0;
+  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
+    std::int32_t here = 0;
+    for (std::int64_t i = range.begin; i < range.end; ++i)
+      here = std::max(here,
+                      std::bit_cast<std::int32_t>(parameter.value[static_cast<std::size_t>(i)]) & 0x7fffffff);
+    for (std::int32_t seen = largest; seen < here && !largest.compare_exchange_weak(seen, here);) {
+    }
+  });
+  return std::bit_cast<float>(largest.load());
+}
+
+}  // namespace
+
+Replica::Replica(Run& run, const Dataset& data)
+    : run_(run),
+      data_(data),
+      loss_(find_name(losses(), "model.loss", run.config.model.loss)),
+      class_weights_(class_weights(run.config, data)),
+      augmentation_(parse_augmentation(run.config.data.augment)) {
+  const Config::Train& t = run.config.train;
+  loss_options_ = {.label_smoothing = t.label_smoothing, .class_weights = class_weights_};
+  optimizer_ = find_name(optimizers(), "train.optimizer", t.optimizer)
+                   .make({.momentum = t.momentum,
+                          .nesterov = t.nesterov,
+                          .weight_decay = t.weight_decay,
+                          .beta1 = t.beta1,
+                          .beta2 = t.beta2});
+  if (!augmentation_.none() && data.image.channels == 0)
+    throw Error(ErrorKind::kConfig, "data.augment, found some, expected none for data that are no images");
+  if (augmentation_.mixes() && data.train.classes.empty())
+    throw Error(ErrorKind::kConfig,
+                "data.augment, found mixup or cutmix, expected none where samples have no class each");
+  if (SmlpNet* const net = smlp_of(network()); net != nullptr) net->recompute(run.config.model.recompute);
+  for (Parameter* parameter : network().parameters()) optimizer_->prepare(*parameter);
+}
+
+Loader Replica::make_loader(const Shard& shard) const {
+  const Config::Train& t = run_.config.train;
+  Loader loader(data_.train, data_.scaling, static_cast<int>(t.batch_size), t.last_batch == "keep",
+                run_.model.seed, shard);
+  loader.augment(data_.image, augmentation_, static_cast<std::int32_t>(data_.class_names.size()));
+  return loader;
+}
+
+Batch Replica::get(Loader& loader, std::int64_t index, Loader::Part part, bool whole) {
+  const Clock clock;
+  const std::int64_t samples = (run_.config.train.batch_size + part.parts - 1) / part.parts;
+  const int width = network().panel_width(samples);
+  const bool sparse = data_.train.inputs.is_sparse() && network().takes_sparse() && !whole;
+  const Batch batch = sparse ? loader.get_sparse(index, width, part) : loader.get(index, width, part);
+  phases.data += clock.seconds();
+  return batch;
+}
+
+LossResult Replica::learn(const Batch& batch, const Pass& pass,
+                          const std::function<void(std::size_t)>& layer_done) {
+  Clock clock;
+  const Panels<const float> outputs = batch.sparse != nullptr ? network().forward(pass, *batch.sparse)
+                                                              : network().forward(pass, batch.inputs);
+  const LossResult loss = loss_.compute(outputs, {.classes = batch.classes, .values = batch.targets},
+                                        loss_options_, network().output_gradient());
+  phases.forward += clock.restart();
+  network().backward(layer_done);
+  phases.backward += clock.seconds();
+  return loss;
+}
+
+void Replica::step(double rate) {
+  const Clock clock;
+  const std::vector<Parameter*> parameters = network().parameters();
+  const Config::Train& t = run_.config.train;
+  if (t.clip_norm > 0.0) clip_by_norm(parameters, t.clip_norm);
+  if (t.clip_value > 0.0) clip_by_value(parameters, static_cast<float>(t.clip_value));
+  for (Parameter* parameter : parameters) optimizer_->step(*parameter, static_cast<float>(rate));
+  check_parameters();
+  phases.update += clock.seconds();
+}
+
+void Replica::correct_momentum(double factor) {
+  if (run_.config.train.optimizer != "set-sgd" || factor == 1.0) return;
+  for (Parameter* parameter : network().parameters())
+    for (float& velocity : parameter->m1) velocity *= static_cast<float>(factor);
+}
+
+void Replica::check(const LossResult& loss) const {
+  if (!std::isfinite(loss.loss_sum)) diverged("loss", loss.loss_sum);
+}
+
+// Weights can overflow where the loss does not see it, behind a sigmoid or in the last step. Cost: one read
+// of the weights.
+void Replica::check_parameters() const {
+  for (const Parameter* parameter : run_.model.network.parameters())
+    if (const float largest = largest_magnitude(*parameter); !std::isfinite(largest))
+      diverged("weights", largest);
+}
+
+void Replica::diverged(std::string_view what, double found) const {
+  std::string where;
+  float largest = -1.0f;
+  for (const Parameter* parameter : run_.model.network.parameters()) {
+    const float here = largest_magnitude(*parameter);
+    if (here <= largest) continue;
+    where = fmt::format("largest weight {} in {}", largest = here, parameter->name);
+    if (!std::isfinite(here)) break;
+  }
+  throw Error(ErrorKind::kDiverged,
+              fmt::format("{} in epoch {}, batch {} (step {}), found {}, expected a finite number; {}; try a "
+                          "smaller train.learning_rate",
+                          what, run_.state.epoch + 1, run_.state.batch_in_epoch + 1, run_.state.step + 1,
+                          found, where));
+}
+
+Run copy_of(Run& run) {
+  Run copy{.config = run.config, .model = {}, .state = run.state};
+  copy.model.network = without_neurons(run.model.network, all_alive(run.model.network));
+  copy.model.loss = run.model.loss;
+  copy.model.scaling = run.model.scaling;
+  copy.model.class_names = run.model.class_names;
+  copy.model.index_base = run.model.index_base;
+  copy.model.image = run.model.image;
+  copy.model.seed = run.model.seed;
+  copy.model.config = run.model.config;
+  return copy;
+}
+
+}  // namespace tulle

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "tulle/data/loader.h"
+#include "tulle/nn/loss.h"
+#include "tulle/optim/optimizer.h"
+#include "tulle/report/metrics.h"
+#include "tulle/train/train.h"
+
+namespace tulle {
+
+/// One copy of the network at work: batches become gradients, gradients become steps.
+class Replica {
+ public:
+  /// Both must outlive it. Throws tulle::Error (kConfig) for images that cannot be augmented as asked.
+  Replica(Run& run, const Dataset& data);
+
+  Run& run() { return run_; }
+  const Run& run() const { return run_; }
+  const Dataset& data() const { return data_; }
+  Network& network() { return run_.model.network; }
+  const Optimizer& optimizer() const { return *optimizer_; }
+
+  /// Deals out the training samples, or one worker's.
+  Loader make_loader(const Shard& shard = {}) const;
+
+  /// A batch, or part of one, as the network takes it; `whole`: with every input there, for rules that look
+  /// at the inputs and errors of every neuron.
+  Batch get(Loader& loader, std::int64_t index, Loader::Part part = {}, bool whole = false);
+
+  /// Loss of a batch, and its mean gradients in the network's parameters. layer_done as in
+  /// Network::backward().
+  LossResult learn(const Batch& batch, const Pass& pass,
+                   const std::function<void(std::size_t)>& layer_done = nullptr);
+
+  /// One step of the optimizer with the gradients that are there.
+  void step(double rate);
+
+  /// The rate changed by `factor`: velocities that hold the rate follow it (set-sgd).
+  void correct_momentum(double factor);
+
+  /// Throws tulle::Error (kDiverged) if a loss or a weight is no number any more.
+  void check(const LossResult& loss) const;
+  void check_parameters() const;
+
+  PhaseSeconds phases;  // where the time went; the owner sets it back
+
+ private:
+  [[noreturn]] void diverged(std::string_view what, double found) const;
+
+  Run& run_;
+  const Dataset& data_;
+  const LossInfo& loss_;
+  std::vector<float> class_weights_;
+  LossOptions loss_options_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Augmentation augmentation_;
+};
+
+/// The same network, learning state and all; without a name of its own.
+Run copy_of(Run& run);
+
+}  // namespace tulle
