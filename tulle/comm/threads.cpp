@@ -13,17 +13,19 @@ namespace {
 
 // One message, of which the sender, the receiver or both are there.
 struct Message {
-  enum class State { kWaiting, kDone, kWrong };
+  enum class State { kWaiting, kDone, kWrong, kLost };
 
   std::span<const std::byte> from;
   std::span<std::byte> to;
   std::atomic<State> state{State::kWaiting};
 };
 
-// Messages from one rank to another that wait for their other side; never both at once.
+// Messages from one rank to another that wait for their other side; never both at once. Once one was given up
+// nothing meets here any more: what follows would be taken for it.
 struct Lane {
   std::mutex mutex;
   std::deque<std::shared_ptr<Message>> unsent, unreceived;
+  bool broken = false;
 };
 
 struct Group {
@@ -44,7 +46,10 @@ class ThreadTransfer final : public Communicator::Transfer {
   ~ThreadTransfer() override {
     {
       const std::lock_guard<std::mutex> lock(lane_.mutex);
-      if (std::erase(lane_.unsent, message_) + std::erase(lane_.unreceived, message_) > 0) return;
+      if (std::erase(lane_.unsent, message_) + std::erase(lane_.unreceived, message_) > 0) {
+        lane_.broken = true;
+        return;
+      }
     }
     message_->state.wait(Message::State::kWaiting, std::memory_order_acquire);  // the other side copies
   }
@@ -90,13 +95,16 @@ class ThreadCommunicator final : public Communicator {
     bool complete = false;
     {
       const std::lock_guard<std::mutex> lock(lane.mutex);
-      complete = !theirs.empty();
+      complete = !theirs.empty() && !lane.broken;
       if (complete) {
         message = std::move(theirs.front());
         theirs.pop_front();
       } else {
         message = std::make_shared<Message>();
-        ours.push_back(message);
+        if (lane.broken)
+          message->state = Message::State::kLost;
+        else
+          ours.push_back(message);
       }
       add(*message);
     }
