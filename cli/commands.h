@@ -17,5 +17,9 @@ Command import_command(CLI::App& app);
 Command recover_command(CLI::App& app);
 Command bench_command(CLI::App& app);
 Command list_command(CLI::App& app);
+Command launch_command(CLI::App& app);
+
+/// The run directory of `train` with these words. Throws as `train` does if they are wrong.
+std::string run_directory_of(const std::vector<std::string>& words);
 
 }  // namespace tulle::cli

@@ -19,7 +19,7 @@ extern "C" void on_signal(int signal) {
     return;
   }
   if (signal == SIGINT && g_stop_signal == SIGINT) _exit(kInterrupted);
-  g_stop_signal = signal;
+  g_stop_signal = signal == SIGUSR2 ? SIGTERM : signal;
   g_signals.stop = true;
 }
 
@@ -30,7 +30,7 @@ Signals& catch_signals() {
   action.sa_handler = on_signal;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
-  for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) sigaction(signal, &action, nullptr);
   return g_signals;
 }
 

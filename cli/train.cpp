@@ -367,8 +367,16 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
 
 }  // namespace
 
-Command train_command(CLI::App& app) {
-  auto options = std::make_shared<TrainOptions>();
+namespace {
+
+struct TrainFlags {
+  std::shared_ptr<TrainOptions> options = std::make_shared<TrainOptions>();
+  std::shared_ptr<ConfigFlags> config;
+};
+
+TrainFlags add_flags(CLI::App& app) {
+  TrainFlags flags;
+  const auto& options = flags.options;
   app.add_option("config", options->config, "TOML file; every key is also a flag");
   app.add_option("--resume", options->resume,
                  "go on from a checkpoint file, from the newest good one in a run directory, or auto: from "
@@ -376,8 +384,23 @@ Command train_command(CLI::App& app) {
   app.add_flag("--json", options->json, "print the result as one JSON document");
   app.add_flag("-q,--quiet", options->quiet, "print nothing but errors");
   app.add_flag("-v,--verbose", options->verbose, "keep the line of every epoch, tell of checkpoints");
-  auto flags = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));
-  return [options, flags] { return run_train(*options, *flags); };
+  flags.config = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));
+  return flags;
+}
+
+}  // namespace
+
+Command train_command(CLI::App& app) {
+  return [flags = add_flags(app)] { return run_train(*flags.options, *flags.config); };
+}
+
+std::string run_directory_of(const std::vector<std::string>& words) {
+  CLI::App app{"train"};
+  const TrainFlags flags = add_flags(app);
+  std::vector<std::string> last_first(words.rbegin(), words.rend());
+  app.parse(last_first);
+  const Config config = read_options(*flags.options, *flags.config).config;
+  return (fs::path(config.run.out) / config.run.name).string();
 }
 
 }  // namespace tulle::cli

@@ -1,0 +1,216 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "commands.h"
+#include "exit_codes.h"
+#include "failures.h"
+#include "say.h"
+#include "signals.h"
+#include "tulle/base/error.h"
+#include "tulle/checkpoint/run_directory.h"
+
+extern char** environ;
+
+namespace tulle::cli {
+namespace {
+
+struct LaunchOptions {
+  std::string np = "2", hosts;
+  int max_restarts = 3;
+  std::vector<std::string> mpi, command;
+};
+
+struct Sizes {
+  int minimum = 1, maximum = 1;
+};
+
+// "4" or "2:8".
+Sizes parse_sizes(const std::string& text) {
+  const auto number = [&](std::string_view part) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+    if (error != std::errc{} || end != part.data() + part.size() || value < 1 || value > 1'000'000)
+      throw CLI::ValidationError("--np", fmt::format("found '{}', expected MIN:MAX or a number", text));
+    return value;
+  };
+  const std::size_t colon = text.find(':');
+  const Sizes sizes{number(text.substr(0, colon)),
+                    number(colon == std::string::npos ? text : text.substr(colon + 1))};
+  if (sizes.minimum > sizes.maximum)
+    throw CLI::ValidationError("--np", fmt::format("found '{}', expected MIN:MAX with MIN first", text));
+  return sizes;
+}
+
+// One line of a hostfile: a name, and perhaps slots=N.
+struct Host {
+  std::string name;
+  int slots = 1;
+};
+
+std::vector<Host> read_hosts(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw system_error(errno, path, "open");
+  std::vector<Host> hosts;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line.substr(0, line.find('#')));
+    Host host;
+    if (!(words >> host.name)) continue;
+    for (std::string word; words >> word;)
+      if (word.starts_with("slots=")) host.slots = std::max(std::atoi(word.c_str() + 6), 1);
+    hosts.push_back(host);
+  }
+  if (hosts.empty())
+    throw Error(ErrorKind::kConfig, {.file = path}, "hosts, found none, expected one a line");
+  return hosts;
+}
+
+// The program's exit code, or 128 and the signal that ended it. A signal to stop is passed on to the whole
+// job; one that does not end within `limit` is killed.
+int run_program(const std::vector<std::string>& words, const Signals& signals, bool quiet,
+                std::optional<std::chrono::seconds> limit = std::nullopt) {
+  std::vector<char*> argv;
+  for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  if (quiet)
+    for (const int stream : {STDOUT_FILENO, STDERR_FILENO})
+      posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int fault = posix_spawnp(&child, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
+  posix_spawn_file_actions_destroy(&actions);
+  if (fault != 0)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("{}, found none that can be started, expected MPI's launcher", words[0]));
+  const auto start = std::chrono::steady_clock::now();
+  bool told = false;
+  for (int status = 0;;) {
+    if (waitpid(child, &status, WNOHANG) == child)
+      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (signals.stop && !told) kill(child, SIGUSR2), told = true;  // mpirun passes it on
+    if (limit && std::chrono::steady_clock::now() - start > *limit) kill(-child, SIGKILL);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+std::vector<Host> answering(const std::vector<Host>& hosts, const LaunchOptions& options,
+                            const Signals& signals) {
+  std::vector<Host> alive;
+  for (const Host& host : hosts) {
+    std::vector<std::string> probe{"mpirun"};
+    probe.insert(probe.end(), options.mpi.begin(), options.mpi.end());
+    probe.insert(probe.end(), {"-n", "1", "--host", host.name, "true"});
+    if (run_program(probe, signals, /*quiet=*/true, std::chrono::seconds(15)) == 0)
+      alive.push_back(host);
+    else
+      say(fmt::format("launch  {} does not answer\n", escape_control(host.name)));
+  }
+  return alive;
+}
+
+// As many ranks as there are places for: a power of two, of which the bits do not depend, if the limits allow.
+int ranks_for(const Sizes& sizes, int places) {
+  const int most = std::min(sizes.maximum, places);
+  int power = 1;
+  while (power * 2 <= most) power *= 2;
+  return power >= sizes.minimum ? power : most;
+}
+
+std::int64_t newest_step(const std::string& directory) {
+  if (!std::filesystem::is_directory(directory)) return -1;
+  const auto checkpoints = list_checkpoints(directory);
+  return checkpoints.empty() ? -1 : checkpoints.front().step;
+}
+
+bool may_work_later(int code) { return code == exit_code(ErrorKind::kTemporary) || code == 137 || code == kTerminated; }
+
+int run_launch(const LaunchOptions& options) {
+  const Sizes sizes = parse_sizes(options.np);
+  if (options.command.empty() || options.command.front() != "train")
+    throw Error(ErrorKind::kConfig, "the command to launch, found none, expected -- train CONFIG ...");
+  const std::string directory =
+      run_directory_of({options.command.begin() + 1, options.command.end()});
+  const std::vector<Host> hosts = options.hosts.empty() ? std::vector<Host>{} : read_hosts(options.hosts);
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  Signals& signals = catch_signals();
+
+  int restarts = 0, pause = 1;
+  for (std::int64_t step = newest_step(directory);;) {
+    std::vector<Host> alive = hosts;
+    int places = sizes.maximum;
+    if (!hosts.empty()) {
+      alive = restarts == 0 ? hosts : answering(hosts, options, signals);
+      places = 0;
+      for (const Host& host : alive) places += host.slots;
+    }
+    const int ranks = places > 0 ? ranks_for(sizes, places) : 0;
+    int code = exit_code(ErrorKind::kTemporary);
+    if (ranks >= sizes.minimum) {
+      std::vector<std::string> words{"mpirun", "-n", std::to_string(ranks)};
+      words.insert(words.end(), options.mpi.begin(), options.mpi.end());
+      if (!alive.empty()) {
+        std::string list;
+        for (const Host& host : alive)
+          list += fmt::format("{}{}:{}", list.empty() ? "" : ",", host.name, host.slots);
+        words.insert(words.end(), {"--host", list});
+      }
+      words.push_back(self);
+      words.insert(words.end(), options.command.begin(), options.command.end());
+      if (std::ranges::none_of(options.command, [](const auto& w) { return w.starts_with("--resume"); }))
+        words.push_back("--resume=auto");
+      say(fmt::format("launch  {} ranks\n", ranks));
+      code = run_program(words, signals, /*quiet=*/false);
+    }
+    if (signals.stop) return stopped_exit_code();
+    if (!may_work_later(code)) return code;
+    if (const std::int64_t now = newest_step(directory); now > step) step = now, restarts = 0, pause = 1;
+    if (restarts++ >= options.max_restarts) {
+      complain(fmt::format("launch: found exit status {} after {} restarts without a newer checkpoint, expected 0",
+                           code, options.max_restarts));
+      return code;
+    }
+    say(fmt::format("launch  exit status {}; again in {} s ({} of {})\n", code, pause, restarts,
+                    options.max_restarts));
+    for (int tenth = 0; tenth < 10 * pause && !signals.stop; ++tenth)
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    if (signals.stop) return stopped_exit_code();
+    pause = std::min(2 * pause, 60);
+  }
+}
+
+}  // namespace
+
+Command launch_command(CLI::App& app) {
+  auto options = std::make_shared<LaunchOptions>();
+  app.add_option("--np", options->np, "ranks: a number, or MIN:MAX, of which as many as hosts answer");
+  app.add_option("--hosts", options->hosts, "file of hosts, one a line: NAME [slots=N]");
+  app.add_option("--max-restarts", options->max_restarts,
+                 "restarts without a newer checkpoint, after which it is given up")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--mpi", options->mpi, "a word more for mpirun; may be given several times")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  app.add_option("command", options->command, "-- train CONFIG ..., as every rank is to run it");
+  return [options] { return run_launch(*options); };
+}
+
+}  // namespace tulle::cli

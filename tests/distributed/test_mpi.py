@@ -1,0 +1,242 @@
+"""Ranks of an MPI job: the same bits as ranks that are threads, and what happens when one of them goes.
+
+TULLE_KILLS sets how many times a rank is killed (3)."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import BINARY, Result, Tulle, checkpoints, temporaries, write_problem
+
+KILLS = int(os.environ.get("TULLE_KILLS", "3"))
+ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+@pytest.fixture(autouse=True)
+def mpi():
+    missing = [what for what, there in
+               [("mpirun", shutil.which("mpirun")), ("libtulle_mpi.so", (BINARY.parent / "libtulle_mpi.so").is_file())]
+               if not there]
+    if missing:
+        reason = f"no {' and no '.join(missing)}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+
+
+class Job:
+    """tulle under mpirun, in one folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def start(self, *words, environment=None):
+        return subprocess.Popen(["mpirun", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", *map(str, words)],
+                                cwd=self.folder, env={**ENVIRONMENT, **(environment or {})}, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def __call__(self, *words, environment=None):
+        job = self.start(*words, environment=environment)
+        try:
+            out, err = job.communicate(timeout=120)
+        finally:
+            if job.poll() is None:
+                os.killpg(job.pid, signal.SIGKILL)
+        return Result(job.returncode, out, err)
+
+
+@pytest.fixture
+def mpirun(tmp_path):
+    return Job(tmp_path)
+
+
+def lines_of_tulle(result):
+    return [line for line in result.err.splitlines() if line.startswith("tulle: ")]
+
+
+def model(folder, name):
+    return (folder / "out" / name / "model.safetensors").read_bytes()
+
+
+MODES = {
+    "sync": ["--virtual-shards=4"],
+    "sync-bf16": ["--wire=bf16", "--rule=rigl"],
+    "wasap": ["--order=round-robin"],
+    "wassp": [],
+    "local-sgd": ["--local-steps=3"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_of_a_job_give_the_bits_of_threads(mode, ranks, tmp_path, tulle, mpirun):
+    write_problem(tmp_path, train__batch_size=64, evolve__update_every="1 epoch")
+    flags = [f"--mode={mode.removesuffix('-bf16')}", *MODES[mode]]
+    tulle("train", "config.toml", "--name=threads", f"--ranks={ranks}", *flags, check=True)
+    job = mpirun("-n", ranks, BINARY, "train", "config.toml", "--name=mpi", "--transport=mpi", *flags)
+    assert job.code == 0, job.err
+    assert model(tmp_path, "mpi") == model(tmp_path, "threads")
+    assert job.err.count("tulle 0.") == 1, "only rank 0 prints"
+
+
+def test_a_job_shares_the_work_without_being_told_to(problem, mpirun):
+    result = mpirun("-n", 2, BINARY, "train", "config.toml")
+    assert result.code == 0, result.err
+    assert "2 ranks (sync)" in result.err
+    assert '"ranks":2' in (problem / "out/run/metrics.jsonl").read_text()
+
+
+@pytest.mark.parametrize("words, code, expected", [
+    ([["train", "config.toml"], ["train", "config.toml", "--learning-rate=0.5"]], 78, "rank 1: config, found hash"),
+    ([["train", "config.toml"], ["train", "config.toml", "--train=other.csv"]], 78, "rank 1: training data"),
+    ([["train", "config.toml"], ["train", "config.toml", "--train=absent.csv"]], 66, "rank 1: "),
+    ([["train", "config.toml"], ["train", "absent.toml"]], 66, "rank 1: "),
+    ([["train", "config.toml", "--max-rows=5"]] * 6, 78, "expected at most 5, the training samples"),
+    ([["train", "config.toml", "--early-stopping=3"]] * 2, 78, "data.valid_fraction"),
+    ([["train", "config.toml", "--seed=1..3"]] * 2, 78, "several seeds"),
+])
+def test_ranks_that_do_not_fit_together_are_refused_in_one_line(words, code, expected, problem, mpirun):
+    text = (problem / "train.csv").read_text()
+    (problem / "other.csv").write_text(text.replace("1", "2", 1))
+    job = []
+    for rank in words:
+        job += [":"] * bool(job) + ["-n", "1", str(BINARY), *rank]
+    result = mpirun(*job)
+    assert result.code == code, result.err
+    assert len(lines_of_tulle(result)) == 1, result.err
+    assert expected in lines_of_tulle(result)[0]
+    assert not list(problem.glob("out/*/ckpt-*"))
+
+
+def test_without_the_plug_in_a_job_is_refused_and_one_process_works(problem, tulle, mpirun):
+    missing = {"TULLE_MPI": "/nonexistent/libtulle_mpi.so"}
+    result = mpirun("-n", 1, BINARY, "train", "config.toml", "--transport=mpi", environment=missing)
+    assert result.code == 78
+    assert "MPI, found no libtulle_mpi.so" in result.err
+    tulle("train", "config.toml", env={**os.environ, **missing}, check=True)
+
+
+def long(epochs=60, save="7 step"):
+    return ["--mode=sync", f"--epochs={epochs}", f"--save-every={save}", "--timeout=3"]
+
+
+def ranks_of(job):
+    """Processes of a started job, by rank."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            environment = open(f"/proc/{pid}/environ", "rb").read()
+            session = os.getsid(int(pid))
+        except OSError:
+            continue
+        rank = re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", environment)
+        if rank and (session == job.pid or os.getpgid(int(pid)) == job.pid):
+            found[int(rank[1])] = int(pid)
+    return found
+
+
+def wait_for(condition, seconds=30):
+    end = time.time() + seconds
+    while not (value := condition()):
+        assert time.time() < end
+        time.sleep(0.01)
+    return value
+
+
+def started(mpirun, folder, epochs=60):
+    job = mpirun.start("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *long(epochs))
+    wait_for(lambda: checkpoints(folder / "out/run") or job.poll() is not None)
+    return job, ranks_of(job)
+
+
+def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(problem, mpirun):
+    assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=straight", *long()).code == 0
+    moments = random.Random(1)
+    killed = 0
+    for _ in range(KILLS):
+        job, ranks = started(mpirun, problem)
+        time.sleep(moments.uniform(0, 0.3))
+        if job.poll() is None and len(ranks) == 2:
+            os.kill(ranks[moments.randrange(2)], signal.SIGKILL)
+            killed += 1
+        before = time.time()
+        job.communicate(timeout=60)
+        assert time.time() - before < 10 or job.returncode == 0
+        if job.returncode == 0:
+            assert model(problem, "run") == model(problem, "straight")
+            shutil.rmtree(problem / "out/run")
+            continue
+        assert job.returncode in (137, 75)
+        assert checkpoints(problem / "out/run")
+        assert ranks_of(job) == {}
+    assert killed > 0
+    assert mpirun("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *long()).code == 0
+    assert model(problem, "run") == model(problem, "straight")
+    assert temporaries(problem) == []
+
+
+def test_a_rank_that_hangs_is_noticed_within_the_time_limit_and_named(problem, mpirun):
+    job, ranks = started(mpirun, problem, epochs=4000)
+    os.kill(ranks[1], signal.SIGSTOP)
+    before = time.time()
+    _, err = job.communicate(timeout=60)
+    assert 2 < time.time() - before < 3 + 10
+    assert job.returncode == 75
+    assert "rank 0: found no message from rank 1 for 3.0 s" in err
+    Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
+
+
+def test_a_job_that_is_asked_to_stop_ends_with_a_checkpoint_and_goes_on_with_other_ranks(problem, mpirun):
+    flags = ["--virtual-shards=4", *long(epochs=200, save="never")]
+    job = mpirun.start("-n", 2, BINARY, "train", "config.toml", *flags, "--progress=line")
+    for line in job.stderr:
+        if line.startswith("epoch"):
+            break
+    job.send_signal(signal.SIGUSR2)
+    job.communicate(timeout=60)
+    assert job.returncode == 143
+    assert len(checkpoints(problem / "out/run")) == 1
+    assert mpirun("-n", 4, BINARY, "train", "config.toml", "--resume=auto", *flags).code == 0
+    assert mpirun("-n", 1, BINARY, "train", "config.toml", "--name=straight", *flags).code == 0
+    assert model(problem, "run") == model(problem, "straight")
+
+
+def test_launch_starts_a_job_again_until_it_is_done(problem, tulle, mpirun):
+    assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=straight", *long()).code == 0
+    flags = ["--np", "2:3", "--mpi=--oversubscribe", "--max-restarts=2", "--"]
+    launch = subprocess.Popen([BINARY, "launch", *flags, "train", "config.toml", "--virtual-shards=2", *long()],
+                              cwd=problem, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: checkpoints(problem / "out/run"))
+    ranks = subprocess.run(["pgrep", "-f", f"{BINARY} train config.toml --virtual-shards"], capture_output=True,
+                           text=True).stdout.split()
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    _, err = launch.communicate(timeout=100)
+    assert launch.returncode == 0, err
+    assert err.count("launch  2 ranks") == 2, err
+    assert "launch  exit status 137; again in 1 s (1 of 2)" in err
+    assert model(problem, "run") == model(problem, "straight")
+
+
+@pytest.mark.parametrize("words, code, expected", [
+    (["launch", "--np=3:2", "--", "train", "config.toml"], 2, "MIN:MAX"),
+    (["launch", "--np=x", "--", "train", "config.toml"], 2, "--np"),
+    (["launch", "--np=2"], 78, "-- train CONFIG"),
+    (["launch", "--np=2", "--", "eval", "x"], 78, "-- train CONFIG"),
+    (["launch", "--np=2", "--hosts=absent", "--", "train", "config.toml"], 66, "absent"),
+    (["launch", "--np=2", "--", "train", "absent.toml"], 66, "absent.toml"),
+])
+def test_launch_refuses_what_it_cannot_start(words, code, expected, problem, tulle):
+    result = tulle(*words)
+    assert result.code == code, result.err
+    assert expected in result.err
+
+
+def test_launch_does_not_start_a_job_again_that_cannot_work(problem, tulle):
+    result = tulle("launch", "--np=2", "--mpi=--oversubscribe", "--", "train", "config.toml", "--train=absent.csv",
+                   env=ENVIRONMENT)
+    assert result.code == 66
+    assert "again" not in result.err
