@@ -10,17 +10,26 @@ namespace {
 
 constexpr std::int64_t kGrain = 4096;
 
+// Plain loops over pointers that do not overlap: they are done in vectors.
+void narrow_loop(const float* __restrict from, std::uint16_t* __restrict to, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = float_to_bf16(from[i]);
+}
+void widen_loop(const std::uint16_t* __restrict from, float* __restrict to, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = bf16_to_float(from[i]);
+}
+void add_loop(const float* __restrict from, float* __restrict to, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
 void narrow(std::span<const float> from, std::uint16_t* to) {
-  parallel_ranges(static_cast<std::int64_t>(from.size()), kGrain, [&](Range range) {
-    for (std::int64_t i = range.begin; i < range.end; ++i)
-      to[i] = float_to_bf16(from[static_cast<std::size_t>(i)]);
+  parallel_ranges(std::ssize(from), kGrain, [&](Range range) {
+    narrow_loop(from.data() + range.begin, to + range.begin, range.end - range.begin);
   });
 }
 
 void widen(const std::uint16_t* from, std::span<float> to) {
-  parallel_ranges(static_cast<std::int64_t>(to.size()), kGrain, [&](Range range) {
-    for (std::int64_t i = range.begin; i < range.end; ++i)
-      to[static_cast<std::size_t>(i)] = bf16_to_float(from[i]);
+  parallel_ranges(std::ssize(to), kGrain, [&](Range range) {
+    widen_loop(from + range.begin, to.data() + range.begin, range.end - range.begin);
   });
 }
 
@@ -87,16 +96,11 @@ void SumExchange::add_parts(Item& item) {
           terms[rank] = item.parts.data() + place;
         } else {
           terms[rank] = wide.data() + rank * static_cast<std::size_t>(kGrain);
-          for (std::int64_t i = 0; i < count; ++i)
-            terms[rank][i] = bf16_to_float(item.narrow_parts[place + static_cast<std::size_t>(i)]);
+          widen_loop(item.narrow_parts.data() + place, terms[rank], count);
         }
       }
       for (std::size_t step = 1; step < ranks; step *= 2)
-        for (std::size_t r = 0; r + step < ranks; r += 2 * step) {
-          float* __restrict to = terms[r];
-          const float* __restrict from = terms[r + step];
-          for (std::int64_t i = 0; i < count; ++i) to[i] += from[i];
-        }
+        for (std::size_t r = 0; r + step < ranks; r += 2 * step) add_loop(terms[r + step], terms[r], count);
       if (self != 0) std::copy_n(terms[0], count, own.data() + begin);
     }
   });
