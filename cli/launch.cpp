@@ -14,6 +14,7 @@
 #include <optional>
 #include <sstream>
 #include <thread>
+#include <utility>
 
 #include "commands.h"
 #include "exit_codes.h"
@@ -78,35 +79,92 @@ std::vector<Host> read_hosts(const std::string& path) {
   return hosts;
 }
 
-// The program's exit code, or 128 and the signal that ended it. A signal to stop is passed on to the whole
-// job; one that does not end within `limit` is killed.
-int run_program(const std::vector<std::string>& words, const Signals& signals, bool quiet,
-                std::optional<std::chrono::seconds> limit = std::nullopt) {
+// How to run a program.
+struct Watch {
+  bool quiet = false;                                 // says nothing
+  std::optional<std::chrono::seconds> limit{};        // then it is killed
+  std::optional<std::chrono::seconds> after_loss{};   // the same, from when a rank tells that it lost another
+};
+
+// Passes on what a program prints to standard error; sees whether one of tulle's ranks told of another that is
+// lost. mpirun may wait for the daemon of a host that is cut off for ever.
+class Listener {
+ public:
+  Listener() {
+    if (pipe2(ends_, O_CLOEXEC) != 0) throw system_error(errno, "pipe", "create");
+    fcntl(ends_[0], F_SETFL, O_NONBLOCK);
+  }
+  ~Listener() {
+    close_writing();
+    close(ends_[0]);
+  }
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  int writing() const { return ends_[1]; }
+  void close_writing() {
+    if (ends_[1] >= 0) close(std::exchange(ends_[1], -1));
+  }
+
+  void pass_on() {
+    char text[4096];
+    for (ssize_t count = 0; (count = read(ends_[0], text, sizeof text)) > 0;) {
+      const std::string_view part(text, static_cast<std::size_t>(count));
+      say(part);
+      recent_.append(part);
+      if (recent_.find("expected one within parallel.timeout") != std::string::npos) lost_ = true;
+      if (recent_.size() > 256) recent_.erase(0, recent_.size() - 256);
+    }
+  }
+  bool lost() const { return lost_; }
+
+ private:
+  int ends_[2] = {-1, -1};
+  std::string recent_;
+  bool lost_ = false;
+};
+
+// The program's exit code, or 128 and the signal that ended it. A signal to stop is passed on to it.
+int run_program(const std::vector<std::string>& words, const Signals& signals, const Watch& watch) {
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
+  Listener listener;
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  if (quiet)
+  if (watch.quiet)
     for (const int stream : {STDOUT_FILENO, STDERR_FILENO})
       posix_spawn_file_actions_addopen(&actions, stream, "/dev/null", O_WRONLY, 0);
+  else
+    posix_spawn_file_actions_adddup2(&actions, listener.writing(), STDERR_FILENO);
   pid_t child = 0;
   const int fault = posix_spawnp(&child, argv[0], &actions, &attributes, argv.data(), environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
+  listener.close_writing();
   if (fault != 0)
     throw Error(ErrorKind::kConfig,
                 fmt::format("{}, found none that can be started, expected MPI's launcher", words[0]));
-  const auto start = std::chrono::steady_clock::now();
+
+  using Steady = std::chrono::steady_clock;
+  const auto start = Steady::now();
+  std::optional<Steady::time_point> lost;
   bool told = false;
   for (int status = 0;;) {
-    if (waitpid(child, &status, WNOHANG) == child)
-      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    const bool ended = waitpid(child, &status, WNOHANG) == child;
+    listener.pass_on();
+    if (ended) {
+      if (WIFEXITED(status)) return WEXITSTATUS(status);
+      return lost ? exit_code(ErrorKind::kTemporary) : 128 + WTERMSIG(status);
+    }
     if (signals.stop && !told) kill(child, SIGUSR2), told = true;  // mpirun passes it on
-    if (limit && std::chrono::steady_clock::now() - start > *limit) kill(-child, SIGKILL);
+    if (listener.lost() && !lost) lost = Steady::now();
+    if ((watch.limit && Steady::now() - start > *watch.limit) ||
+        (watch.after_loss && lost && Steady::now() - *lost > *watch.after_loss))
+      kill(-child, SIGKILL);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
 }
@@ -118,7 +176,7 @@ std::vector<Host> answering(const std::vector<Host>& hosts, const LaunchOptions&
     std::vector<std::string> probe{"mpirun"};
     probe.insert(probe.end(), options.mpi.begin(), options.mpi.end());
     probe.insert(probe.end(), {"-n", "1", "--host", host.name, "true"});
-    if (run_program(probe, signals, /*quiet=*/true, std::chrono::seconds(15)) == 0)
+    if (run_program(probe, signals, {.quiet = true, .limit = std::chrono::seconds(15)}) == 0)
       alive.push_back(host);
     else
       say(fmt::format("launch  {} does not answer\n", escape_control(host.name)));
@@ -177,7 +235,7 @@ int run_launch(const LaunchOptions& options) {
       if (std::ranges::none_of(options.command, [](const auto& w) { return w.starts_with("--resume"); }))
         words.push_back("--resume=auto");
       say(fmt::format("launch  {} ranks\n", ranks));
-      code = run_program(words, signals, /*quiet=*/false);
+      code = run_program(words, signals, {.after_loss = std::chrono::seconds(4)});
     }
     if (signals.stop) return stopped_exit_code();
     if (!may_work_later(code)) return code;

@@ -53,7 +53,7 @@ class MpiCommunicator final : public Communicator {
   void give_up(int exit_code) override {
     given_up_ = true;
     std::thread([exit_code] {
-      std::this_thread::sleep_for(std::chrono::seconds(5));
+      std::this_thread::sleep_for(std::chrono::seconds(3));
       _exit(exit_code);
     }).detach();
     g_mpi->abort(exit_code);

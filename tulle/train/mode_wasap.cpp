@@ -175,8 +175,9 @@ class Wasap final : public TwoPhases {
     bool owed = true;  // whether it waits for a model
     int version = 0;   // of the patterns it knows
     GradientHeader header{};
-    std::unique_ptr<Communicator::Transfer> coming{};
-    std::vector<std::vector<float>> gradients{};
+    std::vector<std::vector<float>> gradients{};  // of every parameter, at those patterns
+    std::vector<std::vector<std::byte>> model{};  // messages on their way to it
+    Communicator::Transfers coming{}, going{};
   };
 
   // Why worker 0 gave up says more than that it did.
@@ -238,7 +239,7 @@ class Wasap final : public TwoPhases {
         for (Link& waiting : links_)
           if (waiting.owed) send_model(waiting, ModelHeader::Kind::kLearn);
         Link& next = next_link();
-        take_gradient(next);
+        wait_all(next, next.coming);
         return next;
       });
       link.owed = true;
@@ -257,27 +258,42 @@ class Wasap final : public TwoPhases {
     }
   }
 
+  // The model as it is now, on its way to a worker: the server goes on at once, also over slow links.
   void send_model(Link& link, ModelHeader::Kind kind) {
     Network& network = ranks().replica.network();
     const TrainingState& state = ranks().run().state;
+    wait_all(link, link.going);  // long since there: an answer came
+    link.model.clear();
+    const auto add = [&](std::span<const std::byte> bytes) { link.model.emplace_back(bytes.begin(), bytes.end()); };
     ModelHeader header{kind, state.step, state.epoch, link.version != version_};
-    send_now(*link.comm, link.peer, bytes_of(header));
+    add(bytes_of(header));
     for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
       if (network.layer(l).topology() == nullptr) continue;
       const std::vector<std::byte> change =
           pattern_change(patterns_.at(link.version)[l], *network.layer(l).topology());
       std::uint64_t length = change.size();
-      send_now(*link.comm, link.peer, bytes_of(length));
-      send_now(*link.comm, link.peer, change);
+      add(bytes_of(length));
+      add(change);
     }
-    for (const Parameter* parameter : network.parameters())
-      send_now(*link.comm, link.peer, std::as_bytes(std::span(parameter->value)));
-    if (kind != ModelHeader::Kind::kLearn)
-      for_states(network, [&](std::span<std::byte> array) { send_now(*link.comm, link.peer, array); });
+    for (const Parameter* parameter : network.parameters()) add(std::as_bytes(std::span(parameter->value)));
+    if (kind != ModelHeader::Kind::kLearn) for_states(network, [&](std::span<std::byte> state_of) { add(state_of); });
+    for (const std::vector<std::byte>& message : link.model)
+      link.going.push_back(link.comm->send(link.peer, message));
     link.version = version_;
     link.owed = false;
     if (kind != ModelHeader::Kind::kLearn) return;
-    link.coming = link.comm->receive(link.peer, bytes_of(link.header));
+    link.coming.push_back(link.comm->receive(link.peer, bytes_of(link.header)));
+    link.gradients.resize(network.parameters().size());
+    auto gradient = link.gradients.begin();
+    for (const Parameter* parameter : network.parameters()) {
+      gradient->resize(parameter->value.size());
+      link.coming.push_back(link.comm->receive(link.peer, std::as_writable_bytes(std::span(*gradient++))));
+    }
+  }
+
+  void wait_all(const Link& link, Communicator::Transfers& transfers) {
+    for (const auto& transfer : transfers) link.comm->wait(*transfer, link.peer);
+    transfers.clear();
   }
 
   // The link whose gradient is next; waits for it.
@@ -287,24 +303,12 @@ class Wasap final : public TwoPhases {
     Patience patience(ranks().comm.time_limit());
     do {
       for (std::size_t i = 0; i < links_.size(); ++i)
-        if (Link& link = next(); link.coming->done()) return link;
+        if (Link& link = next();
+            std::ranges::all_of(link.coming, [](const auto& transfer) { return transfer->done(); }))
+          return link;
     } while (patience.pause());
     throw Error(ErrorKind::kTemporary,
                 "rank 0: found no message from any worker, expected one within parallel.timeout");
-  }
-
-  void take_gradient(Link& link) {
-    link.comm->wait(*link.coming, link.peer);
-    Network& network = ranks().replica.network();
-    const std::vector<Topology>& patterns = patterns_.at(link.version);
-    link.gradients.resize(network.parameters().size());
-    auto gradient = link.gradients.begin();
-    for (std::size_t l = 0; l < network.size(); ++l)
-      for (const Parameter* parameter : network.layer(l).parameters()) {
-        const bool sparse = parameter->kind == Parameter::Kind::kWeight && patterns[l].rows() > 0;
-        gradient->resize(sparse ? static_cast<std::size_t>(patterns[l].nnz()) : parameter->value.size());
-        receive_now(*link.comm, link.peer, std::as_writable_bytes(std::span(*gradient++)));
-      }
   }
 
   // The link's gradient into the network's, without connections that are no more; those that came since get
@@ -326,8 +330,9 @@ class Wasap final : public TwoPhases {
     if (links_.empty()) return;
     with_helper([&] {
       for (Link& link : links_) {
-        if (!link.owed) take_gradient(link);  // what is still at work comes too late
+        wait_all(link, link.coming);  // what is still at work comes too late
         send_model(link, stopped ? ModelHeader::Kind::kStop : ModelHeader::Kind::kPart);
+        wait_all(link, link.going);
       }
     });
     links_.clear();
