@@ -8,6 +8,10 @@ install(DIRECTORY tulle DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING P
         PATTERN "reference.h" EXCLUDE)
 install(FILES ${PROJECT_BINARY_DIR}/include/tulle/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/tulle)
 
+if(TARGET tulle_mpi)  # where bin/tulle looks for it
+  install(TARGETS tulle_mpi LIBRARY DESTINATION lib/tulle)
+endif()
+
 set(destination ${CMAKE_INSTALL_LIBDIR}/cmake/tulle)
 install(EXPORT tulleTargets NAMESPACE tulle:: DESTINATION ${destination})
 configure_package_config_file(cmake/tulleConfig.cmake.in ${PROJECT_BINARY_DIR}/tulleConfig.cmake

@@ -93,12 +93,17 @@ epochs = [e for e in map(json.loads, open('$work/out/$1/metrics.jsonl')) if e['e
 spent = sum(v for e in epochs[1:] for k, v in e['phase_s'].items() if k not in ('eval', 'evolve'))
 print(f'{1000 * spent / (epochs[-1][\"step\"] - epochs[0][\"step\"]):.2f}')"; }
 
-modes=(sync sync-bf16 local-sgd wassp wasap)
+modes=(sync sync-bf16 local-sgd-10 local-sgd-100 wassp wasap)
 rows=()
 echo "3 hosts, Fashion-MNIST, 3,840 samples, batch 384 (wasap and wassp: 128 a worker); ms a step"
 for mode in "${modes[@]}"; do
-  flags=(--mode="${mode%-bf16}" --local-steps=10 --epochs=3 --max-rows=3840)
-  [ "$mode" = sync-bf16 ] && flags+=(--wire=bf16)
+  flags=(--epochs=3 --max-rows=3840)
+  case $mode in
+    sync-bf16) flags+=(--mode=sync --wire=bf16) ;;
+    local-sgd-10) flags+=(--mode=local-sgd --local-steps=10) ;;
+    local-sgd-100) flags=(--epochs=3 --max-rows=38400 --mode=local-sgd) ;;  # an epoch's end is an average too
+    *) flags+=(--mode="$mode") ;;
+  esac
   [ "${mode:0:3}" = was ] && flags+=(--batch-size=128 --phase1=1)
   row="| $mode"
   for rate in 0 "${rates[@]}"; do

@@ -80,7 +80,7 @@ def table():
 def check():
     """Compute time is what the unshaped run took; everything else is the model's."""
     nnz = 125_680 + 3_010
-    sizes = {"sync": 4 * nnz, "sync-bf16": 2 * nnz, "local-sgd": 4 * nnz, "wassp": 4 * nnz, "wasap": 4 * nnz}
+    size_of = lambda name: (2 if name.endswith("bf16") else 4) * nnz
     lines = [line.strip(" |\n").split(" | ") for line in sys.stdin if line.startswith("|") and "---" not in line]
     rates = [float(word.split()[0]) for word in (cell.strip() for cell in lines[0][2:])]
     print("| mode | link | measured, ms | predicted, ms | predicted / measured |\n|---|---|---|---|---|")
@@ -88,8 +88,9 @@ def check():
         for rate, measured in zip(rates, map(float, shaped)):
             # The run was bound by the cores: that gives a step's time on a core of its own.
             own = float(free) / 1e3 * CORES / (1 if mode == "wasap" else 3)
-            predicted = 1e3 * step_time("sync" if mode == "wassp" else mode.removesuffix("-bf16"), 3, own, sizes[mode],
-                                        rate * 1e6 / 8 * 0.95, 100e-6, local_steps=10, cores=CORES, spread=0.0)
+            kind = "local-sgd" if mode.startswith("local") else "wasap" if mode == "wasap" else "sync"
+            predicted = 1e3 * step_time(kind, 3, own, size_of(mode), rate * 1e6 / 8 * 0.95, 100e-6, cores=CORES, spread=0.0,
+                                        local_steps=int(mode.rsplit("-")[-1]) if kind == "local-sgd" else 1)
             print(f"| {mode} | {rate:g} Mbit/s | {measured:.2f} | {predicted:.2f} | {predicted / measured:.2f} |")
 
 

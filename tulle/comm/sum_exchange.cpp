@@ -56,6 +56,10 @@ void SumExchange::wait(std::vector<Message>& messages) {
 
 void SumExchange::start(std::span<float> values) {
   if (comm_.size() == 1) return;
+  // MPI moves long messages only while it is called: those of the layers above get their chance.
+  for (std::size_t i = 0; i < started_; ++i)
+    for (std::vector<Message>* messages : {&items_[i].coming, &items_[i].going})
+      for (Message& message : *messages) (void)message.transfer->done();
   if (started_ == items_.size()) items_.emplace_back();
   Item& item = items_[started_++];
   item.values = values;
