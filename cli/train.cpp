@@ -42,7 +42,8 @@ void print_heading(const Config& config, const Dataset& data, const Run& run, co
                    int ranks) {
   say(fmt::format("tulle {}   {}   {}{} threads   seed {}   -> {}\n", kVersion, kernels::current_target(),
                   ranks > 1 ? fmt::format("{} ranks ({})   ", ranks, mode_of(config, ranks).name) : "",
-                  thread_count(), config.run.seed, escape_control(directory)));
+                  config.parallel.ranks > 1 ? threads_of_replica(config) : thread_count(), config.run.seed,
+                  escape_control(directory)));
   say(fmt::format("data    train {}   valid {}   test {}   {} classes   {}, {}\n", counts(data.train),
                   data.valid.inputs.samples, data.test.inputs.samples, data.class_names.size(),
                   data.description, data.scaling.kind));

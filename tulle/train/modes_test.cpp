@@ -121,6 +121,39 @@ INSTANTIATE_TEST_SUITE_P(Recipes, SyncRecipe,
                            return test_title(std::string(info.param.optimizer) + "_" + info.param.rule);
                          });
 
+TEST(Sync, OfSparseSamplesAndOfLayersThatLoseNeuronsGivesTheSameBitsToo) {
+  Dataset data = many_data();
+  Features& inputs = data.train.inputs;
+  inputs.sparse.row_ptr.push_back(0);
+  for (std::int64_t s = 0; s < inputs.samples; ++s) {
+    for (std::int32_t f = 0; f < inputs.features; ++f) {
+      if ((s + f) % 3 == 0) continue;
+      inputs.sparse.columns.push_back(f);
+      inputs.sparse.values.push_back(inputs.floats[static_cast<std::size_t>(s * inputs.features + f)]);
+    }
+    inputs.sparse.row_ptr.push_back(std::ssize(inputs.sparse.columns));
+  }
+  inputs.floats.clear();
+  data.scaling = {};
+  Config config = config_of("sync", 1);
+  config.parallel.virtual_shards = 8;
+  config.evolve.importance_percentile = 20.0;
+  config.evolve.importance_start = 1;
+  config.evolve.importance_every = "1 epoch";
+  const Outcome one = outcome_of(config, data);
+  for (const int ranks : {2, 8}) {
+    config.parallel.ranks = ranks;
+    EXPECT_EQ(outcome_of(config, data).bits == one.bits, true) << ranks << " ranks";
+  }
+  for (const char* mode : {"wassp", "local-sgd"}) {
+    Config other = config;
+    other.parallel.mode = mode;
+    other.parallel.ranks = 2;
+    other.train.batch_size = 32;
+    EXPECT_EQ(outcome_of(other, data).bits == outcome_of(other, data).bits, true) << mode;
+  }
+}
+
 TEST(Sync, OnOneRankWithOneShardIsTrainingAlone) {
   const Dataset data = many_data();
   EXPECT_EQ(outcome_of(config_of("sync", 1), data).bits == outcome_of(config_of("none", 1), data).bits, true);

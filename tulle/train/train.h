@@ -74,6 +74,9 @@ std::optional<std::string> newest_checkpoint(const std::string& directory, std::
 ///
 /// Throws tulle::Error: kDiverged within the batch that makes the loss or a weight NaN or infinite (the last
 /// good checkpoint stays), kCannotWrite, kIo.
+/// Threads of each of parallel.ranks replicas: run.threads, or its part of the cores.
+int threads_of_replica(const Config& config);
+
 /// Run.config.parallel.ranks replicas learn together in this process, as parallel.mode says: copies of
 /// run.model, which ends as the network of all. Only the first one has the directory and the observer.
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals);

@@ -30,13 +30,17 @@ void rethrow_cause(const std::vector<std::exception_ptr>& failures) {
 
 }  // namespace
 
+int threads_of_replica(const Config& config) {
+  if (config.run.threads > 0) return static_cast<int>(config.run.threads);
+  return std::max(available_cores() / static_cast<int>(config.parallel.ranks), 1);
+}
+
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals) {
   const auto ranks = static_cast<int>(run.config.parallel.ranks);
   const std::vector<std::unique_ptr<Communicator>> group = thread_group(ranks);
   if (ranks == 1) return train(run, data, directory, observer, signals, *group.front());
 
-  const int threads = run.config.run.threads > 0 ? static_cast<int>(run.config.run.threads)
-                                                 : std::max(available_cores() / ranks, 1);
+  const int threads = threads_of_replica(run.config);
   std::vector<std::exception_ptr> failures(group.size());
   // The others are told when one cannot go on; which one it was, its own failure says.
   const auto guarded = [&](std::size_t rank, const auto& work) {
