@@ -8,8 +8,8 @@ Nodes draw the time of each step from a log-normal law around its mean; who wait
 A node's link carries one message after the other, each way. Rules of each mode:
 
 sync       N nodes, M bytes of gradients. While a node goes back through its layers it sends every other node its part of
-           what is complete, M (N - 1) / N in all; then the sums come back, as much again. The first half hides behind the
-           way back, but for the part of the first layer.
+           what is complete, M (N - 1) / N in all; then the sums come back, as much again. Nothing of it is taken to hide
+           behind the way back: MPI moves long messages while it is called.
 local-sgd  H steps without messages, then the same twice over (values and momentum), hidden behind nothing.
 wasap      every node sends M to the server and gets M back, each on its own time; the server's link carries all of it. One
            worker lives with the server.
@@ -23,7 +23,6 @@ import random
 import sys
 from statistics import NormalDist
 
-HALF_HIDDEN = 0.5  # share of a step that the first half of an all-reduce can hide behind: the way back
 OVERHEAD = 20e-6  # seconds a message, both ends
 CORES = 2  # of the machine that hosts.sh ran on
 SPREAD = 0.05  # log-normal deviation of a step's time
@@ -58,7 +57,7 @@ def step_time(mode, nodes, seconds, size, bandwidth, latency, local_steps=100, c
     busy = seconds * nodes / cores
     if mode == "local-sgd":
         return max(seconds + (compute - seconds) / local_steps ** 0.5, busy) + 4 * half / local_steps
-    return max(compute + max(0.0, half - HALF_HIDDEN * compute) + half, busy)
+    return max(compute + 2 * half, busy)
 
 
 def table():

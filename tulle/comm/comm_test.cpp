@@ -17,6 +17,7 @@ namespace tulle::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -75,6 +76,23 @@ TEST(Messages, BothSidesMustNameAsManyBytes) {
     comm.rank() == 0 ? send_now(comm, 1, bytes) : receive_now(comm, 0, bytes);
   });
   EXPECT_THAT(thrown, Each(AllOf(HasSubstr("as many bytes"))));
+}
+
+TEST(Messages, NothingIsTakenForAMessageThatWasGivenUp) {
+  const auto thrown = on_ranks(
+      2,
+      [](Communicator& comm) {
+        std::vector<std::byte> five(5), three(3);
+        if (comm.rank() == 0) {
+          (void)comm.send(1, five);  // given up
+          send_now(comm, 1, three);
+        } else {
+          std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          receive_now(comm, 0, five);
+        }
+      },
+      0.3);
+  EXPECT_THAT(thrown, Each(AnyOf(HasSubstr("found no message"), HasSubstr("gave up"))));
 }
 
 TEST(Messages, BytesThatNobodyWaitsForAnyMoreMayGo) {
