@@ -81,13 +81,13 @@ std::vector<Host> read_hosts(const std::string& path) {
 
 // How to run a program.
 struct Watch {
-  bool quiet = false;                                 // says nothing
-  std::optional<std::chrono::seconds> limit{};        // then it is killed
-  std::optional<std::chrono::seconds> after_loss{};   // the same, from when a rank tells that it lost another
+  bool quiet = false;                                // says nothing
+  std::optional<std::chrono::seconds> limit{};       // then it is killed
+  std::optional<std::chrono::seconds> after_loss{};  // the same, from when a rank tells that it lost another
 };
 
-// Passes on what a program prints to standard error; sees whether one of tulle's ranks told of another that is
-// lost. mpirun may wait for the daemon of a host that is cut off for ever.
+// Passes on what a program prints to standard error; sees whether one of tulle's ranks told of another that
+// is lost. mpirun may wait for the daemon of a host that is cut off for ever.
 class Listener {
  public:
   Listener() {
@@ -184,7 +184,8 @@ std::vector<Host> answering(const std::vector<Host>& hosts, const LaunchOptions&
   return alive;
 }
 
-// As many ranks as there are places for: a power of two, of which the bits do not depend, if the limits allow.
+// As many ranks as there are places for: a power of two, of which the bits do not depend, if the limits
+// allow.
 int ranks_for(const Sizes& sizes, int places) {
   const int most = std::min(sizes.maximum, places);
   int power = 1;
@@ -198,14 +199,15 @@ std::int64_t newest_step(const std::string& directory) {
   return checkpoints.empty() ? -1 : checkpoints.front().step;
 }
 
-bool may_work_later(int code) { return code == exit_code(ErrorKind::kTemporary) || code == 137 || code == kTerminated; }
+bool may_work_later(int code) {
+  return code == exit_code(ErrorKind::kTemporary) || code == 137 || code == kTerminated;
+}
 
 int run_launch(const LaunchOptions& options) {
   const Sizes sizes = parse_sizes(options.np);
   if (options.command.empty() || options.command.front() != "train")
     throw Error(ErrorKind::kConfig, "the command to launch, found none, expected -- train CONFIG ...");
-  const std::string directory =
-      run_directory_of({options.command.begin() + 1, options.command.end()});
+  const std::string directory = run_directory_of({options.command.begin() + 1, options.command.end()});
   const std::vector<Host> hosts = options.hosts.empty() ? std::vector<Host>{} : read_hosts(options.hosts);
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   Signals& signals = catch_signals();
@@ -241,8 +243,9 @@ int run_launch(const LaunchOptions& options) {
     if (!may_work_later(code)) return code;
     if (const std::int64_t now = newest_step(directory); now > step) step = now, restarts = 0, pause = 1;
     if (restarts++ >= options.max_restarts) {
-      complain(fmt::format("launch: found exit status {} after {} restarts without a newer checkpoint, expected 0",
-                           code, options.max_restarts));
+      complain(
+          fmt::format("launch: found exit status {} after {} restarts without a newer checkpoint, expected 0",
+                      code, options.max_restarts));
       return code;
     }
     say(fmt::format("launch  exit status {}; again in {} s ({} of {})\n", code, pause, restarts,

@@ -264,7 +264,9 @@ class Wasap final : public TwoPhases {
     const TrainingState& state = ranks().run().state;
     wait_all(link, link.going);  // long since there: an answer came
     link.model.clear();
-    const auto add = [&](std::span<const std::byte> bytes) { link.model.emplace_back(bytes.begin(), bytes.end()); };
+    const auto add = [&](std::span<const std::byte> bytes) {
+      link.model.emplace_back(bytes.begin(), bytes.end());
+    };
     ModelHeader header{kind, state.step, state.epoch, link.version != version_};
     add(bytes_of(header));
     for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
@@ -276,7 +278,8 @@ class Wasap final : public TwoPhases {
       add(change);
     }
     for (const Parameter* parameter : network.parameters()) add(std::as_bytes(std::span(parameter->value)));
-    if (kind != ModelHeader::Kind::kLearn) for_states(network, [&](std::span<std::byte> state_of) { add(state_of); });
+    if (kind != ModelHeader::Kind::kLearn)
+      for_states(network, [&](std::span<std::byte> state_of) { add(state_of); });
     for (const std::vector<std::byte>& message : link.model)
       link.going.push_back(link.comm->send(link.peer, message));
     link.version = version_;
