@@ -1,0 +1,159 @@
+// Ranks that die, fall silent, differ or diverge, in every mode.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tulle/comm/comm_testing.h"
+#include "tulle/train/modes.h"
+#include "tulle/train/modes_testing.h"
+
+namespace tulle::testing {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::Each;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+/// Passes messages on until one of them kills the rank, or makes it fall silent.
+class Fragile final : public Communicator {
+ public:
+  Fragile(Communicator& inner, int last)
+      : Communicator(inner.rank(), inner.size()), inner_(inner), left_(last) {}
+  void give_up(int code) override { inner_.give_up(code); }
+
+ private:
+  std::unique_ptr<Transfer> start_send(int to, std::span<const std::byte> bytes) override {
+    count();
+    return inner_.send(to, bytes);
+  }
+  std::unique_ptr<Transfer> start_receive(int from, std::span<std::byte> bytes) override {
+    count();
+    return inner_.receive(from, bytes);
+  }
+  void count() {
+    if (left_-- == 0) throw std::runtime_error("killed");
+  }
+
+  Communicator& inner_;
+  int left_;
+};
+
+struct Fault {
+  std::string mode;
+  int rank;
+  bool silent;
+};
+class EveryModeSurvives : public ::testing::TestWithParam<Fault> {};
+
+TEST_P(EveryModeSurvives, ARankThatFailsAtAnyMessage) {
+  const Dataset data = many_data();
+  Config config = config_of(GetParam().mode, 2);
+  config.train.batch_size = 64;
+  config.train.epochs = 3;
+  config.parallel.timeout = 0.2;
+  config.parallel.local_steps = 2;
+  config.checkpoint.save_every = "1 step";
+  const std::vector<int> moments = GetParam().silent
+                                       ? std::vector<int>{7, 40, 90}
+                                       : std::vector<int>{0, 1, 2, 5, 9, 14, 20, 33, 54, 70, 87, 150};
+  for (const int moment : moments) {
+    const TemporaryDirectory folder;
+    RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+    bool killed = false;
+    const auto thrown = on_ranks(2, [&](Communicator& whole) {
+      tulle::Run run = start_run(config, data);
+      Observer nobody;
+      Signals none;
+      Fragile fragile(whole, moment);
+      Communicator& comm = whole.rank() == GetParam().rank ? static_cast<Communicator&>(fragile) : whole;
+      try {
+        train(run, data, whole.rank() == 0 ? &directory : nullptr, nobody, none, comm);
+      } catch (const std::runtime_error& error) {
+        if (std::string_view(error.what()) != "killed") throw;
+        killed = true;
+        if (!GetParam().silent) throw;
+      }
+    });
+    const auto other = static_cast<std::size_t>(1 - GetParam().rank);
+    if (killed) {
+      EXPECT_THAT(thrown[other], AnyOf(HasSubstr("gave up"), HasSubstr("parallel.timeout"))) << moment;
+    }
+    std::vector<std::string> skipped;
+    if (const auto newest = newest_checkpoint(directory.path(), skipped)) {
+      EXPECT_NO_THROW((void)resume_run(config, data, *newest)) << moment;
+    }
+    EXPECT_THAT(skipped, IsEmpty());
+  }
+}
+
+std::vector<Fault> faults() {
+  std::vector<Fault> all;
+  for (const ModeInfo& mode : modes())
+    for (const int rank : {0, 1})
+      for (const bool silent : {false, true})
+        if (mode.name != "none") all.push_back({std::string(mode.name), rank, silent});
+  return all;
+}
+INSTANTIATE_TEST_SUITE_P(Modes, EveryModeSurvives, ::testing::ValuesIn(faults()), [](const auto& info) {
+  return test_title(info.param.mode) + "_rank" + std::to_string(info.param.rank) +
+         (info.param.silent ? "_silent" : "_dead");
+});
+
+TEST(Ranks, ThatDifferAreRefusedBeforeTheFirstStepAndNamed) {
+  const Dataset data = many_data();
+  Dataset other = many_data();
+  other.train = blobs(300, 5);
+  const auto refusals = [&](const std::function<void(Config&, const Dataset*&)>& change) {
+    return on_ranks(3, [&](Communicator& comm) {
+      Config config = config_of("sync", 3);
+      const Dataset* own = &data;
+      if (comm.rank() == 1) change(config, own);
+      tulle::Run run = start_run(config, *own);
+      Observer nobody;
+      Signals none;
+      train(run, *own, nullptr, nobody, none, comm);
+    });
+  };
+  EXPECT_THAT(refusals([](Config& config, const Dataset*&) { config.train.learning_rate = 0.5; }),
+              Each(HasSubstr("rank 1: config, found hash")));
+  EXPECT_THAT(refusals([](Config& config, const Dataset*&) { config.train.epochs = 9; }),
+              Each(HasSubstr("rank 1: ")));
+  EXPECT_THAT(refusals([&](Config&, const Dataset*& own) { own = &other; }),
+              Each(HasSubstr("rank 1: training data, found hash")));
+}
+
+TEST(Ranks, MoreThanSamplesAreRefused) {
+  Dataset data = many_data();
+  data.train = blobs(3, 1);
+  tulle::Run run = start_run(config_of("sync", 4), data);
+  Observer nobody;
+  Signals none;
+  try {
+    train(run, data, nullptr, nobody, none);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    EXPECT_THAT(error.what(), HasSubstr("parallel.ranks, found 4, expected at most 3"));
+  }
+}
+
+TEST(Ranks, WhatDivergesIsToldAsThatAndNotAsALostRank) {
+  const Dataset data = many_data();
+  for (const ModeInfo& mode : modes()) {
+    Config config = config_of(mode.name, 2);
+    config.train.learning_rate = 1e30;
+    config.train.batch_size = 16;
+    tulle::Run run = start_run(config, data);
+    Observer nobody;
+    Signals none;
+    try {
+      train(run, data, nullptr, nobody, none);
+      ADD_FAILURE() << mode.name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kDiverged) << mode.name << ": " << error.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tulle::testing
