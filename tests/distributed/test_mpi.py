@@ -122,7 +122,7 @@ def test_without_the_plug_in_a_job_is_refused_and_one_process_works(problem, tul
 
 
 def long(epochs=60, save="7 step"):
-    return ["--mode=sync", f"--epochs={epochs}", f"--save-every={save}", "--timeout=3"]
+    return ["--mode=sync", f"--epochs={epochs}", f"--save-every={save}", "--timeout=10"]
 
 
 def ranks_of(job):
@@ -186,9 +186,9 @@ def test_a_rank_that_hangs_is_noticed_within_the_time_limit_and_named(problem, m
     os.kill(ranks[1], signal.SIGSTOP)
     before = time.time()
     _, err = job.communicate(timeout=60)
-    assert 2 < time.time() - before < 3 + 10
+    assert 8 < time.time() - before < 10 + 10
     assert job.returncode == 75
-    assert "rank 0: found no message from rank 1 for 3.0 s" in err
+    assert "rank 0: found no message from rank 1 for 10.0 s" in err
     Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
 
 
