@@ -7,8 +7,6 @@
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/comm/collectives.h"
-#include "tulle/evolve/average.h"
-#include "tulle/nn/sparse_linear.h"
 
 namespace tulle {
 namespace {
@@ -66,19 +64,18 @@ Packed packed(Network& network) {
   return pack;
 }
 
-// Every connection at the new pattern's place with its value, and no memory of steps.
-void put_into(SparseLinear& layer, SparseWeights weights) {
-  TopologyUpdate update{std::move(weights.topology), {}};
-  update.source.assign(weights.values.size(), TopologyUpdate::kGrown);
-  layer.replace(update, weights.values);
-}
-
 void forget_steps(Parameter& parameter) {
   for (AlignedVector<float>* state : {&parameter.m1, &parameter.m2}) std::ranges::fill(*state, 0.0f);
   std::ranges::fill(parameter.age, std::uint16_t{0});
 }
 
 }  // namespace
+
+void put_into(SparseLinear& layer, SparseWeights weights) {
+  TopologyUpdate update{std::move(weights.topology), {}};
+  update.source.assign(weights.values.size(), TopologyUpdate::kGrown);
+  layer.replace(update, weights.values);
+}
 
 TwoPhases::TwoPhases(const Ranks& ranks)
     : Mode(ranks),

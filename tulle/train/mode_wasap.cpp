@@ -9,7 +9,6 @@
 #include "tulle/base/parallel.h"
 #include "tulle/comm/collectives.h"
 #include "tulle/comm/threads.h"
-#include "tulle/nn/sparse_linear.h"
 #include "tulle/sparse/pattern_change.h"
 #include "tulle/train/mode_two_phases.h"
 
@@ -53,13 +52,6 @@ void for_states(Network& network, const Body& body) {
   }
 }
 
-// The layer with a new pattern: nothing of its values counts, the server's follow.
-void take_pattern(SparseLinear& layer, Topology topology) {
-  TopologyUpdate update{std::move(topology), {}};
-  update.source.assign(static_cast<std::size_t>(update.topology.nnz()), TopologyUpdate::kGrown);
-  layer.replace(update, std::vector<float>(update.source.size(), 0.0f));
-}
-
 /// A worker of the first phase: a replica that computes one gradient after the other for rank 0 of `comm`,
 /// each from the newest model it is given, until it is told to part or to stop.
 class Worker {
@@ -91,7 +83,9 @@ class Worker {
       receive_now(comm_, 0, bytes_of(length));
       std::vector<std::byte> change(length);
       receive_now(comm_, 0, change);
-      take_pattern(*layer, changed_pattern(*layer->topology(), change));
+      Topology pattern = changed_pattern(*layer->topology(), change);
+      std::vector<float> values(static_cast<std::size_t>(pattern.nnz()));  // the server's follow
+      put_into(*layer, {std::move(pattern), std::move(values)});
     }
     for (Parameter* parameter : network.parameters())
       receive_now(comm_, 0, std::as_writable_bytes(std::span(parameter->value)));

@@ -7,7 +7,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/parallel.h"
 #include "tulle/comm/threads.h"
-#include "tulle/train/replica.h"
+#include "tulle/train/modes.h"
 
 namespace tulle {
 namespace {
@@ -40,6 +40,7 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
   const std::vector<std::unique_ptr<Communicator>> group = thread_group(ranks);
   if (ranks == 1) return train(run, data, directory, observer, signals, *group.front());
 
+  (void)mode_of(run.config, ranks);  // refused before there are copies
   const int threads = threads_of_replica(run.config);
   std::vector<std::exception_ptr> failures(group.size());
   // The others are told when one cannot go on; which one it was, its own failure says.
