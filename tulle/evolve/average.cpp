@@ -22,11 +22,11 @@ std::vector<float> average(std::span<const std::vector<float>> replicas) {
   return mean;
 }
 
-SparseWeights average(std::span<const SparseWeights> replicas) {
+LayerWeights average(std::span<const LayerWeights> replicas) {
   require(!replicas.empty(), "average: at least one replica is needed");
   const Topology& first = replicas.front().topology;
   std::vector<std::uint64_t> keys;
-  for (const SparseWeights& replica : replicas) {
+  for (const LayerWeights& replica : replicas) {
     require(replica.topology.rows() == first.rows() && replica.topology.cols() == first.cols() &&
                 std::ssize(replica.values) == replica.topology.nnz(),
             "average: layers must be of one shape, with one value per connection");
@@ -37,21 +37,21 @@ SparseWeights average(std::span<const SparseWeights> replicas) {
     keys = std::move(both);
   }
   std::vector<double> sums(keys.size(), 0.0);
-  for (const SparseWeights& replica : replicas) {
+  for (const LayerWeights& replica : replicas) {
     std::size_t place = 0, k = 0;
     for (const std::uint64_t key : replica.topology.keys()) {
       while (keys[place] != key) ++place;
       sums[place] += replica.values[k++];
     }
   }
-  SparseWeights mean{Topology::from_keys(first.rows(), first.cols(), keys), std::vector<float>(keys.size())};
+  LayerWeights mean{Topology::from_keys(first.rows(), first.cols(), keys), std::vector<float>(keys.size())};
   std::ranges::transform(sums, mean.values.begin(), [&](double sum) {
     return static_cast<float>(sum / static_cast<double>(replicas.size()));
   });
   return mean;
 }
 
-SparseWeights resparsified(const SparseWeights& weights, std::int64_t connections, bool published) {
+LayerWeights resparsified(const LayerWeights& weights, std::int64_t connections, bool published) {
   const std::int64_t count = weights.topology.nnz(), going = count - connections;
   require(going >= 0, "resparsified: fewer connections than wanted");
   std::vector<std::uint8_t> drop(static_cast<std::size_t>(count), 0);
@@ -75,7 +75,7 @@ SparseWeights resparsified(const SparseWeights& weights, std::int64_t connection
       drop[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = 1;
   }
   TopologyUpdate kept = without(weights.topology, drop);
-  SparseWeights result{std::move(kept.topology), {}};
+  LayerWeights result{std::move(kept.topology), {}};
   for (const std::int64_t source : kept.source)
     result.values.push_back(weights.values[static_cast<std::size_t>(source)]);
   return result;

@@ -75,7 +75,7 @@ void append_all(Communicator& comm, std::vector<T>& values, bool add) {
   std::vector<T> together;
   for (const std::vector<std::byte>& bytes : all) {
     std::vector<T> part(bytes.size() / sizeof(T));
-    std::memcpy(part.data(), bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(part.data(), bytes.data(), bytes.size());
     if (!add || together.empty())
       together.insert(together.end(), part.begin(), part.end());
     else

@@ -71,7 +71,7 @@ void forget_steps(Parameter& parameter) {
 
 }  // namespace
 
-void put_into(SparseLinear& layer, SparseWeights weights) {
+void put_into(SparseLinear& layer, LayerWeights weights) {
   TopologyUpdate update{std::move(weights.topology), {}};
   update.source.assign(weights.values.size(), TopologyUpdate::kGrown);
   layer.replace(update, weights.values);
@@ -167,7 +167,7 @@ void TwoPhases::average_replicas() {
     auto* const sparse = dynamic_cast<SparseLinear*>(&layer);
     const std::vector<Parameter*> parameters = layer.parameters();
     if (sparse != nullptr) {
-      std::vector<SparseWeights> replicas;
+      std::vector<LayerWeights> replicas;
       for (Unpacked& pack : packs) {
         const auto keys = pack.take<std::uint64_t>();
         replicas.push_back({Topology::from_keys(layer.outputs(), layer.inputs(), keys), pack.take<float>()});
