@@ -24,6 +24,7 @@ class TwoPhases : public Mode {
   void start_epoch(std::int64_t epoch) final;
   Step gradients(bool whole) final;
   bool together() const final { return together_; }
+  bool ends_with_average() const final { return true; }
   bool sees_whole_batch() const final { return !together_; }
   bool stop_asked() const final { return together_ ? shared_stop_asked() : ranks().signals.stop.load(); }
   bool evolves() const final { return together_ || ranks().config().phase2_evolve; }

@@ -145,6 +145,8 @@ class Wasap final : public TwoPhases {
     turn_ = ranks().run().state.step;
   }
 
+  bool alike() const override { return false; }  // the server alone has steps to take
+
   void topology_changed() override {
     if (links_.empty()) return;
     patterns_[++version_] = patterns_of(ranks().replica.network());

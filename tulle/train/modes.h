@@ -52,6 +52,10 @@ class Mode {
   }
   /// Whether this network is that of the training: only then may it be evaluated, saved and changed.
   virtual bool together() const { return true; }
+  /// Whether every rank takes these steps with the same network, so that all may look at it together.
+  virtual bool alike() const { return together(); }
+  /// Whether the result is an average made after the last epoch, not the network of one.
+  virtual bool ends_with_average() const { return false; }
   /// Whether the inputs and errors of the last step are those of the whole batch.
   virtual bool sees_whole_batch() const { return false; }
   /// Whether someone asked to stop, and every rank knows.

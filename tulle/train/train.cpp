@@ -200,14 +200,11 @@ class Trainer {
     return go_on;
   }
 
-  // Whether all ranks are here with the same network, and go on alike from what it does.
-  bool decides() const { return one_network_ && run_.config.parallel.mode != "wasap"; }
-  // Whether the result is one epoch's network, not an average made after the last.
-  bool chooses_epoch() const { return decides() && run_.config.parallel.mode != "wassp"; }
+  bool chooses_epoch() const { return mode_->alike() && !mode_->ends_with_average(); }
   // Where replicas differ, or workers wait for a server, rank 0 alone looks.
-  bool evaluates() const { return decides() || comm_.rank() == 0; }
+  bool evaluates() const { return mode_->alike() || comm_.rank() == 0; }
   Evaluation evaluated(const Split& split) {
-    return decides() ? evaluate(run_.model, split, comm_) : evaluate(run_.model, split);
+    return mode_->alike() ? evaluate(run_.model, split, comm_) : evaluate(run_.model, split);
   }
 
   EpochRecord epoch_record() const {
@@ -258,7 +255,7 @@ class Trainer {
     const std::vector<LayerEvolution> events =
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
     mode_->topology_changed();
-    if (decides()) compare_networks();
+    if (mode_->alike()) compare_networks();
     replica_.phases.evolve += clock.seconds();
     for (const LayerEvolution& event : events) {
       CellSet& explored = run_.state.explored[event.layer];
