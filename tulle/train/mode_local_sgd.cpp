@@ -116,8 +116,8 @@ class LocalSgd final : public Mode {
   }
 
   Loader loader_;
-  SumExchange exchange_, state_exchange_;
   std::vector<AlignedVector<float>> moves_;  // values when all were together, then how far they moved
+  SumExchange exchange_, state_exchange_;    // after moves_, which they send: they must go first
   bool together_ = true, stop_asked_ = false;
   Counts own_;
 };
