@@ -1,23 +1,28 @@
 #pragma once
 
 #include <cstddef>
-#include <new>
 #include <vector>
 
 namespace tulle {
 
-/// Allocator of cache-line-aligned memory, so that vector loads never straddle a line.
+/// Memory at a multiple of 64 bytes, so that vector loads never straddle a cache line; from 4 MiB on at a
+/// multiple of 2 MiB and of huge pages where the system has them, because what reads it at random would
+/// otherwise wait for page tables as well. Throws std::bad_alloc.
+void* allocate_aligned(std::size_t bytes);
+/// `bytes` as it was allocated.
+void free_aligned(void* memory, std::size_t bytes) noexcept;
+
+/// The same for containers.
 template <class T>
 struct AlignedAllocator {
   using value_type = T;
-  static constexpr std::align_val_t kAlignment{64};
 
   AlignedAllocator() = default;
   template <class U>
   AlignedAllocator(const AlignedAllocator<U>&) noexcept {}
 
-  T* allocate(std::size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), kAlignment)); }
-  void deallocate(T* memory, std::size_t) noexcept { ::operator delete(memory, kAlignment); }
+  T* allocate(std::size_t count) { return static_cast<T*>(allocate_aligned(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t count) noexcept { free_aligned(memory, count * sizeof(T)); }
   bool operator==(const AlignedAllocator&) const noexcept { return true; }
 };
 

@@ -11,7 +11,7 @@
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/loss.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/vision/smlp_net.h"
 
 namespace tulle {
@@ -25,7 +25,7 @@ std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); 
 // Reads one file; every refusal names it.
 class Reader {
  public:
-  explicit Reader(SafetensorsFile file) : file_(std::move(file)), in_(file_) {}
+  Reader(SafetensorsFile file, Storage storage) : file_(std::move(file)), in_(file_), storage_(storage) {}
 
   LoadedModel read() {
     if (in_.text("format") != "tulle")
@@ -126,6 +126,7 @@ class Reader {
       check_name(training_precisions(), what + " dtype", dtype);
       options.precision = find_name(training_precisions(), "dtype", dtype).precision;
     }
+    if (options.precision == Precision::kFloat) options.storage = storage_;
     return options;
   }
 
@@ -141,7 +142,7 @@ class Reader {
       const auto col = values<std::int32_t>(name + ".col", DType::I32, {nnz});
       weights = values<float>(name + ".val", DType::F32, {nnz});
       try {
-        layer = std::make_unique<SparseLinear>(
+        layer = make_sparse_layer(
             options,
             Topology(options.outputs, options.inputs, {crow.begin(), crow.end()}, {col.begin(), col.end()}));
       } catch (const std::invalid_argument& error) {
@@ -365,14 +366,17 @@ class Reader {
 
   SafetensorsFile file_;
   MetadataReader in_;
+  Storage storage_;
 };
 
 }  // namespace
 
-LoadedModel load_model(const std::string& path) { return Reader(SafetensorsFile::read(path)).read(); }
+LoadedModel load_model(const std::string& path, Storage storage) {
+  return Reader(SafetensorsFile::read(path), storage).read();
+}
 
-LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name) {
-  return Reader(SafetensorsFile::parse(std::move(bytes), name)).read();
+LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name, Storage storage) {
+  return Reader(SafetensorsFile::parse(std::move(bytes), name), storage).read();
 }
 
 }  // namespace tulle

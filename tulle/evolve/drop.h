@@ -33,6 +33,7 @@ struct DropInfo {
   void (*score)(const DropInput&, std::span<float> scores) = nullptr;  // 0 or more
   void (*mark)(const DropInput&, std::span<std::uint8_t> marks) = nullptr;
   bool needs_pending = false;
+  bool needs_gradients = false;
 };
 
 std::span<const DropInfo> drop_rules();

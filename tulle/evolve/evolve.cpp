@@ -8,7 +8,7 @@
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/nn/dense_linear.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/selection.h"
@@ -39,7 +39,7 @@ class Event {
     // The last layer of a chain gives the outputs; an architecture's layers all lie inside.
     const std::size_t inner = network.size() - (network.architecture() == nullptr ? 1 : 0);
     for (std::size_t l = 0; l < inner; ++l) {
-      auto* layer = dynamic_cast<SparseLinear*>(&network.layer(l));
+      auto* layer = dynamic_cast<SparseLayer*>(&network.layer(l));
       if (layer != nullptr && layer->topology()->density() <= how.max_density) work_.push_back({l, layer});
     }
   }
@@ -66,7 +66,7 @@ class Event {
  private:
   struct Work {
     std::size_t l;
-    SparseLinear* layer;
+    SparseLayer* layer;
     std::int64_t budget = 0;  // connections after the event
     std::int64_t count = 0;   // to grow
     std::vector<float> pending{};
@@ -275,11 +275,12 @@ class Event {
       cells = how_.grow->grow(input);
     }
     work.result.regrown = count_existing(old, cells);
-    const TopologyUpdate update = with_grown(work.kept, cells);
+    TopologyUpdate update = with_grown(work.kept, cells);
     work.result.grown = static_cast<std::int64_t>(cells.size());
     work.result.dropped = work.result.before - work.kept.topology.nnz();
     work.result.after = update.topology.nnz();
-    work.layer->replace(update, start_values(work, update));
+    const std::vector<float> values = start_values(work, update);
+    work.layer->replace(std::move(update), values);
     count_isolated(*work.layer->topology(), work.result);
     work.result.grown_cells = std::move(cells);
   }

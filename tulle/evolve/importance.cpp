@@ -7,7 +7,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/nn/compaction.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 
 namespace tulle {
 namespace {
@@ -173,7 +173,7 @@ std::vector<LayerElimination> eliminate_neurons(Network& network, const Importan
 std::int64_t prune_as_published(Network& network, double percentile) {
   std::int64_t pruned = 0;
   for (std::size_t l = 0; l + 1 < network.size(); ++l) {
-    auto* layer = dynamic_cast<SparseLinear*>(&network.layer(l));
+    auto* layer = dynamic_cast<SparseLayer*>(&network.layer(l));
     if (layer == nullptr) continue;
     const std::vector<double> strength = strengths_of(network, l, kStrengths[0]);
     std::vector<double> sorted = strength;

@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include "tulle/kernels/neuron-inl.h"
+#include "tulle/kernels/pending_sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
@@ -18,13 +19,15 @@ namespace tulle::kernels::HWY_NAMESPACE {
 // One row at a time: its line of sums stays in registers, each connection broadcasts its weight and adds one
 // line of x. With tiles narrow enough for x to stay in L1 this runs at one line per load; without, at the
 // speed of L2.
-template <int kWidth, class Lines>
+template <int kWidth, class Lines, bool kFar>
 void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HWY_RESTRICT x,
                  float* HWY_RESTRICT y, const Epilogue& epilogue, Tile tile) {
   constexpr int kVectors = kWidth / kLanes;
   // The pieces of rows that a tile holds are far apart: no processor foresees where the next ones lie.
   constexpr std::int64_t kAhead = 8;  // rows
   const bool in_pieces = !tile.first || !tile.last;
+  constexpr std::int64_t kLinksAhead = 32;
+  const std::int64_t last = w.end[rows.end - 1] - 1;
   const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     float* HWY_RESTRICT out = y + row * kWidth;
@@ -39,6 +42,11 @@ void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HW
       hwy::Prefetch(w.columns + ahead + kLine);
     }
     for (std::int64_t k = w.begin[row]; k < end; ++k) {
+      if (kFar) {
+        const auto* const ahead =
+            x + std::int64_t{w.columns[std::min(k + kLinksAhead, last)]} * Lines::Stride(kWidth);
+        for (int line = 0; line < Lines::Stride(kWidth); line += kLine) hwy::Prefetch(ahead + line);
+      }
       const Vector weight = hn::Set(d, w.values[k]);
       Lines::template ForVectors<kWidth>(
           x + static_cast<std::int64_t>(w.columns[k]) * Lines::Stride(kWidth),
@@ -50,39 +58,6 @@ void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HW
       for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], d, out + v * kLanes);
   }
 }
-
-// Lines of products that wait for their sums: 16 connections give 16 lines, which are summed together,
-// whichever sources they belong to, because their sums lie side by side in dw.
-class PendingSums {
- public:
-  PendingSums(bool add, float* dw) : add_(add), dw_(dw) {
-    for (int i = 0; i < kLine * kLine; ++i) lines_[i] = 0.0f;  // a last block sums lines it does not need
-  }
-  std::int64_t room() const { return kLine - count_; }
-  /// Where the next line goes.
-  float* next() { return lines_ + count_ * kLine; }
-  void added(std::int64_t lines) {
-    count_ += lines;
-    if (count_ == kLine) flush();
-  }
-  void flush() {
-    if (count_ == kLine && !add_) {
-      SumLines(lines_, dw_);
-    } else {
-      HWY_ALIGN float sums[kLine];
-      SumLines(lines_, sums);
-      for (std::int64_t j = 0; j < count_; ++j) dw_[j] = add_ ? dw_[j] + sums[j] : sums[j];
-    }
-    dw_ += count_;
-    count_ = 0;
-  }
-
- private:
-  HWY_ALIGN float lines_[kLine * kLine];
-  std::int64_t count_ = 0;
-  bool add_;
-  float* dw_;
-};
 
 // One source at a time: its own line x and its line of gradients stay in registers; each connection loads one
 // line of dz and uses it for both.
@@ -140,8 +115,14 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
 template <class Lines>
 void ForwardOf(const CsrView& w, Range rows, int width, const typename Lines::Element* x, float* y,
                const Epilogue& epilogue, Tile tile) {
+  if (rows.begin == rows.end) return;
   WithWidth<Lines::kLeastWidth>(
-      width, [&](auto kWidth) { ForwardRows<kWidth, Lines>(w, rows, x, y, epilogue, tile); });
+      width, [&](auto kWidth) {
+        if (tile.far)
+          ForwardRows<kWidth, Lines, true>(w, rows, x, y, epilogue, tile);
+        else
+          ForwardRows<kWidth, Lines, false>(w, rows, x, y, epilogue, tile);
+      });
 }
 
 template <class Lines>

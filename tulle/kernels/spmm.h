@@ -33,6 +33,7 @@ struct SourceView {
 struct Tile {
   bool first = true;
   bool last = true;
+  bool far = false;  // x lies in main memory: its lines are asked for ahead; of a whole matrix alone
 };
 
 /// y[o] = epilogue( sum over connections k of row o: w_k * x[column_k] ) for the rows `rows` of one panel.

@@ -7,7 +7,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/nn/dense_linear.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/sampling.h"
 
 namespace tulle {
@@ -95,7 +95,7 @@ std::unique_ptr<Layer> reduced(Layer& layer, const Flags& targets, const Flags& 
   if (layer.topology() == nullptr && std::ranges::none_of(drop, [](std::uint8_t d) { return d != 0; }))
     small = std::make_unique<DenseLinear>(options);
   else
-    small = std::make_unique<SparseLinear>(
+    small = make_sparse_layer(
         options, Topology(options.outputs, inputs, std::move(kept.row_ptr), std::move(kept.columns)));
   pick(layer.weight(), kept.places, small->weight());
   const std::vector<std::size_t> neurons = places_of(targets);

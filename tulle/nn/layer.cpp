@@ -31,12 +31,12 @@ std::string name_of(const LayerOptions& options) {
 
 }  // namespace
 
-Layer::Layer(const LayerOptions& options, std::size_t weights)
-    : weight_(name_of(options) + ".weight", Parameter::Kind::kWeight, weights),
-      options_(options),
-      activation_(make_activation(options)),
+Layer::Layer(const LayerOptions& options, std::size_t weights, bool keeps_gradients)
+    : weight_(name_of(options) + ".weight", Parameter::Kind::kWeight, weights, keeps_gradients),
       bias_(name_of(options) + ".bias", Parameter::Kind::kBias,
-            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0) {
+            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0),
+      options_(options),
+      activation_(make_activation(options)) {
   require(options.inputs > 0 && options.outputs > 0, "Layer: inputs and outputs must be positive");
   require(options.dropout >= 0.0 && options.dropout < 1.0, "Layer: dropout must be in [0, 1)");
   require(options.precision != Precision::kInt8, "Layer: int8 is for inference");
@@ -103,7 +103,7 @@ void Layer::sum_bias_gradients(Range rows, Panels<const float> dz) {
 
 void Layer::backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below) {
   const bool fused = below != nullptr && below->activation_->piecewise().has_value();
-  multiply_back(x, dz, dx, fused ? below->gate() : kernels::Gate{});
+  multiply_back(x, dz, dx, fused && !below->gates_errors() ? below->gate() : kernels::Gate{});
   if (dx && below != nullptr && !fused) below->backward_activation(dx);
 }
 

@@ -10,6 +10,7 @@
 #include "tulle/nn/activation.h"
 #include "tulle/nn/parameter.h"
 #include "tulle/nn/precision.h"
+#include "tulle/nn/storage.h"
 #include "tulle/sparse/sparse_batch.h"
 #include "tulle/sparse/topology.h"
 
@@ -34,6 +35,7 @@ struct LayerOptions {
   double dropout = 0.0;  // probability that an output is set to 0 in training, in [0, 1)
   std::uint64_t seed = 0;
   Precision precision = Precision::kFloat;  // of a sparse layer's products while training; not kInt8
+  Storage storage = Storage::kFast;        // of a sparse layer's connections
   bool has_bias = true;
   std::string name{};  // what the names of its parameters begin with; empty: "layers.<index>"
   // After neurons were removed (nn/compaction.h): what the outputs were called before, ascending, and how
@@ -84,6 +86,12 @@ class Layer {
   /// Turns dL/dy into dL/dz of the last forward pass, in place; activation parameters get their gradients.
   void backward_activation(Panels<float> grad);
 
+  /// Whether backward() takes its errors as dL/da and puts this layer's derivative to them as it reads them.
+  bool gates_errors() const { return options_.storage == Storage::kCompact && activation_->piecewise(); }
+  /// The optimizer's step for weights whose gradient is not kept (Parameter::gradient), for the backward
+  /// passes to come. Layers that keep it leave the step to the caller.
+  virtual void set_weight_step(WeightStep) {}
+
   Parameter& weight() { return weight_; }
   const Parameter& weight() const { return weight_; }
   Parameter& bias() { return bias_; }
@@ -96,7 +104,7 @@ class Layer {
   std::int64_t connections() const { return static_cast<std::int64_t>(weight_.value.size()); }
 
  protected:
-  Layer(const LayerOptions& options, std::size_t weights);
+  Layer(const LayerOptions& options, std::size_t weights, bool keeps_gradients = true);
 
   /// y = epilogue(W x), the epilogue's arrays belonging to panel 0.
   virtual void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) = 0;
@@ -105,6 +113,9 @@ class Layer {
   /// is empty.
   virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                              const kernels::Gate& gate) = 0;
+
+  /// What turns dL/da of this layer's last forward pass into dL/dz.
+  kernels::Gate gate() const;
 
   /// Bias gradients of the outputs `rows`; to be called for all of them.
   void sum_bias_gradients(Range rows, Panels<const float> dz);
@@ -115,16 +126,15 @@ class Layer {
   static kernels::Gate of_panel(kernels::Gate gate, std::int64_t p, std::int32_t features, int width);
 
   Parameter weight_;
+  Parameter bias_;
 
  private:
   template <class Inputs>
   void forward_from(const Pass& pass, const Inputs& x, Panels<float> y);
   void draw_dropout(const Pass& pass, Panels<const float> y);
-  kernels::Gate gate() const;
 
   LayerOptions options_;
   std::unique_ptr<Activation> activation_;
-  Parameter bias_;
   std::uint32_t drop_threshold_ = 0;                      // of 65536
   bool dropped_ = false;                                  // whether the last forward pass had dropout
   std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][width / 16]

@@ -101,7 +101,7 @@ Panels<float> Network::output_gradient() {
 
 void Network::backward(const std::function<void(std::size_t)>& layer_done) {
   if (architecture_) return architecture_->backward();
-  layers_.back()->backward_activation(output_gradient());
+  if (!layers_.back()->gates_errors()) layers_.back()->backward_activation(output_gradient());
   for (std::size_t l = layers_.size(); l-- > 0;) {
     const Panels<const float> dz = gradient_of(l);
     if (l == 0) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "tulle/base/aligned.h"
@@ -16,14 +17,29 @@ struct Parameter {
   std::string name;  // "layers.0.weight": the name in model files
   Kind kind = Kind::kWeight;
   AlignedVector<float> value;
-  AlignedVector<float> gradient;
+  AlignedVector<float> gradient;     // empty where a layer takes the step as it walks back (Storage::kCompact)
   AlignedVector<float> m1;           // momentum or first moment
   AlignedVector<float> m2;           // second moment
   AlignedVector<std::uint16_t> age;  // steps since birth, saturating
   AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
 
-  Parameter(std::string name_of, Kind kind_of, std::size_t size)
-      : name(std::move(name_of)), kind(kind_of), value(size, 0.0f), gradient(size, 0.0f) {}
+  Parameter(std::string name_of, Kind kind_of, std::size_t size, bool has_gradient = true)
+      : name(std::move(name_of)), kind(kind_of), value(size, 0.0f), gradient(has_gradient ? size : 0, 0.0f) {}
 };
+
+/// Entries of a parameter that lie one after another, in its arrays or gathered from them. Arrays that the
+/// optimizer does not use are null.
+struct ParameterSlice {
+  Parameter::Kind kind = Parameter::Kind::kWeight;
+  std::int64_t size = 0;
+  float* value = nullptr;
+  const float* gradient = nullptr;
+  float* m1 = nullptr;
+  float* m2 = nullptr;
+  std::uint16_t* age = nullptr;
+};
+
+/// An optimizer's step on a slice; called by several threads at once.
+using WeightStep = std::function<void(const ParameterSlice&)>;
 
 }  // namespace tulle

@@ -10,12 +10,6 @@
 namespace tulle {
 namespace {
 
-template <class T>
-void carry(const TopologyUpdate& update, AlignedVector<T>& values, T initial) {
-  if (values.empty()) return;
-  values = carry_over<T>(update, values, initial);
-}
-
 // The panels rounded to bfloat16, in memory that grows to fit.
 const kernels::Bf16Pair* narrowed(Panels<const float> panels, AlignedVector<kernels::Bf16Pair>& memory) {
   constexpr int kPair = 32;  // values that make a line of pairs
@@ -32,10 +26,8 @@ const kernels::Bf16Pair* narrowed(Panels<const float> panels, AlignedVector<kern
 }  // namespace
 
 SparseLinear::SparseLinear(const LayerOptions& options, Topology topology)
-    : Layer(options, static_cast<std::size_t>(topology.nnz())), topology_(std::move(topology)) {
-  require(topology_.rows() == outputs() && topology_.cols() == inputs(),
-          "SparseLinear: the topology must be outputs x inputs");
-  index();
+    : SparseLayer(options, std::move(topology), /*keeps_gradients=*/true) {
+  SparseLinear::index();
 }
 
 void SparseLinear::index() {
@@ -55,22 +47,6 @@ void SparseLinear::share_out() {
   }
   source_ranges_ = balanced_rows(ends, shared_among_);
   blocks_.resize(static_cast<std::size_t>(shared_among_));
-}
-
-void SparseLinear::replace(const TopologyUpdate& update, std::span<const float> grown_values) {
-  require(update.topology.rows() == outputs() && update.topology.cols() == inputs(),
-          "SparseLinear: the new topology must be outputs x inputs");
-  require(grown_values.size() == update.source.size(), "SparseLinear: one start value per connection");
-  carry(update, weight_.value, 0.0f);
-  for (std::size_t k = 0; k < update.source.size(); ++k)
-    if (update.source[k] == TopologyUpdate::kGrown) weight_.value[k] = grown_values[k];
-  carry(update, weight_.gradient, 0.0f);
-  carry(update, weight_.m1, 0.0f);
-  carry(update, weight_.m2, 0.0f);
-  carry(update, weight_.outer, 0.0f);
-  carry(update, weight_.age, std::uint16_t{0});
-  topology_ = update.topology;
-  index();
 }
 
 // `stride`: elements of one feature of one panel; floats have one a sample, pairs of bfloat16 half as many.

@@ -1,40 +1,32 @@
 #pragma once
 
 #include "tulle/kernels/narrow.h"
-#include "tulle/nn/layer.h"
-#include "tulle/sparse/topology_update.h"
+#include "tulle/nn/sparse_layer.h"
 
 namespace tulle {
 
-/// A layer that stores and computes only the connections of its topology.
+/// Sparse layer of Storage::kFast.
 /// With Precision::kBf16 inputs and errors are rounded to bfloat16 as they are multiplied; weights, gradients
 /// and sums stay floats, and the gradient is that of the rounded inputs. Widths are then 32 or more. Cost per
 /// batch: forward 2 * nnz * batch flop, backward 4 * nnz * batch; memory 32 bytes per connection while
 /// training with momentum (value, gradient in both orders, momentum, column, target, position, slot).
-class SparseLinear final : public Layer {
+class SparseLinear final : public SparseLayer {
  public:
-  /// Weights and biases start at 0. Throws std::invalid_argument if the topology is not outputs x inputs.
+  /// Throws std::invalid_argument if the topology is not outputs x inputs.
   SparseLinear(const LayerOptions& options, Topology topology);
-
-  const Topology* topology() const override { return &topology_; }
 
   bool takes_sparse() const override { return options().precision == Precision::kFloat; }
   using Layer::backward;
   void backward(const SparseBatch& x, Panels<const float> dz) override;
-
-  /// Takes the new topology; weights and optimizer state of kept connections move with them bit for bit,
-  /// grown ones start at grown_values[position] (one entry per connection of the new topology) and with zero
-  /// state.
-  void replace(const TopologyUpdate& update, std::span<const float> grown_values);
 
  protected:
   void multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                      const kernels::Gate& gate) override;
+  void index() override;
 
  private:
-  void index();
   void bring_gradients_home(Panels<const float> errors);
   void share_out();
   template <class Element>
@@ -47,7 +39,6 @@ class SparseLinear final : public Layer {
                       Panels<const float> shape, Panels<float> dx, const kernels::Gate& gate,
                       std::vector<float>& block);
 
-  Topology topology_;
   RowTiles by_target_;
   SourceIndex by_source_;
   int shared_among_ = 0;                                     // threads the ranges below are for

@@ -3,7 +3,6 @@
 #include <limits>
 #include <vector>
 
-#include "tulle/base/parallel.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
@@ -33,26 +32,22 @@ class Adam final : public Optimizer {
     parameter.age.resize(parameter.value.size(), 0);
   }
 
-  void step(Parameter& parameter, float rate) const override {
-    const float decay = parameter.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
+  using Optimizer::step;
+  void step(const ParameterSlice& slice, float rate) const override {
+    const float decay = slice.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
     const float coupled = decoupled_ ? 0.0f : decay;
     const float shrink = decoupled_ ? rate * decay : 0.0f;
-    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-      float* value = parameter.value.data();
-      float* first = parameter.m1.data();
-      float* second = parameter.m2.data();
-      std::uint16_t* age = parameter.age.data();
-      const float* gradient = parameter.gradient.data();
-      for (std::int64_t i = range.begin; i < range.end; ++i) {
-        const float g = gradient[i] + coupled * value[i];
-        first[i] = beta1_ * first[i] + (1.0f - beta1_) * g;
-        second[i] = beta2_ * second[i] + (1.0f - beta2_) * g * g;
-        age[i] = static_cast<std::uint16_t>(age[i] + (age[i] < kOldest ? 1 : 0));
-        const float m = first[i] * correction1_[age[i]];
-        const float s = second[i] * correction2_[age[i]];
-        value[i] -= rate * m / (std::sqrt(s) + epsilon_) + shrink * value[i];
-      }
-    });
+    float *value = slice.value, *first = slice.m1, *second = slice.m2;
+    std::uint16_t* age = slice.age;
+    for (std::int64_t i = 0; i < slice.size; ++i) {
+      const float g = slice.gradient[i] + coupled * value[i];
+      first[i] = beta1_ * first[i] + (1.0f - beta1_) * g;
+      second[i] = beta2_ * second[i] + (1.0f - beta2_) * g * g;
+      age[i] = static_cast<std::uint16_t>(age[i] + (age[i] < kOldest ? 1 : 0));
+      const float m = first[i] * correction1_[age[i]];
+      const float s = second[i] * correction2_[age[i]];
+      value[i] -= rate * m / (std::sqrt(s) + epsilon_) + shrink * value[i];
+    }
   }
 
   void pending(const Parameter& parameter, float rate, std::span<float> added) const override {

@@ -24,7 +24,9 @@ class Optimizer {
   virtual void prepare(Parameter& parameter) const = 0;
   /// One step of size `rate` from parameter.gradient (the mean over the batch). Cost: O(size), in parallel,
   /// the same bits for any thread count.
-  virtual void step(Parameter& parameter, float rate) const = 0;
+  void step(Parameter& parameter, float rate) const;
+  /// The same for some entries, each for itself: how they are cut into slices changes no bit.
+  virtual void step(const ParameterSlice& slice, float rate) const = 0;
   /// What momentum alone, without a new gradient, would add to each value at the next step of size `rate`;
   /// one entry of `added` per value. For rules that look ahead.
   virtual void pending(const Parameter& parameter, float rate, std::span<float> added) const = 0;

@@ -1,6 +1,16 @@
+#include "tulle/base/parallel.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
+
+void Optimizer::step(Parameter& parameter, float rate) const {
+  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
+    const auto from = [&](auto& array) { return array.empty() ? nullptr : array.data() + range.begin; };
+    step({parameter.kind, range.end - range.begin, from(parameter.value), from(parameter.gradient),
+          from(parameter.m1), from(parameter.m2), from(parameter.age)},
+         rate);
+  });
+}
 
 MakeOptimizer make_set_sgd, make_sgd, make_sgdw, make_adam, make_adamw;
 

@@ -1,4 +1,3 @@
-#include "tulle/base/parallel.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
@@ -16,21 +15,20 @@ class SetSgd final : public Optimizer {
 
   void prepare(Parameter& parameter) const override { parameter.m1.resize(parameter.value.size(), 0.0f); }
 
-  void step(Parameter& parameter, float rate) const override {
-    const float decay = parameter.kind == Parameter::Kind::kActivation ? 0.0f : decay_;
-    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-      // Locals that no store can change, so that the loop is done in vectors.
-      float* __restrict value = parameter.value.data();
-      float* __restrict velocity = parameter.m1.data();
-      const float* __restrict gradient = parameter.gradient.data();
-      const float momentum = momentum_, step_size = rate, shrinking = decay;
-      const bool nesterov = nesterov_;
-      for (std::int64_t i = range.begin; i < range.end; ++i) {
-        velocity[i] = momentum * velocity[i] - step_size * gradient[i];
-        const float move = nesterov ? momentum * velocity[i] - step_size * gradient[i] : velocity[i];
-        value[i] += move - shrinking * value[i];
-      }
-    });
+  using Optimizer::step;
+  void step(const ParameterSlice& slice, float rate) const override {
+    const float shrinking = slice.kind == Parameter::Kind::kActivation ? 0.0f : decay_;
+    // Locals that no store can change, so that the loop is done in vectors.
+    float* __restrict value = slice.value;
+    float* __restrict velocity = slice.m1;
+    const float* __restrict gradient = slice.gradient;
+    const float momentum = momentum_;
+    const bool nesterov = nesterov_;
+    for (std::int64_t i = 0; i < slice.size; ++i) {
+      velocity[i] = momentum * velocity[i] - rate * gradient[i];
+      const float move = nesterov ? momentum * velocity[i] - rate * gradient[i] : velocity[i];
+      value[i] += move - shrinking * value[i];
+    }
   }
 
   void pending(const Parameter& parameter, float, std::span<float> added) const override {

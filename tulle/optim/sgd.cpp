@@ -1,4 +1,3 @@
-#include "tulle/base/parallel.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
@@ -16,24 +15,21 @@ class Sgd final : public Optimizer {
 
   void prepare(Parameter& parameter) const override { parameter.m1.resize(parameter.value.size(), 0.0f); }
 
-  void step(Parameter& parameter, float rate) const override {
-    const float decay = parameter.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
-    const float coupled = decoupled_ ? 0.0f : decay;
-    const float shrink = decoupled_ ? rate * decay : 0.0f;
-    parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-      // Locals that no store can change, so that the loop is done in vectors.
-      float* __restrict value = parameter.value.data();
-      float* __restrict velocity = parameter.m1.data();
-      const float* __restrict gradient = parameter.gradient.data();
-      const float momentum = momentum_, step_size = rate, l2 = coupled, shrinking = shrink;
-      const bool nesterov = nesterov_;
-      for (std::int64_t i = range.begin; i < range.end; ++i) {
-        const float g = gradient[i] + l2 * value[i];
-        velocity[i] = momentum * velocity[i] + g;
-        const float move = nesterov ? g + momentum * velocity[i] : velocity[i];
-        value[i] -= step_size * move + shrinking * value[i];
-      }
-    });
+  using Optimizer::step;
+  void step(const ParameterSlice& slice, float rate) const override {
+    const float decay = slice.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
+    // Locals that no store can change, so that the loop is done in vectors.
+    float* __restrict value = slice.value;
+    float* __restrict velocity = slice.m1;
+    const float* __restrict gradient = slice.gradient;
+    const float momentum = momentum_, l2 = decoupled_ ? 0.0f : decay, shrinking = decoupled_ ? rate * decay : 0.0f;
+    const bool nesterov = nesterov_;
+    for (std::int64_t i = 0; i < slice.size; ++i) {
+      const float g = gradient[i] + l2 * value[i];
+      velocity[i] = momentum * velocity[i] + g;
+      const float move = nesterov ? g + momentum * velocity[i] : velocity[i];
+      value[i] -= rate * move + shrinking * value[i];
+    }
   }
 
   void pending(const Parameter& parameter, float rate, std::span<float> added) const override {

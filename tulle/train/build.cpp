@@ -6,19 +6,23 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <numeric>
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/nn/dense_linear.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/train/build_smlp.h"
 
 namespace tulle {
 namespace {
+
+// Connections of a network from which on one order is faster than two: activations no longer stay in caches.
+constexpr std::int64_t kCompactFrom = std::int64_t{1} << 25;
 
 // A layer as the config wants it with the connections, weights and activation of another.
 std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {
@@ -28,7 +32,7 @@ std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {
   if (from.topology() == nullptr)
     layer = std::make_unique<DenseLinear>(options);
   else
-    layer = std::make_unique<SparseLinear>(options, *from.topology());
+    layer = make_sparse_layer(options, *from.topology());
   const auto sources = const_cast<Layer&>(from).parameters(), targets = layer->parameters();
   for (std::size_t p = 0; p < sources.size(); ++p) targets[p]->value = sources[p]->value;
   return layer;
@@ -90,6 +94,29 @@ DataOptions data_options(const Config& config) {
 WeightLaw weight_law(const Config& config) {
   return {.law = &find_name(weight_inits(), "topology.weight_init", config.topology.weight_init),
           .sparse_fan = config.topology.fan == "sparse"};
+}
+
+std::int64_t planned_connections(const Config& config, const Dataset& data) {
+  const std::vector<std::int64_t> budgets = layer_budgets(topology_options(config), layer_sizes(config, data));
+  return std::accumulate(budgets.begin(), budgets.end(), std::int64_t{0});
+}
+
+Storage storage_of(const Config& config, std::int64_t connections) {
+  const Evolution how = evolution_of(config);
+  std::string needs;
+  if (config.model.kind != "mlp") needs = "model.kind = \"" + config.model.kind + "\"";
+  if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
+  if (config.train.clip_norm > 0.0 || config.train.clip_value > 0.0) needs = "clipped gradients";
+  if (config.parallel.ranks > 1 || config.parallel.mode != "none") needs = "gradients shared by ranks";
+  if (how.drop != nullptr && (how.needs_errors() || how.drop->needs_gradients))
+    needs = "evolve.rule = \"" + config.evolve.rule + "\"";
+  const std::string& wanted = config.run.storage;
+  if (wanted == "auto")
+    return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;
+  const Storage storage = find_name(storages(), "run.storage", wanted).storage;
+  if (storage == Storage::kCompact && !needs.empty())
+    throw Error(ErrorKind::kConfig, fmt::format("run.storage, found 'compact', expected 'fast' with {}", needs));
+  return storage;
 }
 
 Evolution evolution_of(const Config& config) {
@@ -232,6 +259,7 @@ Model build_model(const Config& config, const Dataset& data) {
   const std::vector<std::int64_t> budgets = layer_budgets(options, sizes);
   const auto seed = static_cast<std::uint64_t>(config.run.seed);
 
+  const Storage storage = storage_of(config, planned_connections(config, data));
   const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
   const Repair repair =
       find_name(repairs(), "topology.repair_isolated", config.topology.repair_isolated).repair;
@@ -245,7 +273,8 @@ Model build_model(const Config& config, const Dataset& data) {
                           .alpha = config.model.alpha,
                           .dropout = last ? 0.0 : config.model.dropout,
                           .seed = seed,
-                          .precision = precision});
+                          .precision = precision,
+                          .storage = storage});
   }
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l + 1 < sizes.size() && config.train.start_from.empty(); ++l) {
@@ -254,7 +283,7 @@ Model build_model(const Config& config, const Dataset& data) {
         std::int64_t{sizes[l]} * sizes[l + 1])  // density 1: stored and computed as a dense matrix
       layers.push_back(std::make_unique<DenseLinear>(layer));
     else
-      layers.push_back(std::make_unique<SparseLinear>(
+      layers.push_back(make_sparse_layer(
           layer,
           repair_isolated(
               draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, static_cast<std::uint32_t>(l)),

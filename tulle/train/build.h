@@ -30,6 +30,14 @@ std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data)
 
 /// How connections get their values at the start.
 WeightLaw weight_law(const Config& config);
+/// Connections of the network before it is built.
+std::int64_t planned_connections(const Config& config, const Dataset& data);
+
+/// How the sparse layers of a network of so many connections are kept: run.storage, or for "auto" what is
+/// faster. Throws tulle::Error (kConfig) for "compact" with what needs gradients or errors of all layers at
+/// once.
+Storage storage_of(const Config& config, std::int64_t connections);
+
 /// How the topology changes: evolve.rule with what evolve.drop and evolve.grow put in its place. Throws
 /// tulle::Error (kConfig) for choices that do not go together.
 Evolution evolution_of(const Config& config);

@@ -21,6 +21,7 @@ struct Config {
     std::string out = "out";
     std::int64_t seed = 1;
     std::int64_t threads = 0;
+    std::string storage = "auto";
     std::string preset = "none";
   } run;
   struct Data {

@@ -10,6 +10,7 @@
 #include "tulle/nn/activation.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/precision.h"
+#include "tulle/nn/storage.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
@@ -52,6 +53,9 @@ const KeyInfo kKeys[] = {
      kCount},
     {"run.threads", [](Config& c) -> Field { return &c.run.threads; }, "0: all cores this process may use", 0,
      4096},
+    {"run.storage", [](Config& c) -> Field { return &c.run.storage; },
+     "how sparse layers keep their connections while they train; the results are the same", -kNone, kNone,
+     false, [] { return names_or("auto", storages()); }},
     {"run.preset", [](Config& c) -> Field { return &c.run.preset; }, "sets defaults; keys you give win",
      -kNone, kNone, false, [] { return names(presets()); }},
 

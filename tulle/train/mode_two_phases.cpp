@@ -71,7 +71,7 @@ void forget_steps(Parameter& parameter) {
 
 }  // namespace
 
-void put_into(SparseLinear& layer, LayerWeights weights) {
+void put_into(SparseLayer& layer, LayerWeights weights) {
   TopologyUpdate update{std::move(weights.topology), {}};
   update.source.assign(weights.values.size(), TopologyUpdate::kGrown);
   layer.replace(update, weights.values);
@@ -164,7 +164,7 @@ void TwoPhases::average_replicas() {
   std::vector<Unpacked> packs(all.begin(), all.end());
   for (std::size_t l = 0; l < network.size(); ++l) {
     Layer& layer = network.layer(l);
-    auto* const sparse = dynamic_cast<SparseLinear*>(&layer);
+    auto* const sparse = dynamic_cast<SparseLayer*>(&layer);
     const std::vector<Parameter*> parameters = layer.parameters();
     if (sparse != nullptr) {
       std::vector<LayerWeights> replicas;

@@ -1,13 +1,13 @@
 #pragma once
 
 #include "tulle/evolve/average.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/train/modes.h"
 
 namespace tulle {
 
 /// Gives the layer another pattern and its values; nothing of what an optimizer kept stays.
-void put_into(SparseLinear& layer, LayerWeights weights);
+void put_into(SparseLayer& layer, LayerWeights weights);
 
 /// What wasap and wassp have in common: workers with shards of their own, who learn together for the first
 /// epochs and then, from what they have, each alone, momentum, topology events and all. After the last epoch

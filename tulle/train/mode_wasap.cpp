@@ -77,7 +77,7 @@ class Worker {
     receive_now(comm_, 0, bytes_of(header));
     Network& network = replica_.network();
     for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
-      auto* const layer = dynamic_cast<SparseLinear*>(&network.layer(l));
+      auto* const layer = dynamic_cast<SparseLayer*>(&network.layer(l));
       if (layer == nullptr) continue;
       std::uint64_t length = 0;
       receive_now(comm_, 0, bytes_of(length));

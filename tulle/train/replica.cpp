@@ -89,13 +89,22 @@ LossResult Replica::learn(const Batch& batch, const Pass& pass,
   return loss;
 }
 
+void Replica::prepare_step(double rate) {
+  for (std::size_t l = 0; l < network().size(); ++l)
+    network().layer(l).set_weight_step([this, rate = static_cast<float>(rate)](const ParameterSlice& slice) {
+      optimizer_->step(slice, rate);
+    });
+}
+
 void Replica::step(double rate) {
   const Clock clock;
   const std::vector<Parameter*> parameters = network().parameters();
   const Config::Train& t = run_.config.train;
   if (t.clip_norm > 0.0) clip_by_norm(parameters, t.clip_norm);
   if (t.clip_value > 0.0) clip_by_value(parameters, static_cast<float>(t.clip_value));
-  for (Parameter* parameter : parameters) optimizer_->step(*parameter, static_cast<float>(rate));
+  for (Parameter* parameter : parameters)
+    if (parameter->gradient.size() == parameter->value.size())
+      optimizer_->step(*parameter, static_cast<float>(rate));
   check_parameters();
   phases.update += clock.seconds();
 }

@@ -32,12 +32,16 @@ class Replica {
   /// at the inputs and errors of every neuron.
   Batch get(Loader& loader, std::int64_t index, Loader::Part part = {}, bool whole = false);
 
+  /// The rate of the step that the next learn() is for: layers that keep no gradients (Storage::kCompact) take
+  /// it there.
+  void prepare_step(double rate);
+
   /// Loss of a batch, and its mean gradients in the network's parameters. layer_done as in
   /// Network::backward().
   LossResult learn(const Batch& batch, const Pass& pass,
                    const std::function<void(std::size_t)>& layer_done = nullptr);
 
-  /// One step of the optimizer with the gradients that are there.
+  /// One step of the optimizer with the gradients that are kept.
   void step(double rate);
 
   /// The rate changed by `factor`: velocities that hold the rate follow it (set-sgd).

@@ -121,7 +121,8 @@ Run start_run(const Config& config, const Dataset& data) {
 }
 
 Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint) {
-  LoadedModel loaded = load_model(checkpoint);
+  LoadedModel loaded = load_model(
+      checkpoint, storage_of(config, config.model.kind == "mlp" ? planned_connections(config, data) : 0));
   if (!loaded.state)
     throw Error(ErrorKind::kBadData, {.file = checkpoint},
                 "found a model without training state, expected a checkpoint");

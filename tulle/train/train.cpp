@@ -105,10 +105,11 @@ class Trainer {
       const bool whole = course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
                          event_follows(/*epoch_done=*/last, 1);
       replica_.network().keep_errors(whole);
-      count(mode_->gradients(whole));
       course_.schedule_options.plateau_factor = state.validation.rate_factor;
       const double before = rate_at(schedule_step() - 1);
       rate_ = rate_at(schedule_step());
+      replica_.prepare_step(rate_);
+      count(mode_->gradients(whole));
       if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.step(rate_ * rate_factor_);
       count(mode_->stepped(last));
@@ -490,6 +491,8 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
       throw Error(ErrorKind::kConfig,
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
+    if (comm.size() > 1 && run.model.network.layer(0).options().storage == Storage::kCompact)
+      throw Error(ErrorKind::kConfig, "run.storage, found 'compact', expected 'fast' on several ranks");
     trainer.emplace(run, data, directory, observer, signals, comm);
   });
   if (comm.size() > 1) agree_to_start(comm, run);

@@ -9,7 +9,7 @@
 #include "tulle/kernels/gemm.h"
 #include "tulle/kernels/tokens.h"
 #include "tulle/nn/dense_linear.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/vision/start_values.h"
 
 namespace tulle {
@@ -406,7 +406,7 @@ namespace {
 
 // Density 1 is stored and computed as a dense matrix.
 std::unique_ptr<Layer> make_layer(const LayerOptions& options, std::optional<Topology> topology) {
-  if (topology) return std::make_unique<SparseLinear>(options, std::move(*topology));
+  if (topology) return make_sparse_layer(options, std::move(*topology));
   return std::make_unique<DenseLinear>(options);
 }
 

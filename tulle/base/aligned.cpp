@@ -1,0 +1,32 @@
+#include "tulle/base/aligned.h"
+
+#include <new>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace tulle {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+std::align_val_t alignment_of(std::size_t bytes) {
+  return std::align_val_t{bytes < 2 * kHugePage ? 64 : kHugePage};
+}
+
+}  // namespace
+
+void* allocate_aligned(std::size_t bytes) {
+  const std::align_val_t alignment = alignment_of(bytes);
+  void* const memory = ::operator new(bytes, alignment);
+#ifdef MADV_HUGEPAGE
+  // Many systems give huge pages only where they are asked for. Refusal costs time alone.
+  if (alignment == std::align_val_t{kHugePage}) (void)madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+void free_aligned(void* memory, std::size_t bytes) noexcept { ::operator delete(memory, alignment_of(bytes)); }
+
+}  // namespace tulle

@@ -1,0 +1,75 @@
+#include "tulle/kernels/fused.h"
+
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tulle/kernels/fused.cpp"
+#include <hwy/foreach_target.h>  // compiles this file once per target
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include "tulle/kernels/pending_sums-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tulle::kernels::HWY_NAMESPACE {
+
+template <int kWidth, bool kWithDx>
+void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const float* HWY_RESTRICT x,
+                   float* HWY_RESTRICT dx, bool add, float* HWY_RESTRICT dw) {
+  constexpr int kVectors = kWidth / kLanes;
+  const Floats d;
+  PendingSums pending(add, dw);
+  for (std::int64_t k = 0; k < links.count;) {
+    const std::int64_t count = std::min(links.count - k, pending.room());
+    float* HWY_RESTRICT products = pending.next();
+    for (std::int64_t j = 0; j < count; ++j) {
+      const std::int64_t ahead = std::int64_t{links.columns[k + j + Links::kAhead]} * kWidth;
+      for (int line = 0; line < kWidth; line += kLine) {
+        hwy::Prefetch(x + ahead + line);
+        if (kWithDx) hwy::Prefetch(dx + ahead + line);
+      }
+      const std::int64_t source = std::int64_t{links.columns[k + j]} * kWidth;
+      FloatLines::Own<kWidth> error;
+      FloatLines::Keep<kWidth>(errors + std::int64_t{links.rows[k + j]} * kWidth, error);
+      if (kWithDx) {
+        const Vector weight = hn::Set(d, links.weights[k + j]);
+        for (int v = 0; v < kVectors; ++v) {
+          float* const sum = dx + source + v * kLanes;
+          hn::Store(hn::MulAdd(weight, error.values[v], hn::Load(d, sum)), d, sum);
+        }
+      }
+      Vector product[kVectorsPerLine];
+      FloatLines::Multiply<kWidth>(error, x + source, product, [](int, Vector) {});
+      for (int s = 0; s < kVectorsPerLine; ++s) hn::Store(product[s], d, products + j * kLine + s * kLanes);
+    }
+    pending.added(count);
+    k += count;
+  }
+  pending.flush();
+}
+
+void Fused(const Links& links, int width, const float* errors, const float* x, float* dx, bool add, float* dw) {
+  WithWidth(width, [&](auto kWidth) {
+    if (dx == nullptr)
+      BackwardLinks<kWidth, false>(links, errors, x, dx, add, dw);
+    else
+      BackwardLinks<kWidth, true>(links, errors, x, dx, add, dw);
+  });
+}
+
+}  // namespace tulle::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tulle::kernels {
+
+HWY_EXPORT(Fused);
+
+void fused_backward(const Links& links, int width, const float* errors, const float* x, float* dx, bool add,
+                    float* dw) noexcept {
+  HWY_DYNAMIC_DISPATCH(Fused)(links, width, errors, x, dx, add, dw);
+}
+
+}  // namespace tulle::kernels
+#endif

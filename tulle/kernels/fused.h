@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+
+namespace tulle::kernels {
+
+/// Some connections in the order of their targets.
+struct Links {
+  static constexpr int kAhead = 32;  // entries that `columns` has beyond `count`: what comes next
+
+  std::int64_t count;
+  const std::int32_t* rows;     // the target of each, as its row of `errors`
+  const std::int32_t* columns;  // the source of each
+  const float* weights;
+};
+
+/// For connections k in their order, with t and s the target and source of k:
+///   dx[s] += w_k * errors[t]
+///   dw_k   = (add ? dw_k : 0) + sum over samples: x[s] * errors[t]
+/// Sums have the order and the bits of spmm_backward(). dx is skipped if it is null. x and dx may lie in main
+/// memory: their lines are asked for kAhead connections before they are needed. Shapes: errors [rows][width],
+/// x and dx [columns][width], width 16, 32, 64 or 128. Cost: 4 * count * width flop; in main memory one line
+/// of x, and one of dx read and written, for each connection and 16 samples.
+void fused_backward(const Links& links, int width, const float* errors, const float* x, float* dx, bool add,
+                    float* dw) noexcept;
+
+}  // namespace tulle::kernels

@@ -1,0 +1,191 @@
+#include "tulle/nn/compact_linear.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <stdexcept>
+
+#include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
+#include "tulle/kernels/fused.h"
+#include "tulle/kernels/spmm.h"
+
+namespace tulle {
+namespace {
+
+constexpr std::int64_t kLinks = 2048;          // of a block, at most
+constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: they stay in L1
+
+}  // namespace
+
+// A few rows, or part of a long one, with the connections in them that come from the walk's sources.
+struct CompactLinear::Block {
+  std::int64_t begin = 0, end = 0;              // connections of all sources
+  std::int32_t first = 0, last = 0, ended = 0;  // rows [first, last), of which those below `ended` end here
+  std::int64_t count = 0;                       // own connections
+  std::array<std::int32_t, kLinks + 1> rows, places;  // of each: row from `first`, place from `begin`
+  std::array<std::int32_t, kLinks + 1 + kernels::Links::kAhead> columns;
+};
+
+// One thread's way through all connections.
+struct CompactLinear::Walk {
+  Range sources, biases;  // what it owns: inputs, and outputs whose bias gradients it sums
+  std::int32_t rows_of_block = 0;
+  std::int32_t row = 0;  // where it stands
+  std::int64_t at = 0;
+  std::array<Block, 2> blocks;
+  AlignedVector<float> errors = AlignedVector<float>(kErrorFloats);
+  std::array<float, kLinks> value, gradient, m1, m2;
+  std::array<std::uint16_t, kLinks> age;
+};
+
+CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
+    : SparseLayer(options, std::move(topology), /*keeps_gradients=*/false) {
+  require(options.precision == Precision::kFloat, "CompactLinear: it computes in floats");
+}
+
+// Sources are counted in groups: exact ranges would need a counter each.
+void CompactLinear::share_out() {
+  if (shared_among_ == thread_count()) return;
+  shared_among_ = thread_count();
+  target_ranges_ = balanced_rows(topology_.row_ptr(), shared_among_);
+  constexpr std::int64_t kGroups = 4096;
+  const std::int64_t group = std::max<std::int64_t>((inputs() + kGroups - 1) / kGroups, 1);
+  std::vector<std::int64_t> ends(static_cast<std::size_t>((inputs() + group - 1) / group) + 1, 0);
+  if (shared_among_ > 1)
+    for (const std::int32_t source : topology_.columns()) ++ends[static_cast<std::size_t>(source / group) + 1];
+  for (std::size_t g = 1; g < ends.size(); ++g) ends[g] += ends[g - 1];
+  source_ranges_ = balanced_rows(ends, shared_among_);
+  for (std::int64_t& range : source_ranges_) range = std::min<std::int64_t>(range * group, inputs());
+}
+
+void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  share_out();
+  const std::int64_t* const row_ptr = topology_.row_ptr().data();
+  const kernels::CsrView weights{row_ptr, row_ptr + 1, topology_.columns().data(), weight_.value.data()};
+  parallel_parts(shared_among_, [&](int part) {
+    const auto i = static_cast<std::size_t>(part);
+    for (std::int32_t p = 0; p < y.count(); ++p)
+      kernels::spmm_forward(weights, {target_ranges_[i], target_ranges_[i + 1]}, y.width, x.panel(p), y.panel(p),
+                            of_panel(epilogue, p, outputs(), y.width), {.far = true});
+  });
+}
+
+void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                                  const kernels::Gate& gate) {
+  if (!step_) throw std::logic_error("CompactLinear: the backward pass needs the optimizer's step");
+  share_out();
+  if (dx)
+    parallel_ranges(dx.count() * dx.panel_size(), 4096,
+                    [&](Range range) { std::fill(dx.data + range.begin, dx.data + range.end, 0.0f); });
+  parallel_parts(shared_among_, [&](int part) {
+    const auto i = static_cast<std::size_t>(part);
+    const auto walk = std::make_unique<Walk>();
+    walk->sources = {source_ranges_[i], source_ranges_[i + 1]};
+    walk->biases = {target_ranges_[i], target_ranges_[i + 1]};
+    walk->rows_of_block = kErrorFloats / dz.width;
+    std::size_t now = 0;
+    for (bool more = fill(*walk, walk->blocks[now]); more; now = 1 - now) {
+      Block &block = walk->blocks[now], &next = walk->blocks[1 - now];
+      more = fill(*walk, next);
+      // What is asked for ahead of its use goes on with the next block; at the end it is no longer new.
+      const std::int64_t known = more ? std::min<std::int64_t>(next.count, kernels::Links::kAhead) : 0;
+      std::int32_t* const after = block.columns.data() + block.count;
+      std::copy_n(next.columns.data(), known, after);
+      std::fill(after + known, after + kernels::Links::kAhead, block.columns[0]);
+      learn(*walk, block, x, dz, dx);
+    }
+  });
+  if (!dx || gate.open()) return;
+  parallel_ranges(inputs(), 1, [&](Range rows) {
+    for (std::int32_t p = 0; p < dx.count(); ++p)
+      kernels::apply_gate(rows, dx.width, dx.panel(p), of_panel(gate, p, inputs(), dx.width));
+  });
+}
+
+// The next rows and the connections in them from the walk's sources; false if there are none any more.
+bool CompactLinear::fill(Walk& walk, Block& block) const {
+  block.count = 0;
+  block.columns[0] = static_cast<std::int32_t>(std::min<std::int64_t>(walk.sources.begin, inputs() - 1));
+  if (walk.row == outputs()) return false;
+  const std::int64_t* const row_ptr = topology_.row_ptr().data();
+  const std::int32_t* const columns = topology_.columns().data();
+  const auto first_source = static_cast<std::uint32_t>(walk.sources.begin);
+  const auto sources = static_cast<std::uint32_t>(walk.sources.end - walk.sources.begin);
+  block.first = walk.row;
+  block.begin = walk.at;
+  const std::int64_t end = block.begin + kLinks;
+  const std::int32_t last = std::min(outputs(), block.first + walk.rows_of_block);
+  std::int64_t count = 0;
+  while (walk.row < last) {
+    const std::int64_t row_end = std::min(row_ptr[walk.row + 1], end);
+    for (; walk.at < row_end; ++walk.at) {
+      // Every connection is put down; the next one takes its place if it is another thread's: which ones are
+      // cannot be foreseen.
+      const std::int32_t source = columns[walk.at];
+      block.rows[static_cast<std::size_t>(count)] = walk.row - block.first;
+      block.places[static_cast<std::size_t>(count)] = static_cast<std::int32_t>(walk.at - block.begin);
+      block.columns[static_cast<std::size_t>(count)] = source;
+      count += static_cast<std::uint32_t>(source) - first_source < sources ? 1 : 0;
+    }
+    if (walk.at < row_ptr[walk.row + 1]) break;
+    ++walk.row;
+  }
+  block.count = count;
+  block.end = walk.at;
+  block.ended = walk.row;
+  block.last = std::min(walk.row + (walk.row < last ? 1 : 0), outputs());
+  return true;
+}
+
+void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz,
+                          Panels<float> dx) {
+  const auto count = static_cast<std::size_t>(block.count);
+  const bool all = block.count == block.end - block.begin;  // then they lie one after another
+  const auto gather = [&](auto& array, auto& copy) -> decltype(copy.data()) {
+    if (array.empty()) return nullptr;
+    auto* const from = array.data() + block.begin;
+    if (all) return from;
+    for (std::size_t k = 0; k < count; ++k) copy[k] = from[block.places[k]];
+    return copy.data();
+  };
+  const auto scatter = [&](auto& array, const auto& copy) {
+    if (array.empty() || all) return;
+    auto* const to = array.data() + block.begin;
+    for (std::size_t k = 0; k < count; ++k) to[block.places[k]] = copy[k];
+  };
+  ParameterSlice slice{.kind = weight_.kind,
+                       .size = block.count,
+                       .value = gather(weight_.value, walk.value),
+                       .gradient = walk.gradient.data(),
+                       .m1 = gather(weight_.m1, walk.m1),
+                       .m2 = gather(weight_.m2, walk.m2),
+                       .age = gather(weight_.age, walk.age)};
+  const kernels::Gate gate = gates_errors() ? this->gate() : kernels::Gate{};
+  const std::int32_t rows = block.last - block.first;
+  const Range biases{std::max<std::int64_t>(walk.biases.begin, block.first) - block.first,
+                     std::min<std::int64_t>(walk.biases.end, block.ended) - block.first};
+  for (std::int32_t p = 0; p < dz.count(); ++p) {
+    const float* errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
+    if (!gate.open()) {
+      std::copy_n(errors, std::int64_t{rows} * dz.width, walk.errors.data());
+      kernels::Gate here = of_panel(gate, p, outputs(), dz.width);
+      const std::int64_t words = std::int64_t{block.first} * (dz.width / 16);
+      if (here.positive_bits != nullptr) here.positive_bits += words;
+      if (here.keep_bits != nullptr) here.keep_bits += words;
+      kernels::apply_gate({0, rows}, dz.width, walk.errors.data(), here);
+      errors = walk.errors.data();
+    }
+    if (options().has_bias && biases.begin < biases.end)
+      kernels::sum_rows(biases, dz.width, errors, p > 0, bias_.gradient.data() + block.first);
+    kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width, errors,
+                            x.panel(p), dx ? dx.panel(p) : nullptr, p > 0, walk.gradient.data());
+  }
+  step_(slice);
+  scatter(weight_.value, walk.value);
+  scatter(weight_.m1, walk.m1);
+  scatter(weight_.m2, walk.m2);
+  scatter(weight_.age, walk.age);
+}
+
+}  // namespace tulle

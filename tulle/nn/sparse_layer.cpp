@@ -1,0 +1,47 @@
+#include "tulle/nn/sparse_layer.h"
+
+#include "tulle/base/check.h"
+#include "tulle/nn/compact_linear.h"
+#include "tulle/nn/sparse_linear.h"
+
+namespace tulle {
+namespace {
+
+template <class T>
+void carry(const TopologyUpdate& update, AlignedVector<T>& values, T initial) {
+  if (values.empty()) return;
+  values = carry_over<T>(update, values, initial);
+}
+
+}  // namespace
+
+SparseLayer::SparseLayer(const LayerOptions& options, Topology topology, bool keeps_gradients)
+    : Layer(options, static_cast<std::size_t>(topology.nnz()), keeps_gradients),
+      topology_(std::move(topology)) {
+  require(topology_.rows() == outputs() && topology_.cols() == inputs(),
+          "SparseLayer: the topology must be outputs x inputs");
+}
+
+void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_values) {
+  require(update.topology.rows() == outputs() && update.topology.cols() == inputs(),
+          "SparseLayer: the new topology must be outputs x inputs");
+  require(grown_values.size() == update.source.size(), "SparseLayer: one start value per connection");
+  carry(update, weight_.value, 0.0f);
+  for (std::size_t k = 0; k < update.source.size(); ++k)
+    if (update.source[k] == TopologyUpdate::kGrown) weight_.value[k] = grown_values[k];
+  carry(update, weight_.gradient, 0.0f);
+  carry(update, weight_.m1, 0.0f);
+  carry(update, weight_.m2, 0.0f);
+  carry(update, weight_.outer, 0.0f);
+  carry(update, weight_.age, std::uint16_t{0});
+  topology_ = std::move(update.topology);
+  index();
+}
+
+std::unique_ptr<SparseLayer> make_sparse_layer(const LayerOptions& options, Topology topology) {
+  if (options.storage == Storage::kCompact)
+    return std::make_unique<CompactLinear>(options, std::move(topology));
+  return std::make_unique<SparseLinear>(options, std::move(topology));
+}
+
+}  // namespace tulle

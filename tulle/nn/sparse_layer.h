@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+
+#include "tulle/nn/layer.h"
+#include "tulle/sparse/topology_update.h"
+
+namespace tulle {
+
+/// A layer that stores and computes only the connections of its topology; how it keeps them is the
+/// subclass's business (nn/storage.h). Weights and biases start at 0.
+class SparseLayer : public Layer {
+ public:
+  const Topology* topology() const override { return &topology_; }
+
+  /// Takes the new topology; weights and optimizer state of kept connections move with them bit for bit,
+  /// grown ones start at grown_values[position] (one entry per connection of the new topology) and with zero
+  /// state.
+  void replace(TopologyUpdate update, std::span<const float> grown_values);
+
+ protected:
+  /// Throws std::invalid_argument if the topology is not outputs x inputs.
+  SparseLayer(const LayerOptions& options, Topology topology, bool keeps_gradients);
+
+  /// The topology is another one.
+  virtual void index() = 0;
+
+  Topology topology_;
+};
+
+/// The layer that options.storage asks for.
+std::unique_ptr<SparseLayer> make_sparse_layer(const LayerOptions& options, Topology topology);
+
+}  // namespace tulle

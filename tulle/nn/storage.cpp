@@ -1,0 +1,15 @@
+#include "tulle/nn/storage.h"
+
+namespace tulle {
+namespace {
+
+constexpr StorageInfo kStorages[] = {
+    {"fast", "both orders of the connections and their gradients", Storage::kFast},
+    {"compact", "one order, the step taken within the backward pass: for the largest networks", Storage::kCompact},
+};
+
+}  // namespace
+
+std::span<const StorageInfo> storages() { return kStorages; }
+
+}  // namespace tulle

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+namespace tulle {
+
+/// How a sparse layer keeps its connections while it trains. Both give the same bits.
+///   kFast     in the order of targets and in that of sources, with gradients: 32 bytes a connection
+///   kCompact  in the order of targets alone; the optimizer's step is taken as the backward pass goes by, and
+///             no gradient is kept: 12 bytes a connection with momentum
+enum class Storage { kFast, kCompact };
+
+struct StorageInfo {
+  std::string_view name;
+  std::string_view help;
+  Storage storage;
+};
+std::span<const StorageInfo> storages();
+
+}  // namespace tulle
