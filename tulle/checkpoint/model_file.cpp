@@ -187,6 +187,12 @@ std::string data_identity(const Split& train) {
     add(train.inputs.sparse.columns);
     add(train.inputs.sparse.values);
   }
+  if (train.inputs.is_generated()) {  // the first sample stands for what makes them all
+    std::vector<float> row(static_cast<std::size_t>(train.inputs.features));
+    train.inputs.generated.source->row(train.inputs.generated.samples.front(), row);
+    add(row);
+    add(train.inputs.generated.samples);
+  }
   if (!train.sets.empty()) {
     add(train.sets.row_ptr);
     add(train.sets.labels);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,18 +16,33 @@ struct SparseRows {
   std::vector<float> values;
 };
 
-/// The inputs of many samples. Exactly one of the three forms is filled. Dense ones are row-major
+/// What makes samples when they are asked for.
+class SampleSource {
+ public:
+  virtual ~SampleSource() = default;
+  /// The features of one sample; always the same. Called by several threads at once.
+  virtual void row(std::uint32_t sample, std::span<float> out) const = 0;
+};
+
+struct GeneratedRows {
+  std::shared_ptr<const SampleSource> source;  // null: no rows are made this way
+  std::vector<std::uint32_t> samples;          // its number of each
+};
+
+/// The inputs of many samples. Exactly one of the four forms is filled. Dense ones are row-major
 /// [sample][feature]: pixels stay bytes, so that an image set takes one byte a value; scaling happens when a
-/// batch is gathered. Sparse ones are never made dense.
+/// batch is gathered. Sparse ones are never made dense; generated ones are never stored.
 struct Features {
   std::int64_t samples = 0;
   std::int32_t features = 0;
   std::vector<std::uint8_t> bytes;
   std::vector<float> floats;
   SparseRows sparse;
+  GeneratedRows generated{};
 
+  bool is_generated() const { return generated.source != nullptr; }
   bool is_sparse() const { return !sparse.row_ptr.empty(); }
-  /// One value, of dense inputs only.
+  /// One value, of stored dense inputs only.
   float at(std::int64_t sample, std::int64_t feature) const {
     const auto i = static_cast<std::size_t>(sample * features + feature);
     return floats.empty() ? static_cast<float>(bytes[i]) : floats[i];

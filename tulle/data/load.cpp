@@ -16,7 +16,7 @@
 namespace tulle {
 namespace {
 
-constexpr std::string_view kFashionMnist = "fashion-mnist";
+constexpr std::string_view kFashionMnist = "fashion-mnist", kSynthetic = "synthetic";
 
 [[noreturn]] void refuse(const std::string& file, const std::string& message) {
   throw Error(ErrorKind::kBadData, {.file = file}, message);
@@ -41,13 +41,19 @@ Sources fashion_mnist() {
   return {{files.train, files.train_labels}, {files.test, files.test_labels}};
 }
 
+// Of a format that needs none.
+void check_no_files(const DataOptions& options) {
+  if (options.train.empty() && options.test.empty()) return;
+  throw Error(ErrorKind::kConfig,
+              fmt::format("data.train and data.test, found a file, expected none with data.format = \"{}\"{}",
+                          options.format, options.format == kFashionMnist ? "; use \"idx\" for other files" : ""));
+}
+
 Sources training_sources(const DataOptions& options) {
-  const bool built_in = options.format == kFashionMnist;
-  if (built_in && !(options.train.empty() && options.test.empty()))
-    throw Error(ErrorKind::kConfig, fmt::format("data.train and data.test, found a file, expected none with "
-                                                "data.format = \"{}\"; use \"idx\" for other files",
-                                                kFashionMnist));
-  if (built_in) return fashion_mnist();
+  if (options.format == kFashionMnist) {
+    check_no_files(options);
+    return fashion_mnist();
+  }
   if (options.train.empty())
     throw Error(ErrorKind::kConfig,
                 "data.train, found nothing, expected a file; data.format = \"fashion-mnist\" "
@@ -186,9 +192,14 @@ DataOptions of_training(DataOptions options, const DataFacts& known) {
 
 Dataset load_dataset(const DataOptions& options) {
   check_options(options);
-  const Sources from = training_sources(options);
   Dataset data;
-  {
+  Sources from;
+  if (options.format == kSynthetic) {
+    check_no_files(options);
+    data = synthetic_dataset(options.synthetic);
+  } else {
+    from = training_sources(options);
+
     RawSplit raw = read_labelled(options, from.train);
     data.image = raw.image;
     data.description = options.format == kFashionMnist ? options.format : raw.reader;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tulle/data/dataset.h"
+#include "tulle/data/synthetic.h"
 
 namespace tulle {
 
@@ -28,6 +29,7 @@ struct DataOptions {
   std::uint64_t seed = 1;     // of the validation split
   bool regression = false;    // labels are numbers to be met, not classes
   bool ignore_unknown_labels = false;
+  SyntheticOptions synthetic{};  // format "synthetic": no files are named
 };
 
 /// Reads training and test data, maps labels to classes (labels.h), splits off validation samples (rows.h)

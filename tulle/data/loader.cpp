@@ -80,7 +80,7 @@ Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool 
 void Loader::augment(const ImageShape& shape, const Augmentation& how, std::int32_t classes) {
   require(!how.mixes() || (classes > 0 && !split_.classes.empty()), "Loader: only classes can be mixed");
   mixed_classes_ = how.mixes() ? classes : 0;
-  require(how.none() || (!split_.inputs.is_sparse() &&
+  require(how.none() || (!split_.inputs.is_sparse() && !split_.inputs.is_generated() &&
                          std::int64_t{shape.channels} * shape.height * shape.width == split_.inputs.features),
           "Loader: only images can be augmented");
   shape_ = shape;
@@ -130,6 +130,8 @@ Batch Loader::get(std::int64_t index, int panel_width, Part part) {
       panels_.view(split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width);
   if (split_.inputs.is_sparse())
     scatter(rows, panels);
+  else if (split_.inputs.is_generated())
+    gather_generated(rows, panels);
   else if (shuffled_ && !augmentation_.none())
     gather_augmented(rows, panels, index);
   else
@@ -205,8 +207,8 @@ void Loader::mix_images(std::span<const std::uint32_t> rows, std::int64_t index)
   const auto features = static_cast<std::size_t>(split_.inputs.features);
   parallel_ranges(static_cast<std::int64_t>(rows.size() / 2), 1, [&](Range range) {
     for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      mix(how, shape_, augmented_.data() + i * features,
-          augmented_.data() + (rows.size() - 1 - i) * features);
+      mix(how, shape_, made_.data() + i * features,
+          made_.data() + (rows.size() - 1 - i) * features);
   });
 }
 
@@ -229,22 +231,38 @@ std::span<const float> Loader::mixed_targets(std::int64_t index) {
 
 void Loader::gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index) {
   const auto features = static_cast<std::size_t>(split_.inputs.features);
-  augmented_.resize(rows.size() * features);
-  places_.resize(rows.size());
-  std::iota(places_.begin(), places_.end(), 0u);
+  made_.resize(rows.size() * features);
   const Random random{.seed = seed_, .stream = Stream::kAugment, .event = static_cast<std::uint32_t>(epoch_)};
   parallel_ranges(static_cast<std::int64_t>(rows.size()), 1, [&](Range range) {
     for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
       tulle::augment(split_.inputs, rows[i], shape_, augmentation_, random, std::uint64_t{8} * rows[i],
-                     augmented_.data() + i * features);
+                     made_.data() + i * features);
   });
   if (mixed_classes_ > 0) mix_images(rows, index);
-  const auto width = static_cast<std::size_t>(panels.width);
+  gather_made(panels);
+}
+
+void Loader::gather_generated(std::span<const std::uint32_t> rows, Panels<float> panels) {
+  const GeneratedRows& generated = split_.inputs.generated;
+  const auto features = static_cast<std::size_t>(split_.inputs.features);
+  made_.resize(rows.size() * features);
+  parallel_ranges(static_cast<std::int64_t>(rows.size()), 1, [&](Range range) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+      generated.source->row(generated.samples[rows[i]], std::span(made_).subspan(i * features, features));
+  });
+  gather_made(panels);
+}
+
+// The samples in made_ into panels.
+void Loader::gather_made(Panels<float> panels) {
+  const auto width = static_cast<std::size_t>(panels.width), samples = static_cast<std::size_t>(panels.batch);
+  places_.resize(samples);
+  std::iota(places_.begin(), places_.end(), 0u);
   parallel_ranges(split_.inputs.features, 16, [&](Range range) {
     for (std::int32_t p = 0; p < panels.count(); ++p) {
       const std::size_t start = static_cast<std::size_t>(p) * width;
-      kernels::gather_panel(augmented_.data(), split_.inputs.features,
-                            std::span(places_).subspan(start, std::min(width, rows.size() - start)), range,
+      kernels::gather_panel(made_.data(), split_.inputs.features,
+                            std::span(places_).subspan(start, std::min(width, samples - start)), range,
                             mean_.data(), factor_.data(), panels.panel(p), panels.width);
     }
   });

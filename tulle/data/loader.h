@@ -79,6 +79,8 @@ class Loader {
   Rows rows_of(std::int64_t index, int panel_width, Part part) const;
   Batch labelled(const Rows& rows);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
+  void gather_generated(std::span<const std::uint32_t> rows, Panels<float> panels);
+  void gather_made(Panels<float> panels);
   void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index);
   ImageMix mix_of(std::int64_t index) const;
   std::span<const float> mixed_targets(std::int64_t index);
@@ -98,7 +100,7 @@ class Loader {
   std::int32_t mixed_classes_ = 0;
   int epoch_ = 0;
   bool shuffled_ = false;
-  std::vector<float> augmented_;       // raw, of the batch
+  std::vector<float> made_;            // raw, of the batch, where its samples were made for it
   std::vector<std::uint32_t> places_;  // 0, 1, 2, ...
   std::vector<std::int32_t> classes_;  // of the batch
   std::vector<float> targets_;

@@ -54,6 +54,7 @@ constexpr ReaderInfo kReaders[] = {
      is_text,
      {".csv", ".tsv"}},
     {"fashion-mnist", "the files of Debian's package dataset-fashion-mnist"},
+    {"synthetic", "samples made when they are needed, as the keys of [synthetic] say; for training"},
 };
 
 bool has_ending(const ReaderInfo& reader, std::string_view path) {

@@ -59,6 +59,8 @@ void gather_rows(const Split& in, std::span<const std::uint32_t> rows, Split& ou
   gather_rows(in.inputs.bytes, rows, features, out.inputs.bytes);
   gather_rows(in.inputs.floats, rows, features, out.inputs.floats);
   gather_rows(in.inputs.sparse, rows, out.inputs.sparse);
+  out.inputs.generated.source = in.inputs.generated.source;
+  gather_rows(in.inputs.generated.samples, rows, 1, out.inputs.generated.samples);
   gather_rows(in.sets, rows, out.sets);
   gather_rows(in.classes, rows, 1, out.classes);
   gather_rows(in.targets, rows, 1, out.targets);

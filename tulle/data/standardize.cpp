@@ -84,6 +84,33 @@ void fit_sparse(const Features& train, bool by_deviation, Scaling& scaling) {
   }
 }
 
+// Samples are made twice, a few at a time: means, then deviations.
+void fit_generated(const Features& train, Scaling& scaling) {
+  constexpr std::size_t kRows = 64;
+  const auto features = static_cast<std::size_t>(train.features);
+  const std::vector<std::uint32_t>& samples = train.generated.samples;
+  std::vector<float> rows(std::min(kRows, samples.size()) * features);
+  const auto for_rows = [&](const auto& body) {
+    for (std::size_t first = 0; first < samples.size(); first += kRows) {
+      const std::size_t count = std::min(kRows, samples.size() - first);
+      rows.resize(count * features);
+      parallel_ranges(static_cast<std::int64_t>(count), 1, [&](Range range) {
+        for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+          train.generated.source->row(samples[first + i], std::span(rows).subspan(i * features, features));
+      });
+      for_values(rows, features, body);
+    }
+  };
+  std::vector<double> mean(features, 0.0), squares(features, 0.0);
+  for_rows([&](std::size_t f, double x) { mean[f] += x; });
+  for (double& sum : mean) sum /= static_cast<double>(samples.size());
+  for_rows([&](std::size_t f, double x) { squares[f] += (x - mean[f]) * (x - mean[f]); });
+  for (std::size_t f = 0; f < features; ++f) {
+    scaling.mean[f] = static_cast<float>(mean[f]);
+    scaling.deviation[f] = usable(std::sqrt(squares[f] / static_cast<double>(samples.size())));
+  }
+}
+
 using Fit = void (*)(const Features&, std::size_t, Scaling&);
 
 struct Kind {
@@ -145,13 +172,18 @@ Scaling fit_scaling(const std::string& kind, const Features& train, const ImageS
   }
   Scaling scaling{.kind = kind, .mean = {}, .deviation = {}};
   if (kind == "none") return scaling;
+  if (train.is_generated() && kind != "standard")
+    throw Error(ErrorKind::kConfig,
+                fmt::format("data.scale, found '{}', expected none or standard for synthetic data", kind));
   require(train.samples > 0 && train.features > 0, "fit_scaling: there must be training data");
   const auto features = static_cast<std::size_t>(train.features);
   scaling.mean.assign(features, 0.0f);
   scaling.deviation.assign(features, 255.0f);
   const auto known = std::ranges::find(kKinds, kind, &Kind::name);
   if (known != std::end(kKinds)) {
-    if (known->dense != nullptr && train.is_sparse())
+    if (train.is_generated())
+      fit_generated(train, scaling);
+    else if (known->dense != nullptr && train.is_sparse())
       fit_sparse(train, kind == "standard", scaling);
     else if (known->dense != nullptr)
       known->dense(train, features, scaling);

@@ -88,6 +88,17 @@ DataOptions data_options(const Config& config) {
   options.nan = config.data.nan;
   options.seed = static_cast<std::uint64_t>(config.run.seed);
   options.ignore_unknown_labels = config.data.ignore_unknown_labels;
+  const Config::Synthetic& s = config.synthetic;
+  options.synthetic = {.features = static_cast<std::int32_t>(s.features),
+                       .classes = static_cast<std::int32_t>(s.classes),
+                       .informative = static_cast<std::int32_t>(s.informative),
+                       .redundant = static_cast<std::int32_t>(s.redundant),
+                       .clusters = static_cast<std::int32_t>(s.clusters),
+                       .separation = s.separation,
+                       .flip = s.flip,
+                       .samples = s.samples,
+                       .test_samples = s.test_samples,
+                       .seed = options.seed};
   return options;
 }
 

@@ -44,6 +44,17 @@ struct Config {
     std::int64_t resize = 0;
     std::string bad_images = "error";
   } data;
+  struct Synthetic {
+    std::int64_t features = 65536;
+    std::int64_t classes = 2;
+    std::int64_t informative = 64;
+    std::int64_t redundant = 64;
+    std::int64_t clusters = 2;
+    double separation = 1.0;
+    double flip = 0.01;
+    std::int64_t samples = 10000;
+    std::int64_t test_samples = 2000;
+  } synthetic;
   struct Model {
     std::string kind = "mlp";
     std::vector<std::int64_t> hidden{1000, 1000, 1000};

@@ -122,6 +122,25 @@ const KeyInfo kKeys[] = {
      "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, "
      "cutmix:ALPHA"},
 
+    {"synthetic.features", [](Config& c) -> Field { return &c.synthetic.features; },
+     "features of a sample", 1, 2147483646},
+    {"synthetic.classes", [](Config& c) -> Field { return &c.synthetic.classes; },
+     "classes", 2, 1000000},
+    {"synthetic.informative", [](Config& c) -> Field { return &c.synthetic.informative; },
+     "features that tell the class", 1, 100000},
+    {"synthetic.redundant", [](Config& c) -> Field { return &c.synthetic.redundant; },
+     "features that are sums of informative ones", 0, 100000},
+    {"synthetic.clusters", [](Config& c) -> Field { return &c.synthetic.clusters; },
+     "Gaussian clusters of each class", 1, 1000000},
+    {"synthetic.separation", [](Config& c) -> Field { return &c.synthetic.separation; },
+     "distance of a cluster's centre from 0 in each informative feature", 0, 1e6},
+    {"synthetic.flip", [](Config& c) -> Field { return &c.synthetic.flip; },
+     "share of the labels that are drawn anew", 0, 1},
+    {"synthetic.samples", [](Config& c) -> Field { return &c.synthetic.samples; },
+     "training samples", 1, 2147483647},
+    {"synthetic.test_samples", [](Config& c) -> Field { return &c.synthetic.test_samples; },
+     "test samples, none of them a training sample", 0, 2147483647},
+
     {"model.kind", [](Config& c) -> Field { return &c.model.kind; }, "mlp, or smlp: sMLPNet for images",
      -kNone, kNone, false,
      [] {
