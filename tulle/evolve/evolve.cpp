@@ -1,6 +1,7 @@
 #include "tulle/evolve/evolve.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <utility>
@@ -47,15 +48,15 @@ class Event {
   std::vector<LayerEvolution> run() {
     for (Work& work : work_) work.result = {.layer = work.l, .before = work.layer->connections()};
     set_budgets();
-    for_layers([&](Work& work) { shrink_to_budget(work); });
-    if (how_.global)
-      mark_over_all_layers();
+    if (how_.global || how_.chain_removal || how_.redistribute != Redistribute::kNone)
+      stage_by_stage();
     else
-      for_layers([&](Work& work) { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); });
-    if (how_.chain_removal) mark_chains();
-    for_layers([&](Work& work) { work.kept = without(*work.layer->topology(), work.marks); });
-    share_out_growth();
-    for_layers([&](Work& work) { grow(work); });
+      for_layers([&](Work& work) {  // a layer alone: what it needs for a while is gone before the next one's
+        shrink_to_budget(work);
+        mark(work);
+        drop(work);
+        grow(work);
+      });
     if (how_.dense_layers) renew_dense_layers();
 
     std::vector<LayerEvolution> results;
@@ -74,6 +75,26 @@ class Event {
     TopologyUpdate kept{};
     LayerEvolution result{};
   };
+
+  // Choices that look at all layers.
+  void stage_by_stage() {
+    for_layers([&](Work& work) { shrink_to_budget(work); });
+    if (how_.global)
+      mark_over_all_layers();
+    else
+      for_layers([&](Work& work) { mark(work); });
+    if (how_.chain_removal) mark_chains();
+    for_layers([&](Work& work) { drop(work); });
+    if (how_.grow->grow != nullptr && how_.redistribute != Redistribute::kNone) redistribute();
+    for_layers([&](Work& work) { grow(work); });
+  }
+
+  void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }
+  void drop(Work& work) const {
+    work.kept = without(*work.layer->topology(), work.marks);
+    if (how_.grow->grow != nullptr)
+      work.count = std::max<std::int64_t>(work.budget - work.kept.topology.nnz(), 0);
+  }
 
   template <class Body>
   void for_layers(const Body& body) {
@@ -222,14 +243,6 @@ class Event {
     return fed;
   }
 
-  void share_out_growth() {
-    for (Work& work : work_) work.count = std::max<std::int64_t>(work.budget - work.kept.topology.nnz(), 0);
-    if (how_.grow->grow == nullptr)
-      for (Work& work : work_) work.count = 0;
-    else if (how_.redistribute != Redistribute::kNone)
-      redistribute();
-  }
-
   double statistic(const Work& work) const {
     if (how_.redistribute == Redistribute::kNonzeros) return static_cast<double>(work.kept.topology.nnz());
     const Parameter& weight = work.layer->weight();
@@ -278,6 +291,8 @@ class Event {
     TopologyUpdate update = with_grown(work.kept, cells);
     work.result.grown = static_cast<std::int64_t>(cells.size());
     work.result.dropped = work.result.before - work.kept.topology.nnz();
+    work.kept = {};
+    work.marks = {};
     work.result.after = update.topology.nnz();
     const std::vector<float> values = start_values(work, update);
     work.layer->replace(std::move(update), values);
@@ -293,7 +308,10 @@ class Event {
 
   static void count_isolated(const Topology& topology, LayerEvolution& result) {
     std::vector<std::uint8_t> used(static_cast<std::size_t>(topology.cols()), 0);
-    for (const std::int32_t source : topology.columns()) used[static_cast<std::size_t>(source)] = 1;
+    parallel_ranges(topology.nnz(), 1 << 14, [&](Range range) {  // several may find the same source
+      for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
+        std::atomic_ref(used[static_cast<std::size_t>(topology.columns()[k])]).store(1, std::memory_order_relaxed);
+    });
     result.no_outputs = std::count(used.begin(), used.end(), std::uint8_t{0});
     for (std::int32_t target = 0; target < topology.rows(); ++target)
       result.no_inputs += topology.row(target).empty() ? 1 : 0;
@@ -303,18 +321,18 @@ class Event {
     const InitContext context = init_context(network_, work.l, update.topology, how_.law);
     const Random values_of = random(Stream::kGrowValue, work.l);
     std::vector<float> values(update.source.size(), 0.0f);
-    std::size_t k = 0;
-    for (std::int32_t target = 0; target < update.topology.rows(); ++target) {
-      const double spread = how_.law.law->spread(context, target);
-      for (const std::int32_t source : update.topology.row(target)) {
-        const std::uint64_t cell =
-            static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(work.layer->inputs()) +
-            static_cast<std::uint64_t>(source);
-        if (update.source[k] == TopologyUpdate::kGrown)
-          values[k] = draw_weight(*how_.law.law, spread, values_of, cell);
-        ++k;
-      }
-    }
+    parallel_ranges(update.topology.rows(), 64, [&](Range rows) {
+      auto k = static_cast<std::size_t>(update.topology.row_ptr()[static_cast<std::size_t>(rows.begin)]);
+      for (auto target = static_cast<std::int32_t>(rows.begin); target < rows.end; ++target)
+        for (const std::int32_t source : update.topology.row(target)) {
+          const std::uint64_t cell =
+              static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(work.layer->inputs()) +
+              static_cast<std::uint64_t>(source);
+          if (update.source[k] == TopologyUpdate::kGrown)
+            values[k] = draw_weight(*how_.law.law, how_.law.law->spread(context, target), values_of, cell);
+          ++k;
+        }
+    });
     return values;
   }
 

@@ -49,6 +49,30 @@ void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const f
   pending.flush();
 }
 
+std::int64_t Select(const std::int32_t* HWY_RESTRICT columns, const std::int32_t* HWY_RESTRICT rows,
+                    std::int64_t count, std::int32_t first, std::int32_t sources,
+                    std::int32_t* HWY_RESTRICT own_columns, std::int32_t* HWY_RESTRICT own_rows,
+                    std::int32_t* HWY_RESTRICT places) {
+  const hn::CappedTag<std::int32_t, kLine> d;
+  const auto below = hn::Set(d, first - 1), end = hn::Set(d, first + sources);
+  std::int64_t own = 0, k = 0;
+  for (; k + static_cast<std::int64_t>(hn::Lanes(d)) <= count; k += static_cast<std::int64_t>(hn::Lanes(d))) {
+    const auto column = hn::LoadU(d, columns + k);
+    const auto mine = hn::And(hn::Gt(column, below), hn::Lt(column, end));
+    hn::CompressStore(column, mine, d, own_columns + own);
+    hn::CompressStore(hn::LoadU(d, rows + k), mine, d, own_rows + own);
+    own += static_cast<std::int64_t>(
+        hn::CompressStore(hn::Iota(d, static_cast<std::int32_t>(k)), mine, d, places + own));
+  }
+  for (; k < count; ++k) {
+    own_columns[own] = columns[k];
+    own_rows[own] = rows[k];
+    places[own] = static_cast<std::int32_t>(k);
+    own += columns[k] >= first && columns[k] < first + sources ? 1 : 0;
+  }
+  return own;
+}
+
 void Fused(const Links& links, int width, const float* errors, const float* x, float* dx, bool add, float* dw) {
   WithWidth(width, [&](auto kWidth) {
     if (dx == nullptr)
@@ -65,6 +89,13 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(Fused);
+HWY_EXPORT(Select);
+
+std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* rows, std::int64_t count,
+                            std::int32_t first, std::int32_t sources, std::int32_t* own_columns,
+                            std::int32_t* own_rows, std::int32_t* places) noexcept {
+  return HWY_DYNAMIC_DISPATCH(Select)(columns, rows, count, first, sources, own_columns, own_rows, places);
+}
 
 void fused_backward(const Links& links, int width, const float* errors, const float* x, float* dx, bool add,
                     float* dw) noexcept {

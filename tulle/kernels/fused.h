@@ -14,6 +14,13 @@ struct Links {
   const float* weights;
 };
 
+/// Which of the connections `columns`, `rows` (count of each) come from the sources [first, first + sources):
+/// writes their columns, rows and places in the arrays, and returns how many. What it writes to has room for
+/// count + 16 entries. Cost: no branch for a connection, because none could be foreseen.
+std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* rows, std::int64_t count,
+                            std::int32_t first, std::int32_t sources, std::int32_t* own_columns,
+                            std::int32_t* own_rows, std::int32_t* places) noexcept;
+
 /// For connections k in their order, with t and s the target and source of k:
 ///   dx[s] += w_k * errors[t]
 ///   dw_k   = (add ? dw_k : 0) + sum over samples: x[s] * errors[t]

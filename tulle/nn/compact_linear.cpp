@@ -14,6 +14,7 @@ namespace tulle {
 namespace {
 
 constexpr std::int64_t kLinks = 2048;          // of a block, at most
+constexpr std::int64_t kRoom = kLinks + 16;     // vectors write beyond their last entry
 constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: they stay in L1
 
 }  // namespace
@@ -23,8 +24,8 @@ struct CompactLinear::Block {
   std::int64_t begin = 0, end = 0;              // connections of all sources
   std::int32_t first = 0, last = 0, ended = 0;  // rows [first, last), of which those below `ended` end here
   std::int64_t count = 0;                       // own connections
-  std::array<std::int32_t, kLinks + 1> rows, places;  // of each: row from `first`, place from `begin`
-  std::array<std::int32_t, kLinks + 1 + kernels::Links::kAhead> columns;
+  std::array<std::int32_t, kRoom> rows, places;  // of each: row from `first`, place from `begin`
+  std::array<std::int32_t, kRoom + kernels::Links::kAhead> columns;
 };
 
 // One thread's way through all connections.
@@ -34,6 +35,7 @@ struct CompactLinear::Walk {
   std::int32_t row = 0;  // where it stands
   std::int64_t at = 0;
   std::array<Block, 2> blocks;
+  std::array<std::int32_t, kLinks + 1> row_of;  // of each connection of a block, also others'
   AlignedVector<float> errors = AlignedVector<float>(kErrorFloats);
   std::array<float, kLinks> value, gradient, m1, m2;
   std::array<std::uint16_t, kLinks> age;
@@ -106,35 +108,31 @@ void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz,
 // The next rows and the connections in them from the walk's sources; false if there are none any more.
 bool CompactLinear::fill(Walk& walk, Block& block) const {
   block.count = 0;
-  block.columns[0] = static_cast<std::int32_t>(std::min<std::int64_t>(walk.sources.begin, inputs() - 1));
+  block.columns[0] = 0;
   if (walk.row == outputs()) return false;
   const std::int64_t* const row_ptr = topology_.row_ptr().data();
-  const std::int32_t* const columns = topology_.columns().data();
-  const auto first_source = static_cast<std::uint32_t>(walk.sources.begin);
-  const auto sources = static_cast<std::uint32_t>(walk.sources.end - walk.sources.begin);
   block.first = walk.row;
   block.begin = walk.at;
-  const std::int64_t end = block.begin + kLinks;
-  const std::int32_t last = std::min(outputs(), block.first + walk.rows_of_block);
-  std::int64_t count = 0;
-  while (walk.row < last) {
-    const std::int64_t row_end = std::min(row_ptr[walk.row + 1], end);
-    for (; walk.at < row_end; ++walk.at) {
-      // Every connection is put down; the next one takes its place if it is another thread's: which ones are
-      // cannot be foreseen.
-      const std::int32_t source = columns[walk.at];
-      block.rows[static_cast<std::size_t>(count)] = walk.row - block.first;
-      block.places[static_cast<std::size_t>(count)] = static_cast<std::int32_t>(walk.at - block.begin);
-      block.columns[static_cast<std::size_t>(count)] = source;
-      count += static_cast<std::uint32_t>(source) - first_source < sources ? 1 : 0;
-    }
-    if (walk.at < row_ptr[walk.row + 1]) break;
-    ++walk.row;
-  }
-  block.count = count;
-  block.end = walk.at;
-  block.ended = walk.row;
-  block.last = std::min(walk.row + (walk.row < last ? 1 : 0), outputs());
+  const std::int32_t most = std::min(outputs(), block.first + walk.rows_of_block);
+  block.end = std::min(row_ptr[most], block.begin + kLinks);
+  // Rows that end within the block: all of them, but for long ones.
+  block.ended = row_ptr[most] <= block.end
+                    ? most
+                    : static_cast<std::int32_t>(std::upper_bound(row_ptr + block.first + 1, row_ptr + most, block.end) -
+                                                row_ptr) - 1;
+  block.last = std::min(block.ended + (row_ptr[block.ended] < block.end ? 1 : 0), outputs());
+  walk.row = block.ended;
+  walk.at = block.end;
+  // The row of a connection: how many rows have begun up to it.
+  const auto count = static_cast<std::size_t>(block.end - block.begin);
+  std::fill_n(walk.row_of.begin(), count, 0);
+  for (std::int32_t row = block.first + 1; row < block.last; ++row)
+    ++walk.row_of[static_cast<std::size_t>(row_ptr[row] - block.begin)];
+  for (std::size_t k = 1; k < count; ++k) walk.row_of[k] += walk.row_of[k - 1];
+  block.count = kernels::select_sources(
+      topology_.columns().data() + block.begin, walk.row_of.data(), block.end - block.begin,
+      static_cast<std::int32_t>(walk.sources.begin), static_cast<std::int32_t>(walk.sources.end - walk.sources.begin),
+      block.columns.data(), block.rows.data(), block.places.data());
   return true;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
 
 namespace tulle {
 namespace {
@@ -75,7 +76,7 @@ void repair_end(std::vector<Link>& links, std::int32_t neurons, std::int32_t Lin
 std::vector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
   const Bijection bijection(n, key);
   std::vector<std::uint64_t> sample(m);
-  for (std::uint64_t i = 0; i < m; ++i) sample[i] = bijection(i);
+  bijection.images(0, sample);
   sort_keys(sample, n);
   return sample;
 }
@@ -109,20 +110,101 @@ std::uint64_t Bijection::operator()(std::uint64_t i) const {
   return i;
 }
 
-void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit) {
-  constexpr int kDigit = 11;
-  std::vector<std::uint64_t> other(keys.size());
-  for (int shift = 0; shift < static_cast<int>(std::bit_width(limit)); shift += kDigit) {
-    std::array<std::size_t, (1 << kDigit) + 1> start{};
-    const auto digit = [shift](std::uint64_t key) { return (key >> shift) & ((1u << kDigit) - 1); };
-    for (const std::uint64_t key : keys) ++start[digit(key) + 1];
-    std::partial_sum(start.begin(), start.end(), start.begin());
-    for (const std::uint64_t key : keys) other[start[digit(key)]++] = key;
-    keys.swap(other);
-  }
+// Blocks of images go through the rounds together, in vectors; the few that fall outside are walked on alone.
+void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const {
+  constexpr std::size_t kBlock = 64;
+  parallel_ranges(std::ssize(out), 1 << 12, [&](Range range) {
+    std::array<std::uint32_t, kBlock> left, right;
+    for (auto at = static_cast<std::size_t>(range.begin); at < static_cast<std::size_t>(range.end); at += kBlock) {
+      const std::size_t count = std::min(kBlock, static_cast<std::size_t>(range.end) - at);
+      if (!shuffled_.empty() || count < kBlock) {
+        for (std::size_t i = 0; i < count; ++i) out[at + i] = (*this)(first + at + i);
+        continue;
+      }
+      for (std::size_t i = 0; i < kBlock; ++i) {
+        const std::uint64_t place = first + at + i;
+        left[i] = static_cast<std::uint32_t>(place >> right_bits_);
+        right[i] = static_cast<std::uint32_t>(place) & right_mask_;
+      }
+      for (int round = 0; round < kRounds; round += 2) {
+        const std::uint32_t key = round_keys_[round], next = round_keys_[round + 1];
+        for (std::size_t i = 0; i < kBlock; ++i) left[i] ^= mix(right[i] ^ key) & left_mask_;
+        for (std::size_t i = 0; i < kBlock; ++i) right[i] ^= mix(left[i] + next) & right_mask_;
+      }
+      for (std::size_t i = 0; i < kBlock; ++i) {
+        const std::uint64_t image = static_cast<std::uint64_t>(left[i]) << right_bits_ | right[i];
+        out[at + i] = image < n_ ? image : (*this)(image);
+      }
+    }
+  });
 }
 
-void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& cells) {
+namespace {
+
+constexpr int kDigit = 11;
+constexpr std::size_t kDigits = std::size_t{1} << kDigit;
+std::size_t digit(std::uint64_t key, int shift) { return key >> shift & (kDigits - 1); }
+
+// The lowest `bits` bits of keys in order, digit by digit; `other` is as large. Afterwards they lie in `keys`.
+void sort_digits(std::span<std::uint64_t> keys, std::span<std::uint64_t> other, int bits) {
+  const std::span<std::uint64_t> home = keys;
+  for (int shift = 0; shift < bits; shift += kDigit) {
+    std::array<std::size_t, kDigits + 1> start{};
+    for (const std::uint64_t key : keys) ++start[digit(key, shift) + 1];
+    std::partial_sum(start.begin(), start.end(), start.begin());
+    for (const std::uint64_t key : keys) other[start[digit(key, shift)]++] = key;
+    std::swap(keys, other);
+  }
+  if (keys.data() != home.data()) std::ranges::copy(keys, home.begin());
+}
+
+}  // namespace
+
+// First into buckets by the highest digit, in memory; each bucket then is sorted in a cache.
+void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit) {
+  constexpr std::size_t kFew = std::size_t{1} << 15;
+  const int bits = static_cast<int>(std::bit_width(limit));
+  std::vector<std::uint64_t> other(keys.size());
+  if (keys.size() < kFew || bits <= kDigit) return sort_digits(keys, other, bits);
+  const int shift = bits - kDigit;
+  const int parts = thread_count();
+  const auto range_of = [&](int part) {
+    const Range range = even_range(std::ssize(keys), parts, part);
+    return std::span(keys).subspan(static_cast<std::size_t>(range.begin),
+                                   static_cast<std::size_t>(range.end - range.begin));
+  };
+  std::vector<std::array<std::size_t, kDigits>> place(static_cast<std::size_t>(parts));
+  parallel_parts(parts, [&](int part) {
+    auto& count = place[static_cast<std::size_t>(part)];
+    count.fill(0);
+    for (const std::uint64_t key : range_of(part)) ++count[digit(key, shift)];
+  });
+  std::vector<std::size_t> start(kDigits + 1, 0);
+  for (std::size_t d = 0; d < kDigits; ++d) {
+    start[d + 1] = start[d];
+    for (auto& count : place) start[d + 1] += std::exchange(count[d], start[d + 1]);
+  }
+  parallel_parts(parts, [&](int part) {
+    auto& next = place[static_cast<std::size_t>(part)];
+    for (const std::uint64_t key : range_of(part)) other[next[digit(key, shift)]++] = key;
+  });
+  const std::vector<std::int64_t> ends(start.begin(), start.end());
+  const std::vector<std::int64_t> buckets = balanced_rows(ends, parts);
+  parallel_parts(parts, [&](int part) {
+    for (auto d = static_cast<std::size_t>(buckets[static_cast<std::size_t>(part)]);
+         d < static_cast<std::size_t>(buckets[static_cast<std::size_t>(part) + 1]); ++d) {
+      const std::size_t count = start[d + 1] - start[d];
+      const auto bucket = std::span(other).subspan(start[d], count), free = std::span(keys).subspan(start[d], count);
+      sort_digits(bucket, free, shift);
+      std::ranges::copy(bucket, free.begin());
+    }
+  });
+}
+
+namespace {
+
+// The same within cells[begin, end): leaves what is absent from `begin` on and returns its end.
+std::size_t strike_out(const Topology& topology, std::span<std::uint64_t> cells) {
   const auto width = static_cast<std::uint64_t>(topology.cols());
   std::size_t absent = 0;
   for (std::size_t i = 0; i < cells.size();) {
@@ -135,7 +217,26 @@ void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& c
       if (next == sources.end() || *next != column) cells[absent++] = cells[i];
     }
   }
-  cells.resize(absent);
+  return absent;
+}
+
+}  // namespace
+
+void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& cells) {
+  const int parts = cells.size() < (std::size_t{1} << 14) ? 1 : thread_count();
+  std::vector<std::size_t> absent(static_cast<std::size_t>(parts));
+  const auto begin_of = [&](int part) { return even_range(std::ssize(cells), parts, part).begin; };
+  parallel_parts(parts, [&](int part) {
+    const auto begin = static_cast<std::size_t>(begin_of(part)), end = static_cast<std::size_t>(begin_of(part + 1));
+    absent[static_cast<std::size_t>(part)] = strike_out(topology, std::span(cells).subspan(begin, end - begin));
+  });
+  std::size_t left = absent[0];
+  for (int part = 1; part < parts; ++part) {
+    const auto from = cells.begin() + begin_of(part);
+    std::copy_n(from, absent[static_cast<std::size_t>(part)], cells.begin() + static_cast<std::ptrdiff_t>(left));
+    left += absent[static_cast<std::size_t>(part)];
+  }
+  cells.resize(left);
 }
 
 Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, const Random& key) {
@@ -219,7 +320,8 @@ std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::in
   std::uint64_t drawn = 0;
   while (chosen.size() < wanted) {
     std::vector<std::uint64_t> draws(wanted - chosen.size());
-    for (std::uint64_t& cell : draws) cell = bijection(drawn++);
+    bijection.images(drawn, draws);
+    drawn += draws.size();
     sort_keys(draws, cells);
     strike_out_existing(topology, draws);
     if (chosen.empty()) {

@@ -18,6 +18,8 @@ class Bijection {
  public:
   Bijection(std::uint64_t n, const Random& key);
   std::uint64_t operator()(std::uint64_t i) const;
+  /// The images of first, first + 1, ...; many together are cheaper.
+  void images(std::uint64_t first, std::span<std::uint64_t> out) const;
 
  private:
   static constexpr int kRounds = 8;
@@ -28,7 +30,7 @@ class Bijection {
   std::uint32_t round_keys_[kRounds] = {};
 };
 
-/// Sorts keys below `limit`. Radix sort, O(count) per 11 bits of limit.
+/// Sorts keys below `limit`. Radix sort, O(count) per 11 bits of limit, in parallel; memory: as much again.
 void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit);
 
 /// Exactly m of the rows x cols cells, every m-subset equally likely. Cost: O(m) time and memory.

@@ -3,8 +3,10 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <vector>
 
 #include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
 
 namespace tulle {
 namespace {
@@ -16,13 +18,15 @@ struct Digit {
 };
 constexpr Digit kDigits[] = {{20, 11}, {10, 10}, {0, 10}};  // of the 31 bits without the sign
 
+constexpr std::int64_t kSerialBelow = 1 << 14;
+
 std::uint32_t magnitude(float value) { return std::bit_cast<std::uint32_t>(value) & 0x7fffffffu; }
 
 // The search for one sign's threshold.
 struct Search {
   std::uint32_t found = 0;   // the threshold's digits so far, lower ones 0
   std::int64_t missing = 0;  // how many of the entries with these digits are to be marked
-  std::array<std::int64_t, 2048> counts{};
+  std::array<std::int64_t, 2048> counts{};  // of all entries
 
   void take_digit(const Digit& digit) {
     std::size_t d = 0;
@@ -42,13 +46,27 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
   search[0].missing = other_count;
   search[1].missing = negative_count;
   std::uint32_t higher = 0;  // bits of the digits found
+  const std::int64_t size = std::ssize(values);
+  const int parts = size < kSerialBelow ? 1 : thread_count();
+  std::vector<std::array<std::array<std::int64_t, 2048>, 2>> counts(static_cast<std::size_t>(parts));
   for (const Digit& digit : kDigits) {
-    for (Search& s : search) s.counts.fill(0);
     const std::uint32_t mask = (1u << digit.bits) - 1;
-    for (const float value : values) {
-      const std::uint32_t bits = magnitude(value);
-      Search& s = search[value < 0.0f ? 1 : 0];
-      s.counts[bits >> digit.shift & mask] += (bits & higher) == s.found ? 1 : 0;
+    const std::uint32_t found[2] = {search[0].found, search[1].found};
+    parallel_parts(parts, [&](int part) {
+      std::array<std::array<std::int64_t, 2048>, 2>& own = counts[static_cast<std::size_t>(part)];
+      for (auto& count : own) count.fill(0);
+      const Range range = even_range(size, parts, part);
+      for (std::int64_t k = range.begin; k < range.end; ++k) {
+        const float value = values[static_cast<std::size_t>(k)];
+        const std::uint32_t bits = magnitude(value);
+        const std::size_t sign = value < 0.0f ? 1 : 0;
+        own[sign][bits >> digit.shift & mask] += (bits & higher) == found[sign] ? 1 : 0;
+      }
+    });
+    for (std::size_t sign = 0; sign < 2; ++sign) {
+      search[sign].counts.fill(0);
+      for (const auto& own : counts)
+        for (std::size_t d = 0; d < 2048; ++d) search[sign].counts[d] += own[sign][d];
     }
     for (Search& s : search)
       if (s.missing != 0) s.take_digit(digit);
@@ -56,10 +74,13 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
   }
   // Below the threshold everything goes: no branch, which ones cannot be foreseen.
   const std::uint32_t found_other = search[0].found, found_negative = search[1].found;
-  for (std::size_t k = 0; k < values.size(); ++k) {
-    const std::uint32_t found = values[k] < 0.0f ? found_negative : found_other;
-    marks[k] = static_cast<std::uint8_t>(marks[k] | (magnitude(values[k]) < found ? 1 : 0));
-  }
+  parallel_parts(parts, [&](int part) {
+    const Range range = even_range(size, parts, part);
+    for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k) {
+      const std::uint32_t found = values[k] < 0.0f ? found_negative : found_other;
+      marks[k] = static_cast<std::uint8_t>(marks[k] | (magnitude(values[k]) < found ? 1 : 0));
+    }
+  });
   // What is left in `missing` are entries equal to the threshold: the first ones go.
   for (std::size_t k = 0; k < values.size() && search[0].missing + search[1].missing > 0; ++k) {
     Search& s = search[values[k] < 0.0f ? 1 : 0];

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
 
 namespace tulle {
 
@@ -18,7 +19,11 @@ Topology::Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_
   require(row_ptr_.size() == static_cast<std::size_t>(rows) + 1,
           "Topology: row_ptr must have rows + 1 entries");
   require(row_ptr_.front() == 0 && row_ptr_.back() == nnz(), "Topology: row_ptr must run from 0 to nnz");
-  for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) {
+  parallel_ranges(rows, 1 << 12, [&](Range range) { check_rows(range); });
+}
+
+void Topology::check_rows(Range range) const {
+  for (auto r = static_cast<std::size_t>(range.begin); r < static_cast<std::size_t>(range.end); ++r) {
     const std::int64_t begin = row_ptr_[r], end = row_ptr_[r + 1];
     if (begin > end || end > nnz())
       throw std::invalid_argument(
@@ -26,10 +31,10 @@ Topology::Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_
     std::int32_t previous = -1;
     for (std::int64_t k = begin; k < end; ++k) {
       const std::int32_t column = columns_[static_cast<std::size_t>(k)];
-      if (column <= previous || column >= cols)
+      if (column <= previous || column >= cols_)
         throw std::invalid_argument(
             fmt::format("Topology: row {} has column {} after {}, expected strictly increasing and below {}",
-                        r, column, previous, cols));
+                        r, column, previous, cols_));
       previous = column;
     }
   }
@@ -41,14 +46,26 @@ Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<con
   std::vector<std::int32_t> columns(keys.size());
   const auto width = static_cast<std::uint64_t>(cols);
   const std::uint64_t cells = static_cast<std::uint64_t>(rows) * width;
-  for (std::size_t k = 0; k < keys.size(); ++k) {
-    require(keys[k] < cells, "Topology: a key lies outside the layer");
-    require(k == 0 || keys[k - 1] < keys[k], "Topology: keys must be strictly increasing");
-    const std::uint64_t row = keys[k] / width;
-    columns[k] = static_cast<std::int32_t>(keys[k] - row * width);
-    ++row_ptr[row + 1];
-  }
-  for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) row_ptr[r + 1] += row_ptr[r];
+  // Rows (from, to] begin at connection k.
+  const auto begin_rows = [&](std::uint64_t from, std::uint64_t to, std::size_t k) {
+    for (std::uint64_t r = from + 1; r <= to; ++r) row_ptr[r] = static_cast<std::int64_t>(k);
+  };
+  parallel_ranges(std::ssize(keys), 1 << 12, [&](Range range) {
+    const auto first = static_cast<std::size_t>(range.begin);
+    std::uint64_t row = first == 0 ? 0 : keys[first - 1] / width;
+    for (std::size_t k = first; k < static_cast<std::size_t>(range.end); ++k) {
+      require(keys[k] < cells, "Topology: a key lies outside the layer");
+      require(k == 0 || keys[k - 1] < keys[k], "Topology: keys must be strictly increasing");
+      if (const std::uint64_t next = row + 1; keys[k] >= next * width) {
+        const std::uint64_t here = keys[k] < (next + 1) * width ? next : keys[k] / width;
+        begin_rows(row, here, k);
+        row = here;
+      }
+      columns[k] = static_cast<std::int32_t>(keys[k] - row * width);
+    }
+  });
+  const std::uint64_t last = keys.empty() ? 0 : keys.back() / width;
+  begin_rows(last, static_cast<std::uint64_t>(rows), keys.size());
   return Topology(rows, cols, std::move(row_ptr), std::move(columns));
 }
 

@@ -4,6 +4,8 @@
 #include <span>
 #include <vector>
 
+#include "tulle/base/parallel.h"
+
 namespace tulle {
 
 /// Which connections of a layer exist: CSR, row = target neuron, column = source neuron, columns strictly
@@ -48,6 +50,8 @@ class Topology {
   bool operator==(const Topology&) const = default;
 
  private:
+  void check_rows(Range range) const;
+
   std::int32_t rows_ = 0;
   std::int32_t cols_ = 0;
   std::vector<std::int64_t> row_ptr_{0};

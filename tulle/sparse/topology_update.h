@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tulle/base/aligned.h"
+#include "tulle/base/parallel.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -37,12 +38,14 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
 template <class T>
 AlignedVector<T> carry_over(const TopologyUpdate& update, std::span<const T> old_values, T initial) {
   AlignedVector<T> values(update.source.size());
-  for (std::size_t k = 0; k < values.size(); ++k) {
-    // The choice of an address takes no branch: which connections are grown cannot be foreseen.
-    const std::int64_t source = update.source[k];
-    const T* const from = source == TopologyUpdate::kGrown ? &initial : old_values.data() + source;
-    values[k] = *from;
-  }
+  parallel_ranges(std::ssize(values), 1 << 14, [&](Range range) {
+    for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k) {
+      // The choice of an address takes no branch: which connections are grown cannot be foreseen.
+      const std::int64_t source = update.source[k];
+      const T* const from = source == TopologyUpdate::kGrown ? &initial : old_values.data() + source;
+      values[k] = *from;
+    }
+  });
   return values;
 }
 

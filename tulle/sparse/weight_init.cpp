@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tulle/base/parallel.h"
+
 namespace tulle {
 namespace {
 
@@ -48,15 +50,21 @@ float draw_weight(const WeightInitInfo& law, double spread, const Random& random
   return static_cast<float>(spread * (2.0 * random.uniform(index) - 1.0));
 }
 
-std::vector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
-                                   const Random& random) {
-  std::vector<float> values;
-  values.reserve(static_cast<std::size_t>(context.topology.nnz()));
-  for (std::int32_t target = 0; target < context.topology.rows(); ++target) {
-    const double spread = law.spread(context, target);
-    for (std::size_t i = 0; i < context.topology.row(target).size(); ++i)
-      values.push_back(draw_weight(law, spread, random, values.size()));
-  }
+AlignedVector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
+                                     const Random& random) {
+  const Topology& topology = context.topology;
+  AlignedVector<float> values(static_cast<std::size_t>(topology.nnz()));
+  const std::vector<std::int64_t> ranges = balanced_rows(topology.row_ptr(), thread_count());
+  parallel_parts(thread_count(), [&](int part) {
+    const auto i = static_cast<std::size_t>(part);
+    for (std::int64_t target = ranges[i]; target < ranges[i + 1]; ++target) {
+      const double spread = law.spread(context, static_cast<std::int32_t>(target));
+      const auto row = static_cast<std::size_t>(target);
+      for (auto k = static_cast<std::size_t>(topology.row_ptr()[row]);
+           k < static_cast<std::size_t>(topology.row_ptr()[row + 1]); ++k)
+        values[k] = draw_weight(law, spread, random, k);
+    }
+  });
   return values;
 }
 

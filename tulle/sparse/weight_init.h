@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tulle/base/aligned.h"
 #include "tulle/base/random.h"
 #include "tulle/sparse/topology.h"
 
@@ -28,8 +29,8 @@ struct WeightInitInfo {
 std::span<const WeightInitInfo> weight_inits();
 
 /// Values of all connections; `random` is asked at the position of each connection. Cost: O(nnz).
-std::vector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
-                                   const Random& random);
+AlignedVector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
+                                     const Random& random);
 
 /// The value the law gives to one connection into a neuron whose law.spread() is `spread`, drawn at place
 /// `index`.

@@ -34,7 +34,7 @@ Topology uneven_topology() {
 // right.
 template <class Limit>
 void expect_uniform_law(const WeightInitInfo& info, const InitContext& context, Limit limit) {
-  const std::vector<float> values = initial_weights(info, context, values_key());
+  const auto values = initial_weights(info, context, values_key());
   ASSERT_EQ(static_cast<std::int64_t>(values.size()), context.topology.nnz());
   std::vector<float> scaled;
   for (std::int32_t target = 0; target < context.topology.rows(); ++target) {
@@ -142,7 +142,7 @@ TEST_P(EveryWeightInit, DrawsEachWeightByItsPositionAlone) {
   const Topology t = uneven_topology();
   for (const bool sparse_fan : {false, true}) {
     const InitContext context{.topology = t, .sparse_fan = sparse_fan};
-    const std::vector<float> values = initial_weights(GetParam(), context, values_key());
+    const auto values = initial_weights(GetParam(), context, values_key());
     ASSERT_EQ(static_cast<std::int64_t>(values.size()), t.nnz());
     for (std::int32_t target = kTargets - 1; target >= 0; --target)  // any order
       for (auto k = t.row_ptr()[static_cast<std::size_t>(target)];

@@ -315,12 +315,11 @@ Model build_model(const Config& config, const Dataset& data) {
   const WeightLaw law = weight_law(config);
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     Layer& layer = model.network.layer(l);
-    const Topology topology =
-        layer.topology() != nullptr ? *layer.topology() : full_topology(layer.outputs(), layer.inputs());
-    const std::vector<float> values =
+    const Topology all = layer.topology() != nullptr ? Topology() : full_topology(layer.outputs(), layer.inputs());
+    const Topology& topology = layer.topology() != nullptr ? *layer.topology() : all;
+    layer.weight().value =
         initial_weights(*law.law, init_context(model.network, l, topology, law),
                         {.seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(l)});
-    layer.weight().value.assign(values.begin(), values.end());
   }
   return model;
 }

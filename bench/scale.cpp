@@ -1,0 +1,147 @@
+// How long do steps, topology events and checkpoints of the largest networks take, how much memory do they
+// need, and how near is that to what the machine's memory can do?
+//   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
+//               [--save FOLDER] [--threads N] [--json]
+// Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tulle/base/clock.h"
+#include "tulle/base/parallel.h"
+#include "tulle/report/memory.h"
+#include "tulle/train/build.h"
+#include "tulle/train/machine_rates.h"
+#include "tulle/train/replica.h"
+
+namespace {
+
+using namespace tulle;
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("steps, events and checkpoints of the largest networks");
+  Config config;
+  config.data.format = "synthetic";
+  config.data.scale = "none";
+  config.model.hidden = {500000, 500000};
+  config.model.dropout = 0.0;
+  config.topology.epsilon = 1.0;
+  config.train.batch_size = 32;
+  int steps = 5, events = 0, threads = 2;
+  std::string folder;
+  bool json = false;
+  app.add_option("--hidden", config.model.hidden, "neurons of the hidden layers")->delimiter(',');
+  app.add_option("--epsilon", config.topology.epsilon, "epsilon of the connections");
+  app.add_option("--fan-in", config.topology.fan_in, "connections of each neuron, in place of epsilon");
+  app.add_option("--batch", config.train.batch_size, "samples of a step");
+  app.add_option("--storage", config.run.storage, "run.storage");
+  app.add_option("--optimizer", config.train.optimizer, "train.optimizer");
+  app.add_option("--features", config.synthetic.features, "features of a sample");
+  app.add_option("--steps", steps, "steps that are timed, after one that is not");
+  app.add_option("--events", events, "topology events");
+  app.add_option("--threads", threads, "threads");
+  app.add_option("--save", folder, "write a checkpoint into this folder");
+  app.add_flag("--json", json, "one line of JSON");
+  CLI11_PARSE(app, argc, argv);
+  if (app.count("--fan-in") > 0) config.topology.distribution = "fixed-fan-in";
+  config.synthetic.samples = config.train.batch_size * (steps + 1);
+  config.synthetic.test_samples = 0;
+  finish_config(config);
+  set_thread_count(threads);
+
+  const double lines = random_lines_per_second(std::size_t{1} << 30);
+  reset_peak_rss();
+  const std::int64_t before = current_rss_bytes();
+  const Dataset data = load_dataset(data_options(config));
+  Clock clock;
+  Run run = start_run(config, data);
+  const double init = clock.seconds();
+  const std::int64_t built = peak_rss_bytes() - before;
+  Replica replica(run, data);
+  Loader loader = replica.make_loader();
+  std::vector<double> whole, forward, backward, update;
+  double first = 0.0, loss = 0.0;
+  for (int step = 0; step <= steps; ++step) {
+    const Batch batch = replica.get(loader, step);
+    replica.phases = {};
+    const Clock step_clock;
+    replica.prepare_step(0.01);
+    const LossResult result =
+        replica.learn(batch, {.training = true, .seed = 1, .step = static_cast<std::uint32_t>(step)});
+    replica.step(0.01);
+    loss = result.loss_sum / batch.inputs.batch;
+    if (step == 0) {
+      first = step_clock.seconds();
+      continue;
+    }
+    whole.push_back(step_clock.seconds());
+    forward.push_back(replica.phases.forward);
+    backward.push_back(replica.phases.backward);
+    update.push_back(replica.phases.update);
+  }
+  const std::int64_t training = peak_rss_bytes() - before;
+  std::vector<double> event_seconds;
+  for (int event = 0; event < events; ++event) {
+    clock.restart();
+    evolve(run.model.network, evolution_of(config),
+           {.seed = 1, .step = static_cast<std::uint32_t>(event), .zeta = config.evolve.zeta});
+    event_seconds.push_back(clock.seconds());
+  }
+  const std::int64_t after_events = peak_rss_bytes() - before;
+  double save_seconds = 0.0;
+  std::int64_t save_bytes = 0;
+  if (!folder.empty()) {
+    std::filesystem::create_directories(folder);
+    const std::string path = folder + "/scale.safetensors";
+    clock.restart();
+    save_bytes = save_model(path, run.model, &run.state);
+    save_seconds = clock.seconds();
+    std::filesystem::remove(path);
+  }
+
+  std::int64_t neurons = run.model.network.outputs();
+  for (const std::int64_t hidden : config.model.hidden) neurons += hidden;
+  const double step = median(whole);
+  nlohmann::json out{{"neurons", neurons},
+                     {"connections", run.model.network.connections()},
+                     {"batch", config.train.batch_size},
+                     {"threads", threads},
+                     {"lines_per_s", lines},
+                     {"init_s", init},
+                     {"first_step_s", first},
+                     {"step_s", step},
+                     {"step_min_s", *std::ranges::min_element(whole)},
+                     {"forward_s", median(forward)},
+                     {"backward_s", median(backward)},
+                     {"update_s", median(update)},
+                     // What the reference machine would have taken: 183 million lines a second.
+                     {"step_scaled_s", step * lines / 183e6},
+                     {"init_gib", static_cast<double>(built) / (1 << 30)},
+                     {"training_gib", static_cast<double>(training) / (1 << 30)},
+                     {"loss", loss}};
+  if (events > 0) {
+    out["event_s"] = *std::ranges::min_element(event_seconds);
+    out["event_gib"] = static_cast<double>(after_events) / (1 << 30);
+  }
+  if (save_bytes > 0) {
+    out["save_s"] = save_seconds;
+    out["save_mb_per_s"] = static_cast<double>(save_bytes) * 1e-6 / save_seconds;
+  }
+  if (json) {
+    fmt::print("{}\n", out.dump());
+    return 0;
+  }
+  for (const auto& [name, value] : out.items()) fmt::print("{:<16} {}\n", name, value.dump());
+  return 0;
+}

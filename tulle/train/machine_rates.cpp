@@ -1,0 +1,55 @@
+#include "tulle/train/machine_rates.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "tulle/base/aligned.h"
+#include "tulle/base/clock.h"
+#include "tulle/base/parallel.h"
+
+namespace tulle {
+namespace {
+
+struct alignas(64) Line {
+  std::uint64_t words[8];
+};
+
+// Pseudo-random numbers that can be made ahead of their use.
+std::uint64_t mixed(std::uint64_t x) {
+  x = (x ^ x >> 31) * 0x9e3779b97f4a7c15ull;
+  return x ^ x >> 29;
+}
+
+}  // namespace
+
+double random_lines_per_second(std::size_t bytes) {
+  constexpr std::uint64_t kAhead = 16, kReads = std::uint64_t{1} << 22;
+  const std::uint64_t count = std::max<std::uint64_t>(bytes / sizeof(Line), 1024);
+  AlignedVector<Line> lines(count);  // its memory is there once it was written
+  std::atomic<std::uint64_t> sum{0};
+  const int threads = thread_count();
+  double best = 1e9;
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    const Clock clock;
+    parallel_parts(threads, [&](int part) {
+      const std::uint64_t first = (static_cast<std::uint64_t>(part) + 1) << 40 ^ static_cast<std::uint64_t>(repeat) << 32;
+      const auto place = [&](std::uint64_t i) {
+        __extension__ using Wide = unsigned __int128;
+        return static_cast<std::uint64_t>(static_cast<Wide>(mixed(first + i) * 0xd6e8feb86659fd93ull) * count >> 64);
+      };
+      std::uint64_t own = 0;
+      for (std::uint64_t i = 0; i < kReads; ++i) {
+        __builtin_prefetch(&lines[place(i + kAhead)]);
+        own += lines[place(i)].words[0];
+      }
+      sum += own;
+    });
+    best = std::min(best, clock.seconds());
+  }
+  const double reads = static_cast<double>(kReads) * threads;
+  return sum == 1 ? 0.0 : reads / best;  // the sum is used, so that the reads are done
+}
+
+}  // namespace tulle
