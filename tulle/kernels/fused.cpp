@@ -9,14 +9,15 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "tulle/kernels/neuron-inl.h"
 #include "tulle/kernels/pending_sums-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
 template <int kWidth, bool kWithDx>
-void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const float* HWY_RESTRICT x,
-                   float* HWY_RESTRICT dx, bool add, float* HWY_RESTRICT dw) {
+void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const Gate& gate,
+                   const float* HWY_RESTRICT x, float* HWY_RESTRICT dx, bool add, float* HWY_RESTRICT dw) {
   constexpr int kVectors = kWidth / kLanes;
   const Floats d;
   PendingSums pending(add, dw);
@@ -31,7 +32,10 @@ void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const f
       }
       const std::int64_t source = std::int64_t{links.columns[k + j]} * kWidth;
       FloatLines::Own<kWidth> error;
-      FloatLines::Keep<kWidth>(errors + std::int64_t{links.rows[k + j]} * kWidth, error);
+      const std::int64_t row = links.rows[k + j];
+      FloatLines::ForVectors<kWidth>(errors + row * kWidth, [&](int v, Vector value) {
+        error.values[v] = Gated<kWidth>(value, row, v, gate);
+      });
       if (kWithDx) {
         const Vector weight = hn::Set(d, links.weights[k + j]);
         for (int v = 0; v < kVectors; ++v) {
@@ -73,12 +77,13 @@ std::int64_t Select(const std::int32_t* HWY_RESTRICT columns, const std::int32_t
   return own;
 }
 
-void Fused(const Links& links, int width, const float* errors, const float* x, float* dx, bool add, float* dw) {
+void Fused(const Links& links, int width, const float* errors, const Gate& gate, const float* x, float* dx, bool add,
+           float* dw) {
   WithWidth(width, [&](auto kWidth) {
     if (dx == nullptr)
-      BackwardLinks<kWidth, false>(links, errors, x, dx, add, dw);
+      BackwardLinks<kWidth, false>(links, errors, gate, x, dx, add, dw);
     else
-      BackwardLinks<kWidth, true>(links, errors, x, dx, add, dw);
+      BackwardLinks<kWidth, true>(links, errors, gate, x, dx, add, dw);
   });
 }
 
@@ -97,9 +102,9 @@ std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* row
   return HWY_DYNAMIC_DISPATCH(Select)(columns, rows, count, first, sources, own_columns, own_rows, places);
 }
 
-void fused_backward(const Links& links, int width, const float* errors, const float* x, float* dx, bool add,
-                    float* dw) noexcept {
-  HWY_DYNAMIC_DISPATCH(Fused)(links, width, errors, x, dx, add, dw);
+void fused_backward(const Links& links, int width, const float* errors, const Gate& gate, const float* x,
+                    float* dx, bool add, float* dw) noexcept {
+  HWY_DYNAMIC_DISPATCH(Fused)(links, width, errors, gate, x, dx, add, dw);
 }
 
 }  // namespace tulle::kernels

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "tulle/kernels/neuron.h"
+
 namespace tulle::kernels {
 
 /// Some connections in the order of their targets.
@@ -21,14 +23,14 @@ std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* row
                             std::int32_t first, std::int32_t sources, std::int32_t* own_columns,
                             std::int32_t* own_rows, std::int32_t* places) noexcept;
 
-/// For connections k in their order, with t and s the target and source of k:
-///   dx[s] += w_k * errors[t]
-///   dw_k   = (add ? dw_k : 0) + sum over samples: x[s] * errors[t]
+/// For connections k in their order, with t and s the target and source of k and e = gate(errors[t]):
+///   dx[s] += w_k * e
+///   dw_k   = (add ? dw_k : 0) + sum over samples: x[s] * e
 /// Sums have the order and the bits of spmm_backward(). dx is skipped if it is null. x and dx may lie in main
 /// memory: their lines are asked for kAhead connections before they are needed. Shapes: errors [rows][width],
 /// x and dx [columns][width], width 16, 32, 64 or 128. Cost: 4 * count * width flop; in main memory one line
 /// of x, and one of dx read and written, for each connection and 16 samples.
-void fused_backward(const Links& links, int width, const float* errors, const float* x, float* dx, bool add,
-                    float* dw) noexcept;
+void fused_backward(const Links& links, int width, const float* errors, const Gate& gate, const float* x,
+                    float* dx, bool add, float* dw) noexcept;
 
 }  // namespace tulle::kernels

@@ -47,26 +47,27 @@ HWY_INLINE void StoreNeuron(const Vector* sums, std::int64_t row, const Epilogue
   }
 }
 
-// grads: dL/da of row `row`, in registers; stores dL/dz at `out`. Dropout comes before the slope, as in the
-// chain rule and where z is stored, so that both ways give the same bits.
+// Vector v of dL/dz of row `row` from that of dL/da. Dropout comes before the slope, as in the chain rule and
+// where z is stored, so that both ways give the same bits.
+template <int kWidth>
+HWY_INLINE Vector Gated(Vector grad, std::int64_t row, int v, const Gate& g) {
+  const Floats d;
+  const std::int64_t line = row * (kWidth / kLine) + v / kVectorsPerLine;
+  const int shift = v % kVectorsPerLine * kLanes;
+  if (g.keep_bits != nullptr)
+    grad = hn::IfThenElseZero(MaskFromBits(static_cast<std::uint32_t>(g.keep_bits[line]) >> shift),
+                              hn::Mul(grad, hn::Set(d, g.keep_scale)));
+  if (g.positive_bits != nullptr)
+    grad = hn::IfThenElse(MaskFromBits(static_cast<std::uint32_t>(g.positive_bits[line]) >> shift), grad,
+                          hn::Mul(hn::Set(d, g.slope), grad));
+  return grad;
+}
+
+// grads: dL/da of row `row`, in registers; stores dL/dz at `out`.
 template <int kWidth>
 HWY_INLINE void StoreGated(const Vector* grads, std::int64_t row, const Gate& g, float* HWY_RESTRICT out) {
-  const Floats d;
-  const Vector slope = hn::Set(d, g.slope);
-  const Vector scale = hn::Set(d, g.keep_scale);
-  const std::int64_t first_line = row * (kWidth / kLine);
-  for (int v = 0; v < kWidth / kLanes; ++v) {
-    const std::int64_t line = first_line + v / kVectorsPerLine;
-    const int shift = v % kVectorsPerLine * kLanes;
-    Vector grad = grads[v];
-    if (g.keep_bits != nullptr)
-      grad = hn::IfThenElseZero(MaskFromBits(static_cast<std::uint32_t>(g.keep_bits[line]) >> shift),
-                                hn::Mul(grad, scale));
-    if (g.positive_bits != nullptr)
-      grad = hn::IfThenElse(MaskFromBits(static_cast<std::uint32_t>(g.positive_bits[line]) >> shift), grad,
-                            hn::Mul(slope, grad));
-    hn::Store(grad, d, out + v * kLanes);
-  }
+  for (int v = 0; v < kWidth / kLanes; ++v)
+    hn::Store(Gated<kWidth>(grads[v], row, v, g), Floats(), out + v * kLanes);
 }
 
 }  // namespace tulle::kernels::HWY_NAMESPACE

@@ -15,7 +15,15 @@ namespace {
 
 constexpr std::int64_t kLinks = 2048;          // of a block, at most
 constexpr std::int64_t kRoom = kLinks + 16;     // vectors write beyond their last entry
-constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: they stay in L1
+constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their lines stay in L1
+
+// The gate of a panel's rows from `row` on.
+kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
+  const std::int64_t words = row * (width / 16);
+  if (gate.positive_bits != nullptr) gate.positive_bits += words;
+  if (gate.keep_bits != nullptr) gate.keep_bits += words;
+  return gate;
+}
 
 }  // namespace
 
@@ -136,6 +144,19 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   return true;
 }
 
+// Of the outputs `rows` from panel p.
+void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p,
+                               const kernels::Gate& gate) {
+  const float* errors = dz.panel(p) + rows.begin * dz.width;
+  if (!gate.open()) {
+    std::copy_n(errors, (rows.end - rows.begin) * dz.width, walk.errors.data());
+    errors = walk.errors.data();
+    kernels::apply_gate({0, rows.end - rows.begin}, dz.width, walk.errors.data(),
+                        at_row(of_panel(gate, p, outputs(), dz.width), rows.begin, dz.width));
+  }
+  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, bias_.gradient.data() + rows.begin);
+}
+
 void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz,
                           Panels<float> dx) {
   const auto count = static_cast<std::size_t>(block.count);
@@ -160,24 +181,14 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panel
                        .m2 = gather(weight_.m2, walk.m2),
                        .age = gather(weight_.age, walk.age)};
   const kernels::Gate gate = gates_errors() ? this->gate() : kernels::Gate{};
-  const std::int32_t rows = block.last - block.first;
-  const Range biases{std::max<std::int64_t>(walk.biases.begin, block.first) - block.first,
-                     std::min<std::int64_t>(walk.biases.end, block.ended) - block.first};
+  const Range biases{std::max<std::int64_t>(walk.biases.begin, block.first),
+                     std::min<std::int64_t>(walk.biases.end, block.ended)};
   for (std::int32_t p = 0; p < dz.count(); ++p) {
-    const float* errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
-    if (!gate.open()) {
-      std::copy_n(errors, std::int64_t{rows} * dz.width, walk.errors.data());
-      kernels::Gate here = of_panel(gate, p, outputs(), dz.width);
-      const std::int64_t words = std::int64_t{block.first} * (dz.width / 16);
-      if (here.positive_bits != nullptr) here.positive_bits += words;
-      if (here.keep_bits != nullptr) here.keep_bits += words;
-      kernels::apply_gate({0, rows}, dz.width, walk.errors.data(), here);
-      errors = walk.errors.data();
-    }
-    if (options().has_bias && biases.begin < biases.end)
-      kernels::sum_rows(biases, dz.width, errors, p > 0, bias_.gradient.data() + block.first);
+    const kernels::Gate of_block = at_row(of_panel(gate, p, outputs(), dz.width), block.first, dz.width);
+    const float* const errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
+    if (options().has_bias && biases.begin < biases.end) sum_biases(walk, biases, dz, p, gate);
     kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width, errors,
-                            x.panel(p), dx ? dx.panel(p) : nullptr, p > 0, walk.gradient.data());
+                            of_block, x.panel(p), dx ? dx.panel(p) : nullptr, p > 0, walk.gradient.data());
   }
   step_(slice);
   scatter(weight_.value, walk.value);

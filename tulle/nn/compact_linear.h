@@ -34,6 +34,7 @@ class CompactLinear final : public SparseLayer {
 
   void share_out();
   bool fill(Walk& walk, Block& block) const;
+  void sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p, const kernels::Gate& gate);
   void learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz, Panels<float> dx);
 
   WeightStep step_;

@@ -55,12 +55,14 @@ void SparseLinear::forward_rows(const Element* x, int stride, Panels<float> y,
                                 const kernels::Epilogue& epilogue) {
   share_out();
   const std::int32_t tiles = by_target_.tiles;
+  constexpr std::int64_t kNear = std::int64_t{4} << 20;  // bytes of x that caches may keep
+  const bool far = std::int64_t{inputs()} * stride * static_cast<std::int64_t>(sizeof(Element)) > kNear;
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
     const Range rows{target_ranges_[i], target_ranges_[i + 1]};
     for (std::int32_t p = 0; p < y.count(); ++p)
       for (std::int32_t t = 0; t < tiles; ++t) {
-        const kernels::Tile tile{.first = t == 0, .last = t + 1 == tiles};
+        const kernels::Tile tile{.first = t == 0, .last = t + 1 == tiles, .far = tiles == 1 && far};
         const std::int64_t* const row_ptr = topology_.row_ptr().data();
         const std::int64_t* const cuts = by_target_.cuts.data() + std::int64_t{t} * outputs();
         kernels::spmm_forward({tile.first ? row_ptr : cuts - outputs(), tile.last ? row_ptr + 1 : cuts,

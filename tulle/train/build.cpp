@@ -22,7 +22,7 @@ namespace tulle {
 namespace {
 
 // Connections of a network from which on one order is faster than two: activations no longer stay in caches.
-constexpr std::int64_t kCompactFrom = std::int64_t{1} << 25;
+constexpr std::int64_t kCompactFrom = std::int64_t{1} << 24;
 
 // A layer as the config wants it with the connections, weights and activation of another.
 std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {

@@ -1,6 +1,7 @@
 #include "tulle/train/machine_rates.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -40,9 +41,12 @@ double random_lines_per_second(std::size_t bytes) {
         return static_cast<std::uint64_t>(static_cast<Wide>(mixed(first + i) * 0xd6e8feb86659fd93ull) * count >> 64);
       };
       std::uint64_t own = 0;
+      std::array<std::uint64_t, kAhead> asked;  // places that were asked for
+      for (std::uint64_t i = 0; i < kAhead; ++i) asked[i] = place(i);
       for (std::uint64_t i = 0; i < kReads; ++i) {
-        __builtin_prefetch(&lines[place(i + kAhead)]);
-        own += lines[place(i)].words[0];
+        own += lines[asked[i % kAhead]].words[0];
+        asked[i % kAhead] = place(i + kAhead);
+        __builtin_prefetch(&lines[asked[i % kAhead]]);
       }
       sum += own;
     });
