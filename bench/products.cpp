@@ -53,7 +53,7 @@ class LoadedLayer {
         read_array<float>(folder_ + "/x", static_cast<std::size_t>(inputs) * static_cast<std::size_t>(batch));
     dz_ = read_array<float>(folder_ + "/dz",
                             static_cast<std::size_t>(outputs) * static_cast<std::size_t>(batch));
-    topology_ = Topology(outputs, inputs, std::move(row_ptr), std::move(columns));
+    topology_ = Topology(outputs, inputs, {row_ptr.begin(), row_ptr.end()}, {columns.begin(), columns.end()});
   }
 
   // What one call does; results as [output][sample], or one per connection.

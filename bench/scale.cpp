@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
   app.add_option("--batch", config.train.batch_size, "samples of a step");
   app.add_option("--storage", config.run.storage, "run.storage");
   app.add_option("--optimizer", config.train.optimizer, "train.optimizer");
-  app.add_option("--features", config.synthetic.features, "features of a sample");
+  app.add_option("--features", config.data.features, "features of a sample");
   app.add_option("--steps", steps, "steps that are timed, after one that is not");
   app.add_option("--events", events, "topology events");
   app.add_option("--threads", threads, "threads");

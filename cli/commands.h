@@ -16,6 +16,7 @@ Command prune_command(CLI::App& app);
 Command import_command(CLI::App& app);
 Command recover_command(CLI::App& app);
 Command bench_command(CLI::App& app);
+Command plan_command(CLI::App& app);
 Command list_command(CLI::App& app);
 Command launch_command(CLI::App& app);
 

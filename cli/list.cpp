@@ -14,6 +14,7 @@
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/loss.h"
+#include "tulle/nn/storage.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"

@@ -29,6 +29,7 @@ struct CommandInfo {
 // To add a verb: its file, its declaration in commands.h, one line here.
 constexpr CommandInfo kCommands[] = {
     {"train", "train a network from a config file, or resume a training", train_command},
+    {"plan", "memory and time that a training will need, before any of it is taken", plan_command},
     {"launch", "train on the ranks of an MPI job, and start it again when one is lost", launch_command},
     {"eval", "loss and accuracy of a model on labelled data", eval_command},
     {"predict", "outputs of a model for data without labels", predict_command},

@@ -21,6 +21,7 @@
 #include "tulle/report/html.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/modes.h"
+#include "tulle/train/plan.h"
 #include "tulle/train/train.h"
 #include "tulle/version.h"
 
@@ -167,6 +168,7 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
   std::optional<Run> started;
   std::optional<RunDirectory> claimed = std::move(start.claimed);
   job.together([&] {
+    check_plan(config, data);
     started.emplace(start.checkpoint.empty() ? start_run(config, data)
                                              : resume_run(config, data, start.checkpoint));
     if (job.leads()) prepare_directory(config, start.checkpoint.empty(), path, *started, claimed);

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <new>
+#include <utility>
 #include <vector>
 
 namespace tulle {
@@ -28,5 +30,29 @@ struct AlignedAllocator {
 
 template <class T>
 using AlignedVector = std::vector<T, AlignedAllocator<T>>;
+
+/// The same, but entries without a value are left as they are: for arrays that are written whole, by several
+/// threads, and so large that one thread's zeros would cost as much.
+template <class T>
+struct RawAllocator : AlignedAllocator<T> {
+  template <class U>
+  struct rebind {
+    using other = RawAllocator<U>;
+  };
+  RawAllocator() = default;
+  template <class U>
+  RawAllocator(const RawAllocator<U>&) noexcept {}
+
+  template <class U>
+  void construct(U* place) noexcept {
+    ::new (static_cast<void*>(place)) U;
+  }
+  template <class U, class... Arguments>
+  void construct(U* place, Arguments&&... arguments) {
+    ::new (static_cast<void*>(place)) U(std::forward<Arguments>(arguments)...);
+  }
+};
+template <class T>
+using RawVector = std::vector<T, RawAllocator<T>>;
 
 }  // namespace tulle

@@ -80,7 +80,7 @@ void draw_uniform(const Random& random, std::vector<float>& out) {  // in [-1, 1
 void check(const SyntheticOptions& o) {
   if (o.features < o.informative + std::int64_t{o.redundant})
     throw Error(ErrorKind::kConfig,
-                fmt::format("synthetic.features, found {}, expected at least {}, the informative and the redundant",
+                fmt::format("data.features, found {}, expected at least {}, the informative and the redundant",
                             o.features, o.informative + std::int64_t{o.redundant}));
   const std::int64_t clusters = std::int64_t{o.classes} * o.clusters;
   if (o.informative < 62 && clusters > std::int64_t{1} << o.informative)

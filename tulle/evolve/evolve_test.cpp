@@ -151,7 +151,7 @@ TEST_P(EvolveWith, LeavesTheLastLayerDenseLayersAndBiasesAlone) {
   const auto sparse = [&](std::int32_t index, std::int32_t inputs, std::int32_t outputs) {
     const LayerOptions options{
         .index = index, .inputs = inputs, .outputs = outputs, .activation = "srelu", .seed = 1};
-    layers.push_back(std::make_unique<SparseLinear>(
+    layers.push_back(make_sparse_layer(
         options, random_topology(outputs, inputs, inputs * outputs / 3, {.seed = dice.below(~0ull)})));
   };
   sparse(0, 20, 30);
@@ -373,7 +373,7 @@ TEST(ChainRemoval, FollowsDeadEndsToAFixedPoint) {
   const auto add = [&](std::int32_t index, std::int32_t in, std::int32_t out,
                        std::vector<std::uint64_t> keys) {
     layers.push_back(
-        std::make_unique<SparseLinear>(LayerOptions{.index = index, .inputs = in, .outputs = out, .seed = 1},
+        make_sparse_layer(LayerOptions{.index = index, .inputs = in, .outputs = out, .seed = 1},
                                        Topology::from_keys(out, in, keys)));
   };
   add(0, 3, 3, {0, 8});     // 0 -> 0, 2 -> 2

@@ -41,8 +41,8 @@ std::vector<std::size_t> places_of(const Flags& flags) {
 
 // The weights of a layer that stay, with their places in the old array.
 struct Kept {
-  std::vector<std::int64_t> row_ptr{0};
-  std::vector<std::int32_t> columns;
+  RawVector<std::int64_t> row_ptr{0};
+  RawVector<std::int32_t> columns;
   std::vector<std::size_t> places;
 };
 

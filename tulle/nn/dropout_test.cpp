@@ -162,7 +162,7 @@ Network with_stored_sums(Network& all_relu) {
     if (like.topology() == nullptr)
       layers.push_back(std::make_unique<DenseLinear>(options));
     else
-      layers.push_back(std::make_unique<SparseLinear>(options, *like.topology()));
+      layers.push_back(make_sparse_layer(options, *like.topology()));
     layers[l]->weight().value = like.weight().value;
     layers[l]->bias().value = like.bias().value;
     const auto slope = static_cast<float>(l % 2 == 0 ? -options.alpha : options.alpha);

@@ -17,7 +17,7 @@
 #include "tulle/nn/loss.h"
 #include "tulle/nn/network.h"
 #include "tulle/nn/oracle.h"
-#include "tulle/nn/sparse_linear.h"
+#include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/sampling.h"
 
 namespace tulle {
@@ -38,6 +38,7 @@ struct NetworkSpec {
   bool dense = false;                          // DenseLinear instead
   double dropout = 0.0;
   Precision precision = Precision::kFloat;
+  Storage storage = Storage::kFast;
 };
 
 /// Random topologies, weights that keep sums near 1, biases and activation parameters of either sign.
@@ -51,14 +52,15 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
                                .activation = last ? spec.output_activation : spec.activation,
                                .dropout = last ? 0.0 : spec.dropout,
                                .seed = Dice::seed(),
-                               .precision = spec.precision};
+                               .precision = spec.precision,
+                               .storage = spec.storage};
     if (spec.dense) {
       layers.push_back(std::make_unique<DenseLinear>(options));
     } else {
       const double cells = double{1} * options.inputs * options.outputs;
       const double density = spec.densities[std::min(l, spec.densities.size() - 1)];
       const Random key{.seed = dice.below(~0ull)};
-      layers.push_back(std::make_unique<SparseLinear>(
+      layers.push_back(make_sparse_layer(
           options, random_topology(options.outputs, options.inputs, std::llround(density * cells), key)));
     }
     Layer& layer = *layers.back();

@@ -10,8 +10,8 @@ namespace {
 
 // The rows of a layer: of each, where its nonzeros are and their values.
 struct Rows {
-  std::vector<std::int64_t> row_ptr{0};
-  std::vector<std::int32_t> columns;
+  RawVector<std::int64_t> row_ptr{0};
+  RawVector<std::int32_t> columns;
   std::vector<float> values;
   std::vector<float> bias;
 

@@ -3,6 +3,7 @@
 
 #include "tulle/base/allocations_testing.h"
 #include "tulle/base/clock.h"
+#include "tulle/base/parallel.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/topology_update.h"
@@ -14,10 +15,12 @@ namespace {
 constexpr std::int32_t kSide = 200'000;  // 4 * 10^10 cells
 constexpr std::size_t kLinks = 400'000;
 constexpr std::size_t kResult = 8 * (std::size_t{kSide} + 1) + 4 * kLinks;  // row_ptr and columns
-constexpr std::size_t kSmall = 4096;                                        // whatever does not grow
+// Whatever does not grow: counters of 2^11 digits, one set a thread.
+constexpr std::size_t kThreads = 2, kSmall = 4096 + 4 * 8 * 2048 * kThreads;
 
 template <class Work>
 std::size_t bytes_of(Work work) {
+  set_thread_count(kThreads);
   const std::size_t before = testing::g_allocated_bytes;
   work();
   return testing::g_allocated_bytes - before;

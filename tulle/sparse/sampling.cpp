@@ -27,7 +27,7 @@ std::uint32_t mix(std::uint32_t x) {
 }
 
 // The sorted keys of [0, n) that `sorted` lacks.
-std::vector<std::uint64_t> complement(const std::vector<std::uint64_t>& sorted, std::uint64_t n) {
+std::vector<std::uint64_t> complement(std::span<const std::uint64_t> sorted, std::uint64_t n) {
   std::vector<std::uint64_t> rest;
   rest.reserve(n - sorted.size());
   std::uint64_t next = 0;
@@ -73,9 +73,9 @@ void repair_end(std::vector<Link>& links, std::int32_t neurons, std::int32_t Lin
   }
 }
 
-std::vector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
+RawVector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
   const Bijection bijection(n, key);
-  std::vector<std::uint64_t> sample(m);
+  RawVector<std::uint64_t> sample(m);
   bijection.images(0, sample);
   sort_keys(sample, n);
   return sample;
@@ -161,17 +161,16 @@ void sort_digits(std::span<std::uint64_t> keys, std::span<std::uint64_t> other, 
 }  // namespace
 
 // First into buckets by the highest digit, in memory; each bucket then is sorted in a cache.
-void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit) {
+void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit) {
   constexpr std::size_t kFew = std::size_t{1} << 15;
   const int bits = static_cast<int>(std::bit_width(limit));
-  std::vector<std::uint64_t> other(keys.size());
+  RawVector<std::uint64_t> other(keys.size());
   if (keys.size() < kFew || bits <= kDigit) return sort_digits(keys, other, bits);
   const int shift = bits - kDigit;
   const int parts = thread_count();
   const auto range_of = [&](int part) {
     const Range range = even_range(std::ssize(keys), parts, part);
-    return std::span(keys).subspan(static_cast<std::size_t>(range.begin),
-                                   static_cast<std::size_t>(range.end - range.begin));
+    return keys.subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.end - range.begin));
   };
   std::vector<std::array<std::size_t, kDigits>> place(static_cast<std::size_t>(parts));
   parallel_parts(parts, [&](int part) {
@@ -194,7 +193,7 @@ void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit) {
     for (auto d = static_cast<std::size_t>(buckets[static_cast<std::size_t>(part)]);
          d < static_cast<std::size_t>(buckets[static_cast<std::size_t>(part) + 1]); ++d) {
       const std::size_t count = start[d + 1] - start[d];
-      const auto bucket = std::span(other).subspan(start[d], count), free = std::span(keys).subspan(start[d], count);
+      const auto bucket = std::span(other).subspan(start[d], count), free = keys.subspan(start[d], count);
       sort_digits(bucket, free, shift);
       std::ranges::copy(bucket, free.begin());
     }
@@ -270,8 +269,9 @@ Topology repair_isolated(const Topology& topology, Repair repair, const Random& 
 
 Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key) {
   require(fan_in >= 0 && fan_in <= cols, "fixed_fan_in_topology: fan_in exceeds the number of sources");
-  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1, 0);
-  std::vector<std::int32_t> columns;
+  RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
+  row_ptr[0] = 0;
+  RawVector<std::int32_t> columns;
   columns.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(fan_in));
   for (std::int32_t r = 0; r < rows; ++r) {
     std::vector<std::int32_t> chosen;  // sorted
@@ -293,8 +293,8 @@ Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_
 }
 
 Topology full_topology(std::int32_t rows, std::int32_t cols) {
-  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
-  std::vector<std::int32_t> columns(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols));
+  RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
+  RawVector<std::int32_t> columns(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols));
   for (std::size_t r = 0; r < row_ptr.size(); ++r) row_ptr[r] = static_cast<std::int64_t>(r) * cols;
   for (std::int32_t r = 0; r < rows; ++r)
     std::iota(columns.begin() + row_ptr[static_cast<std::size_t>(r)],

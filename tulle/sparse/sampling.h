@@ -31,7 +31,7 @@ class Bijection {
 };
 
 /// Sorts keys below `limit`. Radix sort, O(count) per 11 bits of limit, in parallel; memory: as much again.
-void sort_keys(std::vector<std::uint64_t>& keys, std::uint64_t limit);
+void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit);
 
 /// Exactly m of the rows x cols cells, every m-subset equally likely. Cost: O(m) time and memory.
 /// Throws std::invalid_argument if m exceeds the cells.

@@ -7,6 +7,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "tulle/base/parallel.h"
 #include "tulle/sparse/test_statistics.h"
 
 namespace tulle {
@@ -217,6 +218,33 @@ TEST(RepairIsolated, DoesWhatItCanWhereConnectionsAreFew) {
   EXPECT_EQ(repair_isolated(few, Repair::kBoth, {.seed = 1}), few);
   EXPECT_EQ(repair_isolated(Topology::from_keys(4, 4, std::vector<std::uint64_t>{}), Repair::kBoth, {}).nnz(),
             0);
+}
+
+// Large enough for every step to be shared out.
+TEST(Sampling, GivesTheSameCellsForAnyNumberOfThreads) {
+  constexpr std::int32_t kRows = 70'000, kCols = 90'001;
+  const Random key{.seed = trial_seed(0)};
+  const Random grow{.seed = trial_seed(0), .stream = Stream::kGrow};
+  set_thread_count(1);
+  const Topology topology = random_topology(kRows, kCols, 200'000, key);
+  const std::vector<std::uint64_t> absent = random_absent_cells(topology, 60'000, grow);
+  for (const int threads : {2, 3, 8}) {
+    set_thread_count(threads);
+    EXPECT_EQ(random_topology(kRows, kCols, 200'000, key), topology) << threads;
+    EXPECT_EQ(random_absent_cells(topology, 60'000, grow), absent) << threads;
+  }
+  set_thread_count(0);
+}
+
+TEST(Bijection, GivesManyImagesAsItGivesEachAlone) {
+  for (const std::uint64_t n : {std::uint64_t{1000}, std::uint64_t{70'000}, (std::uint64_t{1} << 40) - 12345}) {
+    const Bijection bijection(n, {.seed = trial_seed(0)});
+    for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{3}}) {
+      std::vector<std::uint64_t> images(900);
+      bijection.images(first, images);
+      for (std::size_t i = 0; i < images.size(); ++i) ASSERT_EQ(images[i], bijection(first + i)) << n << ", " << i;
+    }
+  }
 }
 
 }  // namespace

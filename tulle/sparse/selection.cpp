@@ -1,7 +1,6 @@
 #include "tulle/sparse/selection.h"
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <vector>
 
@@ -59,7 +58,7 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
       for (std::int64_t k = range.begin; k < range.end; ++k) {
         const float value = values[static_cast<std::size_t>(k)];
         const std::uint32_t bits = magnitude(value);
-        const std::size_t sign = value < 0.0f ? 1 : 0;
+        const std::size_t sign = is_negative(value) ? 1 : 0;
         own[sign][bits >> digit.shift & mask] += (bits & higher) == found[sign] ? 1 : 0;
       }
     });
@@ -77,13 +76,13 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
   parallel_parts(parts, [&](int part) {
     const Range range = even_range(size, parts, part);
     for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k) {
-      const std::uint32_t found = values[k] < 0.0f ? found_negative : found_other;
+      const std::uint32_t found = is_negative(values[k]) ? found_negative : found_other;
       marks[k] = static_cast<std::uint8_t>(marks[k] | (magnitude(values[k]) < found ? 1 : 0));
     }
   });
   // What is left in `missing` are entries equal to the threshold: the first ones go.
   for (std::size_t k = 0; k < values.size() && search[0].missing + search[1].missing > 0; ++k) {
-    Search& s = search[values[k] < 0.0f ? 1 : 0];
+    Search& s = search[is_negative(values[k]) ? 1 : 0];
     if (magnitude(values[k]) != s.found || s.missing == 0) continue;
     --s.missing;
     marks[k] = 1;

@@ -1,12 +1,20 @@
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <span>
 
 namespace tulle {
 
+/// Whether a value is below 0, decided by its bits: a comparison would take denormals for 0 wherever they are
+/// flushed, as parallel work does. NaN is not.
+inline bool is_negative(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  return bits > 0x80000000u && bits <= 0xff800000u;
+}
+
 /// Marks with 1 the `count` entries of smallest magnitude among those with the same sign: negative ones are
-/// values below 0, the others 0, -0 and above. Ties go by position, the lowest first; NaN counts as larger
+/// values below 0 (is_negative()), the others 0, -0 and above. Ties go by position, the lowest first; NaN counts as larger
 /// than infinity. Entries that are not selected stay as they are in `marks`. `negative_count` and
 /// `other_count` must not exceed what there is of each. Cost: O(size), four passes over the values, no copy
 /// of them. Throws std::invalid_argument unless there is one mark per value and enough entries.

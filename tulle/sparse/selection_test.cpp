@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tulle/base/parallel.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -79,6 +81,20 @@ TEST(Selection, RefusesMoreThanThereIs) {
   EXPECT_THROW(mark_weakest_of_each_sign(values, 2, 0, marks), std::invalid_argument);
   EXPECT_THROW(mark_weakest_of_each_sign(values, 0, -1, marks), std::invalid_argument);
   EXPECT_THROW(mark_weakest_of_each_sign(values, 0, 0, one), std::invalid_argument);
+}
+
+// Parallel work takes denormals for 0.
+TEST(Selection, TellsSignsOfDenormalsOnManyThreads) {
+  std::vector<float> values;
+  for (int i = 0; i < 50'000; ++i) values.push_back((i % 2 == 0 ? 1e-42f : -1e-42f) * static_cast<float>(i % 7 + 1));
+  set_thread_count(3);
+  std::vector<std::uint8_t> marks(values.size(), 0);
+  mark_weakest_of_each_sign(values, 1000, 10, marks);
+  set_thread_count(0);
+  std::int64_t negative = 0, other = 0;
+  for (std::size_t k = 0; k < values.size(); ++k) (is_negative(values[k]) ? negative : other) += marks[k];
+  EXPECT_EQ(negative, 1000);
+  EXPECT_EQ(other, 10);
 }
 
 }  // namespace

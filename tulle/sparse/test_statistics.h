@@ -80,7 +80,8 @@ inline std::vector<double> hypergeometric(int all, int marked, int drawn) {
 
 /// Whether values follow the distribution function `cdf` (Kolmogorov-Smirnov).
 template <class Cdf>
-testing::AssertionResult follows_law(std::vector<float> values, Cdf cdf) {
+testing::AssertionResult follows_law(std::span<const float> drawn, Cdf cdf) {
+  std::vector<float> values(drawn.begin(), drawn.end());
   std::sort(values.begin(), values.end());
   const auto n = static_cast<double>(values.size());
   double distance = 0;

@@ -12,8 +12,8 @@
 
 namespace tulle {
 
-Topology::Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_t> row_ptr,
-                   std::vector<std::int32_t> columns)
+Topology::Topology(std::int32_t rows, std::int32_t cols, RawVector<std::int64_t> row_ptr,
+                   RawVector<std::int32_t> columns)
     : rows_(rows), cols_(cols), row_ptr_(std::move(row_ptr)), columns_(std::move(columns)) {
   require(rows >= 0 && cols >= 0, "Topology: rows and columns must not be negative");
   require(row_ptr_.size() == static_cast<std::size_t>(rows) + 1,
@@ -42,8 +42,9 @@ void Topology::check_rows(Range range) const {
 
 Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys) {
   require(rows >= 0 && cols >= 0, "Topology: rows and columns must not be negative");
-  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1, 0);
-  std::vector<std::int32_t> columns(keys.size());
+  RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
+  RawVector<std::int32_t> columns(keys.size());
+  row_ptr[0] = 0;
   const auto width = static_cast<std::uint64_t>(cols);
   const std::uint64_t cells = static_cast<std::uint64_t>(rows) * width;
   // Rows (from, to] begin at connection k.

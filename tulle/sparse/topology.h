@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "tulle/base/aligned.h"
 #include "tulle/base/parallel.h"
 
 namespace tulle {
@@ -17,8 +18,8 @@ class Topology {
   Topology() = default;
   /// Throws std::invalid_argument unless the arrays are a valid CSR pattern of rows x cols. Cost: O(rows +
   /// nnz).
-  Topology(std::int32_t rows, std::int32_t cols, std::vector<std::int64_t> row_ptr,
-           std::vector<std::int32_t> columns);
+  Topology(std::int32_t rows, std::int32_t cols, RawVector<std::int64_t> row_ptr,
+           RawVector<std::int32_t> columns);
   /// From keys target * cols + source. Throws std::invalid_argument unless they are strictly increasing and
   /// inside. Cost: O(rows + nnz).
   static Topology from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys);
@@ -54,8 +55,8 @@ class Topology {
 
   std::int32_t rows_ = 0;
   std::int32_t cols_ = 0;
-  std::vector<std::int64_t> row_ptr_{0};
-  std::vector<std::int32_t> columns_;
+  RawVector<std::int64_t> row_ptr_{0};
+  RawVector<std::int32_t> columns_;
 };
 
 /// The rows of a topology cut at tiles of its columns: cuts[t * rows + r] is where row r goes over from tile

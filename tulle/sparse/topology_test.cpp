@@ -48,8 +48,8 @@ TEST(Topology, EmptyOnesAreValid) {
 struct Malformed {
   const char* name;
   std::int32_t rows, cols;
-  std::vector<std::int64_t> row_ptr;
-  std::vector<std::int32_t> columns;
+  RawVector<std::int64_t> row_ptr;
+  RawVector<std::int32_t> columns;
 };
 
 class EveryMalformedTopology : public testing::TestWithParam<Malformed> {};

@@ -18,15 +18,19 @@ std::int64_t TopologyUpdate::grown() const { return std::count(source.begin(), s
 
 namespace {
 
-// Rows are counted, then filled, each by the thread that owns them: count(row) and fill(row, place) say how
-// many connections a row of the new topology has, and put them at `place` and behind.
+// Rows are counted, then filled, each by the thread that owns them, in their order. count_from(r) and
+// fill_from(r) make what does it from row r on: count(row) says how many connections the row of the new
+// topology has, fill(row, columns, source) writes them.
 template <class Count, class Fill>
-TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& count, const Fill& fill) {
+TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& count_from, const Fill& fill_from) {
   const int parts = most < kSerialBelow ? 1 : thread_count();
   const std::vector<std::int64_t> ranges = balanced_rows(old.row_ptr(), parts);
-  std::vector<std::int64_t> row_ptr(static_cast<std::size_t>(old.rows()) + 1, 0), total(ranges.size(), 0);
+  RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(old.rows()) + 1);
+  row_ptr[0] = 0;
+  std::vector<std::int64_t> total(ranges.size(), 0);
   parallel_parts(parts, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
+    auto count = count_from(ranges[i]);
     std::int64_t sum = 0;  // of the rows of this part
     for (std::int64_t r = ranges[i]; r < ranges[i + 1]; ++r)
       row_ptr[static_cast<std::size_t>(r) + 1] = sum += count(static_cast<std::int32_t>(r));
@@ -34,19 +38,18 @@ TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& coun
   });
   std::partial_sum(total.begin(), total.end(), total.begin());
   const auto size = static_cast<std::size_t>(total.back());
-  std::vector<std::int64_t> source(size + 1);
-  std::vector<std::int32_t> columns(size + 1);  // with room for one that may go
+  RawVector<std::int64_t> source(size);
+  RawVector<std::int32_t> columns(size);
   parallel_parts(parts, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
     for (std::int64_t r = ranges[i]; r < ranges[i + 1]; ++r) row_ptr[static_cast<std::size_t>(r) + 1] += total[i];
+    auto fill = fill_from(ranges[i]);
     std::int64_t place = total[i];
     for (std::int64_t r = ranges[i]; r < ranges[i + 1]; ++r) {
       fill(static_cast<std::int32_t>(r), columns.data() + place, source.data() + place);
       place = row_ptr[static_cast<std::size_t>(r) + 1];
     }
   });
-  columns.resize(size);
-  source.resize(size);
   return {Topology(old.rows(), old.cols(), std::move(row_ptr), std::move(columns)), std::move(source)};
 }
 
@@ -58,15 +61,19 @@ TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop) 
   const std::int32_t* const columns = old.columns().data();
   return by_rows(
       old, old.nnz(),
-      [&](std::int32_t r) {
-        return std::count(drop.begin() + row_ptr[r], drop.begin() + row_ptr[r + 1], std::uint8_t{0});
+      [&](std::int64_t) {
+        return [&](std::int32_t r) {
+          return std::count(drop.begin() + row_ptr[r], drop.begin() + row_ptr[r + 1], std::uint8_t{0});
+        };
       },
-      [&](std::int32_t r, std::int32_t* column, std::int64_t* source) {
-        for (std::int64_t k = row_ptr[r]; k < row_ptr[r + 1]; ++k)
-          if (drop[static_cast<std::size_t>(k)] == 0) {
-            *column++ = columns[k];
-            *source++ = k;
-          }
+      [&](std::int64_t) {
+        return [&](std::int32_t r, std::int32_t* column, std::int64_t* source) {
+          for (std::int64_t k = row_ptr[r]; k < row_ptr[r + 1]; ++k)
+            if (drop[static_cast<std::size_t>(k)] == 0) {
+              *column++ = columns[k];
+              *source++ = k;
+            }
+        };
       });
 }
 
@@ -75,40 +82,41 @@ TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint6
   const Topology& old = kept.topology;
   require(grown.empty() || grown.back() < old.cells(), "with_grown: a grown key lies outside the layer");
   const auto width = static_cast<std::uint64_t>(old.cols());
-  // Where the grown keys of each row begin.
-  std::vector<std::int64_t> begin(static_cast<std::size_t>(old.rows()) + 1, std::ssize(grown));
-  std::uint64_t row = 0;
-  begin[0] = 0;
-  for (std::size_t i = 0; i < grown.size(); ++i)
-    if (grown[i] >= (row + 1) * width) {
-      const std::uint64_t here = grown[i] < (row + 2) * width ? row + 1 : grown[i] / width;
-      while (row < here) begin[++row] = static_cast<std::int64_t>(i);
-    }
+  // Place in `grown` of the first key that is not below row r.
+  const auto first_of = [&](std::int64_t r) {
+    return static_cast<std::size_t>(
+        std::lower_bound(grown.begin(), grown.end(), static_cast<std::uint64_t>(r) * width) - grown.begin());
+  };
   const std::int64_t* const row_ptr = old.row_ptr().data();
   const std::int32_t* const columns = old.columns().data();
   return by_rows(
       old, old.nnz() + std::ssize(grown),
-      [&](std::int32_t r) {
-        const auto i = static_cast<std::size_t>(r);
-        return row_ptr[r + 1] - row_ptr[r] + begin[i + 1] - begin[i];
+      [&](std::int64_t first) {
+        return [&, next = first_of(first)](std::int32_t r) mutable {
+          const std::uint64_t end = (static_cast<std::uint64_t>(r) + 1) * width;
+          std::int64_t count = row_ptr[r + 1] - row_ptr[r];
+          for (; next < grown.size() && grown[next] < end; ++next) ++count;
+          return count;
+        };
       },
-      [&](std::int32_t r, std::int32_t* column, std::int64_t* source) {
-        const auto i = static_cast<std::size_t>(r);
-        const std::uint64_t row_start = static_cast<std::uint64_t>(r) * width;
-        std::int64_t k = row_ptr[r];
-        for (std::int64_t g = begin[i]; g < begin[i + 1]; ++g) {
-          const auto new_column = static_cast<std::int32_t>(grown[static_cast<std::size_t>(g)] - row_start);
-          for (; k < row_ptr[r + 1] && columns[k] < new_column; ++k) {
-            *column++ = columns[k];
-            *source++ = kept.source[static_cast<std::size_t>(k)];
+      [&](std::int64_t first) {
+        return [&, next = first_of(first)](std::int32_t r, std::int32_t* column, std::int64_t* source) mutable {
+          const std::uint64_t row_start = static_cast<std::uint64_t>(r) * width;
+          std::int64_t k = row_ptr[r];
+          const auto keep_below = [&](std::int32_t end) {
+            for (; k < row_ptr[r + 1] && columns[k] < end; ++k) {
+              *column++ = columns[k];
+              *source++ = kept.source[static_cast<std::size_t>(k)];
+            }
+          };
+          for (; next < grown.size() && grown[next] < row_start + width; ++next) {
+            const auto here = static_cast<std::int32_t>(grown[next] - row_start);
+            keep_below(here);
+            *column++ = here;
+            *source++ = TopologyUpdate::kGrown;
           }
-          *column++ = new_column;
-          *source++ = TopologyUpdate::kGrown;
-        }
-        for (; k < row_ptr[r + 1]; ++k) {
-          *column++ = columns[k];
-          *source++ = kept.source[static_cast<std::size_t>(k)];
-        }
+          keep_below(old.cols());
+        };
       });
 }
 

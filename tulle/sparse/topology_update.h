@@ -15,7 +15,7 @@ struct TopologyUpdate {
   static constexpr std::int64_t kGrown = -1;
 
   Topology topology;
-  std::vector<std::int64_t> source;  // old position, or kGrown
+  RawVector<std::int64_t> source;  // old position, or kGrown
 
   std::int64_t grown() const;
   std::int64_t dropped(std::int64_t old_nnz) const { return old_nnz - (topology.nnz() - grown()); }

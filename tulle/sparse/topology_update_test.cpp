@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tulle/base/parallel.h"
+
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -14,7 +16,7 @@ namespace {
 
 using Keys = std::vector<std::uint64_t>;
 using Flags = std::vector<std::uint8_t>;
-using Positions = std::vector<std::int64_t>;
+using Positions = RawVector<std::int64_t>;
 constexpr std::int64_t kGrown = TopologyUpdate::kGrown;
 
 // Row 0: sources 1 and 3; row 1: none; row 2: sources 0, 1, 2. Keys 1 3 8 9 10.
@@ -115,6 +117,25 @@ TEST(ReplaceConnections, KeepsItsPromisesOverTenThousandRandomEvents) {
     }
   }
   EXPECT_EQ(events, 10'000);
+}
+
+TEST(TopologyUpdate, IsTheSameForAnyNumberOfThreads) {
+  const Topology old = random_topology(30'000, 50'000, 90'000, {.seed = 1});
+  std::vector<std::uint8_t> drop(90'000, 0);
+  for (std::size_t k = 0; k < drop.size(); k += 3) drop[k] = 1;
+  set_thread_count(1);
+  const TopologyUpdate kept = without(old, drop);
+  const std::vector<std::uint64_t> cells = random_absent_cells(kept.topology, 40'000, {.seed = 2});
+  const TopologyUpdate grown = with_grown(kept, cells);
+  EXPECT_EQ(grown.topology.nnz(), 100'000);
+  EXPECT_EQ(grown.grown(), 40'000);
+  for (const int threads : {2, 3, 8}) {
+    set_thread_count(threads);
+    const TopologyUpdate again = with_grown(without(old, drop), cells);
+    EXPECT_EQ(again.topology, grown.topology) << threads;
+    EXPECT_EQ(again.source, grown.source) << threads;
+  }
+  set_thread_count(0);
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ constexpr std::int32_t kTargets = 4000, kSources = 50;
 // Targets with 1 to 40 sources, 82,000 connections in all: enough to see a law that is 2 % too wide or
 // narrow.
 Topology uneven_topology() {
-  std::vector<std::int64_t> row_ptr{0};
-  std::vector<std::int32_t> columns;
+  RawVector<std::int64_t> row_ptr{0};
+  RawVector<std::int32_t> columns;
   for (std::int32_t r = 0; r < kTargets; ++r) {
     for (std::int32_t c = 0; c <= r % 40; ++c) columns.push_back(c);
     row_ptr.push_back(static_cast<std::int64_t>(columns.size()));

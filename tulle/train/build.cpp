@@ -89,7 +89,8 @@ DataOptions data_options(const Config& config) {
   options.seed = static_cast<std::uint64_t>(config.run.seed);
   options.ignore_unknown_labels = config.data.ignore_unknown_labels;
   const Config::Synthetic& s = config.synthetic;
-  options.synthetic = {.features = static_cast<std::int32_t>(s.features),
+  constexpr std::int32_t kSyntheticFeatures = 65536;  // unless data.features says something else
+  options.synthetic = {.features = options.features > 0 ? options.features : kSyntheticFeatures,
                        .classes = static_cast<std::int32_t>(s.classes),
                        .informative = static_cast<std::int32_t>(s.informative),
                        .redundant = static_cast<std::int32_t>(s.redundant),

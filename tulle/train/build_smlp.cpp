@@ -32,8 +32,8 @@ std::vector<float> black(const Dataset& data) {
 
 // Every target reads all channels of the parts.
 Topology reading(const LayerOptions& fuse, const std::vector<int>& parts) {
-  std::vector<std::int64_t> row_ptr{0};
-  std::vector<std::int32_t> columns;
+  RawVector<std::int64_t> row_ptr{0};
+  RawVector<std::int32_t> columns;
   for (std::int32_t target = 0; target < fuse.outputs; ++target) {
     for (const int part : parts)
       for (std::int32_t c = 0; c < fuse.outputs; ++c) columns.push_back(part * fuse.outputs + c);

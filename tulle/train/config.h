@@ -22,6 +22,7 @@ struct Config {
     std::int64_t seed = 1;
     std::int64_t threads = 0;
     std::string storage = "auto";
+    std::string memory_limit = "auto";
     std::string preset = "none";
   } run;
   struct Data {
@@ -45,7 +46,6 @@ struct Config {
     std::string bad_images = "error";
   } data;
   struct Synthetic {
-    std::int64_t features = 65536;
     std::int64_t classes = 2;
     std::int64_t informative = 64;
     std::int64_t redundant = 64;
@@ -224,7 +224,8 @@ std::span<const KeyInfo> config_keys();
 /// Keys that a verb reads, by the beginnings of their names.
 using Sections = std::span<const std::string_view>;
 inline constexpr std::string_view kTrainSections[] = {
-    "run.", "data.", "model.", "topology.", "train.", "evolve.", "parallel.", "checkpoint.", "log."};
+    "run.",   "data.",     "synthetic.", "model.", "topology.", "train.",
+    "evolve.", "parallel.", "checkpoint.", "log."};
 /// data.task is for the config file: --task is recover.task.
 inline constexpr std::string_view kRecoverSections[] = {
     "run.",        "data.format",       "data.train",  "data.test",     "data.scale", "data.sep",

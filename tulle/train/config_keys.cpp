@@ -56,6 +56,8 @@ const KeyInfo kKeys[] = {
     {"run.storage", [](Config& c) -> Field { return &c.run.storage; },
      "how sparse layers keep their connections while they train; the results are the same", -kNone, kNone,
      false, [] { return names_or("auto", storages()); }},
+    {"run.memory_limit", [](Config& c) -> Field { return &c.run.memory_limit; },
+     "a training whose plan needs more is refused: bytes (\"6G\"), auto (what this machine has left) or none"},
     {"run.preset", [](Config& c) -> Field { return &c.run.preset; }, "sets defaults; keys you give win",
      -kNone, kNone, false, [] { return names(presets()); }},
 
@@ -94,7 +96,8 @@ const KeyInfo kKeys[] = {
        return Names{"auto", "0", "1"};
      }},
     {"data.features", [](Config& c) -> Field { return &c.data.features; },
-     "libsvm: number of features; 0: as many as the training data has", 0, 2147483646},
+     "libsvm: number of features, 0: as many as the training data has; synthetic: 0: 65536", 0,
+     2147483646},
     {"data.duplicates", [](Config& c) -> Field { return &c.data.duplicates; },
      "the same index twice in a sparse row", -kNone, kNone, false,
      [] {
@@ -122,8 +125,6 @@ const KeyInfo kKeys[] = {
      "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, "
      "cutmix:ALPHA"},
 
-    {"synthetic.features", [](Config& c) -> Field { return &c.synthetic.features; },
-     "features of a sample", 1, 2147483646},
     {"synthetic.classes", [](Config& c) -> Field { return &c.synthetic.classes; },
      "classes", 2, 1000000},
     {"synthetic.informative", [](Config& c) -> Field { return &c.synthetic.informative; },

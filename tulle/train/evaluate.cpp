@@ -4,6 +4,7 @@
 #include <cstring>
 #include <functional>
 #include <numeric>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,34 @@ int batch_of(std::int32_t features) {
   return std::clamp(static_cast<int>((std::int64_t{16} << 20) / std::max(features, 1)) / 16 * 16, 16, kBatch);
 }
 
+// The outputs for batches of samples: by packed copies of the weights, or where these are too many by the
+// network itself, a panel at a time. Both have the same bits.
+class Outputs {
+ public:
+  Outputs(Model& model, int samples, const InferenceChoice& choice) : network_(model.network) {
+    if (network_.layer(0).options().storage == Storage::kFast || choice.precision)
+      inference_.emplace(make_inference(model, samples, choice));
+  }
+
+  int panel_width() const { return inference_ ? inference_->panel_width() : network_.panel_width(1); }
+
+  Panels<const float> operator()(Panels<const float> x) {
+    if (inference_) return inference_->forward(x);
+    const Panels<float> y = outputs_.view(network_.outputs(), x.batch, x.width);
+    for (std::int32_t p = 0; p < x.count(); ++p) {
+      const std::int32_t samples = std::min(x.width, x.batch - p * x.width);
+      const auto of_panel = network_.forward({}, {x.panel(p), x.features, samples, x.width});
+      std::copy_n(of_panel.data, of_panel.panel_size(), y.panel(p));
+    }
+    return y;
+  }
+
+ private:
+  Network& network_;
+  std::optional<Inference> inference_;
+  PanelBuffer outputs_;
+};
+
 // body(outputs, batch) for the samples of `split` in their order; of several parts of its batches, for one.
 template <class Body>
 void for_outputs(Model& model, const Split& split, const InferenceChoice& choice, const Body& body,
@@ -31,11 +60,11 @@ void for_outputs(Model& model, const Split& split, const InferenceChoice& choice
   const int samples = batch_of(split.inputs.features);
   Loader loader(split, model.scaling, samples, /*keep_last=*/true, model.seed);
   loader.start_epoch(0, /*shuffled=*/false);
-  Inference inference = make_inference(model, samples, choice);
+  Outputs outputs(model, samples, choice);
   const Range own = even_range(loader.batches(), parts, part);
   for (std::int64_t b = own.begin; b < own.end; ++b) {
-    const Batch batch = loader.get(b, inference.panel_width());
-    body(inference.forward(batch.inputs), batch);
+    const Batch batch = loader.get(b, outputs.panel_width());
+    body(outputs(batch.inputs), batch);
   }
 }
 

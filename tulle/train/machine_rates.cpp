@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <vector>
 
@@ -54,6 +55,33 @@ double random_lines_per_second(std::size_t bytes) {
   }
   const double reads = static_cast<double>(kReads) * threads;
   return sum == 1 ? 0.0 : reads / best;  // the sum is used, so that the reads are done
+}
+
+double copied_bytes_per_second(std::size_t bytes) {
+  AlignedVector<float> from(bytes / sizeof(float), 1.0f), to(from.size());
+  double best = 1e9;
+  for (int repeat = 0; repeat < 4; ++repeat) {
+    const Clock clock;
+    parallel_ranges(std::ssize(to), 4096, [&](Range range) {
+      for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+        to[i] = from[i] + 1.0f;
+    });
+    best = std::min(best, clock.seconds());
+  }
+  return 2.0 * static_cast<double>(bytes) / best;
+}
+
+double MachineRates::lines(std::int64_t bytes) const {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;
+  const int power = std::bit_width(static_cast<std::uint64_t>(std::clamp<std::int64_t>(bytes, 1 << 16, kMost) - 1));
+  double& rate = lines_[power];
+  if (rate == 0.0) rate = random_lines_per_second(std::size_t{1} << power);
+  return rate;
+}
+
+double MachineRates::bytes() const {
+  if (bytes_ == 0.0) bytes_ = copied_bytes_per_second(std::size_t{128} << 20);
+  return bytes_;
 }
 
 }  // namespace tulle

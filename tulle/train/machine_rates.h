@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <map>
 
 namespace tulle {
 
@@ -8,5 +10,20 @@ namespace tulle {
 /// pages, each asked for 16 reads before it is needed, on all threads of thread_count() together. Memory:
 /// `bytes` while it runs. Cost: about a fifth of a second and one write of the memory.
 double random_lines_per_second(std::size_t bytes);
+
+/// Bytes a second that are copied in order, read and written counted, on all threads together.
+double copied_bytes_per_second(std::size_t bytes);
+
+/// This machine's rates, each measured when it is first asked for.
+class MachineRates {
+ public:
+  /// Random lines of a set of `bytes`, which counts as at most 1 GiB.
+  double lines(std::int64_t bytes) const;
+  double bytes() const;
+
+ private:
+  mutable std::map<int, double> lines_;  // by the power of two
+  mutable double bytes_ = 0.0;
+};
 
 }  // namespace tulle

@@ -1,0 +1,224 @@
+#include "tulle/train/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+
+#include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
+#include "tulle/kernels/targets.h"
+#include "tulle/nn/activation.h"
+#include "tulle/optim/optimizer.h"
+#include "tulle/report/memory.h"
+#include "tulle/sparse/budgets.h"
+#include "tulle/sparse/cell_set.h"
+#include "tulle/sparse/topology.h"
+#include "tulle/train/build.h"
+#include "tulle/train/machine_rates.h"
+
+namespace tulle {
+namespace {
+
+// What is known of a layer before it is built.
+struct LayerPlan {
+  std::int64_t inputs, outputs, connections;
+  bool dense;
+};
+
+std::vector<LayerPlan> layers_of(const Config& config, const Dataset& data) {
+  const std::vector<std::int32_t> sizes = layer_sizes(config, data);
+  const std::vector<std::int64_t> budgets = layer_budgets(topology_options(config), sizes);
+  std::vector<LayerPlan> layers;
+  for (std::size_t l = 0; l < budgets.size(); ++l)
+    layers.push_back({sizes[l], sizes[l + 1], budgets[l], budgets[l] == std::int64_t{sizes[l]} * sizes[l + 1]});
+  return layers;
+}
+
+// Samples of a step as panels hold them, filled up to whole panels.
+std::int64_t lanes_of(const Config& config) {
+  const std::int64_t width =
+      std::max(kernels::panel_width(config.train.batch_size), config.model.dtype == "bf16" ? 32 : 16);
+  return (config.train.batch_size + width - 1) / width * width;
+}
+
+// What the optimizer keeps of one weight.
+std::int64_t state_bytes(const Config& config) {
+  Parameter one("", Parameter::Kind::kWeight, 1);
+  find_name(optimizers(), "train.optimizer", config.train.optimizer).make({})->prepare(one);
+  return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size());
+}
+
+std::int64_t split_bytes(const Split& split) {
+  const Features& f = split.inputs;
+  return static_cast<std::int64_t>(f.bytes.size() + 4 * f.floats.size() + 8 * f.sparse.row_ptr.size() +
+                                   8 * f.sparse.columns.size() + 4 * f.generated.samples.size() +
+                                   4 * (split.classes.size() + split.targets.size() + split.sets.labels.size()) +
+                                   8 * split.sets.row_ptr.size());
+}
+
+std::int64_t index_bytes(const LayerPlan& layer, Storage storage) {
+  if (layer.dense) return 0;
+  const std::int64_t own = 4 * layer.connections + 8 * (layer.outputs + 1);
+  if (storage == Storage::kCompact) return own;
+  const double density = static_cast<double>(layer.connections) /
+                         (static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs));
+  const auto tiles = [&](std::int64_t count) {
+    const std::int64_t width = tile_width(static_cast<std::int32_t>(count), density);
+    return (count + width - 1) / width;
+  };
+  // By source: target, position and slot of each connection; where each source's begin in each tile.
+  return own + 12 * layer.connections + 8 * (tiles(layer.outputs) * layer.inputs + 1) +
+         8 * (tiles(layer.inputs) - 1) * layer.outputs;
+}
+
+// Of the event on one layer, at its most: the old topology without what goes, cells that grow, the new
+// topology with the places its connections had (evolve.cpp).
+std::int64_t event_bytes(const Config& config, const LayerPlan& layer) {
+  const double kept = 1.0 - config.evolve.zeta;
+  return static_cast<std::int64_t>((12.0 * kept + 16.0 * config.evolve.zeta + 12.0) *
+                                   static_cast<double>(layer.connections)) +
+         24 * layer.outputs;
+}
+
+}  // namespace
+
+std::int64_t Plan::total() const {
+  return std::accumulate(items.begin(), items.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Item& item) { return sum + item.bytes; });
+}
+
+std::string Plan::text() const {
+  std::string text;
+  for (const Item& item : items) text += fmt::format("{} {:.2f} GB, ", item.name, 1e-9 * static_cast<double>(item.bytes));
+  return text + fmt::format("in all {:.2f} GB", 1e-9 * static_cast<double>(total()));
+}
+
+Plan make_plan(const Config& config, const Dataset& data) {
+  if (config.model.kind != "mlp")
+    throw Error(ErrorKind::kConfig, fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
+  const std::vector<LayerPlan> layers = layers_of(config, data);
+  const std::int64_t lanes = lanes_of(config), state = state_bytes(config);
+  const std::int64_t features = data.train.inputs.features;
+  Plan plan;
+  plan.connections = planned_connections(config, data);
+  plan.storage = storage_of(config, plan.connections);
+  const bool fast = plan.storage == Storage::kFast, bf16 = config.model.dtype == "bf16";
+
+  std::int64_t weights = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0, explored = 0, keys = 0;
+  std::int64_t errors[2] = {0, 0};  // of the layer at work and of the one below, in turn
+  const Evolution how = evolution_of(config);
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const LayerPlan& layer = layers[l];
+    plan.neurons += layer.outputs;
+    index += index_bytes(layer, plan.storage);
+    // With the gradient, which the fast form keeps in both orders.
+    weights += (layer.dense ? 8 : fast ? 12 : 4) * layer.connections;
+    optimizer += state * layer.connections;
+    const bool last = l + 1 == layers.size();
+    const auto activation = find_name(tulle::activations(), "model.activation", last ? "identity" : config.model.activation)
+                                .make({.alpha = config.model.alpha, .position = 2, .neurons = 1, .seed = 1});
+    biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
+    const std::int64_t bits = (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
+    activations += layer.outputs * lanes * (activation->piecewise() ? 4 : 8) + layer.outputs * lanes / 8 * bits;
+    if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
+    errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
+    if (how.drop == nullptr || last || layer.dense) continue;
+    event = std::max(event, event_bytes(config, layer));
+    keys = std::max(keys, 8 * layer.connections);
+    explored += static_cast<std::int64_t>(CellSet::size_in_bytes(static_cast<std::uint64_t>(layer.inputs) *
+                                                                 static_cast<std::uint64_t>(layer.outputs)));
+    explored += static_cast<std::int64_t>(8.0 * config.evolve.zeta * static_cast<double>(layer.connections));
+  }
+  std::int64_t batch = features * lanes * 4;
+  if (data.train.inputs.is_generated()) batch += features * config.train.batch_size * 4;
+  // What evaluation takes beside: batches of up to 64 MiB, and in the fast form packed weights.
+  std::int64_t evaluation = 0;
+  if (data.test.inputs.samples + data.valid.inputs.samples > 0) {
+    evaluation = std::min<std::int64_t>(512 * features * 4, std::int64_t{64} << 20) *
+                 (data.train.inputs.is_generated() ? 2 : 1);
+    if (fast) evaluation += 8 * plan.connections;
+  }
+  const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
+  plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
+  plan.items = {{"data", plan.data_bytes},
+                {"connections", index * replicas},
+                {"weights", weights * replicas},
+                {"optimizer state", optimizer * replicas},
+                {"biases", biases * replicas},
+                {"activations", activations * replicas},
+                {"errors", (errors[0] + errors[1]) * replicas},
+                {"batch", batch * replicas},
+                {"topology events", explored + std::max(event, keys) * replicas},
+                {"evaluation", evaluation}};
+  return plan;
+}
+
+std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit) {
+  const auto fits = [&](std::int64_t batch) {
+    config.train.batch_size = batch;
+    return make_plan(config, data).total() <= limit;
+  };
+  std::int64_t low = 0, high = std::int64_t{1} << 24;  // fits, does not
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
+double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan) {
+  // Of each connection, for 16 samples: lines at random places forward, and back where it has a layer below
+  // (its x, and its error read and written).
+  const std::int64_t lanes = lanes_of(config);
+  const double lines_per_connection = static_cast<double>(lanes) / 16.0;
+  const MachineRates rates;
+  double seconds = 0.0;
+  const std::vector<LayerPlan> layers = layers_of(config, data);
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const LayerPlan& layer = layers[l];
+    const double links = static_cast<double>(layer.connections) * lines_per_connection;
+    const double lines = l == 0 ? 2.0 : 3.0;
+    const std::int64_t set = layer.inputs * lanes * 4 * (l == 0 ? 1 : 2);
+    seconds += links * lines / rates.lines(set);
+    // A layer's neurons go by in order: made, read and made to errors; zeros first, where they add up.
+    seconds += static_cast<double>(layer.outputs * lanes * 4) * 5.0 / rates.bytes();
+  }
+  const double updated = static_cast<double>(plan.connections * (state_bytes(config) + 8));
+  return seconds + updated / rates.bytes();
+}
+
+std::int64_t memory_limit(const Config& config, const Plan& plan) {
+  const std::string& text = config.run.memory_limit;
+  if (text == "none") return -1;
+  if (text == "auto") {
+    const std::int64_t available = available_bytes();
+    return available == 0 ? -1 : static_cast<std::int64_t>(0.95 * static_cast<double>(available)) + plan.data_bytes;
+  }
+  double number = 0.0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  constexpr std::string_view kUnits = "KMGT";
+  const std::size_t power = unit.empty() ? 0 : kUnits.find(unit.front()) + 1;
+  const bool known = unit.empty() || (power > 0 && (unit.size() == 1 || unit.substr(1) == "iB"));
+  if (error != std::errc{} || !known || !(number > 0.0) || number > 1e15)
+    throw Error(ErrorKind::kConfig, fmt::format("run.memory_limit, found '{}', expected bytes like 6G or 512M, auto "
+                                                "or none",
+                                                text));
+  return static_cast<std::int64_t>(number * std::exp2(10.0 * static_cast<double>(power)));
+}
+
+void check_plan(const Config& config, const Dataset& data) {
+  if (config.model.kind != "mlp" || !config.train.start_from.empty()) return;
+  const Plan plan = make_plan(config, data);
+  const std::int64_t limit = memory_limit(config, plan);
+  if (limit >= 0 && plan.total() > limit)
+    throw Error(ErrorKind::kMemory,
+                fmt::format("memory, found a need of {}, expected at most {:.2f} GB (run.memory_limit); the largest "
+                            "batch that fits is {}",
+                            plan.text(), 1e-9 * static_cast<double>(limit), largest_batch(config, data, limit)));
+}
+
+}  // namespace tulle

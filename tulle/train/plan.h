@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tulle/data/dataset.h"
+#include "tulle/nn/storage.h"
+#include "tulle/train/config.h"
+
+namespace tulle {
+
+/// What a training of a multilayer perceptron will need, before any of it is taken.
+struct Plan {
+  struct Item {
+    std::string name;
+    std::int64_t bytes;
+  };
+
+  Storage storage = Storage::kFast;
+  std::int64_t neurons = 0;      // without the inputs
+  std::int64_t connections = 0;
+  std::vector<Item> items;       // what is there at the same time, at its most; of all replicas in this process
+  std::int64_t data_bytes = 0;   // of these: is there already
+
+  std::int64_t total() const;
+  /// "weights 1.20 GB, ..., in all 5.64 GB".
+  std::string text() const;
+};
+
+/// Real peaks are within 5 % and 64 MB. Throws tulle::Error (kConfig) for networks that it does not know.
+Plan make_plan(const Config& config, const Dataset& data);
+
+/// The largest batch size whose plan needs no more than `limit` bytes; 0 if none.
+std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit);
+
+/// Seconds a training step of such a plan will take, from what this machine's memory does now: lines read at
+/// random and bytes in order, and what a product does whose activations stay in caches. Right within a
+/// quarter where nothing else runs. Memory: up to 1 GiB for a second. Source of the form: docs/scale.md.
+double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan);
+
+/// The bytes that run.memory_limit allows: what it says, or 95 % of what is available beside the data that
+/// are there; negative: any number. Throws tulle::Error (kConfig) for text that is not that.
+std::int64_t memory_limit(const Config& config, const Plan& plan);
+
+/// Throws tulle::Error (kMemory) with the plan if it needs more than memory_limit().
+void check_plan(const Config& config, const Dataset& data);
+
+}  // namespace tulle

@@ -1,0 +1,149 @@
+#include "tulle/train/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tulle/base/error.h"
+#include "tulle/report/memory.h"
+#include "tulle/train/build.h"
+#include "tulle/train/train_testing.h"
+
+namespace tulle::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+// 8192-200k-200k-2: some 60 MB of network, more than what else a process takes.
+Config wide_config(const std::string& storage) {
+  Config config;
+  config.data.format = "synthetic";
+  config.data.features = 8192;
+  config.data.scale = "none";
+  config.synthetic.samples = 64;
+  config.synthetic.test_samples = 0;
+  config.model.hidden = {200000, 200000};
+  config.topology.epsilon = 3.0;
+  config.train.batch_size = 16;
+  config.train.epochs = 1;
+  config.checkpoint.save_every = "never";
+  config.run.storage = storage;
+  return config;
+}
+
+class EveryStorage : public ::testing::TestWithParam<StorageInfo> {};
+
+TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
+  const Config config = wide_config(std::string(GetParam().name));
+  const Dataset data = load_dataset(data_options(config));
+  const Plan plan = make_plan(config, data);
+  EXPECT_EQ(plan.storage, GetParam().storage);
+  EXPECT_EQ(plan.neurons, 400002);
+  reset_peak_rss();
+  const std::int64_t before = current_rss_bytes();
+  (void)trained(start_run(config, data), data);
+  const std::int64_t found = peak_rss_bytes() - before;
+  if (found <= 0) GTEST_SKIP() << "this system does not tell the memory of a process";
+  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
+  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
+}
+INSTANTIATE_TEST_SUITE_P(Storages, EveryStorage, ::testing::ValuesIn(storages().begin(), storages().end()),
+                         [](const auto& info) { return std::string(info.param.name); });
+
+TEST(Plan, CountsConnectionsAsTheNetworkWillHaveThem) {
+  const Config config = wide_config("compact");
+  const Dataset data = load_dataset(data_options(config));
+  const Plan plan = make_plan(config, data);
+  EXPECT_EQ(plan.connections, start_run(config, data).model.network.connections());
+}
+
+TEST(Plan, KnowsTheLargestBatchThatFits) {
+  const Config config = wide_config("compact");
+  const Dataset data = load_dataset(data_options(config));
+  Config larger = config;
+  larger.train.batch_size = 64;
+  const std::int64_t limit = make_plan(larger, data).total();
+  EXPECT_EQ(largest_batch(config, data, limit), 64);
+  EXPECT_LT(largest_batch(config, data, limit - 1), 64);
+  EXPECT_EQ(largest_batch(config, data, 1000), 0);
+}
+
+TEST(Plan, ThatNeedsMoreThanItMayIsRefusedWithAllItsParts) {
+  Config config = wide_config("compact");
+  const Dataset data = load_dataset(data_options(config));
+  config.run.memory_limit = "20M";
+  try {
+    check_plan(config, data);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kMemory);
+    EXPECT_THAT(error.what(), HasSubstr("activations"));
+    EXPECT_THAT(error.what(), HasSubstr("expected at most 0.02 GB (run.memory_limit)"));
+  }
+  for (const char* enough : {"2G", "2GiB", "2000000000", "none", "auto"}) {
+    config.run.memory_limit = enough;
+    EXPECT_NO_THROW(check_plan(config, data)) << enough;
+  }
+}
+
+TEST(MemoryLimit, IsANumberOfBytesInUnits) {
+  Config config;
+  const auto limit = [&](const char* text) {
+    config.run.memory_limit = text;
+    return memory_limit(config, {});
+  };
+  EXPECT_EQ(limit("512"), 512);
+  EXPECT_EQ(limit("1.5K"), 1536);
+  EXPECT_EQ(limit("3M"), 3 << 20);
+  EXPECT_EQ(limit("6GiB"), std::int64_t{6} << 30);
+  EXPECT_LT(limit("none"), 0);
+  EXPECT_GT(limit("auto"), 0);
+  for (const char* wrong : {"", "-1", "6X", "G", "6GB", "many", "0"}) EXPECT_THROW((void)limit(wrong), Error) << wrong;
+}
+
+TEST(Storage, ThatIsCompactIsRefusedWhereGradientsAreNeeded) {
+  const Dataset data = small_data();
+  const auto refused = [&](const auto& change) {
+    Config config = small_config();
+    config.run.storage = "compact";
+    change(config);
+    try {
+      (void)start_run(config, data);
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("run.storage, found 'compact', expected 'fast' with"));
+      return error.kind() == ErrorKind::kConfig;
+    }
+    return false;
+  };
+  EXPECT_FALSE(refused([](Config&) {}));
+  EXPECT_TRUE(refused([](Config& config) { config.train.clip_norm = 1.0; }));
+  EXPECT_TRUE(refused([](Config& config) { config.model.dtype = "bf16"; }));
+  EXPECT_TRUE(refused([](Config& config) { config.evolve.rule = "rigl"; }));
+  EXPECT_TRUE(refused([](Config& config) { config.evolve.rule = "mest"; }));
+  EXPECT_TRUE(refused([](Config& config) { config.parallel.ranks = 2; }));
+}
+
+TEST(Storage, GivesTheSameTrainingAlsoWhenItChangesInTheMiddle) {
+  const Dataset data = small_data();
+  Config config = small_config();
+  config.run.storage = "fast";
+  const Bits expected = trained(start_run(config, data), data);
+  config.run.storage = "compact";
+  EXPECT_EQ(trained(start_run(config, data), data), expected);
+
+  const TemporaryDirectory folder;
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+  config.checkpoint.save_every = "1 step";
+  tulle::Run run = start_run(config, data);
+  Signals signals;
+  Diary diary;
+  diary.at_batch = [&](const Observer::Batch& batch) { signals.stop = batch.epoch == 2 && batch.batch == 2; };
+  train(run, data, &directory, diary, signals);
+  std::vector<std::string> skipped;
+  for (const char* storage : {"compact", "fast"}) {
+    config.run.storage = storage;
+    EXPECT_EQ(trained(resume_run(config, data, *newest_checkpoint(directory.path(), skipped)), data), expected) << storage;
+  }
+}
+
+}  // namespace
+}  // namespace tulle::testing
