@@ -63,9 +63,7 @@ Command plan_command(CLI::App& app) {
   const auto options = std::make_shared<PlanOptions>();
   app.add_option("config", options->config, "TOML file")->type_name("FILE");
   app.add_flag("--json", options->json, "print the plan as JSON");
-  const auto flags = std::make_shared<ConfigFlags>(
-      app, std::initializer_list<std::string_view>{"run.", "data.", "synthetic.", "model.", "topology.", "train.",
-                                                   "evolve.", "parallel."});
+  const auto flags = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));
   return [options, flags] {
     Config config;
     if (!options->config.empty()) read_config_file(config, options->config);

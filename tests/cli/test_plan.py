@@ -1,0 +1,72 @@
+"""`tulle plan`, --memory-limit, synthetic data, and compact storage from the command line."""
+
+import hashlib
+import json
+
+import pytest
+
+SYNTHETIC = ["--format=synthetic", "--set=data.features=500", "--scale=none", "--samples=200", "--test-samples=50"]
+SMALL_NET = [*SYNTHETIC, "--hidden=300,200", "--epsilon=4", "--batch-size=16", "--compare-dense=none"]
+SMALL = [*SMALL_NET, "--epochs=2"]
+# 5 GB of network.
+LARGE = ["--format=synthetic", "--hidden=20000000,20000000", "--epsilon=1", "--batch-size=16", "--dropout=0"]
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_plan_tells_every_part_and_takes_nothing(tulle, tmp_path):
+    plan = json.loads(tulle("plan", *LARGE, "--memory-limit=none", "--json", check=True).out)
+    assert plan["neurons"] == 40_000_002 and plan["storage"] == "compact"
+    assert plan["total"] == sum(plan["bytes"].values()) > 3e9
+    assert plan["bytes"]["weights"] == 4 * plan["connections"]
+    assert plan["fits"] and plan["step_seconds"] > 0.1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_does_not_fit_is_told_with_the_batch_that_would(tulle):
+    result = tulle("plan", *SMALL, "--memory-limit=1M", "--json")
+    plan = json.loads(result.out)
+    assert result.code == 12 and not plan["fits"] and plan["largest_batch"] < 16
+    result = tulle("plan", *SMALL, "--memory-limit=1M")
+    assert result.code == 12 and result.err.count("\n") == 1 and "run.memory_limit" in result.err
+
+
+def test_a_training_beyond_the_limit_is_refused_before_anything_is_there(tulle, tmp_path):
+    result = tulle("train", *LARGE, "--memory-limit=2G")
+    assert result.code == 12
+    assert result.err.count("\n") == 1 and "activations" in result.err and "2.15 GB" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["2X", "-1", "six"])
+def test_a_limit_that_is_none_is_refused(tulle, text):
+    result = tulle("train", *SMALL, f"--memory-limit={text}")
+    assert result.code == 78 and "run.memory_limit" in result.err
+
+
+def test_compact_storage_writes_the_same_model_for_any_number_of_threads(tulle, tmp_path):
+    for name, more in {"fast": ["--storage=fast"], "one": ["--threads=1"], "three": ["--threads=3"]}.items():
+        storage = more if name == "fast" else ["--storage=compact", *more]
+        tulle("train", *SMALL, f"--name={name}", *storage, check=True)
+    models = {digest(tmp_path / "out" / name / "model.safetensors") for name in ["fast", "one", "three"]}
+    assert len(models) == 1
+
+
+def test_compact_storage_is_refused_where_gradients_are_needed(tulle):
+    result = tulle("train", *SMALL, "--storage=compact", "--rule=rigl")
+    assert result.code == 78 and "expected 'fast'" in result.err
+
+
+def test_synthetic_data_need_no_file_and_take_none(tulle):
+    assert tulle("train", *SMALL, "--train=x.csv").code == 78
+    result = tulle("train", *SMALL, "--set=data.features=100")
+    assert result.code == 78 and "data.features" in result.err
+
+
+def test_a_synthetic_training_resumes_only_on_the_same_task(tulle):
+    tulle("train", *SMALL, check=True)
+    result = tulle("train", *SMALL_NET, "--resume=auto", "--epochs=3", "--separation=2")
+    assert result.code == 78 and "synthetic.separation" in result.err
+    tulle("train", *SMALL_NET, "--resume=auto", "--epochs=3", check=True)
