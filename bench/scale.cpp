@@ -3,8 +3,8 @@
 //   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
 //               [--save FOLDER] [--threads N] [--json]
 // Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cmath>

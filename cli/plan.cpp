@@ -33,27 +33,24 @@ int run_plan(const Config& config, const PlanOptions& options) {
   if (options.json) {
     nlohmann::json items = nlohmann::json::object();
     for (const Plan::Item& item : plan.items) items[item.name] = item.bytes;
-    nlohmann::json out{{"neurons", plan.neurons},
-                       {"connections", plan.connections},
-                       {"storage", storage},
-                       {"bytes", items},
-                       {"total", total},
-                       {"fits", fits},
-                       {"step_seconds", seconds},
-                       {"batch_size", config.train.batch_size}};
+    nlohmann::json out{{"neurons", plan.neurons}, {"connections", plan.connections},
+                       {"storage", storage},      {"bytes", items},
+                       {"total", total},          {"fits", fits},
+                       {"step_seconds", seconds}, {"batch_size", config.train.batch_size}};
     if (limit >= 0) out["limit"] = limit, out["largest_batch"] = batch;
     fmt::print("{}\n", out.dump(2));
     return fits ? kOk : kMemory;
   }
-  fmt::print("{} neurons, {} connections, stored {}; batches of {}\n\n", plan.neurons, plan.connections, storage,
-             config.train.batch_size);
+  fmt::print("{} neurons, {} connections, stored {}; batches of {}\n\n", plan.neurons, plan.connections,
+             storage, config.train.batch_size);
   for (const Plan::Item& item : plan.items) fmt::print("{:<18} {:>12}\n", item.name, bytes_text(item.bytes));
   fmt::print("{:<18} {:>12}\n", "in all", bytes_text(total));
-  if (limit >= 0) fmt::print("{:<18} {:>12}   largest batch that fits: {}\n", "limit", bytes_text(limit), batch);
+  if (limit >= 0)
+    fmt::print("{:<18} {:>12}   largest batch that fits: {}\n", "limit", bytes_text(limit), batch);
   fmt::print("{:<18} {:>10.4g} s   from what this machine's memory does now\n", "a training step", seconds);
   if (fits) return kOk;
-  complain(fmt::format("memory, found a need of {}, expected at most {} (run.memory_limit)", bytes_text(total),
-                       bytes_text(limit)));
+  complain(fmt::format("memory, found a need of {}, expected at most {} (run.memory_limit)",
+                       bytes_text(total), bytes_text(limit)));
   return kMemory;
 }
 

@@ -22,11 +22,14 @@ void* allocate_aligned(std::size_t bytes) {
   void* const memory = ::operator new(bytes, alignment);
 #ifdef MADV_HUGEPAGE
   // Many systems give huge pages only where they are asked for. Refusal costs time alone.
-  if (alignment == std::align_val_t{kHugePage}) (void)madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+  if (alignment == std::align_val_t{kHugePage})
+    (void)madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return memory;
 }
 
-void free_aligned(void* memory, std::size_t bytes) noexcept { ::operator delete(memory, alignment_of(bytes)); }
+void free_aligned(void* memory, std::size_t bytes) noexcept {
+  ::operator delete(memory, alignment_of(bytes));
+}
 
 }  // namespace tulle

@@ -51,8 +51,8 @@ struct LoadedModel {
 
 /// Reads a model file or checkpoint. Everything is validated here once, so that inner loops need no checks:
 /// sizes, checksums, layer chain, row pointers, column indices. Throws tulle::Error: kMissingInput,
-/// kPermission, or kBadData naming file, tensor, found and expected. `storage`: of a chain's sparse layers, as
-/// far as their dtype allows.
+/// kPermission, or kBadData naming file, tensor, found and expected. `storage`: of a chain's sparse layers,
+/// as far as their dtype allows.
 LoadedModel load_model(const std::string& path, Storage storage = Storage::kFast);
 /// The same for bytes that are in memory; `name` stands for the file in messages.
 LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name,

@@ -142,9 +142,8 @@ class Reader {
       const auto col = values<std::int32_t>(name + ".col", DType::I32, {nnz});
       weights = values<float>(name + ".val", DType::F32, {nnz});
       try {
-        layer = make_sparse_layer(
-            options,
-            Topology(options.outputs, options.inputs, {crow.begin(), crow.end()}, {col.begin(), col.end()}));
+        layer = make_sparse_layer(options, Topology(options.outputs, options.inputs,
+                                                    {crow.begin(), crow.end()}, {col.begin(), col.end()}));
       } catch (const std::invalid_argument& error) {
         throw Error(ErrorKind::kBadData, {.file = file_.name()}, fmt::format("{}: {}", name, error.what()));
       }

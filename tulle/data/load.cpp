@@ -44,9 +44,10 @@ Sources fashion_mnist() {
 // Of a format that needs none.
 void check_no_files(const DataOptions& options) {
   if (options.train.empty() && options.test.empty()) return;
-  throw Error(ErrorKind::kConfig,
-              fmt::format("data.train and data.test, found a file, expected none with data.format = \"{}\"{}",
-                          options.format, options.format == kFashionMnist ? "; use \"idx\" for other files" : ""));
+  throw Error(
+      ErrorKind::kConfig,
+      fmt::format("data.train and data.test, found a file, expected none with data.format = \"{}\"{}",
+                  options.format, options.format == kFashionMnist ? "; use \"idx\" for other files" : ""));
 }
 
 Sources training_sources(const DataOptions& options) {

@@ -207,8 +207,7 @@ void Loader::mix_images(std::span<const std::uint32_t> rows, std::int64_t index)
   const auto features = static_cast<std::size_t>(split_.inputs.features);
   parallel_ranges(static_cast<std::int64_t>(rows.size() / 2), 1, [&](Range range) {
     for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      mix(how, shape_, made_.data() + i * features,
-          made_.data() + (rows.size() - 1 - i) * features);
+      mix(how, shape_, made_.data() + i * features, made_.data() + (rows.size() - 1 - i) * features);
   });
 }
 

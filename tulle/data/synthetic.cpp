@@ -49,7 +49,8 @@ void normal_pair(std::uint32_t word, std::uint32_t angle, float& first, float& s
   const float t2 = t * t;
   const float sine = t + t * t2 * (-1.6666654611e-1f + t2 * (8.3321608736e-3f - t2 * 1.9515295891e-4f));
   const float cosine =
-      1.0f - 0.5f * t2 + t2 * t2 * (4.166664568298827e-2f + t2 * (-1.388731625493765e-3f + t2 * 2.443315711809948e-5f));
+      1.0f - 0.5f * t2 +
+      t2 * t2 * (4.166664568298827e-2f + t2 * (-1.388731625493765e-3f + t2 * 2.443315711809948e-5f));
   const std::uint32_t quarter = angle >> 30;
   const float c = (quarter & 1) != 0 ? sine : cosine, s = (quarter & 1) != 0 ? cosine : sine;
   first = radius * (((quarter + 1) & 2) != 0 ? -c : c);
@@ -79,15 +80,17 @@ void draw_uniform(const Random& random, std::vector<float>& out) {  // in [-1, 1
 
 void check(const SyntheticOptions& o) {
   if (o.features < o.informative + std::int64_t{o.redundant})
-    throw Error(ErrorKind::kConfig,
-                fmt::format("data.features, found {}, expected at least {}, the informative and the redundant",
-                            o.features, o.informative + std::int64_t{o.redundant}));
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("data.features, found {}, expected at least {}, the informative and the redundant",
+                    o.features, o.informative + std::int64_t{o.redundant}));
   const std::int64_t clusters = std::int64_t{o.classes} * o.clusters;
   if (o.informative < 62 && clusters > std::int64_t{1} << o.informative)
-    throw Error(ErrorKind::kConfig,
-                fmt::format("synthetic.clusters, found {} for each of {} classes, expected at most {} in all, the "
-                            "corners of {} informative features",
-                            o.clusters, o.classes, std::int64_t{1} << o.informative, o.informative));
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("synthetic.clusters, found {} for each of {} classes, expected at most {} in all, the "
+                    "corners of {} informative features",
+                    o.clusters, o.classes, std::int64_t{1} << o.informative, o.informative));
 }
 
 }  // namespace
@@ -95,7 +98,8 @@ void check(const SyntheticOptions& o) {
 SyntheticTask::SyntheticTask(const SyntheticOptions& options) : options_(options) {
   check(options);
   const auto informative = static_cast<std::size_t>(options.informative);
-  const auto clusters = static_cast<std::size_t>(options.classes) * static_cast<std::size_t>(options.clusters);
+  const auto clusters =
+      static_cast<std::size_t>(options.classes) * static_cast<std::size_t>(options.clusters);
   // Distinct corners of the cube: the first 63 bits by a bijection, the rest drawn.
   const int bits = std::min(options.informative, 63);
   const Bijection corner(std::uint64_t{1} << bits, random_for(options.seed, kCentre));
@@ -109,7 +113,8 @@ SyntheticTask::SyntheticTask(const SyntheticOptions& options) : options_(options
   draw_uniform(random_for(options.seed, kShape), shapes_);
   redundancy_.resize(informative * static_cast<std::size_t>(options.redundant));
   draw_uniform(random_for(options.seed, kRedundancy), redundancy_);
-  positions_ = random_permutation(static_cast<std::uint32_t>(options.features), random_for(options.seed, kPosition));
+  positions_ =
+      random_permutation(static_cast<std::uint32_t>(options.features), random_for(options.seed, kPosition));
 }
 
 std::int32_t SyntheticTask::label(std::uint32_t sample) const {
@@ -124,9 +129,8 @@ void SyntheticTask::row(std::uint32_t sample, std::span<float> out) const {
   const auto informative = static_cast<std::size_t>(options_.informative);
   const auto redundant = static_cast<std::size_t>(options_.redundant);
   const auto of_class = static_cast<std::uint64_t>(options_.clusters);
-  const std::size_t cluster =
-      sample % static_cast<std::uint32_t>(options_.classes) * of_class +
-      random_for(options_.seed, kCluster).below(of_class, sample);
+  const std::size_t cluster = sample % static_cast<std::uint32_t>(options_.classes) * of_class +
+                              random_for(options_.seed, kCluster).below(of_class, sample);
   std::vector<float> x(centres_.begin() + static_cast<std::ptrdiff_t>(cluster * informative),
                        centres_.begin() + static_cast<std::ptrdiff_t>((cluster + 1) * informative));
   std::vector<float> point(informative), noise(out.size() - informative - redundant);
@@ -157,7 +161,8 @@ Split split_of(const std::shared_ptr<const SyntheticTask>& task, std::int32_t fe
   split.inputs.generated.samples.resize(static_cast<std::size_t>(samples));
   std::iota(split.inputs.generated.samples.begin(), split.inputs.generated.samples.end(),
             static_cast<std::uint32_t>(first));
-  for (const std::uint32_t sample : split.inputs.generated.samples) split.classes.push_back(task->label(sample));
+  for (const std::uint32_t sample : split.inputs.generated.samples)
+    split.classes.push_back(task->label(sample));
   return split;
 }
 

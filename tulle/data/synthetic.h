@@ -39,10 +39,10 @@ class SyntheticTask final : public SampleSource {
 
  private:
   SyntheticOptions options_;
-  std::vector<float> centres_;           // [cluster of all classes][informative]
-  std::vector<float> shapes_;            // [cluster][informative][informative]: x = g shape + centre
-  std::vector<float> redundancy_;        // [informative][redundant]
-  std::vector<std::uint32_t> positions_; // where each feature stands
+  std::vector<float> centres_;            // [cluster of all classes][informative]
+  std::vector<float> shapes_;             // [cluster][informative][informative]: x = g shape + centre
+  std::vector<float> redundancy_;         // [informative][redundant]
+  std::vector<std::uint32_t> positions_;  // where each feature stands
 };
 
 /// Training samples, then as many test samples as asked for; not scaled.

@@ -310,7 +310,8 @@ class Event {
     std::vector<std::uint8_t> used(static_cast<std::size_t>(topology.cols()), 0);
     parallel_ranges(topology.nnz(), 1 << 14, [&](Range range) {  // several may find the same source
       for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
-        std::atomic_ref(used[static_cast<std::size_t>(topology.columns()[k])]).store(1, std::memory_order_relaxed);
+        std::atomic_ref(used[static_cast<std::size_t>(topology.columns()[k])])
+            .store(1, std::memory_order_relaxed);
     });
     result.no_outputs = std::count(used.begin(), used.end(), std::uint8_t{0});
     for (std::int32_t target = 0; target < topology.rows(); ++target)

@@ -372,8 +372,7 @@ TEST(ChainRemoval, FollowsDeadEndsToAFixedPoint) {
   std::vector<std::unique_ptr<Layer>> layers;
   const auto add = [&](std::int32_t index, std::int32_t in, std::int32_t out,
                        std::vector<std::uint64_t> keys) {
-    layers.push_back(
-        make_sparse_layer(LayerOptions{.index = index, .inputs = in, .outputs = out, .seed = 1},
+    layers.push_back(make_sparse_layer(LayerOptions{.index = index, .inputs = in, .outputs = out, .seed = 1},
                                        Topology::from_keys(out, in, keys)));
   };
   add(0, 3, 3, {0, 8});     // 0 -> 0, 2 -> 2

@@ -132,10 +132,10 @@ TEST(Eliminate, KnowsEveryStrength) {
   // 1 input, 3 neurons, 1 output: in 3, 2, 1; out 1, 2, 30.
   const auto survivor = [](std::string_view strength) {
     std::vector<std::unique_ptr<Layer>> layers;
-    layers.push_back(make_sparse_layer(LayerOptions{.index = 0, .inputs = 1, .outputs = 3},
-                                                    full_topology(3, 1)));
-    layers.push_back(make_sparse_layer(LayerOptions{.index = 1, .inputs = 3, .outputs = 1},
-                                                    full_topology(1, 3)));
+    layers.push_back(
+        make_sparse_layer(LayerOptions{.index = 0, .inputs = 1, .outputs = 3}, full_topology(3, 1)));
+    layers.push_back(
+        make_sparse_layer(LayerOptions{.index = 1, .inputs = 3, .outputs = 1}, full_topology(1, 3)));
     Network network(std::move(layers));
     network.layer(0).weight().value = {3, -2, 1};
     network.layer(1).weight().value = {1, 2, -30};

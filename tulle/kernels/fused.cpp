@@ -77,8 +77,8 @@ std::int64_t Select(const std::int32_t* HWY_RESTRICT columns, const std::int32_t
   return own;
 }
 
-void Fused(const Links& links, int width, const float* errors, const Gate& gate, const float* x, float* dx, bool add,
-           float* dw) {
+void Fused(const Links& links, int width, const float* errors, const Gate& gate, const float* x, float* dx,
+           bool add, float* dw) {
   WithWidth(width, [&](auto kWidth) {
     if (dx == nullptr)
       BackwardLinks<kWidth, false>(links, errors, gate, x, dx, add, dw);

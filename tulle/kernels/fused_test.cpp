@@ -24,9 +24,10 @@ TEST_P(Fused, TakesTheConnectionsOfItsSourcesInTheirOrder) {
       }
       const auto room = static_cast<std::size_t>(count) + 16;
       std::vector<std::int32_t> found_columns(room), found_rows(room), found_places(room);
-      const std::int64_t own = select_sources(columns.data(), rows.data(), count, first, sources, found_columns.data(),
-                                              found_rows.data(), found_places.data());
-      for (auto* found : {&found_columns, &found_rows, &found_places}) found->resize(static_cast<std::size_t>(own));
+      const std::int64_t own = select_sources(columns.data(), rows.data(), count, first, sources,
+                                              found_columns.data(), found_rows.data(), found_places.data());
+      for (auto* found : {&found_columns, &found_rows, &found_places})
+        found->resize(static_cast<std::size_t>(own));
       EXPECT_EQ(found_columns, own_columns);
       EXPECT_EQ(found_rows, own_rows);
       EXPECT_EQ(found_places, own_places);

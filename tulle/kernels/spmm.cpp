@@ -116,13 +116,12 @@ template <class Lines>
 void ForwardOf(const CsrView& w, Range rows, int width, const typename Lines::Element* x, float* y,
                const Epilogue& epilogue, Tile tile) {
   if (rows.begin == rows.end) return;
-  WithWidth<Lines::kLeastWidth>(
-      width, [&](auto kWidth) {
-        if (tile.far)
-          ForwardRows<kWidth, Lines, true>(w, rows, x, y, epilogue, tile);
-        else
-          ForwardRows<kWidth, Lines, false>(w, rows, x, y, epilogue, tile);
-      });
+  WithWidth<Lines::kLeastWidth>(width, [&](auto kWidth) {
+    if (tile.far)
+      ForwardRows<kWidth, Lines, true>(w, rows, x, y, epilogue, tile);
+    else
+      ForwardRows<kWidth, Lines, false>(w, rows, x, y, epilogue, tile);
+  });
 }
 
 template <class Lines>

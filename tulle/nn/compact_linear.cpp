@@ -13,7 +13,7 @@
 namespace tulle {
 namespace {
 
-constexpr std::int64_t kLinks = 2048;          // of a block, at most
+constexpr std::int64_t kLinks = 2048;           // of a block, at most
 constexpr std::int64_t kRoom = kLinks + 16;     // vectors write beyond their last entry
 constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their lines stay in L1
 
@@ -29,9 +29,9 @@ kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
 
 // A few rows, or part of a long one, with the connections in them that come from the walk's sources.
 struct CompactLinear::Block {
-  std::int64_t begin = 0, end = 0;              // connections of all sources
-  std::int32_t first = 0, last = 0, ended = 0;  // rows [first, last), of which those below `ended` end here
-  std::int64_t count = 0;                       // own connections
+  std::int64_t begin = 0, end = 0;               // connections of all sources
+  std::int32_t first = 0, last = 0, ended = 0;   // rows [first, last), of which those below `ended` end here
+  std::int64_t count = 0;                        // own connections
   std::array<std::int32_t, kRoom> rows, places;  // of each: row from `first`, place from `begin`
   std::array<std::int32_t, kRoom + kernels::Links::kAhead> columns;
 };
@@ -63,7 +63,8 @@ void CompactLinear::share_out() {
   const std::int64_t group = std::max<std::int64_t>((inputs() + kGroups - 1) / kGroups, 1);
   std::vector<std::int64_t> ends(static_cast<std::size_t>((inputs() + group - 1) / group) + 1, 0);
   if (shared_among_ > 1)
-    for (const std::int32_t source : topology_.columns()) ++ends[static_cast<std::size_t>(source / group) + 1];
+    for (const std::int32_t source : topology_.columns())
+      ++ends[static_cast<std::size_t>(source / group) + 1];
   for (std::size_t g = 1; g < ends.size(); ++g) ends[g] += ends[g - 1];
   source_ranges_ = balanced_rows(ends, shared_among_);
   for (std::int64_t& range : source_ranges_) range = std::min<std::int64_t>(range * group, inputs());
@@ -76,8 +77,8 @@ void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kerne
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
     for (std::int32_t p = 0; p < y.count(); ++p)
-      kernels::spmm_forward(weights, {target_ranges_[i], target_ranges_[i + 1]}, y.width, x.panel(p), y.panel(p),
-                            of_panel(epilogue, p, outputs(), y.width), {.far = true});
+      kernels::spmm_forward(weights, {target_ranges_[i], target_ranges_[i + 1]}, y.width, x.panel(p),
+                            y.panel(p), of_panel(epilogue, p, outputs(), y.width), {.far = true});
   });
 }
 
@@ -126,8 +127,9 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   // Rows that end within the block: all of them, but for long ones.
   block.ended = row_ptr[most] <= block.end
                     ? most
-                    : static_cast<std::int32_t>(std::upper_bound(row_ptr + block.first + 1, row_ptr + most, block.end) -
-                                                row_ptr) - 1;
+                    : static_cast<std::int32_t>(
+                          std::upper_bound(row_ptr + block.first + 1, row_ptr + most, block.end) - row_ptr) -
+                          1;
   block.last = std::min(block.ended + (row_ptr[block.ended] < block.end ? 1 : 0), outputs());
   walk.row = block.ended;
   walk.at = block.end;
@@ -137,10 +139,11 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   for (std::int32_t row = block.first + 1; row < block.last; ++row)
     ++walk.row_of[static_cast<std::size_t>(row_ptr[row] - block.begin)];
   for (std::size_t k = 1; k < count; ++k) walk.row_of[k] += walk.row_of[k - 1];
-  block.count = kernels::select_sources(
-      topology_.columns().data() + block.begin, walk.row_of.data(), block.end - block.begin,
-      static_cast<std::int32_t>(walk.sources.begin), static_cast<std::int32_t>(walk.sources.end - walk.sources.begin),
-      block.columns.data(), block.rows.data(), block.places.data());
+  block.count =
+      kernels::select_sources(topology_.columns().data() + block.begin, walk.row_of.data(),
+                              block.end - block.begin, static_cast<std::int32_t>(walk.sources.begin),
+                              static_cast<std::int32_t>(walk.sources.end - walk.sources.begin),
+                              block.columns.data(), block.rows.data(), block.places.data());
   return true;
 }
 
@@ -187,8 +190,9 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panel
     const kernels::Gate of_block = at_row(of_panel(gate, p, outputs(), dz.width), block.first, dz.width);
     const float* const errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
     if (options().has_bias && biases.begin < biases.end) sum_biases(walk, biases, dz, p, gate);
-    kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width, errors,
-                            of_block, x.panel(p), dx ? dx.panel(p) : nullptr, p > 0, walk.gradient.data());
+    kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width,
+                            errors, of_block, x.panel(p), dx ? dx.panel(p) : nullptr, p > 0,
+                            walk.gradient.data());
   }
   step_(slice);
   scatter(weight_.value, walk.value);

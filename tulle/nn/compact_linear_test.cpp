@@ -48,8 +48,9 @@ std::vector<float> after_steps(const Case& wanted, Storage storage, int threads)
     run_network(network, batch, {.name = "mse"}, network.panel_width(wanted.batch));
     for (Parameter* parameter : network.parameters()) {
       if (parameter->gradient.size() != parameter->value.size()) continue;
-      take_step({parameter->kind, std::ssize(parameter->value), parameter->value.data(), parameter->gradient.data(),
-                 parameter->m1.data(), parameter->m2.empty() ? nullptr : parameter->m2.data(),
+      take_step({parameter->kind, std::ssize(parameter->value), parameter->value.data(),
+                 parameter->gradient.data(), parameter->m1.data(),
+                 parameter->m2.empty() ? nullptr : parameter->m2.data(),
                  parameter->age.empty() ? nullptr : parameter->age.data()});
     }
   }
@@ -59,7 +60,8 @@ std::vector<float> after_steps(const Case& wanted, Storage storage, int threads)
     const std::vector<float> more = all_of(network, array);
     all.insert(all.end(), more.begin(), more.end());
   }
-  for (Parameter* parameter : network.parameters()) all.insert(all.end(), parameter->age.begin(), parameter->age.end());
+  for (Parameter* parameter : network.parameters())
+    all.insert(all.end(), parameter->age.begin(), parameter->age.end());
   return all;
 }
 
@@ -73,22 +75,26 @@ void expect_the_same_bits(const Case& wanted) {
 
 TEST(CompactLinear, LearnsTheBitsOfTheFastFormForEveryActivation) {
   for (const ActivationInfo& activation : activations())
-    expect_the_same_bits(
-        {.spec = {.sizes = {40, 60, 50, 30, 4}, .activation = std::string(activation.name), .densities = {0.2}},
-         .batch = 20});
+    expect_the_same_bits({.spec = {.sizes = {40, 60, 50, 30, 4},
+                                   .activation = std::string(activation.name),
+                                   .densities = {0.2}},
+                          .batch = 20});
 }
 
 TEST(CompactLinear, LearnsTheBitsOfTheFastFormForEveryBatchSize) {
   for (const std::int32_t batch : {1, 15, 16, 17, 33, 64, 100, 130, 300})
-    expect_the_same_bits({.spec = {.sizes = {30, 50, 40, 3}, .densities = {0.3}, .dropout = 0.3}, .batch = batch});
+    expect_the_same_bits(
+        {.spec = {.sizes = {30, 50, 40, 3}, .densities = {0.3}, .dropout = 0.3}, .batch = batch});
 }
 
 TEST(CompactLinear, LearnsTheBitsOfTheFastFormWithAllThatAnOptimizerKeeps) {
-  expect_the_same_bits({.spec = {.sizes = {30, 50, 40, 3}, .densities = {0.3}}, .batch = 16, .long_state = true});
+  expect_the_same_bits(
+      {.spec = {.sizes = {30, 50, 40, 3}, .densities = {0.3}}, .batch = 16, .long_state = true});
 }
 
 TEST(CompactLinear, LearnsTheBitsOfTheFastFormWithRowsThatAreEmptyOrLongerThanABlock) {
-  // Most of 3,000 targets have no connection; each of 2 outputs has some 2,700 and more than one block of them.
+  // Most of 3,000 targets have no connection; each of 2 outputs has some 2,700 and more than one block of
+  // them.
   expect_the_same_bits({.spec = {.sizes = {50, 3000, 2}, .densities = {0.002, 0.9}}, .batch = 16});
   expect_the_same_bits({.spec = {.sizes = {9000, 2, 40}, .densities = {0.8, 0.5}}, .batch = 16});
   expect_the_same_bits({.spec = {.sizes = {20, 700, 30, 2}, .densities = {0.001, 0.0001, 0.2}}, .batch = 16});

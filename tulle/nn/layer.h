@@ -35,7 +35,7 @@ struct LayerOptions {
   double dropout = 0.0;  // probability that an output is set to 0 in training, in [0, 1)
   std::uint64_t seed = 0;
   Precision precision = Precision::kFloat;  // of a sparse layer's products while training; not kInt8
-  Storage storage = Storage::kFast;        // of a sparse layer's connections
+  Storage storage = Storage::kFast;         // of a sparse layer's connections
   bool has_bias = true;
   std::string name{};  // what the names of its parameters begin with; empty: "layers.<index>"
   // After neurons were removed (nn/compaction.h): what the outputs were called before, ascending, and how

@@ -17,9 +17,9 @@ struct Parameter {
   std::string name;  // "layers.0.weight": the name in model files
   Kind kind = Kind::kWeight;
   AlignedVector<float> value;
-  AlignedVector<float> gradient;     // empty where a layer takes the step as it walks back (Storage::kCompact)
-  AlignedVector<float> m1;           // momentum or first moment
-  AlignedVector<float> m2;           // second moment
+  AlignedVector<float> gradient;  // empty where a layer takes the step as it walks back (Storage::kCompact)
+  AlignedVector<float> m1;        // momentum or first moment
+  AlignedVector<float> m2;        // second moment
   AlignedVector<std::uint16_t> age;  // steps since birth, saturating
   AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
 

@@ -5,7 +5,8 @@ namespace {
 
 constexpr StorageInfo kStorages[] = {
     {"fast", "both orders of the connections and their gradients", Storage::kFast},
-    {"compact", "one order, the step taken within the backward pass: for the largest networks", Storage::kCompact},
+    {"compact", "one order, the step taken within the backward pass: for the largest networks",
+     Storage::kCompact},
 };
 
 }  // namespace

@@ -22,7 +22,8 @@ class Sgd final : public Optimizer {
     float* __restrict value = slice.value;
     float* __restrict velocity = slice.m1;
     const float* __restrict gradient = slice.gradient;
-    const float momentum = momentum_, l2 = decoupled_ ? 0.0f : decay, shrinking = decoupled_ ? rate * decay : 0.0f;
+    const float momentum = momentum_, l2 = decoupled_ ? 0.0f : decay,
+                shrinking = decoupled_ ? rate * decay : 0.0f;
     const bool nesterov = nesterov_;
     for (std::int64_t i = 0; i < slice.size; ++i) {
       const float g = gradient[i] + l2 * value[i];

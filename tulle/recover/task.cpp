@@ -96,8 +96,9 @@ Picture picture_of(const ImageShape& shape, std::span<const double> outputs) {
 
 RecoverTask data_task(Dataset data, bool bias) {
   if (data.train.inputs.is_sparse() || data.train.inputs.is_generated())
-    throw Error(ErrorKind::kConfig,
-                "recover.task, found sparse or synthetic inputs, expected dense ones: features are read one by one");
+    throw Error(
+        ErrorKind::kConfig,
+        "recover.task, found sparse or synthetic inputs, expected dense ones: features are read one by one");
   if (!data.train.sets.empty())
     throw Error(ErrorKind::kConfig,
                 "recover.task, found sets of labels, expected one class or number for each sample");

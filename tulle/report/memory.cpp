@@ -31,8 +31,10 @@ std::int64_t left_in_groups() {
     if (!line.starts_with("0::/")) continue;  // version 2
     for (std::string path = line.substr(3);; path.resize(path.rfind('/'))) {
       const std::string folder = "/sys/fs/cgroup" + path;
-      const std::int64_t most = number_in(folder + "/memory.max"), used = number_in(folder + "/memory.current");
-      if (most >= 0 && used >= 0 && (left < 0 || most - used < left)) left = std::max<std::int64_t>(most - used, 0);
+      const std::int64_t most = number_in(folder + "/memory.max"),
+                         used = number_in(folder + "/memory.current");
+      if (most >= 0 && used >= 0 && (left < 0 || most - used < left))
+        left = std::max<std::int64_t>(most - used, 0);
       if (path.empty()) break;
     }
   }

@@ -53,8 +53,10 @@ void on_both_sides(Test test) {
 }
 
 Topology topology_of(const Problem& p) {
-  return {static_cast<std::int32_t>(p.rows), static_cast<std::int32_t>(p.cols),
-          {p.row_ptr.begin(), p.row_ptr.end()}, {p.columns.begin(), p.columns.end()}};
+  return {static_cast<std::int32_t>(p.rows),
+          static_cast<std::int32_t>(p.cols),
+          {p.row_ptr.begin(), p.row_ptr.end()},
+          {p.columns.begin(), p.columns.end()}};
 }
 
 class GuardPages : public EveryTarget {};

@@ -16,8 +16,10 @@ class Packed : public EveryTarget {};
 constexpr float kUntouched = 12345.0f;
 
 Topology topology_of(const Problem& p) {
-  return {static_cast<std::int32_t>(p.rows), static_cast<std::int32_t>(p.cols),
-          {p.row_ptr.begin(), p.row_ptr.end()}, {p.columns.begin(), p.columns.end()}};
+  return {static_cast<std::int32_t>(p.rows),
+          static_cast<std::int32_t>(p.cols),
+          {p.row_ptr.begin(), p.row_ptr.end()},
+          {p.columns.begin(), p.columns.end()}};
 }
 
 struct Bias {

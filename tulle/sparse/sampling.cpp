@@ -115,7 +115,8 @@ void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const 
   constexpr std::size_t kBlock = 64;
   parallel_ranges(std::ssize(out), 1 << 12, [&](Range range) {
     std::array<std::uint32_t, kBlock> left, right;
-    for (auto at = static_cast<std::size_t>(range.begin); at < static_cast<std::size_t>(range.end); at += kBlock) {
+    for (auto at = static_cast<std::size_t>(range.begin); at < static_cast<std::size_t>(range.end);
+         at += kBlock) {
       const std::size_t count = std::min(kBlock, static_cast<std::size_t>(range.end) - at);
       if (!shuffled_.empty() || count < kBlock) {
         for (std::size_t i = 0; i < count; ++i) out[at + i] = (*this)(first + at + i);
@@ -145,7 +146,8 @@ constexpr int kDigit = 11;
 constexpr std::size_t kDigits = std::size_t{1} << kDigit;
 std::size_t digit(std::uint64_t key, int shift) { return key >> shift & (kDigits - 1); }
 
-// The lowest `bits` bits of keys in order, digit by digit; `other` is as large. Afterwards they lie in `keys`.
+// The lowest `bits` bits of keys in order, digit by digit; `other` is as large. Afterwards they lie in
+// `keys`.
 void sort_digits(std::span<std::uint64_t> keys, std::span<std::uint64_t> other, int bits) {
   const std::span<std::uint64_t> home = keys;
   for (int shift = 0; shift < bits; shift += kDigit) {
@@ -170,7 +172,8 @@ void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit) {
   const int parts = thread_count();
   const auto range_of = [&](int part) {
     const Range range = even_range(std::ssize(keys), parts, part);
-    return keys.subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.end - range.begin));
+    return keys.subspan(static_cast<std::size_t>(range.begin),
+                        static_cast<std::size_t>(range.end - range.begin));
   };
   std::vector<std::array<std::size_t, kDigits>> place(static_cast<std::size_t>(parts));
   parallel_parts(parts, [&](int part) {
@@ -226,13 +229,16 @@ void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& c
   std::vector<std::size_t> absent(static_cast<std::size_t>(parts));
   const auto begin_of = [&](int part) { return even_range(std::ssize(cells), parts, part).begin; };
   parallel_parts(parts, [&](int part) {
-    const auto begin = static_cast<std::size_t>(begin_of(part)), end = static_cast<std::size_t>(begin_of(part + 1));
-    absent[static_cast<std::size_t>(part)] = strike_out(topology, std::span(cells).subspan(begin, end - begin));
+    const auto begin = static_cast<std::size_t>(begin_of(part)),
+               end = static_cast<std::size_t>(begin_of(part + 1));
+    absent[static_cast<std::size_t>(part)] =
+        strike_out(topology, std::span(cells).subspan(begin, end - begin));
   });
   std::size_t left = absent[0];
   for (int part = 1; part < parts; ++part) {
     const auto from = cells.begin() + begin_of(part);
-    std::copy_n(from, absent[static_cast<std::size_t>(part)], cells.begin() + static_cast<std::ptrdiff_t>(left));
+    std::copy_n(from, absent[static_cast<std::size_t>(part)],
+                cells.begin() + static_cast<std::ptrdiff_t>(left));
     left += absent[static_cast<std::size_t>(part)];
   }
   cells.resize(left);

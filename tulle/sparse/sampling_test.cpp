@@ -237,12 +237,14 @@ TEST(Sampling, GivesTheSameCellsForAnyNumberOfThreads) {
 }
 
 TEST(Bijection, GivesManyImagesAsItGivesEachAlone) {
-  for (const std::uint64_t n : {std::uint64_t{1000}, std::uint64_t{70'000}, (std::uint64_t{1} << 40) - 12345}) {
+  for (const std::uint64_t n :
+       {std::uint64_t{1000}, std::uint64_t{70'000}, (std::uint64_t{1} << 40) - 12345}) {
     const Bijection bijection(n, {.seed = trial_seed(0)});
     for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{3}}) {
       std::vector<std::uint64_t> images(900);
       bijection.images(first, images);
-      for (std::size_t i = 0; i < images.size(); ++i) ASSERT_EQ(images[i], bijection(first + i)) << n << ", " << i;
+      for (std::size_t i = 0; i < images.size(); ++i)
+        ASSERT_EQ(images[i], bijection(first + i)) << n << ", " << i;
     }
   }
 }

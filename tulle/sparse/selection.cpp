@@ -23,8 +23,8 @@ std::uint32_t magnitude(float value) { return std::bit_cast<std::uint32_t>(value
 
 // The search for one sign's threshold.
 struct Search {
-  std::uint32_t found = 0;   // the threshold's digits so far, lower ones 0
-  std::int64_t missing = 0;  // how many of the entries with these digits are to be marked
+  std::uint32_t found = 0;                  // the threshold's digits so far, lower ones 0
+  std::int64_t missing = 0;                 // how many of the entries with these digits are to be marked
   std::array<std::int64_t, 2048> counts{};  // of all entries
 
   void take_digit(const Digit& digit) {

@@ -86,7 +86,8 @@ TEST(Selection, RefusesMoreThanThereIs) {
 // Parallel work takes denormals for 0.
 TEST(Selection, TellsSignsOfDenormalsOnManyThreads) {
   std::vector<float> values;
-  for (int i = 0; i < 50'000; ++i) values.push_back((i % 2 == 0 ? 1e-42f : -1e-42f) * static_cast<float>(i % 7 + 1));
+  for (int i = 0; i < 50'000; ++i)
+    values.push_back((i % 2 == 0 ? 1e-42f : -1e-42f) * static_cast<float>(i % 7 + 1));
   set_thread_count(3);
   std::vector<std::uint8_t> marks(values.size(), 0);
   mark_weakest_of_each_sign(values, 1000, 10, marks);

@@ -22,7 +22,8 @@ namespace {
 // fill_from(r) make what does it from row r on: count(row) says how many connections the row of the new
 // topology has, fill(row, columns, source) writes them.
 template <class Count, class Fill>
-TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& count_from, const Fill& fill_from) {
+TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& count_from,
+                       const Fill& fill_from) {
   const int parts = most < kSerialBelow ? 1 : thread_count();
   const std::vector<std::int64_t> ranges = balanced_rows(old.row_ptr(), parts);
   RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(old.rows()) + 1);
@@ -42,7 +43,8 @@ TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& coun
   RawVector<std::int32_t> columns(size);
   parallel_parts(parts, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
-    for (std::int64_t r = ranges[i]; r < ranges[i + 1]; ++r) row_ptr[static_cast<std::size_t>(r) + 1] += total[i];
+    for (std::int64_t r = ranges[i]; r < ranges[i + 1]; ++r)
+      row_ptr[static_cast<std::size_t>(r) + 1] += total[i];
     auto fill = fill_from(ranges[i]);
     std::int64_t place = total[i];
     for (std::int64_t r = ranges[i]; r < ranges[i + 1]; ++r) {
@@ -100,23 +102,24 @@ TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint6
         };
       },
       [&](std::int64_t first) {
-        return [&, next = first_of(first)](std::int32_t r, std::int32_t* column, std::int64_t* source) mutable {
-          const std::uint64_t row_start = static_cast<std::uint64_t>(r) * width;
-          std::int64_t k = row_ptr[r];
-          const auto keep_below = [&](std::int32_t end) {
-            for (; k < row_ptr[r + 1] && columns[k] < end; ++k) {
-              *column++ = columns[k];
-              *source++ = kept.source[static_cast<std::size_t>(k)];
-            }
-          };
-          for (; next < grown.size() && grown[next] < row_start + width; ++next) {
-            const auto here = static_cast<std::int32_t>(grown[next] - row_start);
-            keep_below(here);
-            *column++ = here;
-            *source++ = TopologyUpdate::kGrown;
-          }
-          keep_below(old.cols());
-        };
+        return
+            [&, next = first_of(first)](std::int32_t r, std::int32_t* column, std::int64_t* source) mutable {
+              const std::uint64_t row_start = static_cast<std::uint64_t>(r) * width;
+              std::int64_t k = row_ptr[r];
+              const auto keep_below = [&](std::int32_t end) {
+                for (; k < row_ptr[r + 1] && columns[k] < end; ++k) {
+                  *column++ = columns[k];
+                  *source++ = kept.source[static_cast<std::size_t>(k)];
+                }
+              };
+              for (; next < grown.size() && grown[next] < row_start + width; ++next) {
+                const auto here = static_cast<std::int32_t>(grown[next] - row_start);
+                keep_below(here);
+                *column++ = here;
+                *source++ = TopologyUpdate::kGrown;
+              }
+              keep_below(old.cols());
+            };
       });
 }
 

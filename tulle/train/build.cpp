@@ -109,7 +109,8 @@ WeightLaw weight_law(const Config& config) {
 }
 
 std::int64_t planned_connections(const Config& config, const Dataset& data) {
-  const std::vector<std::int64_t> budgets = layer_budgets(topology_options(config), layer_sizes(config, data));
+  const std::vector<std::int64_t> budgets =
+      layer_budgets(topology_options(config), layer_sizes(config, data));
   return std::accumulate(budgets.begin(), budgets.end(), std::int64_t{0});
 }
 
@@ -127,7 +128,8 @@ Storage storage_of(const Config& config, std::int64_t connections) {
     return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;
   const Storage storage = find_name(storages(), "run.storage", wanted).storage;
   if (storage == Storage::kCompact && !needs.empty())
-    throw Error(ErrorKind::kConfig, fmt::format("run.storage, found 'compact', expected 'fast' with {}", needs));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("run.storage, found 'compact', expected 'fast' with {}", needs));
   return storage;
 }
 
@@ -316,7 +318,8 @@ Model build_model(const Config& config, const Dataset& data) {
   const WeightLaw law = weight_law(config);
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     Layer& layer = model.network.layer(l);
-    const Topology all = layer.topology() != nullptr ? Topology() : full_topology(layer.outputs(), layer.inputs());
+    const Topology all =
+        layer.topology() != nullptr ? Topology() : full_topology(layer.outputs(), layer.inputs());
     const Topology& topology = layer.topology() != nullptr ? *layer.topology() : all;
     layer.weight().value =
         initial_weights(*law.law, init_context(model.network, l, topology, law),

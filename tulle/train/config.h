@@ -223,9 +223,9 @@ std::span<const KeyInfo> config_keys();
 
 /// Keys that a verb reads, by the beginnings of their names.
 using Sections = std::span<const std::string_view>;
-inline constexpr std::string_view kTrainSections[] = {
-    "run.",   "data.",     "synthetic.", "model.", "topology.", "train.",
-    "evolve.", "parallel.", "checkpoint.", "log."};
+inline constexpr std::string_view kTrainSections[] = {"run.",        "data.",  "synthetic.", "model.",
+                                                      "topology.",   "train.", "evolve.",    "parallel.",
+                                                      "checkpoint.", "log."};
 /// data.task is for the config file: --task is recover.task.
 inline constexpr std::string_view kRecoverSections[] = {
     "run.",        "data.format",       "data.train",  "data.test",     "data.scale", "data.sep",

@@ -57,7 +57,8 @@ const KeyInfo kKeys[] = {
      "how sparse layers keep their connections while they train; the results are the same", -kNone, kNone,
      false, [] { return names_or("auto", storages()); }},
     {"run.memory_limit", [](Config& c) -> Field { return &c.run.memory_limit; },
-     "a training whose plan needs more is refused: bytes (\"6G\"), auto (what this machine has left) or none"},
+     "a training whose plan needs more is refused: bytes (\"6G\"), auto (what this machine has left) or "
+     "none"},
     {"run.preset", [](Config& c) -> Field { return &c.run.preset; }, "sets defaults; keys you give win",
      -kNone, kNone, false, [] { return names(presets()); }},
 
@@ -96,8 +97,7 @@ const KeyInfo kKeys[] = {
        return Names{"auto", "0", "1"};
      }},
     {"data.features", [](Config& c) -> Field { return &c.data.features; },
-     "libsvm: number of features, 0: as many as the training data has; synthetic: 0: 65536", 0,
-     2147483646},
+     "libsvm: number of features, 0: as many as the training data has; synthetic: 0: 65536", 0, 2147483646},
     {"data.duplicates", [](Config& c) -> Field { return &c.data.duplicates; },
      "the same index twice in a sparse row", -kNone, kNone, false,
      [] {
@@ -125,8 +125,7 @@ const KeyInfo kKeys[] = {
      "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, "
      "cutmix:ALPHA"},
 
-    {"synthetic.classes", [](Config& c) -> Field { return &c.synthetic.classes; },
-     "classes", 2, 1000000},
+    {"synthetic.classes", [](Config& c) -> Field { return &c.synthetic.classes; }, "classes", 2, 1000000},
     {"synthetic.informative", [](Config& c) -> Field { return &c.synthetic.informative; },
      "features that tell the class", 1, 100000},
     {"synthetic.redundant", [](Config& c) -> Field { return &c.synthetic.redundant; },
@@ -137,8 +136,8 @@ const KeyInfo kKeys[] = {
      "distance of a cluster's centre from 0 in each informative feature", 0, 1e6},
     {"synthetic.flip", [](Config& c) -> Field { return &c.synthetic.flip; },
      "share of the labels that are drawn anew", 0, 1},
-    {"synthetic.samples", [](Config& c) -> Field { return &c.synthetic.samples; },
-     "training samples", 1, 2147483647},
+    {"synthetic.samples", [](Config& c) -> Field { return &c.synthetic.samples; }, "training samples", 1,
+     2147483647},
     {"synthetic.test_samples", [](Config& c) -> Field { return &c.synthetic.test_samples; },
      "test samples, none of them a training sample", 0, 2147483647},
 

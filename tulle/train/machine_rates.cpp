@@ -36,10 +36,12 @@ double random_lines_per_second(std::size_t bytes) {
   for (int repeat = 0; repeat < 4; ++repeat) {
     const Clock clock;
     parallel_parts(threads, [&](int part) {
-      const std::uint64_t first = (static_cast<std::uint64_t>(part) + 1) << 40 ^ static_cast<std::uint64_t>(repeat) << 32;
+      const std::uint64_t first =
+          (static_cast<std::uint64_t>(part) + 1) << 40 ^ static_cast<std::uint64_t>(repeat) << 32;
       const auto place = [&](std::uint64_t i) {
         __extension__ using Wide = unsigned __int128;
-        return static_cast<std::uint64_t>(static_cast<Wide>(mixed(first + i) * 0xd6e8feb86659fd93ull) * count >> 64);
+        return static_cast<std::uint64_t>(
+            static_cast<Wide>(mixed(first + i) * 0xd6e8feb86659fd93ull) * count >> 64);
       };
       std::uint64_t own = 0;
       std::array<std::uint64_t, kAhead> asked;  // places that were asked for
@@ -73,7 +75,8 @@ double copied_bytes_per_second(std::size_t bytes) {
 
 double MachineRates::lines(std::int64_t bytes) const {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
-  const int power = std::bit_width(static_cast<std::uint64_t>(std::clamp<std::int64_t>(bytes, 1 << 16, kMost) - 1));
+  const int power =
+      std::bit_width(static_cast<std::uint64_t>(std::clamp<std::int64_t>(bytes, 1 << 16, kMost) - 1));
   double& rate = lines_[power];
   if (rate == 0.0) rate = random_lines_per_second(std::size_t{1} << power);
   return rate;

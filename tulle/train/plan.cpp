@@ -33,7 +33,8 @@ std::vector<LayerPlan> layers_of(const Config& config, const Dataset& data) {
   const std::vector<std::int64_t> budgets = layer_budgets(topology_options(config), sizes);
   std::vector<LayerPlan> layers;
   for (std::size_t l = 0; l < budgets.size(); ++l)
-    layers.push_back({sizes[l], sizes[l + 1], budgets[l], budgets[l] == std::int64_t{sizes[l]} * sizes[l + 1]});
+    layers.push_back(
+        {sizes[l], sizes[l + 1], budgets[l], budgets[l] == std::int64_t{sizes[l]} * sizes[l + 1]});
   return layers;
 }
 
@@ -53,10 +54,11 @@ std::int64_t state_bytes(const Config& config) {
 
 std::int64_t split_bytes(const Split& split) {
   const Features& f = split.inputs;
-  return static_cast<std::int64_t>(f.bytes.size() + 4 * f.floats.size() + 8 * f.sparse.row_ptr.size() +
-                                   8 * f.sparse.columns.size() + 4 * f.generated.samples.size() +
-                                   4 * (split.classes.size() + split.targets.size() + split.sets.labels.size()) +
-                                   8 * split.sets.row_ptr.size());
+  return static_cast<std::int64_t>(
+      f.bytes.size() + 4 * f.floats.size() + 8 * f.sparse.row_ptr.size() + 8 * f.sparse.columns.size() +
+      4 * f.generated.samples.size() +
+      4 * (split.classes.size() + split.targets.size() + split.sets.labels.size()) +
+      8 * split.sets.row_ptr.size());
 }
 
 std::int64_t index_bytes(const LayerPlan& layer, Storage storage) {
@@ -92,13 +94,15 @@ std::int64_t Plan::total() const {
 
 std::string Plan::text() const {
   std::string text;
-  for (const Item& item : items) text += fmt::format("{} {:.2f} GB, ", item.name, 1e-9 * static_cast<double>(item.bytes));
+  for (const Item& item : items)
+    text += fmt::format("{} {:.2f} GB, ", item.name, 1e-9 * static_cast<double>(item.bytes));
   return text + fmt::format("in all {:.2f} GB", 1e-9 * static_cast<double>(total()));
 }
 
 Plan make_plan(const Config& config, const Dataset& data) {
   if (config.model.kind != "mlp")
-    throw Error(ErrorKind::kConfig, fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
   const std::vector<LayerPlan> layers = layers_of(config, data);
   const std::int64_t lanes = lanes_of(config), state = state_bytes(config);
   const std::int64_t features = data.train.inputs.features;
@@ -107,7 +111,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
   plan.storage = storage_of(config, plan.connections);
   const bool fast = plan.storage == Storage::kFast, bf16 = config.model.dtype == "bf16";
 
-  std::int64_t weights = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0, explored = 0, keys = 0;
+  std::int64_t weights = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0, explored = 0,
+               keys = 0;
   std::int64_t errors[2] = {0, 0};  // of the layer at work and of the one below, in turn
   const Evolution how = evolution_of(config);
   for (std::size_t l = 0; l < layers.size(); ++l) {
@@ -118,11 +123,14 @@ Plan make_plan(const Config& config, const Dataset& data) {
     weights += (layer.dense ? 8 : fast ? 12 : 4) * layer.connections;
     optimizer += state * layer.connections;
     const bool last = l + 1 == layers.size();
-    const auto activation = find_name(tulle::activations(), "model.activation", last ? "identity" : config.model.activation)
-                                .make({.alpha = config.model.alpha, .position = 2, .neurons = 1, .seed = 1});
+    const auto activation =
+        find_name(tulle::activations(), "model.activation", last ? "identity" : config.model.activation)
+            .make({.alpha = config.model.alpha, .position = 2, .neurons = 1, .seed = 1});
     biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
-    const std::int64_t bits = (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
-    activations += layer.outputs * lanes * (activation->piecewise() ? 4 : 8) + layer.outputs * lanes / 8 * bits;
+    const std::int64_t bits =
+        (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
+    activations +=
+        layer.outputs * lanes * (activation->piecewise() ? 4 : 8) + layer.outputs * lanes / 8 * bits;
     if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
     errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
     if (how.drop == nullptr || last || layer.dense) continue;
@@ -195,7 +203,9 @@ std::int64_t memory_limit(const Config& config, const Plan& plan) {
   if (text == "none") return -1;
   if (text == "auto") {
     const std::int64_t available = available_bytes();
-    return available == 0 ? -1 : static_cast<std::int64_t>(0.95 * static_cast<double>(available)) + plan.data_bytes;
+    return available == 0
+               ? -1
+               : static_cast<std::int64_t>(0.95 * static_cast<double>(available)) + plan.data_bytes;
   }
   double number = 0.0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -204,9 +214,10 @@ std::int64_t memory_limit(const Config& config, const Plan& plan) {
   const std::size_t power = unit.empty() ? 0 : kUnits.find(unit.front()) + 1;
   const bool known = unit.empty() || (power > 0 && (unit.size() == 1 || unit.substr(1) == "iB"));
   if (error != std::errc{} || !known || !(number > 0.0) || number > 1e15)
-    throw Error(ErrorKind::kConfig, fmt::format("run.memory_limit, found '{}', expected bytes like 6G or 512M, auto "
-                                                "or none",
-                                                text));
+    throw Error(ErrorKind::kConfig,
+                fmt::format("run.memory_limit, found '{}', expected bytes like 6G or 512M, auto "
+                            "or none",
+                            text));
   return static_cast<std::int64_t>(number * std::exp2(10.0 * static_cast<double>(power)));
 }
 
@@ -215,10 +226,11 @@ void check_plan(const Config& config, const Dataset& data) {
   const Plan plan = make_plan(config, data);
   const std::int64_t limit = memory_limit(config, plan);
   if (limit >= 0 && plan.total() > limit)
-    throw Error(ErrorKind::kMemory,
-                fmt::format("memory, found a need of {}, expected at most {:.2f} GB (run.memory_limit); the largest "
-                            "batch that fits is {}",
-                            plan.text(), 1e-9 * static_cast<double>(limit), largest_batch(config, data, limit)));
+    throw Error(
+        ErrorKind::kMemory,
+        fmt::format("memory, found a need of {}, expected at most {:.2f} GB (run.memory_limit); the largest "
+                    "batch that fits is {}",
+                    plan.text(), 1e-9 * static_cast<double>(limit), largest_batch(config, data, limit)));
 }
 
 }  // namespace tulle

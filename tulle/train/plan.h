@@ -18,10 +18,10 @@ struct Plan {
   };
 
   Storage storage = Storage::kFast;
-  std::int64_t neurons = 0;      // without the inputs
+  std::int64_t neurons = 0;  // without the inputs
   std::int64_t connections = 0;
-  std::vector<Item> items;       // what is there at the same time, at its most; of all replicas in this process
-  std::int64_t data_bytes = 0;   // of these: is there already
+  std::vector<Item> items;  // what is there at the same time, at its most; of all replicas in this process
+  std::int64_t data_bytes = 0;  // of these: is there already
 
   std::int64_t total() const;
   /// "weights 1.20 GB, ..., in all 5.64 GB".

@@ -97,7 +97,8 @@ TEST(MemoryLimit, IsANumberOfBytesInUnits) {
   EXPECT_EQ(limit("6GiB"), std::int64_t{6} << 30);
   EXPECT_LT(limit("none"), 0);
   EXPECT_GT(limit("auto"), 0);
-  for (const char* wrong : {"", "-1", "6X", "G", "6GB", "many", "0"}) EXPECT_THROW((void)limit(wrong), Error) << wrong;
+  for (const char* wrong : {"", "-1", "6X", "G", "6GB", "many", "0"})
+    EXPECT_THROW((void)limit(wrong), Error) << wrong;
 }
 
 TEST(Storage, ThatIsCompactIsRefusedWhereGradientsAreNeeded) {
@@ -141,7 +142,9 @@ TEST(Storage, GivesTheSameTrainingAlsoWhenItChangesInTheMiddle) {
   std::vector<std::string> skipped;
   for (const char* storage : {"compact", "fast"}) {
     config.run.storage = storage;
-    EXPECT_EQ(trained(resume_run(config, data, *newest_checkpoint(directory.path(), skipped)), data), expected) << storage;
+    EXPECT_EQ(trained(resume_run(config, data, *newest_checkpoint(directory.path(), skipped)), data),
+              expected)
+        << storage;
   }
 }
 

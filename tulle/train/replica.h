@@ -32,8 +32,8 @@ class Replica {
   /// at the inputs and errors of every neuron.
   Batch get(Loader& loader, std::int64_t index, Loader::Part part = {}, bool whole = false);
 
-  /// The rate of the step that the next learn() is for: layers that keep no gradients (Storage::kCompact) take
-  /// it there.
+  /// The rate of the step that the next learn() is for: layers that keep no gradients (Storage::kCompact)
+  /// take it there.
   void prepare_step(double rate);
 
   /// Loss of a batch, and its mean gradients in the network's parameters. layer_done as in
