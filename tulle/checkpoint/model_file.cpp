@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <cstring>
 #include <filesystem>
 #include <memory>
 
+#include "tulle/base/aligned.h"
 #include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
 #include "tulle/checkpoint/model_metadata.h"
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/version.h"
@@ -100,12 +103,10 @@ std::string text_of(const Json& json) {
   return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 
-Metadata metadata_of(const Model& model, const TrainingState* state, std::span<const TensorView> tensors) {
+Metadata metadata_of(const Model& model, const TrainingState* state) {
   Json preprocess{{"scale", model.scaling.kind},
                   {"image", {model.image.channels, model.image.height, model.image.width}}};
   if (model.index_base >= 0) preprocess["index_base"] = model.index_base;
-  Json hashes = Json::object();
-  for (const TensorView& tensor : tensors) hashes[tensor.name] = hash_of(tensor.bytes);
   Metadata metadata{{"format", "tulle"},
                     {"format_version", std::to_string(kFormatVersion)},
                     {"tulle_version", std::string(kVersion)},
@@ -114,8 +115,7 @@ Metadata metadata_of(const Model& model, const TrainingState* state, std::span<c
                     {"preprocess", text_of(preprocess)},
                     {"classes", text_of(model.class_names)},
                     {"seed", std::to_string(model.seed)},
-                    {"config", model.config},
-                    {"xxh3", text_of(hashes)}};
+                    {"config", model.config}};
   if (state != nullptr) {
     metadata["epoch"] = std::to_string(state->epoch);
     metadata["batch_in_epoch"] = std::to_string(state->batch_in_epoch);
@@ -134,14 +134,26 @@ Metadata metadata_of(const Model& model, const TrainingState* state, std::span<c
                                         {"rate_factor", v.rate_factor}});
     metadata["data"] = state->data_identity;
   }
-  for (const auto& [key, text] : metadata)
-    require(text.size() <= kMaxJsonBytes, "save_model: metadata '" + key + "' is too long");
   return metadata;
 }
 
-}  // namespace
+// What a file holds; tensors are views of somebody's arrays.
+struct Content {
+  Metadata metadata;
+  std::vector<TensorView> tensors;
+};
 
-std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state, FileOps& files) {
+std::int64_t write(const std::string& path, Content content, FileOps& files) {
+  Json hashes = Json::object();
+  for (const TensorView& tensor : content.tensors) hashes[tensor.name] = hash_of(tensor.bytes);
+  content.metadata["xxh3"] = text_of(hashes);
+  for (const auto& [key, text] : content.metadata)
+    require(text.size() <= kMaxJsonBytes, "save_model: metadata '" + key + "' is too long");
+  write_safetensors(path, content.metadata, std::move(content.tensors), files);
+  return static_cast<std::int64_t>(std::filesystem::file_size(path));
+}
+
+Content content_of(Model& model, const TrainingState* state) {
   std::vector<TensorView> tensors;
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     Layer& layer = model.network.layer(l);
@@ -164,9 +176,50 @@ std::int64_t save_model(const std::string& path, Model& model, const TrainingSta
                                  {length(explored.bytes().size())}, explored.bytes()));
   add_floats(tensors, "data.mean", model.scaling.mean);
   add_floats(tensors, "data.std", model.scaling.deviation);
-  const Metadata metadata = metadata_of(model, state, tensors);
-  write_safetensors(path, metadata, std::move(tensors), files);
-  return static_cast<std::int64_t>(std::filesystem::file_size(path));
+  return {metadata_of(model, state), std::move(tensors)};
+}
+
+}  // namespace
+
+std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state, FileOps& files) {
+  return write(path, content_of(model, state), files);
+}
+
+struct Snapshot::Copy {
+  Content content;
+  RawVector<std::byte> bytes;
+};
+
+Snapshot::Snapshot(Model& model, const TrainingState* state) : copy_(std::make_unique<Copy>()) {
+  constexpr std::size_t kAlign = 64, kPiece = std::size_t{1} << 22;
+  copy_->content = content_of(model, state);
+  std::size_t size = 0;
+  for (const TensorView& tensor : copy_->content.tensors)
+    size += (tensor.bytes.size() + kAlign - 1) / kAlign * kAlign;
+  copy_->bytes.resize(size);
+  std::byte* place = copy_->bytes.data();
+  for (TensorView& tensor : copy_->content.tensors) {
+    const std::span<const std::byte> from = tensor.bytes;
+    parallel_ranges(std::ssize(from), kPiece, [&](Range range) {
+      std::memcpy(place + range.begin, from.data() + range.begin,
+                  static_cast<std::size_t>(range.end - range.begin));
+    });
+    tensor.bytes = {place, from.size()};
+    place += (from.size() + kAlign - 1) / kAlign * kAlign;
+  }
+}
+
+Snapshot::Snapshot(Snapshot&&) noexcept = default;
+Snapshot::~Snapshot() = default;
+
+std::int64_t Snapshot::save(const std::string& path, FileOps& files) const {
+  return write(path, copy_->content, files);
+}
+
+std::int64_t Snapshot::bytes_of(Model& model, const TrainingState* state) {
+  std::int64_t bytes = 0;
+  for (const TensorView& tensor : content_of(model, state).tensors) bytes += std::ssize(tensor.bytes);
+  return bytes;
 }
 
 std::string data_identity(const Split& train) {

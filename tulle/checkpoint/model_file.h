@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,6 +43,26 @@ struct TrainingState {
 /// size in bytes. Throws tulle::Error when it cannot be written.
 std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state = nullptr,
                         FileOps& files = real_file_ops());
+
+/// What save_model() would write, apart from the network: the file can be written by another thread while the
+/// network goes on. Memory: as much as the file.
+class Snapshot {
+ public:
+  /// Cost: one copy of all arrays, in parallel.
+  explicit Snapshot(Model& model, const TrainingState* state = nullptr);
+  Snapshot(Snapshot&&) noexcept;
+  ~Snapshot();
+
+  /// As save_model().
+  std::int64_t save(const std::string& path, FileOps& files = real_file_ops()) const;
+
+  /// Memory that a snapshot would take.
+  static std::int64_t bytes_of(Model& model, const TrainingState* state = nullptr);
+
+ private:
+  struct Copy;
+  std::unique_ptr<Copy> copy_;
+};
 
 struct LoadedModel {
   Model model;

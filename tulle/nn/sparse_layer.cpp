@@ -1,6 +1,7 @@
 #include "tulle/nn/sparse_layer.h"
 
 #include "tulle/base/check.h"
+#include "tulle/base/parallel.h"
 #include "tulle/nn/compact_linear.h"
 #include "tulle/nn/sparse_linear.h"
 
@@ -27,8 +28,10 @@ void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_va
           "SparseLayer: the new topology must be outputs x inputs");
   require(grown_values.size() == update.source.size(), "SparseLayer: one start value per connection");
   carry(update, weight_.value, 0.0f);
-  for (std::size_t k = 0; k < update.source.size(); ++k)
-    if (update.source[k] == TopologyUpdate::kGrown) weight_.value[k] = grown_values[k];
+  parallel_ranges(std::ssize(update.source), 1 << 14, [&](Range range) {
+    for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
+      if (update.source[k] == TopologyUpdate::kGrown) weight_.value[k] = grown_values[k];
+  });
   carry(update, weight_.gradient, 0.0f);
   carry(update, weight_.m1, 0.0f);
   carry(update, weight_.m2, 0.0f);

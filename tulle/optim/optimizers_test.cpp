@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include <array>
 #include <cmath>
 #include <limits>
@@ -270,6 +272,28 @@ INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer,
                            std::erase(name, '-');
                            return name;
                          });
+
+TEST(Sgd, WithoutMomentumKeepsNothingAndTakesTheSameStep) {
+  for (const char* name : {"sgd", "sgdw", "set-sgd"}) {
+    const auto& info = *std::ranges::find(optimizers(), name, &OptimizerInfo::name);
+    const auto plain = info.make({.momentum = 0.0, .weight_decay = 0.125});
+    Parameter without("w", Parameter::Kind::kWeight, 5), with("w", Parameter::Kind::kWeight, 5);
+    plain->prepare(without);
+    EXPECT_TRUE(without.m1.empty()) << name;
+    with.m1.assign(5, 0.0f);  // as if it were kept
+    for (int step = 0; step < 3; ++step) {
+      for (std::size_t i = 0; i < 5; ++i)
+        without.gradient[i] = with.gradient[i] =
+            0.1f * static_cast<float>(i + 1) - 0.3f * static_cast<float>(step);
+      plain->step(without, 0.7f);
+      plain->step(with, 0.7f);
+    }
+    EXPECT_EQ(without.value, with.value) << name;
+    std::vector<float> pending(5, 1.0f);
+    plain->pending(without, 0.7f, pending);
+    EXPECT_EQ(pending, std::vector<float>(5, 0.0f)) << name;
+  }
+}
 
 }  // namespace
 }  // namespace tulle

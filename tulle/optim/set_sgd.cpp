@@ -13,7 +13,10 @@ class SetSgd final : public Optimizer {
         decay_(static_cast<float>(options.weight_decay)),
         nesterov_(options.nesterov) {}
 
-  void prepare(Parameter& parameter) const override { parameter.m1.resize(parameter.value.size(), 0.0f); }
+  // Without momentum a velocity is the last step alone: nobody needs to keep it.
+  void prepare(Parameter& parameter) const override {
+    if (momentum_ > 0.0f) parameter.m1.resize(parameter.value.size(), 0.0f);
+  }
 
   using Optimizer::step;
   void step(const ParameterSlice& slice, float rate) const override {
@@ -24,6 +27,10 @@ class SetSgd final : public Optimizer {
     const float* __restrict gradient = slice.gradient;
     const float momentum = momentum_;
     const bool nesterov = nesterov_;
+    if (velocity == nullptr) {
+      for (std::int64_t i = 0; i < slice.size; ++i) value[i] += -rate * gradient[i] - shrinking * value[i];
+      return;
+    }
     for (std::int64_t i = 0; i < slice.size; ++i) {
       velocity[i] = momentum * velocity[i] - rate * gradient[i];
       const float move = nesterov ? momentum * velocity[i] - rate * gradient[i] : velocity[i];
@@ -32,7 +39,8 @@ class SetSgd final : public Optimizer {
   }
 
   void pending(const Parameter& parameter, float, std::span<float> added) const override {
-    for (std::size_t i = 0; i < added.size(); ++i) added[i] = momentum_ * parameter.m1[i];
+    for (std::size_t i = 0; i < added.size(); ++i)
+      added[i] = parameter.m1.empty() ? 0.0f : momentum_ * parameter.m1[i];
   }
 
  private:

@@ -13,7 +13,10 @@ class Sgd final : public Optimizer {
         nesterov_(options.nesterov),
         decoupled_(decoupled) {}
 
-  void prepare(Parameter& parameter) const override { parameter.m1.resize(parameter.value.size(), 0.0f); }
+  // Without momentum a velocity is the last step alone: nobody needs to keep it.
+  void prepare(Parameter& parameter) const override {
+    if (momentum_ > 0.0f) parameter.m1.resize(parameter.value.size(), 0.0f);
+  }
 
   using Optimizer::step;
   void step(const ParameterSlice& slice, float rate) const override {
@@ -25,6 +28,13 @@ class Sgd final : public Optimizer {
     const float momentum = momentum_, l2 = decoupled_ ? 0.0f : decay,
                 shrinking = decoupled_ ? rate * decay : 0.0f;
     const bool nesterov = nesterov_;
+    if (velocity == nullptr) {
+      for (std::int64_t i = 0; i < slice.size; ++i) {
+        const float move = gradient[i] + l2 * value[i];
+        value[i] -= rate * move + shrinking * value[i];
+      }
+      return;
+    }
     for (std::int64_t i = 0; i < slice.size; ++i) {
       const float g = gradient[i] + l2 * value[i];
       velocity[i] = momentum * velocity[i] + g;
@@ -34,7 +44,8 @@ class Sgd final : public Optimizer {
   }
 
   void pending(const Parameter& parameter, float rate, std::span<float> added) const override {
-    for (std::size_t i = 0; i < added.size(); ++i) added[i] = -rate * momentum_ * parameter.m1[i];
+    for (std::size_t i = 0; i < added.size(); ++i)
+      added[i] = parameter.m1.empty() ? 0.0f : -rate * momentum_ * parameter.m1[i];
   }
 
  private:

@@ -110,31 +110,55 @@ std::uint64_t Bijection::operator()(std::uint64_t i) const {
   return i;
 }
 
-// Blocks of images go through the rounds together, in vectors; the few that fall outside are walked on alone.
-void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const {
+// One walk of many values together, block by block, so that it is done in vectors.
+void Bijection::walk(std::span<std::uint64_t> values) const {
   constexpr std::size_t kBlock = 64;
-  parallel_ranges(std::ssize(out), 1 << 12, [&](Range range) {
-    std::array<std::uint32_t, kBlock> left, right;
-    for (auto at = static_cast<std::size_t>(range.begin); at < static_cast<std::size_t>(range.end);
-         at += kBlock) {
-      const std::size_t count = std::min(kBlock, static_cast<std::size_t>(range.end) - at);
-      if (!shuffled_.empty() || count < kBlock) {
-        for (std::size_t i = 0; i < count; ++i) out[at + i] = (*this)(first + at + i);
-        continue;
-      }
-      for (std::size_t i = 0; i < kBlock; ++i) {
-        const std::uint64_t place = first + at + i;
-        left[i] = static_cast<std::uint32_t>(place >> right_bits_);
-        right[i] = static_cast<std::uint32_t>(place) & right_mask_;
-      }
-      for (int round = 0; round < kRounds; round += 2) {
-        const std::uint32_t key = round_keys_[round], next = round_keys_[round + 1];
-        for (std::size_t i = 0; i < kBlock; ++i) left[i] ^= mix(right[i] ^ key) & left_mask_;
-        for (std::size_t i = 0; i < kBlock; ++i) right[i] ^= mix(left[i] + next) & right_mask_;
-      }
-      for (std::size_t i = 0; i < kBlock; ++i) {
-        const std::uint64_t image = static_cast<std::uint64_t>(left[i]) << right_bits_ | right[i];
-        out[at + i] = image < n_ ? image : (*this)(image);
+  std::array<std::uint32_t, kBlock> left{}, right{};
+  for (std::size_t at = 0; at < values.size(); at += kBlock) {
+    const std::size_t count = std::min(kBlock, values.size() - at);
+    for (std::size_t i = 0; i < count; ++i) {
+      left[i] = static_cast<std::uint32_t>(values[at + i] >> right_bits_);
+      right[i] = static_cast<std::uint32_t>(values[at + i]) & right_mask_;
+    }
+    for (int round = 0; round < kRounds; round += 2) {
+      const std::uint32_t key = round_keys_[round], next = round_keys_[round + 1];
+      for (std::size_t i = 0; i < kBlock; ++i) left[i] ^= mix(right[i] ^ key) & left_mask_;
+      for (std::size_t i = 0; i < kBlock; ++i) right[i] ^= mix(left[i] + next) & right_mask_;
+    }
+    for (std::size_t i = 0; i < count; ++i)
+      values[at + i] = static_cast<std::uint64_t>(left[i]) << right_bits_ | right[i];
+  }
+}
+
+void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const {
+  if (!shuffled_.empty()) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = shuffled_[first + i];
+    return;
+  }
+  constexpr std::int64_t kTogether = 1 << 10;
+  parallel_ranges(std::ssize(out), kTogether, [&](Range range) {
+    std::vector<std::uint64_t> outside;  // images that have to be walked on
+    std::vector<std::size_t> places;     // of which entries
+    outside.reserve(kTogether);
+    places.reserve(kTogether);
+    for (std::int64_t at = range.begin; at < range.end; at += kTogether) {
+      const auto begin = static_cast<std::size_t>(at);
+      const auto count = static_cast<std::size_t>(std::min(kTogether, range.end - at));
+      std::iota(out.begin() + at, out.begin() + at + static_cast<std::ptrdiff_t>(count), first + begin);
+      walk(out.subspan(begin, count));
+      places.clear();
+      for (std::size_t i = begin; i < begin + count; ++i)
+        if (out[i] >= n_) places.push_back(i);
+      while (!places.empty()) {
+        outside.resize(places.size());
+        for (std::size_t i = 0; i < places.size(); ++i) outside[i] = out[places[i]];
+        walk(outside);
+        std::size_t left = 0;
+        for (std::size_t i = 0; i < outside.size(); ++i) {
+          out[places[i]] = outside[i];
+          if (outside[i] >= n_) places[left++] = places[i];
+        }
+        places.resize(left);
       }
     }
   });

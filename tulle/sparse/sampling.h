@@ -22,6 +22,8 @@ class Bijection {
   void images(std::uint64_t first, std::span<std::uint64_t> out) const;
 
  private:
+  void walk(std::span<std::uint64_t> values) const;
+
   static constexpr int kRounds = 8;
   std::uint64_t n_;
   std::vector<std::uint32_t> shuffled_;

@@ -108,6 +108,15 @@ WeightLaw weight_law(const Config& config) {
           .sparse_fan = config.topology.fan == "sparse"};
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const Config::Train& config) {
+  return find_name(optimizers(), "train.optimizer", config.optimizer)
+      .make({.momentum = config.momentum,
+             .nesterov = config.nesterov,
+             .weight_decay = config.weight_decay,
+             .beta1 = config.beta1,
+             .beta2 = config.beta2});
+}
+
 std::int64_t planned_connections(const Config& config, const Dataset& data) {
   const std::vector<std::int64_t> budgets =
       layer_budgets(topology_options(config), layer_sizes(config, data));

@@ -3,6 +3,7 @@
 #include "tulle/checkpoint/model.h"
 #include "tulle/data/load.h"
 #include "tulle/evolve/evolve.h"
+#include "tulle/optim/optimizer.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/train/config.h"
 
@@ -30,6 +31,9 @@ std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data)
 
 /// How connections get their values at the start.
 WeightLaw weight_law(const Config& config);
+/// train.optimizer with its options.
+std::unique_ptr<Optimizer> make_optimizer(const Config::Train& config);
+
 /// Connections of the network before it is built.
 std::int64_t planned_connections(const Config& config, const Dataset& data);
 

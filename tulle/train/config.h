@@ -190,6 +190,7 @@ struct Config {
   struct Checkpoint {
     std::string save_every = "5 min";
     std::int64_t keep = 2;
+    std::string background = "auto";
     std::string best = "valid_loss";
   } checkpoint;
   struct Log {

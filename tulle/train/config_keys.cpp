@@ -458,6 +458,13 @@ const KeyInfo kKeys[] = {
     {"checkpoint.keep", [](Config& c) -> Field { return &c.checkpoint.keep; }, "newest checkpoints kept", 2,
      1e6},
 
+    {"checkpoint.background", [](Config& c) -> Field { return &c.checkpoint.background; },
+     "write checkpoints from a copy while the training goes on; auto: for networks of 16 million connections "
+     "and more",
+     -kNone, kNone, false,
+     [] {
+       return Names{"auto", "yes", "no"};
+     }},
     {"checkpoint.best", [](Config& c) -> Field { return &c.checkpoint.best; },
      "which epoch's model is the result, where there are validation data; last: the last one's", -kNone,
      kNone, false,

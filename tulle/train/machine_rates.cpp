@@ -10,6 +10,8 @@
 #include "tulle/base/aligned.h"
 #include "tulle/base/clock.h"
 #include "tulle/base/parallel.h"
+#include "tulle/kernels/spmm.h"
+#include "tulle/sparse/sampling.h"
 
 namespace tulle {
 namespace {
@@ -73,6 +75,27 @@ double copied_bytes_per_second(std::size_t bytes) {
   return 2.0 * static_cast<double>(bytes) / best;
 }
 
+double near_products_per_second() {
+  constexpr std::int32_t kSide = 512;
+  constexpr int kWidth = 64, kRepeats = 20;
+  const Topology topology = random_topology(kSide, kSide, 20 * kSide, {.seed = 1});
+  const AlignedVector<float> weights(static_cast<std::size_t>(topology.nnz()), 0.5f);
+  const AlignedVector<float> x(std::size_t{kSide} * kWidth, 1.0f);
+  double best = 1e9;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    const Clock clock;
+    parallel_parts(thread_count(), [&](int) {
+      AlignedVector<float> y(x.size());
+      const std::int64_t* const begin = topology.row_ptr().data();
+      for (int i = 0; i < kRepeats; ++i)
+        kernels::spmm_forward({begin, begin + 1, topology.columns().data(), weights.data()}, {0, kSide},
+                              kWidth, x.data(), y.data(), {});
+    });
+    best = std::min(best, clock.seconds());
+  }
+  return static_cast<double>(topology.nnz()) * kWidth * kRepeats * thread_count() / best;
+}
+
 double MachineRates::lines(std::int64_t bytes) const {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
   const int power =
@@ -80,6 +103,11 @@ double MachineRates::lines(std::int64_t bytes) const {
   double& rate = lines_[power];
   if (rate == 0.0) rate = random_lines_per_second(std::size_t{1} << power);
   return rate;
+}
+
+double MachineRates::near_products() const {
+  if (near_products_ == 0.0) near_products_ = near_products_per_second();
+  return near_products_;
 }
 
 double MachineRates::bytes() const {

@@ -48,7 +48,7 @@ std::int64_t lanes_of(const Config& config) {
 // What the optimizer keeps of one weight.
 std::int64_t state_bytes(const Config& config) {
   Parameter one("", Parameter::Kind::kWeight, 1);
-  find_name(optimizers(), "train.optimizer", config.train.optimizer).make({})->prepare(one);
+  make_optimizer(config.train)->prepare(one);
   return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size());
 }
 
@@ -149,6 +149,11 @@ Plan make_plan(const Config& config, const Dataset& data) {
                  (data.train.inputs.is_generated() ? 2 : 1);
     if (fast) evaluation += 8 * plan.connections;
   }
+  // A copy of what a checkpoint holds, if it is written meanwhile (train.cpp).
+  const bool copied = config.checkpoint.save_every != "never" &&
+                      (config.checkpoint.background == "yes" ||
+                       (config.checkpoint.background == "auto" && plan.connections >= std::int64_t{1} << 24));
+  const std::int64_t checkpoint = copied ? (8 + state) * plan.connections + (12 + state) * plan.neurons : 0;
   const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
   plan.items = {{"data", plan.data_bytes},
@@ -159,6 +164,7 @@ Plan make_plan(const Config& config, const Dataset& data) {
                 {"activations", activations * replicas},
                 {"errors", (errors[0] + errors[1]) * replicas},
                 {"batch", batch * replicas},
+                {"checkpoint", checkpoint},
                 {"topology events", explored + std::max(event, keys) * replicas},
                 {"evaluation", evaluation}};
   return plan;
@@ -182,6 +188,7 @@ double predicted_step_seconds(const Config& config, const Dataset& data, const P
   // (its x, and its error read and written).
   const std::int64_t lanes = lanes_of(config);
   const double lines_per_connection = static_cast<double>(lanes) / 16.0;
+  constexpr std::int64_t kNear = std::int64_t{1} << 20;  // bytes that stay in the nearest caches
   const MachineRates rates;
   double seconds = 0.0;
   const std::vector<LayerPlan> layers = layers_of(config, data);
@@ -190,7 +197,7 @@ double predicted_step_seconds(const Config& config, const Dataset& data, const P
     const double links = static_cast<double>(layer.connections) * lines_per_connection;
     const double lines = l == 0 ? 2.0 : 3.0;
     const std::int64_t set = layer.inputs * lanes * 4 * (l == 0 ? 1 : 2);
-    seconds += links * lines / rates.lines(set);
+    seconds += set <= kNear ? links * 16.0 * lines / rates.near_products() : links * lines / rates.lines(set);
     // A layer's neurons go by in order: made, read and made to errors; zeros first, where they add up.
     seconds += static_cast<double>(layer.outputs * lanes * 4) * 5.0 / rates.bytes();
   }

@@ -13,6 +13,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/nn/compaction.h"
 #include "tulle/optim/clipping.h"
+#include "tulle/train/build.h"
 #include "tulle/vision/smlp_net.h"
 
 namespace tulle {
@@ -43,12 +44,7 @@ Replica::Replica(Run& run, const Dataset& data)
       augmentation_(parse_augmentation(run.config.data.augment)) {
   const Config::Train& t = run.config.train;
   loss_options_ = {.label_smoothing = t.label_smoothing, .class_weights = class_weights_};
-  optimizer_ = find_name(optimizers(), "train.optimizer", t.optimizer)
-                   .make({.momentum = t.momentum,
-                          .nesterov = t.nesterov,
-                          .weight_decay = t.weight_decay,
-                          .beta1 = t.beta1,
-                          .beta2 = t.beta2});
+  optimizer_ = make_optimizer(t);
   if (!augmentation_.none() && data.image.channels == 0)
     throw Error(ErrorKind::kConfig, "data.augment, found some, expected none for data that are no images");
   if (augmentation_.mixes() && data.train.classes.empty())

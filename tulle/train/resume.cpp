@@ -82,7 +82,7 @@ void check_config(const Config& stored, const Config& config, const std::string&
 
 // Without its state an optimizer would quietly start anew.
 void check_optimizer_state(Network& network, const Config& config, const std::string& checkpoint) {
-  const auto optimizer = find_name(optimizers(), "train.optimizer", config.train.optimizer).make({});
+  const auto optimizer = make_optimizer(config.train);
   for (const Parameter* parameter : network.parameters()) {
     Parameter wanted(parameter->name, parameter->kind, parameter->value.size());
     optimizer->prepare(wanted);

@@ -15,12 +15,17 @@
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/report/memory.h"
+#include "tulle/train/background_save.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/validation.h"
 #include "tulle/version.h"
 
 namespace tulle {
 namespace {
+
+// Connections from which on checkpoints are written while the training goes on: before that a copy would not
+// be worth a thread.
+constexpr std::int64_t kBackgroundFrom = std::int64_t{1} << 24;
 
 // What decides how a training goes on, set up once.
 struct Course {
@@ -78,6 +83,7 @@ class Trainer {
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
     mode_->end(is_over());
     if (!saved_) save();
+    settle_save(/*wait=*/true);
     if (!is_over()) return Ending::kStopped;
     if (chooses_epoch()) best_.restore(run_);
     return Ending::kFinished;
@@ -388,6 +394,7 @@ class Trainer {
   }
 
   void save_if_due(bool epoch_done) {
+    settle_save(/*wait=*/false);
     if (!mode_->together()) return;
     const bool asked = signals_.save.exchange(false);
     if (asked || is_due(course_.save_every, epoch_done)) save();
@@ -397,15 +404,40 @@ class Trainer {
     if (directory_ == nullptr || !mode_->together()) return;
     count_seconds();
     Clock clock;
-    const std::string path = directory_->checkpoint_path(run_.state.step);
-    CheckpointRecord record{.step = run_.state.step, .path = path};
-    record.bytes = save_model(path, run_.model, &run_.state, directory_->files());
-    directory_->prune(run_.state.step, static_cast<int>(run_.config.checkpoint.keep));
-    record.seconds = clock.seconds();
-    write(record);
-    observer_.on_checkpoint(record);
+    settle_save(/*wait=*/true);
+    BackgroundSave::Done done{.path = directory_->checkpoint_path(run_.state.step), .step = run_.state.step};
+    if (saves_in_background()) {
+      Snapshot snapshot(run_.model, &run_.state);
+      done.seconds = clock.seconds();
+      save_.start(std::move(snapshot), done, directory_->files());
+    } else {
+      done.bytes = save_model(done.path, run_.model, &run_.state, directory_->files());
+      done.seconds = clock.seconds();
+      tell_saved(done);
+    }
     saved_ = true;
     since_save_.restart();
+  }
+
+  // Only where the copy leaves as much memory as it takes.
+  bool saves_in_background() const {
+    const std::string& wanted = run_.config.checkpoint.background;
+    if (wanted == "no" || (wanted == "auto" && run_.model.network.connections() < kBackgroundFrom))
+      return false;
+    return available_bytes() == 0 || available_bytes() > 2 * Snapshot::bytes_of(run_.model, &run_.state);
+  }
+
+  // Tells of the checkpoint that was written meanwhile, if it is.
+  void settle_save(bool wait) {
+    if (const auto done = save_.finished(wait)) tell_saved(*done);
+  }
+
+  void tell_saved(const BackgroundSave::Done& done) {
+    directory_->prune(done.step, static_cast<int>(run_.config.checkpoint.keep));
+    const CheckpointRecord record{
+        .step = done.step, .path = done.path, .bytes = done.bytes, .seconds = done.seconds};
+    write(record);
+    observer_.on_checkpoint(record);
   }
 
   void count_seconds() {
@@ -452,6 +484,7 @@ class Trainer {
   double rate_ = 0.0, rate_factor_ = 1.0;
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
+  BackgroundSave save_;
   Clock since_save_;
 };
 
