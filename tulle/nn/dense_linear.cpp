@@ -23,10 +23,17 @@ void for_tiles(std::int64_t count, const Body& body) {
   });
 }
 
+// A dense layer has one form alone.
+LayerOptions with_gradients(LayerOptions options) {
+  options.storage = Storage::kFast;
+  return options;
+}
+
 }  // namespace
 
 DenseLinear::DenseLinear(const LayerOptions& options)
-    : Layer(options, static_cast<std::size_t>(options.outputs) * static_cast<std::size_t>(options.inputs)) {}
+    : Layer(with_gradients(options),
+            static_cast<std::size_t>(options.outputs) * static_cast<std::size_t>(options.inputs)) {}
 
 void DenseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
   const int lanes = lanes_per_tile(outputs(), x.width);

@@ -123,6 +123,12 @@ std::int64_t planned_connections(const Config& config, const Dataset& data) {
   return std::accumulate(budgets.begin(), budgets.end(), std::int64_t{0});
 }
 
+bool is_compact(const Network& network) {
+  for (std::size_t l = 0; l < network.size(); ++l)
+    if (network.layer(l).options().storage == Storage::kCompact) return true;
+  return false;
+}
+
 Storage storage_of(const Config& config, std::int64_t connections) {
   const Evolution how = evolution_of(config);
   std::string needs;

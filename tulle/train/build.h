@@ -42,6 +42,9 @@ std::int64_t planned_connections(const Config& config, const Dataset& data);
 /// once.
 Storage storage_of(const Config& config, std::int64_t connections);
 
+/// Whether any layer keeps no gradients (Storage::kCompact).
+bool is_compact(const Network& network);
+
 /// How the topology changes: evolve.rule with what evolve.drop and evolve.grow put in its place. Throws
 /// tulle::Error (kConfig) for choices that do not go together.
 Evolution evolution_of(const Config& config);

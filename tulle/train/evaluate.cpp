@@ -13,6 +13,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/comm/collectives.h"
 #include "tulle/nn/loss.h"
+#include "tulle/train/build.h"
 
 namespace tulle {
 namespace {
@@ -28,8 +29,7 @@ int batch_of(std::int32_t features) {
 class Outputs {
  public:
   Outputs(Model& model, int samples, const InferenceChoice& choice) : network_(model.network) {
-    if (network_.layer(0).options().storage == Storage::kFast || choice.precision)
-      inference_.emplace(make_inference(model, samples, choice));
+    if (!is_compact(network_) || choice.precision) inference_.emplace(make_inference(model, samples, choice));
   }
 
   int panel_width() const { return inference_ ? inference_->panel_width() : network_.panel_width(1); }

@@ -16,6 +16,7 @@
 #include "tulle/kernels/targets.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/background_save.h"
+#include "tulle/train/build.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/validation.h"
 #include "tulle/version.h"
@@ -524,7 +525,7 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
       throw Error(ErrorKind::kConfig,
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
-    if (comm.size() > 1 && run.model.network.layer(0).options().storage == Storage::kCompact)
+    if (comm.size() > 1 && is_compact(run.model.network))
       throw Error(ErrorKind::kConfig, "run.storage, found 'compact', expected 'fast' on several ranks");
     trainer.emplace(run, data, directory, observer, signals, comm);
   });
