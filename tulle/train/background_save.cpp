@@ -6,6 +6,11 @@
 
 namespace tulle {
 
+bool writes_meanwhile(const Config::Checkpoint& config, std::int64_t connections) {
+  constexpr std::int64_t kFrom = std::int64_t{1} << 24;
+  return config.background == "yes" || (config.background == "auto" && connections >= kFrom);
+}
+
 void BackgroundSave::start(Snapshot snapshot, const Done& of, FileOps& files) {
   require(!running(), "BackgroundSave: one at a time");
   done_ = of;

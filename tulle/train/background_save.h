@@ -7,8 +7,13 @@
 #include <thread>
 
 #include "tulle/checkpoint/model_file.h"
+#include "tulle/train/config.h"
 
 namespace tulle {
+
+/// Whether checkpoints of a network of so many connections are written while the training goes on, where
+/// memory allows: checkpoint.background, or for "auto" where a copy is worth a thread.
+bool writes_meanwhile(const Config::Checkpoint& config, std::int64_t connections);
 
 /// At most one file that another thread writes while the training goes on.
 class BackgroundSave {

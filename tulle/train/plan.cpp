@@ -16,6 +16,7 @@
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/cell_set.h"
 #include "tulle/sparse/topology.h"
+#include "tulle/train/background_save.h"
 #include "tulle/train/build.h"
 #include "tulle/train/machine_rates.h"
 
@@ -150,9 +151,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
     if (fast) evaluation += 8 * plan.connections;
   }
   // A copy of what a checkpoint holds, if it is written meanwhile (train.cpp).
-  const bool copied = config.checkpoint.save_every != "never" &&
-                      (config.checkpoint.background == "yes" ||
-                       (config.checkpoint.background == "auto" && plan.connections >= std::int64_t{1} << 24));
+  const bool copied =
+      config.checkpoint.save_every != "never" && writes_meanwhile(config.checkpoint, plan.connections);
   const std::int64_t checkpoint = copied ? (8 + state) * plan.connections + (12 + state) * plan.neurons : 0;
   const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);

@@ -24,10 +24,6 @@
 namespace tulle {
 namespace {
 
-// Connections from which on checkpoints are written while the training goes on: before that a copy would not
-// be worth a thread.
-constexpr std::int64_t kBackgroundFrom = std::int64_t{1} << 24;
-
 // What decides how a training goes on, set up once.
 struct Course {
   Evolution evolution;
@@ -422,9 +418,7 @@ class Trainer {
 
   // Only where the copy leaves as much memory as it takes.
   bool saves_in_background() const {
-    const std::string& wanted = run_.config.checkpoint.background;
-    if (wanted == "no" || (wanted == "auto" && run_.model.network.connections() < kBackgroundFrom))
-      return false;
+    if (!writes_meanwhile(run_.config.checkpoint, run_.model.network.connections())) return false;
     return available_bytes() == 0 || available_bytes() > 2 * Snapshot::bytes_of(run_.model, &run_.state);
   }
 
