@@ -36,7 +36,10 @@ TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "sanitizers take memory of their own";
 #endif
-  const Config config = wide_config(std::string(GetParam().name));
+  Config config = wide_config(std::string(GetParam().name));
+  config.train.batch_size =
+      128;  // every part but the smallest then is more than the 64 MB that are allowed for
+  config.synthetic.samples = 128;
   const Dataset data = load_dataset(data_options(config));
   const Plan plan = make_plan(config, data);
   EXPECT_EQ(plan.storage, GetParam().storage);
