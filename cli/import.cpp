@@ -6,13 +6,13 @@
 
 #include "commands.h"
 #include "exit_codes.h"
-#include "result.h"
 #include "tulle/base/name_table.h"
 #include "tulle/checkpoint/import.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/evolve/prune.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/loss.h"
+#include "tulle/report/result.h"
 
 namespace tulle::cli {
 namespace {

@@ -6,9 +6,9 @@
 
 #include "commands.h"
 #include "exit_codes.h"
-#include "result.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/checkpoint/safetensors.h"
+#include "tulle/report/result.h"
 #include "tulle/vision/smlp_net.h"
 
 namespace tulle::cli {

@@ -7,9 +7,9 @@
 #include "exit_codes.h"
 #include "failures.h"
 #include "options.h"
-#include "result.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/report/result.h"
 #include "tulle/train/build.h"
 #include "tulle/train/plan.h"
 

@@ -8,12 +8,12 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "options.h"
-#include "result.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/prune.h"
+#include "tulle/report/result.h"
 #include "tulle/train/build.h"
 #include "tulle/train/evaluate.h"
 

@@ -10,11 +10,11 @@
 #include "options.h"
 #include "recover_grid.h"
 #include "recover_once.h"
-#include "result.h"
 #include "say.h"
 #include "signals.h"
 #include "tulle/base/parallel.h"
 #include "tulle/kernels/targets.h"
+#include "tulle/report/result.h"
 #include "tulle/version.h"
 
 namespace tulle::cli {

@@ -10,19 +10,15 @@
 #include "job.h"
 #include "options.h"
 #include "progress.h"
-#include "result.h"
 #include "say.h"
 #include "signals.h"
 #include "tulle/base/parallel.h"
-#include "tulle/checkpoint/atomic_file.h"
 #include "tulle/comm/mpi.h"
 #include "tulle/data/load.h"
 #include "tulle/kernels/targets.h"
-#include "tulle/report/html.h"
-#include "tulle/report/memory.h"
+#include "tulle/train/dense_run.h"
+#include "tulle/train/experiment.h"
 #include "tulle/train/modes.h"
-#include "tulle/train/plan.h"
-#include "tulle/train/train.h"
 #include "tulle/version.h"
 
 namespace tulle::cli {
@@ -64,74 +60,29 @@ void print_heading(const Config& config, const Dataset& data, const Run& run, co
                   run.model.network.cells(), 100.0 * run.model.network.density()));
 }
 
-// Bytes of one checkpoint, for the preflight: every array, and a little for the header.
-std::uint64_t checkpoint_bytes(Network& network) {
-  std::uint64_t bytes = 1 << 16;
-  for (std::size_t l = 0; l < network.size(); ++l)
-    bytes += 16 * (static_cast<std::uint64_t>(network.layer(l).outputs()) + 1);
-  return bytes + 22 * static_cast<std::uint64_t>(network.connections()) +
-         16 * static_cast<std::uint64_t>(network.inputs());
-}
-
-InputsRecord inputs_record(const Model& model) {
-  InputsRecord record{.height = model.image.height,
-                      .width = model.image.width,
-                      .channels = model.image.channels,
-                      .degree = {}};
-  const Layer& first = model.network.layer(0);
-  record.degree.assign(static_cast<std::size_t>(first.inputs()),
-                       first.topology() == nullptr ? first.outputs() : 0);
-  if (first.topology() != nullptr)
-    for (const std::int32_t column : first.topology()->columns())
-      ++record.degree[static_cast<std::size_t>(column)];
-  return record;
-}
-
-// What the run learnt and cost. Taken from the finished network and its state, not from the last epoch's
-// record: a training that was killed between its last checkpoint and its result is resumed without an epoch.
-Outcome outcome_of(const Run& run, const Evaluation* test) {
-  Outcome outcome;
-  const TrainingState& state = run.state;
-  if (test != nullptr) {
-    if (!run.model.class_names.empty()) outcome.accuracy = test->accuracy;
-    outcome.loss = test->loss;
-  } else if (state.samples > 0) {
-    outcome.loss = state.loss_sum / static_cast<double>(state.samples);
-  }
-  outcome.nnz = static_cast<double>(run.model.network.connections());
-  outcome.density = run.model.network.density();
-  outcome.seconds = state.seconds;
-  return outcome;
-}
-
-// Keeps the fastest epoch's time per batch and passes everything on to the progress line.
-class Recorder final : public Observer {
+// Passes everything on to the progress line, and tells of checkpoints.
+class Teller final : public Observer {
  public:
-  Recorder(Progress& progress, bool verbose) : progress_(progress), verbose_(verbose) {}
-  void on_batch(const Batch& batch) override {
-    batches_ = batch.batches;
-    progress_.on_batch(batch);
-  }
-  bool on_epoch(const EpochRecord& record) override {
-    const PhaseSeconds& p = record.phases;
-    const double seconds =
-        (p.forward + p.backward + p.update) / static_cast<double>(std::max<std::int64_t>(batches_, 1));
-    if (best_batch_seconds_ == 0.0 || seconds < best_batch_seconds_) best_batch_seconds_ = seconds;
-    return progress_.on_epoch(record);
-  }
+  Teller(Progress& progress, bool verbose) : progress_(progress), verbose_(verbose) {}
+  void on_batch(const Batch& batch) override { progress_.on_batch(batch); }
+  bool on_epoch(const EpochRecord& record) override { return progress_.on_epoch(record); }
   void on_checkpoint(const CheckpointRecord& record) override {
     if (!verbose_) return;
     progress_.clear();
     say(fmt::format("saved   {} ({})\n", escape_control(record.path), bytes_text(record.bytes)));
   }
-  double batch_seconds() const { return best_batch_seconds_; }
 
  private:
   Progress& progress_;
   bool verbose_;
-  std::int64_t batches_ = 0;
-  double best_batch_seconds_ = 0.0;
 };
+
+void print_result(const ResultRecord& record) {
+  fmt::print("\n{:<20} {:>12} {:>12}   {}\n", "", "sparse", "dense", "factor");
+  for (const ResultRow& row : record.rows)
+    fmt::print("{:<20} {:>12} {:>12}   {}\n", row.name, row.sparse_text, row.dense_text, row.factor);
+  fmt::print("({})\n\n", record.note);
+}
 
 struct Finished {
   int code = kOk;
@@ -139,129 +90,56 @@ struct Finished {
   ResultRecord result;
 };
 
-// Where a training starts from: a checkpoint, or "" for its beginning. A folder that is resumed is claimed
-// before one of its checkpoints is chosen: another training would delete it.
-struct Start {
-  std::string checkpoint;
-  std::optional<RunDirectory> claimed;
-};
-
-// The run directory, claimed and with its config; `anew`: without checkpoints.
-void prepare_directory(const Config& config, bool anew, const std::string& path, Run& run,
-                       std::optional<RunDirectory>& directory) {
-  if (!directory) directory = RunDirectory::open(path);
-  directory->check_space(checkpoint_bytes(run.model.network));
-  if (anew && !list_checkpoints(path).empty())
-    throw Error(
-        ErrorKind::kConfig, {.file = path},
-        "the run directory, found checkpoints of an earlier training, expected none; continue it with "
-        "--resume auto or choose another --name");
-  write_file_atomically(
-      path + "/config.toml",
-      effective_config(config, {fmt::format("tulle {} on {}", kVersion, kernels::current_target())}));
-}
-
 // One training with one seed, from the data to the result table.
 Finished train_once(const Config& config, const Dataset& data, Start start, const TrainOptions& options,
                     const Job& job, Signals& signals) {
-  const std::string path = (fs::path(config.run.out) / config.run.name).string();
-  std::optional<Run> started;
-  std::optional<RunDirectory> claimed = std::move(start.claimed);
-  job.together([&] {
-    check_plan(config, data);
-    started.emplace(start.checkpoint.empty() ? start_run(config, data)
-                                             : resume_run(config, data, start.checkpoint));
-    if (job.leads()) prepare_directory(config, start.checkpoint.empty(), path, *started, claimed);
-  });
-  Run& run = *started;
+  std::optional<Experiment> prepared;
+  job.together([&] { prepared.emplace(config, data, std::move(start), job.leads()); });
+  Experiment& experiment = *prepared;
   if (!job.leads()) {
     Observer nobody;
-    const Ending ending = train(run, data, nullptr, nobody, signals, *job.ranks());
+    const Ending ending = experiment.train(nobody, signals, job.ranks());
     return {.code = ending == Ending::kStopped ? stopped_exit_code() : kOk, .result = {}};
   }
-  RunDirectory& directory = *claimed;
+  const Run& run = experiment.run();
   const int ranks = job.ranks() != nullptr ? job.ranks()->size() : static_cast<int>(config.parallel.ranks);
-  if (!options.quiet) print_heading(config, data, run, path, ranks);
+  if (!options.quiet) print_heading(config, data, run, experiment.path(), ranks);
 
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
   Progress progress(options.quiet ? "none" : config.log.progress, options.verbose, config.train.epochs,
                     run.state.epoch);
-  Recorder recorder(progress, options.verbose);
-  const Ending ending = job.ranks() != nullptr ? train(run, data, &directory, recorder, signals, *job.ranks())
-                                               : train(run, data, &directory, recorder, signals);
-  const std::int64_t training_bytes = peak_rss_bytes() - before;
+  Teller teller(progress, options.verbose);
+  const Ending ending = experiment.train(teller, signals, job.ranks());
   progress.clear();
 
-  MetricsFile metrics(path);
   Finished finished;
   if (ending == Ending::kStopped) {
     finished.code = stopped_exit_code();
-    metrics.write(EndRecord{.reason = "stopped", .best_epoch = 0, .exit = finished.code});
+    experiment.record_stop(finished.code);
     if (!options.quiet)
       say(fmt::format("stopped after epoch {}, step {}; go on with: tulle train --resume {}\n",
-                      run.state.epoch, run.state.step, escape_control(path)));
+                      run.state.epoch, run.state.step, escape_control(experiment.path())));
     return finished;
   }
-  const std::string model_path = path + "/model.safetensors";
-  const std::int64_t file_bytes = save_model(model_path, run.model);
-  std::optional<Evaluation> test;
-  if (data.test.inputs.samples > 0) test = evaluate(run.model, data.test);
-  Outcome outcome = outcome_of(run, test ? &*test : nullptr);
-  outcome.seconds_per_batch = recorder.batch_seconds();
-  outcome.file_bytes = static_cast<double>(file_bytes);
-  outcome.training_bytes = static_cast<double>(training_bytes);
-  metrics.write(inputs_record(run.model));
-
-  std::optional<Outcome> dense;
-  if (config.log.compare_dense != "none" && !signals.stop) {
+  const std::string& mode = config.log.compare_dense;
+  finished.result = experiment.finish([&](std::int64_t steps) -> std::optional<Outcome> {
+    if (mode == "none" || signals.stop) return std::nullopt;
     if (!options.quiet)
-      say(fmt::format("dense   the same shape, {}\n",
-                      config.log.compare_dense == "train" ? "full training" : "a few batches"));
+      say(fmt::format("dense   the same shape, {}\n", mode == "train" ? "full training" : "a few batches"));
     try {
-      dense = run_dense(path, config.log.compare_dense, run.state.step, signals.stop);
+      return run_dense("/proc/self/exe", experiment.path(), mode, steps, signals.stop);
     } catch (
         const std::exception& error) {  // the training is done; its result must not be lost for a comparison
       say(fmt::format("tulle: warning: no dense comparison: {}\n", escape_control(error.what())));
+      return std::nullopt;
     }
-  }
-  finished.accuracy = outcome.accuracy;
-  finished.result = result_record(outcome, dense ? &*dense : nullptr);
-  if (!data.class_names.empty() && test) {
-    finished.result.class_names = data.class_names;
-    finished.result.confusion = test->confusion;
-  }
-  metrics.write(finished.result);
-  metrics.write(EndRecord{
-      .reason = run.state.epoch < config.train.epochs ? "early stopping" : "finished",
-      .best_epoch = static_cast<int>(run.state.validation.best_epoch > 0 ? run.state.validation.best_epoch
-                                                                         : run.state.epoch),
-      .exit = kOk});
-  if (config.log.report) write_file_atomically(path + "/report.html", html_report(read_metrics(path)));
+  });
+  finished.accuracy = experiment.accuracy();
   if (!options.json && !options.quiet) {
     print_result(finished.result);
-    fmt::print("model   {}\n", escape_control(model_path));
-    if (config.log.report) fmt::print("report  {}/report.html\n", escape_control(path));
+    fmt::print("model   {}\n", escape_control(experiment.model_path()));
+    if (config.log.report) fmt::print("report  {}/report.html\n", escape_control(experiment.path()));
   }
   return finished;
-}
-
-Start find_start(const std::string& resume, const Config& config) {
-  const std::string folder = (fs::path(config.run.out) / config.run.name).string();
-  Start start;
-  if (!fs::is_directory(folder)) return start;
-  start.claimed = RunDirectory::open(folder);
-  if (fs::is_regular_file(resume)) {
-    start.checkpoint = resume;
-    return start;
-  }
-  std::vector<std::string> skipped;
-  const std::optional<std::string> newest = newest_checkpoint(folder, skipped);
-  for (const std::string& message : skipped) say(fmt::format("tulle: warning: skipped {}\n", message));
-  if (!newest && resume != "auto")
-    throw Error(ErrorKind::kMissingInput, {.file = folder}, "checkpoints, found none, expected at least one");
-  start.checkpoint = newest.value_or("");
-  return start;
 }
 
 // One run for each seed, in OUT/NAME/seed-N; what they have in common is printed at the end.
@@ -358,7 +236,9 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
     std::optional<Dataset> data;
     Start start;
     job.together([&] {
-      if (!options.resume.empty() && job.leads()) start = find_start(options.resume, config);
+      std::vector<std::string> skipped;
+      if (!options.resume.empty() && job.leads()) start = find_start(options.resume, config, skipped);
+      for (const std::string& message : skipped) say(fmt::format("tulle: warning: skipped {}\n", message));
       data.emplace(load_dataset(data_options(config)));
     });
     start.checkpoint = job.from_lead(start.checkpoint);
@@ -403,7 +283,7 @@ std::string run_directory_of(const std::vector<std::string>& words) {
   std::vector<std::string> last_first(words.rbegin(), words.rend());
   app.parse(last_first);
   const Config config = read_options(*flags.options, *flags.config).config;
-  return (fs::path(config.run.out) / config.run.name).string();
+  return tulle::run_directory_of(config);
 }
 
 }  // namespace tulle::cli

@@ -1,4 +1,4 @@
-#include "result.h"
+#include "tulle/train/dense_run.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,9 +11,10 @@
 #include <csignal>
 #include <filesystem>
 
-#include "tulle/kernels/gemm.h"
+#include "tulle/base/error.h"
+#include "tulle/train/config.h"
 
-namespace tulle::cli {
+namespace tulle {
 namespace {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
@@ -32,8 +33,9 @@ std::string listen(pid_t child, int pipe, const std::atomic<bool>& stop) {
   }
 }
 
-// Runs this program again with `arguments` and waits for it.
-void run_self(const std::vector<std::string>& arguments, const std::atomic<bool>& stop) {
+// Runs `program` with `arguments` and waits for it.
+void run(const std::string& program, const std::vector<std::string>& arguments,
+         const std::atomic<bool>& stop) {
   std::vector<std::string> words{"tulle"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
@@ -46,14 +48,14 @@ void run_self(const std::vector<std::string>& arguments, const std::atomic<bool>
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would wait for the comparison
     dup2(errors[1], STDERR_FILENO);
-    execv("/proc/self/exe", argv.data());
+    execv(program.c_str(), argv.data());
     _exit(127);
   }
   const int fork_error = errno;
   close(errors[1]);
   const std::string complaint = child > 0 ? listen(child, errors[0], stop) : "";
   close(errors[0]);
-  if (child < 0) throw system_error(fork_error, "/proc/self/exe", "start a second process");
+  if (child < 0) throw system_error(fork_error, program, "start a second process");
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
@@ -68,8 +70,8 @@ constexpr int kTimedBatches = 30;
 
 }  // namespace
 
-Outcome run_dense(const std::string& run_directory, const std::string& mode, std::int64_t batches,
-                  const std::atomic<bool>& stop) {
+Outcome run_dense(const std::string& program, const std::string& run_directory, const std::string& mode,
+                  std::int64_t batches, const std::atomic<bool>& stop) {
   const std::string folder = run_directory + "/dense";
   std::filesystem::remove_all(folder);
   std::vector<std::string> arguments{"train",
@@ -97,7 +99,7 @@ Outcome run_dense(const std::string& run_directory, const std::string& mode, std
   } else if (config.log.dense_learning_rate > 0.0) {
     arguments.push_back(fmt::format("--learning-rate={}", config.log.dense_learning_rate));
   }
-  run_self(arguments, stop);
+  run(program, arguments, stop);
 
   const RunRecord record = read_metrics(folder);
   const auto number = [&](std::string_view name) {
@@ -118,67 +120,4 @@ Outcome run_dense(const std::string& run_directory, const std::string& mode, std
   return outcome;
 }
 
-ResultRecord result_record(const Outcome& sparse, const Outcome* dense) {
-  ResultRecord record;
-  // smaller: how many times smaller the sparse figure is; a factor below 1 is told as what it is.
-  const auto factor = [](double ours, double theirs, std::string_view good, std::string_view bad) {
-    if (ours <= 0.0 || theirs <= 0.0) return std::string();
-    const double times = theirs / ours;
-    return fmt::format("{:.1f} x {}", times, times >= 1.0 ? good : bad);
-  };
-  const auto add = [&](const std::string& name, double Outcome::*number, const auto& text,
-                       std::string_view good = "", std::string_view bad = "") {
-    if (sparse.*number == Outcome::kUnknown) return;
-    ResultRow row{.name = name,
-                  .sparse = sparse.*number,
-                  .dense = {},
-                  .sparse_text = text(sparse.*number),
-                  .dense_text = "",
-                  .factor = ""};
-    if (dense != nullptr && dense->*number == Outcome::kUnknown) row.dense_text = "-";
-    if (dense != nullptr && dense->*number != Outcome::kUnknown) {
-      row.dense = dense->*number;
-      row.dense_text = text(dense->*number);
-      if (!good.empty()) row.factor = factor(sparse.*number, dense->*number, good, bad);
-    }
-    record.rows.push_back(std::move(row));
-  };
-  const auto percent = [](double share) { return fmt::format("{:.2f} %", 100.0 * share); };
-  const auto bytes = [](double count) { return bytes_text(static_cast<std::int64_t>(count)); };
-  add("test accuracy", &Outcome::accuracy, percent);
-  add("loss", &Outcome::loss, [](double loss) { return fmt::format("{:.4f}", loss); });
-  add(
-      "connections", &Outcome::nnz, [](double count) { return fmt::format("{:.0f}", count); }, "fewer",
-      "(more)");
-  add("density", &Outcome::density, percent);
-  add(
-      "training seconds", &Outcome::seconds, [](double s) { return fmt::format("{:.1f} s", s); }, "faster",
-      "(slower)");
-  add(
-      "seconds per batch", &Outcome::seconds_per_batch,
-      [](double s) { return fmt::format("{:.3f} ms", 1e3 * s); }, "faster", "(slower)");
-  add("model file", &Outcome::file_bytes, bytes, "smaller", "(larger)");
-  add("peak memory", &Outcome::training_bytes, bytes, "smaller", "(larger)");
-  record.note = "peak memory: of the process while training, beyond the data";
-  if (dense != nullptr)
-    record.note +=
-        fmt::format("; dense: by {}, in a process of its own{}", kernels::gemm_library(),
-                    dense->loss == Outcome::kUnknown ? ", a few batches only, seconds extrapolated" : "");
-  return record;
-}
-
-void print_result(const ResultRecord& record) {
-  fmt::print("\n{:<20} {:>12} {:>12}   {}\n", "", "sparse", "dense", "factor");
-  for (const ResultRow& row : record.rows)
-    fmt::print("{:<20} {:>12} {:>12}   {}\n", row.name, row.sparse_text, row.dense_text, row.factor);
-  fmt::print("({})\n\n", record.note);
-}
-
-std::string bytes_text(std::int64_t bytes) {
-  const auto value = static_cast<double>(bytes);
-  if (bytes >= 1000000000) return fmt::format("{:.2f} GB", value * 1e-9);
-  if (bytes >= 1000000) return fmt::format("{:.2f} MB", value * 1e-6);
-  return fmt::format("{:.1f} kB", value * 1e-3);
-}
-
-}  // namespace tulle::cli
+}  // namespace tulle
