@@ -9,7 +9,7 @@
 #include "exit_codes.h"
 #include "options.h"
 #include "recover_grid.h"
-#include "recover_once.h"
+#include "tulle/train/recover_run.h"
 #include "say.h"
 #include "signals.h"
 #include "tulle/base/parallel.h"

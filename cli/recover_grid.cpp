@@ -10,7 +10,7 @@
 #include <sstream>
 
 #include "options.h"
-#include "recover_once.h"
+#include "tulle/train/recover_run.h"
 #include "say.h"
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/atomic_file.h"

@@ -143,12 +143,16 @@ struct Content {
   std::vector<TensorView> tensors;
 };
 
-std::int64_t write(const std::string& path, Content content, FileOps& files) {
+void add_hashes(Content& content) {
   Json hashes = Json::object();
   for (const TensorView& tensor : content.tensors) hashes[tensor.name] = hash_of(tensor.bytes);
   content.metadata["xxh3"] = text_of(hashes);
   for (const auto& [key, text] : content.metadata)
     require(text.size() <= kMaxJsonBytes, "save_model: metadata '" + key + "' is too long");
+}
+
+std::int64_t write(const std::string& path, Content content, FileOps& files) {
+  add_hashes(content);
   write_safetensors(path, content.metadata, std::move(content.tensors), files);
   return static_cast<std::int64_t>(std::filesystem::file_size(path));
 }
@@ -183,6 +187,12 @@ Content content_of(Model& model, const TrainingState* state) {
 
 std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state, FileOps& files) {
   return write(path, content_of(model, state), files);
+}
+
+std::vector<std::byte> model_bytes(Model& model, const TrainingState* state) {
+  Content content = content_of(model, state);
+  add_hashes(content);
+  return safetensors_bytes(content.metadata, std::move(content.tensors));
 }
 
 struct Snapshot::Copy {

@@ -44,6 +44,9 @@ struct TrainingState {
 std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state = nullptr,
                         FileOps& files = real_file_ops());
 
+/// The bytes of that file. Memory: as many, and what they are made from.
+std::vector<std::byte> model_bytes(Model& model, const TrainingState* state = nullptr);
+
 /// What save_model() would write, apart from the network: the file can be written by another thread while the
 /// network goes on. Memory: as much as the file.
 class Snapshot {

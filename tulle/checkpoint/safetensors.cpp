@@ -66,10 +66,10 @@ TensorView u8_tensor(std::string_view name, std::span<const std::byte> bytes) {
   return {std::string(name), DType::U8, {static_cast<std::int64_t>(bytes.size())}, bytes};
 }
 
-}  // namespace
-
-void write_safetensors(const std::string& path, const Metadata& metadata, std::vector<TensorView> tensors,
-                       FileOps& files) {
+// The pieces of a file go to `take`; `name` stands for the file in messages.
+template <class Take>
+void assemble(const std::string& name, const Metadata& metadata, std::vector<TensorView> tensors,
+              const Take& take) {
   for (const TensorView& tensor : tensors)
     require(tensor.name != kCrcTensor && tensor.name != kDigestTensor,
             "write_safetensors: tensor name '" + tensor.name + "' is reserved");
@@ -92,14 +92,34 @@ void write_safetensors(const std::string& path, const Metadata& metadata, std::v
     header = make_header(metadata, lay_out(tensors));
     size = crc_table_bytes(header.size() + data_bytes);
   }
-  require_readable(header, data_bytes + table.size() + digest.size(), path);
+  require_readable(header, data_bytes + table.size() + digest.size(), name);
 
   std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(header))};
   for (const TensorView& tensor : tensors) pieces.push_back(tensor.bytes);
   const Pieces all(pieces);
   std::ranges::copy(crc_table(all.first(all.size() - 2)), table.begin());  // `pieces` looks at both
   digest = xxh3_digest(all.first(all.size() - 1));
-  write_file_atomically(path, pieces, files);
+  take(all);
+}
+
+}  // namespace
+
+void write_safetensors(const std::string& path, const Metadata& metadata, std::vector<TensorView> tensors,
+                       FileOps& files) {
+  assemble(path, metadata, std::move(tensors),
+           [&](Pieces pieces) { write_file_atomically(path, pieces, files); });
+}
+
+std::vector<std::byte> safetensors_bytes(const Metadata& metadata, std::vector<TensorView> tensors) {
+  std::vector<std::byte> bytes;
+  assemble("memory", metadata, std::move(tensors), [&](Pieces pieces) {
+    std::size_t size = 0;
+    for (const std::span<const std::byte> piece : pieces) size += piece.size();
+    bytes.reserve(size);
+    for (const std::span<const std::byte> piece : pieces)
+      bytes.insert(bytes.end(), piece.begin(), piece.end());
+  });
+  return bytes;
 }
 
 SafetensorsFile SafetensorsFile::read(const std::string& path, FileOps& files) {

@@ -69,6 +69,8 @@ constexpr std::string_view kDigestTensor = "tulle.digest";
 ///         Error as write_file_atomically().
 void write_safetensors(const std::string& path, const Metadata& metadata, std::vector<TensorView> tensors,
                        FileOps& files = real_file_ops());
+/// The same in memory.
+std::vector<std::byte> safetensors_bytes(const Metadata& metadata, std::vector<TensorView> tensors);
 
 /// A safetensors file in memory, all of it checked: layout and, where it has them, checksums.
 class SafetensorsFile {

@@ -216,10 +216,15 @@ Dataset load_dataset(const DataOptions& options) {
     check_features(raw.inputs, data.train.inputs.features, from.test.inputs, "the training data");
     data.test = labelled_split(std::move(raw), from.test, options, data.class_names);
   }
-  if (options.valid_fraction > 0.0)
+  prepare_dataset(data, options);
+  return data;
+}
+
+void prepare_dataset(Dataset& data, const DataOptions& options) {
+  check_options(options);
+  if (options.valid_fraction > 0.0 && data.valid.inputs.samples == 0)
     data.valid = split_off(data.train, options.valid_fraction, data.class_names.size(), options.seed);
   data.scaling = fit_scaling(options.scale, data.train.inputs, data.image);
-  return data;
 }
 
 Split load_labelled_split(const DataOptions& options, const DataFacts& model) {

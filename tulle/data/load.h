@@ -40,6 +40,11 @@ struct DataOptions {
 ///         file, what was found and what was expected.
 Dataset load_dataset(const DataOptions& options);
 
+/// Samples that are in memory, made ready as load_dataset() does it: validation samples are split off
+/// data.train unless there are some, the scaling is fitted to what is left. Only valid_fraction, scale and
+/// seed of the options count.
+void prepare_dataset(Dataset& data, const DataOptions& options);
+
 /// What a trained model expects of the data it is used on.
 struct DataFacts {
   std::vector<std::string> class_names;  // empty: regression

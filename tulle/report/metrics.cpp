@@ -231,7 +231,7 @@ void MetricsFile::write(const StartRecord& r) {
                {"config", r.config}}));
 }
 
-void MetricsFile::write(const EpochRecord& r) {
+std::string to_json(const EpochRecord& r) {
   Json json{{"event", "epoch"},
             {"epoch", r.epoch},
             {"step", r.step},
@@ -257,17 +257,21 @@ void MetricsFile::write(const EpochRecord& r) {
   put(json, "test_acc", r.test_accuracy);
   put(json, "valid_loss", r.valid_loss);
   put(json, "valid_acc", r.valid_accuracy);
-  append(dump(json));
+  return dump(json);
 }
 
-void MetricsFile::write(const EvolveRecord& r) {
+void MetricsFile::write(const EpochRecord& r) { append(to_json(r)); }
+
+std::string to_json(const EvolveRecord& r) {
   Json json{{"event", "evolve"},        {"epoch", r.epoch},          {"step", r.step},
             {"layer", r.layer},         {"before", r.before},        {"after", r.after},
             {"dropped", r.dropped},     {"grown", r.grown},          {"regrown", r.regrown},
             {"no_inputs", r.no_inputs}, {"no_outputs", r.no_outputs}};
   put(json, "explored", r.explored);
-  append(dump(json));
+  return dump(json);
 }
+
+void MetricsFile::write(const EvolveRecord& r) { append(to_json(r)); }
 
 void MetricsFile::write(const ImportanceRecord& r) {
   append(dump({{"event", "importance"},

@@ -98,6 +98,9 @@ struct EndRecord {
   int best_epoch = 0, exit = 0;
 };
 
+/// The line of a record in metrics.jsonl, without its end.
+std::string to_json(const EpochRecord& record);
+std::string to_json(const EvolveRecord& record);
 std::string to_json(const ResultRecord& record);
 
 /// RUN/metrics.jsonl, appended to line by line, each line written at once.

@@ -62,6 +62,7 @@ class Recorder final : public Observer {
     batches_ = batch.batches;
     observer_.on_batch(batch);
   }
+  double learning_rate(double scheduled) override { return observer_.learning_rate(scheduled); }
   bool on_epoch(const EpochRecord& record) override {
     const PhaseSeconds& p = record.phases;
     const double seconds =

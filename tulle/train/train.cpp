@@ -110,7 +110,7 @@ class Trainer {
       replica_.network().keep_errors(whole);
       course_.schedule_options.plateau_factor = state.validation.rate_factor;
       const double before = rate_at(schedule_step() - 1);
-      rate_ = rate_at(schedule_step());
+      rate_ = observer_.learning_rate(rate_at(schedule_step()));
       replica_.prepare_step(rate_);
       count(mode_->gradients(whole));
       if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);

@@ -32,6 +32,9 @@ class Observer {
     double loss;  // mean over the epoch so far
   };
   virtual void on_batch(const Batch&) {}
+  /// The learning rate of the next step, in place of what the schedule says. With several ranks all must say
+  /// the same.
+  virtual double learning_rate(double scheduled) { return scheduled; }
   /// False ends the training after a checkpoint.
   virtual bool on_epoch(const EpochRecord&) { return true; }
   virtual void on_evolve(const EvolveRecord&) {}

@@ -9,7 +9,7 @@
 #include "tulle/recover/task.h"
 #include "tulle/train/config.h"
 
-namespace tulle::cli {
+namespace tulle {
 
 /// The task that the [recover] and [data] keys describe. Throws tulle::Error.
 RecoverTask task_of(const Config& config);
@@ -25,4 +25,4 @@ nlohmann::json recover_once(
 nlohmann::json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
                             const std::atomic<bool>& stop, const std::function<void()>& begun);
 
-}  // namespace tulle::cli
+}  // namespace tulle

@@ -1,4 +1,4 @@
-#include "recover_once.h"
+#include "tulle/train/recover_run.h"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
 
-namespace tulle::cli {
+namespace tulle {
 
 namespace {
 
@@ -193,4 +193,4 @@ Json recover_into(const Config& config, const RecoverTask& task, const std::stri
   return record;
 }
 
-}  // namespace tulle::cli
+}  // namespace tulle

@@ -1,0 +1,198 @@
+#include <atomic>
+#include <chrono>
+#include <exception>
+
+#include "bind.h"
+#include "tulle/base/clock.h"
+#include "tulle/report/metrics.h"
+#include "tulle/train/dense_run.h"
+#include "tulle/train/experiment.h"
+
+namespace tulle::python {
+namespace {
+
+// Takes what the engine tells to Python. The lock of the interpreter is taken for that alone, and about 20
+// times a second to see whether somebody pressed Ctrl-C. What Python raises ends the training after a
+// checkpoint and is thrown when the engine is through.
+class PythonObserver final : public Observer {
+ public:
+  PythonObserver(const nb::object& listener, Signals& signals)
+      : listener_(listener),
+        signals_(signals),
+        hears_batches_(nb::cast<bool>(listener.attr("hears_batches"))) {}
+
+  void on_batch(const Batch& batch) override {
+    if (!hears_batches_ && since_look_.seconds() < kLookSeconds) return;
+    since_look_ = Clock();
+    with_python([&] {
+      if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      if (hears_batches_) listener_.attr("on_batch")(batch.epoch, batch.batch, batch.batches, batch.loss);
+      take_wishes();
+    });
+  }
+  bool on_epoch(const EpochRecord& record) override {
+    with_python([&] {
+      listener_.attr("on_epoch")(to_json(record));
+      take_wishes();
+    });
+    return !signals_.stop;
+  }
+  void on_evolve(const EvolveRecord& record) override {
+    with_python([&] { listener_.attr("on_evolve")(to_json(record)); });
+  }
+  double learning_rate(double scheduled) override { return rate_ > 0.0 ? rate_ : scheduled; }
+
+  /// To be called when the training is through.
+  void throw_what_was_raised() const {
+    if (raised_ != nullptr) std::rethrow_exception(raised_);
+  }
+
+ private:
+  static constexpr double kLookSeconds = 0.05;
+
+  template <class Body>
+  void with_python(const Body& body) {
+    if (raised_ != nullptr) return;
+    nb::gil_scoped_acquire acquire;
+    try {
+      body();
+    } catch (...) {
+      raised_ = std::current_exception();
+      signals_.stop = true;
+    }
+  }
+
+  // What callbacks set in their context.
+  void take_wishes() {
+    if (nb::cast<bool>(listener_.attr("stop"))) signals_.stop = true;
+    const nb::object rate = listener_.attr("learning_rate");
+    if (!rate.is_none()) rate_ = nb::cast<double>(rate);
+  }
+
+  const nb::object& listener_;
+  Signals& signals_;
+  bool hears_batches_;
+  Clock since_look_;
+  double rate_ = 0.0;  // 0: as scheduled
+  std::exception_ptr raised_;
+};
+
+// Lets `train(observer, signals)` run; true if it came to its end.
+template <class Train>
+bool observed(const nb::object& listener, const Train& train) {
+  Signals signals;
+  PythonObserver observer(listener, signals);
+  Ending ending;
+  {
+    nb::gil_scoped_release release;
+    ending = train(observer, signals);
+  }
+  observer.throw_what_was_raised();
+  return ending == Ending::kFinished;
+}
+
+// A training in memory: what the estimators' fit and partial_fit are.
+class Training {
+ public:
+  Training(const Config& config, const std::shared_ptr<Dataset>& data)
+      : run_(std::make_shared<Run>(start_run(config, *data))) {}
+
+  // Trains up to `epochs` in all.
+  bool train(const std::shared_ptr<Dataset>& data, std::int64_t epochs, const nb::object& listener) {
+    own();
+    run_->config.train.epochs = epochs;
+    return observed(listener, [&](Observer& observer, Signals& signals) {
+      return tulle::train(*run_, *data, nullptr, observer, signals);
+    });
+  }
+
+  ModelHandle model() const { return {std::shared_ptr<Model>(run_, &run_->model)}; }
+  const TrainingState& state() const { return run_->state; }
+
+ private:
+  // A run of its own, if somebody looks at what it has made so far.
+  void own() {
+    if (run_.use_count() == 1) return;
+    nb::gil_scoped_release release;
+    const Storage storage = is_compact(run_->model.network) ? Storage::kCompact : Storage::kFast;
+    LoadedModel copy = parse_model(model_bytes(run_->model, &run_->state), "memory", storage);
+    run_ = std::make_shared<Run>(
+        Run{.config = run_->config, .model = std::move(copy.model), .state = std::move(*copy.state)});
+  }
+
+  std::shared_ptr<Run> run_;
+};
+
+// A training in its run directory: what the command line runs.
+class DirectoryTraining {
+ public:
+  DirectoryTraining(const Config& config, std::shared_ptr<Dataset> data, const std::string& resume)
+      : parts_(std::make_shared<Parts>(config, std::move(data))) {
+    nb::gil_scoped_release release;
+    Start start;
+    if (!resume.empty()) start = find_start(resume, parts_->config, warnings_);
+    parts_->experiment.emplace(parts_->config, *parts_->data, std::move(start));
+  }
+
+  bool train(const nb::object& listener) {
+    return observed(listener, [&](Observer& observer, Signals& signals) {
+      return experiment().train(observer, signals);
+    });
+  }
+  std::string finish(const std::string& program) {
+    nb::gil_scoped_release release;
+    const std::string& mode = parts_->config.log.compare_dense;
+    const std::atomic<bool> never{false};
+    return to_json(experiment().finish([&](std::int64_t steps) -> std::optional<Outcome> {
+      if (mode == "none" || program.empty()) return std::nullopt;
+      try {
+        return run_dense(program, experiment().path(), mode, steps, never);
+      } catch (const std::exception& error) {  // the result must not be lost for a comparison
+        warnings_.push_back(std::string("no dense comparison: ") + error.what());
+        return std::nullopt;
+      }
+    }));
+  }
+  Experiment& experiment() { return *parts_->experiment; }
+  ModelHandle model() { return {std::shared_ptr<Model>(parts_, &experiment().run().model)}; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+ private:
+  struct Parts {
+    Parts(const Config& config_of, std::shared_ptr<Dataset> data_of)
+        : config(config_of), data(std::move(data_of)) {}
+    Config config;
+    std::shared_ptr<Dataset> data;
+    std::optional<Experiment> experiment;  // looks at both
+  };
+  std::shared_ptr<Parts> parts_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace
+
+void bind_training(nb::module_& m) {
+  nb::class_<Training>(m, "Training")
+      .def(nb::init<const Config&, const std::shared_ptr<Dataset>&>(), nb::arg("config"), nb::arg("data"))
+      .def("train", &Training::train, nb::arg("data"), nb::arg("epochs"), nb::arg("listener"))
+      .def("model", &Training::model)
+      .def_prop_ro("epoch", [](const Training& training) { return training.state().epoch; })
+      .def_prop_ro("step", [](const Training& training) { return training.state().step; })
+      .def_prop_ro("seconds", [](const Training& training) { return training.state().seconds; })
+      .def_prop_ro("best_epoch",
+                   [](const Training& training) { return training.state().validation.best_epoch; });
+  nb::class_<DirectoryTraining>(m, "DirectoryTraining")
+      .def(nb::init<const Config&, std::shared_ptr<Dataset>, const std::string&>(), nb::arg("config"),
+           nb::arg("data"), nb::arg("resume"))
+      .def("train", &DirectoryTraining::train, nb::arg("listener"))
+      .def("finish", &DirectoryTraining::finish, nb::arg("program"))
+      .def("record_stop", [](DirectoryTraining& t, int code) { t.experiment().record_stop(code); })
+      .def_prop_ro("path", [](DirectoryTraining& t) { return t.experiment().path(); })
+      .def_prop_ro("model_path", [](DirectoryTraining& t) { return t.experiment().model_path(); })
+      .def_prop_ro("epoch", [](DirectoryTraining& t) { return t.experiment().run().state.epoch; })
+      .def_prop_ro("step", [](DirectoryTraining& t) { return t.experiment().run().state.step; })
+      .def("model", &DirectoryTraining::model)
+      .def_prop_ro("warnings", &DirectoryTraining::warnings);
+}
+
+}  // namespace tulle::python
