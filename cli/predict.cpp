@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -45,7 +46,7 @@ std::string as_csv(const Model& model, std::span<const float> outputs) {
   for (std::size_t row = 0; row + width <= outputs.size(); row += width) {
     const auto values = outputs.subspan(row, width);
     if (model.class_names.empty()) {
-      text += fmt::format("{}\n", values[0]);
+      text += fmt::format("{}\n", fmt::join(values, ","));
       continue;
     }
     const auto best =
@@ -64,7 +65,8 @@ std::string as_jsonl(const Model& model, std::span<const float> outputs) {
     const auto values = outputs.subspan(row, width);
     nlohmann::json line{{"row", row / width}};
     if (model.class_names.empty()) {
-      line["prediction"] = values[0];
+      line["prediction"] = values.size() == 1 ? nlohmann::json(values[0])
+                                               : nlohmann::json(std::vector<float>(values.begin(), values.end()));
     } else {
       const auto best =
           static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());

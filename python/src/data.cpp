@@ -84,10 +84,13 @@ Split split_of(Features inputs, const nb::object& labels, const char* kind) {
     const auto classes = nb::cast<Array1<std::int32_t>>(labels, /*convert=*/false);
     split.classes.assign(classes.data(), classes.data() + classes.size());
   } else {
-    const auto targets = nb::cast<Array1<float>>(labels, /*convert=*/false);
+    const auto targets = nb::cast<Array2<float>>(labels, /*convert=*/false);
+    require(targets.shape(1) > 0, "y, found no target, expected at least one for each sample");
     split.targets.assign(targets.data(), targets.data() + targets.size());
+    split.target_width = static_cast<std::int32_t>(targets.shape(1));
   }
-  const std::size_t labelled = split.classes.size() + split.targets.size();
+  const std::size_t labelled =
+      split.classes.size() + split.targets.size() / static_cast<std::size_t>(split.target_width);
   require(std::cmp_equal(labelled, split.inputs.samples),
           "labels, found another number than samples, expected one each");
   return split;
@@ -148,6 +151,17 @@ void bind_data(nb::module_& m) {
     std::vector<std::pair<std::string, std::string>> rows;
     for (const ReaderInfo& reader : readers()) rows.emplace_back(reader.name, reader.help);
     return rows;
+  });
+  m.def(
+      "read_labels",
+      [](const std::string& path, const std::string& format) {
+        RawLabels labels = read_labels(format, path, {});
+        return labels_out(labels);
+      },
+      nb::arg("path"), nb::arg("format") = "auto");
+  m.def("fashion_mnist", [] {
+    const FashionMnistFiles files = find_fashion_mnist();
+    return nb::make_tuple(files.train, files.train_labels, files.test, files.test_labels);
   });
   m.def(
       "read",

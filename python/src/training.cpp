@@ -7,6 +7,7 @@
 #include "tulle/report/metrics.h"
 #include "tulle/train/dense_run.h"
 #include "tulle/train/experiment.h"
+#include "tulle/train/plan.h"
 
 namespace tulle::python {
 namespace {
@@ -19,7 +20,8 @@ class PythonObserver final : public Observer {
   PythonObserver(const nb::object& listener, Signals& signals)
       : listener_(listener),
         signals_(signals),
-        hears_batches_(nb::cast<bool>(listener.attr("hears_batches"))) {}
+        hears_batches_(nb::cast<bool>(listener.attr("hears_batches"))),
+        hears_events_(nb::cast<bool>(listener.attr("hears_events"))) {}
 
   void on_batch(const Batch& batch) override {
     if (!hears_batches_ && since_look_.seconds() < kLookSeconds) return;
@@ -27,17 +29,20 @@ class PythonObserver final : public Observer {
     with_python([&] {
       if (PyErr_CheckSignals() != 0) throw nb::python_error();
       if (hears_batches_) listener_.attr("on_batch")(batch.epoch, batch.batch, batch.batches, batch.loss);
-      take_wishes();
+      if (nb::cast<bool>(listener_.attr("stop"))) signals_.stop = true;
+      take_rate();
     });
   }
   bool on_epoch(const EpochRecord& record) override {
     with_python([&] {
-      listener_.attr("on_epoch")(to_json(record));
-      take_wishes();
+      content_ = nb::cast<bool>(listener_.attr("on_epoch")(to_json(record)));
+      take_rate();
     });
-    return !signals_.stop;
+    return !signals_.stop && !content_;
   }
+  bool is_content() const override { return content_; }
   void on_evolve(const EvolveRecord& record) override {
+    if (!hears_events_) return;
     with_python([&] { listener_.attr("on_evolve")(to_json(record)); });
   }
   double learning_rate(double scheduled) override { return rate_ > 0.0 ? rate_ : scheduled; }
@@ -62,18 +67,18 @@ class PythonObserver final : public Observer {
     }
   }
 
-  // What callbacks set in their context.
-  void take_wishes() {
-    if (nb::cast<bool>(listener_.attr("stop"))) signals_.stop = true;
+  // What a callback set in its context.
+  void take_rate() {
     const nb::object rate = listener_.attr("learning_rate");
     if (!rate.is_none()) rate_ = nb::cast<double>(rate);
   }
 
   const nb::object& listener_;
   Signals& signals_;
-  bool hears_batches_;
+  bool hears_batches_, hears_events_;
   Clock since_look_;
-  double rate_ = 0.0;  // 0: as scheduled
+  double rate_ = 0.0;     // 0: as scheduled
+  bool content_ = false;  // a callback wants no more epochs
   std::exception_ptr raised_;
 };
 
@@ -169,9 +174,24 @@ class DirectoryTraining {
   std::vector<std::string> warnings_;
 };
 
+nb::dict plan_of(const Config& config, const std::shared_ptr<Dataset>& data) {
+  const Plan plan = make_plan(config, *data);
+  nb::dict items;
+  for (const Plan::Item& item : plan.items) items[item.name.c_str()] = item.bytes;
+  nb::dict out;
+  out["total"] = plan.total();
+  out["items"] = items;
+  out["neurons"] = plan.neurons;
+  out["connections"] = plan.connections;
+  out["limit"] = memory_limit(config, plan);
+  out["step_seconds"] = predicted_step_seconds(config, *data, plan);
+  return out;
+}
+
 }  // namespace
 
 void bind_training(nb::module_& m) {
+  m.def("plan", &plan_of, nb::arg("config"), nb::arg("data"));
   nb::class_<Training>(m, "Training")
       .def(nb::init<const Config&, const std::shared_ptr<Dataset>&>(), nb::arg("config"), nb::arg("data"))
       .def("train", &Training::train, nb::arg("data"), nb::arg("epochs"), nb::arg("listener"))

@@ -86,11 +86,12 @@ struct RawSplit {
   int index_base = -1;  // LIBSVM: the index of the first feature; -1: not of this format
 };
 
-/// Samples ready for training: a class each, a number each (regression), or a set of labels each.
+/// Samples ready for training: a class each, a number or several each (regression), or a set of labels each.
 struct Split {
   Features inputs;
   std::vector<std::int32_t> classes;
-  std::vector<float> targets;
+  std::vector<float> targets;     // [sample][target_width]
+  std::int32_t target_width = 1;  // numbers of each sample
   LabelSets sets;
 };
 

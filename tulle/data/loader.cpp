@@ -170,7 +170,10 @@ Batch Loader::labelled(const Rows& rows) {
   targets_.clear();
   for (const std::uint32_t row : rows.rows) {
     if (!split_.classes.empty()) classes_.push_back(split_.classes[row]);
-    if (!split_.targets.empty()) targets_.push_back(split_.targets[row]);
+    if (!split_.targets.empty()) {
+      const auto first = split_.targets.begin() + std::int64_t{row} * split_.target_width;
+      targets_.insert(targets_.end(), first, first + split_.target_width);
+    }
     if (split_.sets.empty()) continue;
     const std::size_t start = targets_.size();
     targets_.resize(start + static_cast<std::size_t>(split_.sets.count), 0.0f);

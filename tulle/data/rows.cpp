@@ -63,7 +63,8 @@ void gather_rows(const Split& in, std::span<const std::uint32_t> rows, Split& ou
   gather_rows(in.inputs.generated.samples, rows, 1, out.inputs.generated.samples);
   gather_rows(in.sets, rows, out.sets);
   gather_rows(in.classes, rows, 1, out.classes);
-  gather_rows(in.targets, rows, 1, out.targets);
+  gather_rows(in.targets, rows, static_cast<std::size_t>(in.target_width), out.targets);
+  out.target_width = in.target_width;
   out.inputs.features = in.inputs.features;
   out.inputs.samples = static_cast<std::int64_t>(rows.size());
 }

@@ -26,7 +26,9 @@ std::vector<double> wanted(const Split& split, const Samples& x, std::int32_t ou
   std::vector<double> y(static_cast<std::size_t>(outputs * x.padded()), 0.0);
   for (std::size_t i = 0; i < static_cast<std::size_t>(x.count()); ++i) {
     if (split.classes.empty())
-      y[i] = static_cast<double>(split.targets[i]);
+      for (std::size_t o = 0; o < static_cast<std::size_t>(outputs); ++o)
+        y[o * static_cast<std::size_t>(x.padded()) + i] =
+            static_cast<double>(split.targets[i * static_cast<std::size_t>(outputs) + o]);
     else if (outputs == 1)
       y[i] = split.classes[i];
     else
@@ -104,7 +106,7 @@ RecoverTask data_task(Dataset data, bool bias) {
                 "recover.task, found sets of labels, expected one class or number for each sample");
   RecoverTask task;
   const std::size_t classes = data.class_names.size();
-  task.outputs = classes > 2 ? static_cast<std::int32_t>(classes) : 1;
+  task.outputs = classes == 0 ? data.train.target_width : classes > 2 ? static_cast<std::int32_t>(classes) : 1;
   task.classify = classes > 2;
   task.bias = bias;
   const auto take = [&](Split& split, Samples& x, std::vector<double>& y) {

@@ -70,6 +70,7 @@ class Recorder final : public Observer {
     if (batch_seconds_ == 0.0 || seconds < batch_seconds_) batch_seconds_ = seconds;
     return observer_.on_epoch(record);
   }
+  bool is_content() const override { return observer_.is_content(); }
   void on_evolve(const EvolveRecord& record) override { observer_.on_evolve(record); }
   void on_importance(const ImportanceRecord& record) override { observer_.on_importance(record); }
   void on_checkpoint(const CheckpointRecord& record) override { observer_.on_checkpoint(record); }

@@ -78,10 +78,11 @@ class Trainer {
     mode_->begin();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
-    mode_->end(is_over());
+    const bool over = is_over() || (comm_.size() == 1 && observer_.is_content());
+    mode_->end(over);
     if (!saved_) save();
     settle_save(/*wait=*/true);
-    if (!is_over()) return Ending::kStopped;
+    if (!over) return Ending::kStopped;
     if (chooses_epoch()) best_.restore(run_);
     return Ending::kFinished;
   }

@@ -1,0 +1,660 @@
+"""scikit-learn estimators over the engine. Needs scikit-learn (``pip install tulle[sklearn]``)."""
+
+import json
+
+import numpy as np
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:  # pragma: no cover
+    raise ImportError("tulle's estimators need scikit-learn 1.6 or newer: pip install tulle[sklearn]") from error
+
+from . import _config, _core
+from ._arrays import as_f32, converted, features, is_sparse
+from .callbacks import Listener, Progress
+from .model import Model, load
+
+# Inputs per neuron that a layer keeps on average, however low the density: fewer learn nothing on small data.
+_LEAST_FAN_IN = 8
+
+# What has just grown needs some steps to show what it is worth; RigL's interval (arXiv 1911.11134).
+_STEPS_BETWEEN_EVENTS = 100
+
+
+class _SparseMLP(BaseEstimator):
+    """What classifier and regressor share."""
+
+    # -- the engine's keys
+
+    def _settings(self, samples, seed):
+        batch = min(200, samples) if self.batch_size == "auto" else self.batch_size
+        settings = {
+            "run.seed": seed,
+            "run.threads": self.threads,
+            "model.hidden": [int(width) for width in np.atleast_1d(self.hidden)],
+            "model.activation": self.activation,
+            "model.alpha": self.alpha,
+            "model.dropout": self.dropout,
+            "topology.distribution": "epsilon" if self.epsilon is not None else self.distribution,
+            "topology.density": self.density,
+            "topology.epsilon": self.epsilon,
+            "topology.weight_init": self.weight_init,
+            "topology.fan": self.fan,
+            "train.optimizer": self.optimizer,
+            "train.learning_rate": self.learning_rate,
+            "train.momentum": self.momentum,
+            "train.weight_decay": self.weight_decay,
+            "train.batch_size": batch,
+            "train.epochs": self.max_iter,
+            "train.schedule": self.schedule,
+            "train.early_stopping": self.early_stopping,
+            "evolve.rule": self.rule,
+            "evolve.zeta": self.zeta,
+            "evolve.update_every": self._update_every(samples, batch),
+            "data.scale": self.scale,
+            "parallel.mode": "none",
+            "checkpoint.save_every": "never",
+        }
+        settings.update({_config.full_name(key): value for key, value in (self.config or {}).items()})
+        return settings
+
+    def _update_every(self, samples, batch):
+        if self.update_every != "auto":
+            return self.update_every
+        steps = -(-samples // int(batch))
+        return "1 epoch" if steps >= _STEPS_BETWEEN_EVENTS else f"{_STEPS_BETWEEN_EVENTS} step"
+
+    def _make_config(self, samples, features_in, outputs, seed):
+        settings = self._settings(samples, seed)
+        if "topology.budgets" not in settings:
+            # The estimators' own rule (not the papers'): tiny layers keep enough inputs to learn anything.
+            drawn = _config.make(settings)
+            sizes = [features_in, *settings["model.hidden"], outputs]
+            budgets = drawn.budgets(sizes)
+            least = [min(n_in, _LEAST_FAN_IN) * n_out for n_in, n_out in zip(sizes, sizes[1:])]
+            if any(budget < low for budget, low in zip(budgets, least)):
+                settings["topology.distribution"] = "explicit"
+                settings["topology.budgets"] = [max(pair) for pair in zip(budgets, least)]
+        return _config.make(settings)
+
+    def _seed(self):
+        if isinstance(self.random_state, (int, np.integer)):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    # -- data
+
+    def _dataset(self, X, labels, class_names, eval_set, seed):
+        valid, valid_labels = None, None
+        fraction = 0.0
+        if eval_set is not None:
+            pair = eval_set[0] if isinstance(eval_set, list) else eval_set
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
+            valid = features(validate_data(self, pair[0], reset=False, **self._input_rules()), _core)
+            valid_labels = self._encode(np.asarray(pair[1]))
+        elif self.early_stopping:
+            fraction = self.valid_fraction
+        return _core.dataset(
+            features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels
+        )
+
+    def _input_rules(self):
+        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64], "accept_large_sparse": False}
+
+    # -- training
+
+    def _start(self, X, labels, class_names, outputs, eval_set=None):
+        seed = self._seed()
+        self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed)
+        _core.set_threads(int(self.threads))
+        data = self._dataset(X, labels, class_names, eval_set, seed)
+        self._training = _core.Training(self._config_, data)
+        self.loss_curve_, self.validation_scores_, self.history_ = [], [], []
+        return data
+
+    def _train(self, data, epochs, callbacks):
+        callbacks = list(callbacks)
+        if self.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
+            callbacks.append(Progress())
+        training = self._training
+        listener = Listener(callbacks, epochs, lambda: Model(training.model(), copies=True))
+        self.__dict__.pop("model_", None)  # only who looks at its arrays makes the training take a copy
+        try:
+            listener.call("on_train_begin")
+            training.train(data, epochs, listener)
+            listener.call("on_train_end")
+        finally:  # what was learnt until then stays usable
+            self._finish(listener.records)
+        return self
+
+    def _finish(self, records):
+        self.model_ = Model(self._training.model())
+        self.history_ += records
+        self.loss_curve_ += [record["train_loss"] for record in records]
+        self.validation_scores_ += [
+            record["valid_acc"] if record.get("valid_acc") is not None else -record["valid_loss"]
+            for record in records
+            if record.get("valid_loss") is not None
+        ]
+        self.n_iter_ = max(int(self._training.epoch), 1)
+
+    def _fit(self, X, labels, class_names, outputs, eval_set, callbacks):
+        if self.warm_start and getattr(self, "_training", None) is not None:
+            if self._training.model().outputs != outputs or self._training.model().inputs != X.shape[1]:
+                raise ValueError("warm_start, found data of other features or outputs, expected those of the first fit")
+            data = self._dataset(X, labels, class_names, eval_set, self._seed())
+            epochs = self._training.epoch + self.max_iter
+        else:
+            data = self._start(X, labels, class_names, outputs, eval_set)
+            epochs = self.max_iter
+        return self._train(data, epochs, callbacks)
+
+    def _outputs(self, X):
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, reset=False, **self._input_rules())
+        _core.set_threads(int(self.threads))
+        return self.model_.forward(X)
+
+    # -- what was learnt
+
+    @property
+    def weights_(self):
+        """One ``csr_array`` [n_out, n_in] a layer (an ndarray where the layer is dense), sharing the engine's memory."""
+        check_is_fitted(self, "model_")
+        return self.model_.weights
+
+    @property
+    def biases_(self):
+        check_is_fitted(self, "model_")
+        return self.model_.biases
+
+    @property
+    def nnz_(self):
+        check_is_fitted(self, "model_")
+        return self.model_.nnz
+
+    @property
+    def density_(self):
+        check_is_fitted(self, "model_")
+        return self.model_.density
+
+    @property
+    def input_degree_(self):
+        """Connections that each feature kept."""
+        first = self.weights_[0]
+        if isinstance(first, np.ndarray):
+            return np.full(first.shape[1], first.shape[0])
+        return np.bincount(first.indices, minlength=first.shape[1])
+
+    @property
+    def config_(self):
+        """The effective config as TOML: with ``tulle train`` and the same data it gives the same model."""
+        check_is_fitted(self, "model_")
+        return self._config_.text()
+
+    # -- files
+
+    def save(self, path):
+        """Writes the model as a file that ``tulle`` opens."""
+        check_is_fitted(self, "model_")
+        return self.model_.save(path)
+
+    @classmethod
+    def load(cls, path, **parameters):
+        """A fitted estimator from a model file; it predicts, and cannot go on training."""
+        estimator = cls(**parameters)
+        estimator._take(load(path))
+        return estimator
+
+    def _take(self, model):
+        self.model_ = model
+        self.n_features_in_ = model.n_features
+        self.n_iter_ = 1
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_training", None)  # a pickle predicts; training goes on from fit
+        config = state.pop("_config_", None)
+        if config is not None:
+            state["_config_text"] = config.text()
+        return state
+
+    def __setstate__(self, state):
+        text = state.pop("_config_text", None)
+        super().__setstate__(state)
+        if text is not None:
+            self._config_ = _core.Config()
+            self._config_.read_text(text)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
+    """A truly sparse multilayer perceptron: memory and time of everything grow with its connections.
+
+    Parameters are config keys of ``tulle train`` by their leaf names (``tulle list config``), but for scikit-learn's
+    own names ``random_state``, ``max_iter``, ``verbose``; ``config`` takes every other key.
+
+    hidden            neurons of each hidden layer
+    density, distribution   share of all connections, and how layers share it; ``epsilon`` given: SET's law instead
+    rule, zeta, update_every   how the topology evolves (arXiv 2102.01732; ``tulle list rules``); "auto": once an
+                      epoch, but not before 100 steps
+    early_stopping    epochs of patience on the validation loss (0: off); validation samples are ``eval_set`` or
+                      ``valid_fraction`` of the training data
+    threads           0: all cores. The result does not depend on it
+    config            {"evolve.drop": "mest", ...}
+
+    A layer keeps at least min(n_in, 8) inputs per neuron on average.
+
+    After fit: ``classes_``, ``weights_`` (SciPy, no copy), ``biases_``, ``nnz_``, ``density_``, ``input_degree_``,
+    ``loss_curve_``, ``validation_scores_``, ``history_`` (one record an epoch), ``n_iter_``, ``model_``.
+    """
+
+    def __init__(
+        self, hidden=(100,), density=0.1, epsilon=None, distribution="erk", activation="relu", alpha=0.6, dropout=0.0,
+        optimizer="adam", learning_rate=1e-3, momentum=0.9, weight_decay=1e-4, batch_size="auto", max_iter=200,
+        schedule="constant", rule="set", zeta=0.3, update_every="auto", early_stopping=0, valid_fraction=0.1,
+        weight_init="he-uniform", fan="sparse", scale="none", class_weight=None, warm_start=False, threads=0,
+        random_state=None, verbose=0, config=None,
+    ):  # fmt: skip
+        self.hidden = hidden
+        self.density = density
+        self.epsilon = epsilon
+        self.distribution = distribution
+        self.activation = activation
+        self.alpha = alpha
+        self.dropout = dropout
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.schedule = schedule
+        self.rule = rule
+        self.zeta = zeta
+        self.update_every = update_every
+        self.early_stopping = early_stopping
+        self.valid_fraction = valid_fraction
+        self.weight_init = weight_init
+        self.fan = fan
+        self.scale = scale
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.threads = threads
+        self.random_state = random_state
+        self.verbose = verbose
+        self.config = config
+
+    def _settings(self, samples, seed):
+        settings = super()._settings(samples, seed)
+        settings["model.loss"] = "cross-entropy"
+        if isinstance(self.class_weight, dict):
+            weights = [float(self.class_weight.get(label, 1.0)) for label in self.classes_]
+            settings["train.class_weights"] = ",".join(map(repr, weights))
+        elif self.class_weight is not None:
+            settings["train.class_weights"] = self.class_weight
+        return settings
+
+    def _encode(self, y):
+        """The number of each label in ``classes_``."""
+        y = np.asarray(y).ravel()
+        places = np.searchsorted(self.classes_, y)
+        places = np.minimum(places, len(self.classes_) - 1)
+        unknown = self.classes_[places] != y
+        if unknown.any():
+            raise ValueError(f"y, found labels {np.unique(y[unknown]).tolist()}, expected those of classes_")
+        return places.astype(np.int32)
+
+    def _take_labels(self, y, classes=None):
+        check_classification_targets(y)
+        self.classes_ = np.unique(y) if classes is None else np.unique(classes)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y, found 1 class ({self.classes_[0]!r}), expected at least 2 classes")
+        return [str(label) for label in self.classes_]
+
+    def fit(self, X, y, eval_set=None, callbacks=()):
+        """Trains anew, or on with ``warm_start``. X: [n, features], dense or sparse rows (which stay sparse).
+
+        eval_set    (X, y) to validate on after each epoch; the result is then the epoch of lowest validation loss
+        callbacks   :mod:`tulle.callbacks`
+        Raises ValueError for NaN, one class, features or labels that do not fit; DivergedError; what a callback raises.
+        """
+        X, y = validate_data(self, X, y, **self._input_rules())
+        if not (self.warm_start and hasattr(self, "classes_")):
+            self._names = self._take_labels(y)
+        return self._fit(X, self._encode(y), self._names, len(self.classes_), eval_set, callbacks)
+
+    def partial_fit(self, X, y, classes=None):
+        """One epoch over these samples. The first call needs ``classes``, all there will ever be, unless y has them."""
+        first = getattr(self, "_training", None) is None
+        X, y = validate_data(self, X, y, reset=first, **self._input_rules())
+        if first:
+            self._names = self._take_labels(y, classes)
+            data = self._start(X, self._encode(y), self._names, len(self.classes_))
+        else:
+            if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError("classes, found others than in the first call to partial_fit")
+            data = self._dataset(X, self._encode(y), self._names, None, self._seed())
+        return self._train(data, self._training.epoch + 1, ())
+
+    def predict_proba(self, X):
+        """[n, classes]; rows sum to 1. A sample's row does not depend on the samples beside it."""
+        return self._outputs(X)
+
+    def predict_log_proba(self, X):
+        with np.errstate(divide="ignore"):
+            return np.log(self._outputs(X))
+
+    def decision_function(self, X):
+        """Log-odds of the second of two classes [n], or log-probabilities [n, classes]."""
+        scores = self.predict_log_proba(X)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    def predict(self, X):
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(axis=1)]
+
+    def _take(self, model):
+        super()._take(model)
+        names = model.classes
+        try:
+            self.classes_ = np.asarray([int(name) for name in names])
+        except ValueError:
+            self.classes_ = np.asarray(names)
+
+
+class SparseMLPRegressor(RegressorMixin, _SparseMLP):
+    """The same for numbers: squared error, one target or several. Parameters as :class:`SparseMLPClassifier`."""
+
+    def __init__(
+        self, hidden=(100,), density=0.1, epsilon=None, distribution="erk", activation="relu", alpha=0.6, dropout=0.0,
+        optimizer="adam", learning_rate=1e-3, momentum=0.9, weight_decay=1e-4, batch_size="auto", max_iter=200,
+        schedule="constant", rule="set", zeta=0.3, update_every="auto", early_stopping=0, valid_fraction=0.1,
+        weight_init="he-uniform", fan="sparse", scale="none", warm_start=False, threads=0, random_state=None, verbose=0,
+        config=None,
+    ):  # fmt: skip
+        self.hidden = hidden
+        self.density = density
+        self.epsilon = epsilon
+        self.distribution = distribution
+        self.activation = activation
+        self.alpha = alpha
+        self.dropout = dropout
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.schedule = schedule
+        self.rule = rule
+        self.zeta = zeta
+        self.update_every = update_every
+        self.early_stopping = early_stopping
+        self.valid_fraction = valid_fraction
+        self.weight_init = weight_init
+        self.fan = fan
+        self.scale = scale
+        self.warm_start = warm_start
+        self.threads = threads
+        self.random_state = random_state
+        self.verbose = verbose
+        self.config = config
+
+    def _settings(self, samples, seed):
+        return {**super()._settings(samples, seed), "model.loss": "mse", "data.task": "regression"}
+
+    def _encode(self, y):
+        y = as_f32(y)
+        return converted(y.reshape(len(y), -1), np.float32)
+
+    def _targets(self, X, y, first):
+        X, y = validate_data(self, X, y, reset=first, multi_output=True, y_numeric=True, **self._input_rules())
+        self._flat = y.ndim == 1
+        return X, self._encode(y)
+
+    def fit(self, X, y, eval_set=None, callbacks=()):
+        """Trains anew, or on with ``warm_start``. y: [n] or [n, targets]."""
+        X, targets = self._targets(X, y, first=True)
+        return self._fit(X, targets, [], targets.shape[1], eval_set, callbacks)
+
+    def partial_fit(self, X, y):
+        """One epoch over these samples."""
+        first = getattr(self, "_training", None) is None
+        X, targets = self._targets(X, y, first)
+        if first:
+            data = self._start(X, targets, [], targets.shape[1])
+        else:
+            data = self._dataset(X, targets, [], None, self._seed())
+        return self._train(data, self._training.epoch + 1, ())
+
+    def predict(self, X):
+        """Float64, as scikit-learn's regressors give: [n], or [n, targets] as in fit."""
+        outputs = self._outputs(X).astype(np.float64)
+        return outputs[:, 0] if getattr(self, "_flat", True) and outputs.shape[1] == 1 else outputs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class SparseRecovery(BaseEstimator):
+    """Finds the sparse weights of a ReLU net by iterative hard thresholding (arXiv 2509.20323) and its successors.
+
+    Memory grows with the nonzeros, not with the dense net. Parameters are keys of [recover] by their leaf names
+    (``tulle list config``); ``config`` takes every other one.
+
+    task      "regression", "classification", or "auto": classification where y are labels (text, bool or integers)
+    method    strong, aiht, iht, htp, imp (``tulle list recover-methods``)
+    hidden_width, nnz   neurons of the net, nonzeros of its weights at most
+    scale     as in [data]: none, standard, minmax, ...
+
+    After fit: ``model_``, ``weights_``, ``record_`` (what ``tulle recover`` prints, as a dict), ``nnz_``.
+    """
+
+    def __init__(
+        self, method="strong", hidden_width=50, nnz=200, task="auto", steps=0, starts=0, hidden_layers=1, signs="auto",
+        tolerance=1e-9, time_limit=0.0, scale="none", threads=0, random_state=None, config=None,
+    ):  # fmt: skip
+        self.method = method
+        self.hidden_width = hidden_width
+        self.nnz = nnz
+        self.task = task
+        self.steps = steps
+        self.starts = starts
+        self.hidden_layers = hidden_layers
+        self.signs = signs
+        self.tolerance = tolerance
+        self.time_limit = time_limit
+        self.scale = scale
+        self.threads = threads
+        self.random_state = random_state
+        self.config = config
+
+    def fit(self, X, y):
+        """X: dense [n, features]; y: labels, [n] numbers, or [n, targets] (method aiht)."""
+        if self.task not in ("auto", "regression", "classification"):
+            raise ValueError(f"task, found '{self.task}', expected auto, regression or classification")
+        if is_sparse(X):
+            raise TypeError("X, found sparse rows, expected a dense array: features are read one by one")
+        X, y = validate_data(self, X, y, dtype=[np.float32, np.uint8, np.float64], multi_output=True)
+        classify = self.task == "classification" or (self.task == "auto" and y.dtype.kind in "OUSbiu")
+        if classify:
+            self.classes_, labels = np.unique(y, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise ValueError(f"y, found 1 class ({self.classes_[0]!r}), expected at least 2 classes")
+            labels, names = labels.astype(np.int32), [str(label) for label in self.classes_]
+        else:
+            self.__dict__.pop("classes_", None)
+            labels, names = converted(as_f32(y).reshape(len(y), -1), np.float32), []
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.random_state is None else self.random_state
+        settings = {
+            "run.seed": seed, "run.threads": self.threads, "recover.task": "classify", "recover.method": self.method,
+            "recover.hidden_width": self.hidden_width, "recover.nnz": self.nnz, "recover.steps": self.steps,
+            "recover.starts": self.starts, "recover.hidden_layers": self.hidden_layers, "recover.signs": self.signs,
+            "recover.tolerance": self.tolerance, "recover.time_limit": self.time_limit,
+        }  # fmt: skip
+        settings.update(self.config or {})
+        _core.set_threads(int(self.threads))
+        data = _core.dataset(features(X, _core), labels, names, self.scale, 0.0, int(seed), "arrays", (0, 0, 0), None, None)
+        handle, record = _core.recover(_config.make(settings), data, "")
+        self.model_, self.record_ = Model(handle), json.loads(record)
+        self._flat = y.ndim == 1
+        return self
+
+    def predict(self, X):
+        """Labels, or numbers as y had them."""
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, reset=False, dtype=[np.float32, np.uint8, np.float64])
+        outputs = self.model_.forward(X)
+        if hasattr(self, "classes_"):
+            if outputs.shape[1] == 1:  # of two classes: 0 and 1 of one output
+                return self.classes_[(outputs[:, 0] > 0.5).astype(int)]
+            return self.classes_[outputs.argmax(axis=1)]
+        outputs = outputs.astype(np.float64)
+        return outputs[:, 0] if self._flat else outputs
+
+    def score(self, X, y):
+        """Accuracy of labels, R^2 of numbers."""
+        from sklearn.metrics import accuracy_score, r2_score
+
+        return (accuracy_score if hasattr(self, "classes_") else r2_score)(y, self.predict(X))
+
+    @property
+    def weights_(self):
+        check_is_fitted(self, "model_")
+        return self.model_.weights
+
+    @property
+    def nnz_(self):
+        check_is_fitted(self, "model_")
+        return self.model_.nnz
+
+
+class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
+    """sMLPNet (arXiv 2109.05422) for images: mixing along rows, columns and the identity, no attention.
+
+    X: images [n, height, width], [n, height, width, channels], or with ``channels="first"`` [n, channels, height,
+    width]; uint8 is kept as bytes. Parameters are config keys by their leaf names; ``config`` takes every other one
+    (``tulle list config``), e.g. ``config={"augment": ["hflip", "crop:4"], "topology.density": 0.1}``.
+
+    variant   a name of ``tulle list variants``, or "none": patch, width, depths, expansion say it
+    """
+
+    def __init__(
+        self, variant="none", patch=4, width=64, depths=(2, 2, 2), expansion=3, drop_path=0.0, density=1.0, rule="none",
+        optimizer="adamw", learning_rate=1e-3, weight_decay=0.05, batch_size=128, max_iter=20, schedule="cosine",
+        scale="channel", channels="last", dtype="f32", threads=0, random_state=None, verbose=0, config=None,
+    ):  # fmt: skip
+        self.variant = variant
+        self.patch = patch
+        self.width = width
+        self.depths = depths
+        self.expansion = expansion
+        self.drop_path = drop_path
+        self.density = density
+        self.rule = rule
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.schedule = schedule
+        self.scale = scale
+        self.channels = channels
+        self.dtype = dtype
+        self.threads = threads
+        self.random_state = random_state
+        self.verbose = verbose
+        self.config = config
+
+    def _planes(self, X):
+        """[n, channels * height * width] as the engine has images, and (channels, height, width)."""
+        X = np.asarray(X)
+        if X.ndim == 3:
+            X = X[:, None]
+        elif X.ndim == 4 and self.channels == "last":
+            X = np.moveaxis(X, 3, 1)
+        elif X.ndim != 4:
+            raise ValueError(f"X, found {X.ndim} dimensions, expected images: [n, height, width] or one more for channels")
+        if X.dtype.kind == "f" and not np.isfinite(X).all():
+            raise ValueError("X, found NaN or infinity, expected finite pixels")
+        return X.reshape(len(X), -1), tuple(int(side) for side in X.shape[1:])
+
+    def fit(self, X, y, eval_set=None, callbacks=()):
+        """Trains anew. Raises ValueError for images that the network cannot take."""
+        planes, shape = self._planes(X)
+        y = np.asarray(y)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y, found 1 class ({self.classes_[0]!r}), expected at least 2 classes")
+        names = [str(label) for label in self.classes_]
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.random_state is None else self.random_state
+        settings = {
+            "run.seed": seed, "run.threads": self.threads, "model.kind": "smlp", "model.variant": self.variant,
+            "model.dtype": self.dtype, "model.dropout": 0.0, "topology.distribution": "uniform",
+            "topology.density": self.density, "evolve.rule": self.rule, "train.optimizer": self.optimizer,
+            "train.learning_rate": self.learning_rate, "train.weight_decay": self.weight_decay,
+            "train.batch_size": min(int(self.batch_size), len(planes)), "train.epochs": self.max_iter,
+            "train.schedule": self.schedule, "data.scale": self.scale, "checkpoint.save_every": "never",
+        }  # fmt: skip
+        if self.variant == "none":
+            settings |= {
+                "model.patch": self.patch, "model.width": self.width, "model.depths": list(self.depths),
+                "model.expansion": self.expansion, "model.drop_path": self.drop_path,
+            }  # fmt: skip
+        settings.update({_config.full_name(key): value for key, value in (self.config or {}).items()})
+        self._config_ = _config.make(settings)
+        _core.set_threads(int(self.threads))
+        valid, valid_labels = None, None
+        if eval_set is not None:
+            valid = features(self._planes(eval_set[0])[0], _core)
+            valid_labels = np.searchsorted(self.classes_, eval_set[1]).astype(np.int32)
+        data = _core.dataset(
+            features(planes, _core), labels.astype(np.int32), names, self.scale, 0.0, int(seed), "arrays", shape, valid,
+            valid_labels,
+        )  # fmt: skip
+        training = _core.Training(self._config_, data)
+        callbacks = [*callbacks, *([Progress()] if self.verbose else [])]
+        listener = Listener(callbacks, self.max_iter, lambda: Model(training.model(), copies=True))
+        listener.call("on_train_begin")
+        training.train(data, self.max_iter, listener)
+        listener.call("on_train_end")
+        self.model_ = Model(training.model())
+        self.image_shape_ = shape
+        self.history_ = listener.records
+        self.loss_curve_ = [record["train_loss"] for record in listener.records]
+        self.n_iter_ = int(training.epoch)
+        return self
+
+    def predict_proba(self, X):
+        """[n, classes]; rows sum to 1."""
+        check_is_fitted(self, "model_")
+        planes, shape = self._planes(X)
+        if shape != self.image_shape_:
+            raise ValueError(f"X, found images of {shape} (channels, height, width), expected {self.image_shape_}")
+        _core.set_threads(int(self.threads))
+        return self.model_.forward(planes)
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def save(self, path):
+        """Writes the model as a file that ``tulle`` opens."""
+        check_is_fitted(self, "model_")
+        return self.model_.save(path)
+
+    def __getstate__(self):
+        state = super().__getstate__().copy()
+        state.pop("_config_", None)
+        return state
