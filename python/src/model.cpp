@@ -130,7 +130,7 @@ class Runner {
 nb::object predict_features(const ModelHandle& handle, const Features& inputs) {
   require_features(*handle.model, inputs.features);
   std::vector<float> outputs;
-  {
+  if (inputs.samples > 0) {
     nb::gil_scoped_release release;
     outputs = predict(*handle.model, inputs);
   }

@@ -1,6 +1,7 @@
 #include <atomic>
 #include <chrono>
 #include <exception>
+#include <limits>
 
 #include "bind.h"
 #include "tulle/base/clock.h"
@@ -17,11 +18,14 @@ namespace {
 // checkpoint and is thrown when the engine is through.
 class PythonObserver final : public Observer {
  public:
-  PythonObserver(const nb::object& listener, Signals& signals)
+  PythonObserver(const nb::object& listener, Signals& signals, std::int64_t until)
       : listener_(listener),
         signals_(signals),
         hears_batches_(nb::cast<bool>(listener.attr("hears_batches"))),
-        hears_events_(nb::cast<bool>(listener.attr("hears_events"))) {}
+        hears_events_(nb::cast<bool>(listener.attr("hears_events"))),
+        until_(until) {
+    take_rate();
+  }
 
   void on_batch(const Batch& batch) override {
     if (!hears_batches_ && since_look_.seconds() < kLookSeconds) return;
@@ -35,7 +39,7 @@ class PythonObserver final : public Observer {
   }
   bool on_epoch(const EpochRecord& record) override {
     with_python([&] {
-      content_ = nb::cast<bool>(listener_.attr("on_epoch")(to_json(record)));
+      content_ = nb::cast<bool>(listener_.attr("on_epoch")(to_json(record))) || record.epoch >= until_;
       take_rate();
     });
     return !signals_.stop && !content_;
@@ -76,17 +80,20 @@ class PythonObserver final : public Observer {
   const nb::object& listener_;
   Signals& signals_;
   bool hears_batches_, hears_events_;
+  std::int64_t until_;  // the last epoch that is wanted
   Clock since_look_;
   double rate_ = 0.0;     // 0: as scheduled
-  bool content_ = false;  // a callback wants no more epochs
+  bool content_ = false;  // no more epochs are wanted
   std::exception_ptr raised_;
 };
 
-// Lets `train(observer, signals)` run; true if it came to its end.
+constexpr std::int64_t kNoEnd = std::numeric_limits<std::int64_t>::max();
+
+// Lets `train(observer, signals)` run, at most until that epoch; true if it came to its end.
 template <class Train>
-bool observed(const nb::object& listener, const Train& train) {
+bool observed(const nb::object& listener, std::int64_t until, const Train& train) {
   Signals signals;
-  PythonObserver observer(listener, signals);
+  PythonObserver observer(listener, signals, until);
   Ending ending;
   {
     nb::gil_scoped_release release;
@@ -102,11 +109,12 @@ class Training {
   Training(const Config& config, const std::shared_ptr<Dataset>& data)
       : run_(std::make_shared<Run>(start_run(config, *data))) {}
 
-  // Trains up to `epochs` in all.
-  bool train(const std::shared_ptr<Dataset>& data, std::int64_t epochs, const nb::object& listener) {
+  // Trains until `until` of `epochs` epochs in all are done: what counts from the end counts from `epochs`.
+  bool train(const std::shared_ptr<Dataset>& data, std::int64_t epochs, std::int64_t until,
+             const nb::object& listener) {
     own();
     run_->config.train.epochs = epochs;
-    return observed(listener, [&](Observer& observer, Signals& signals) {
+    return observed(listener, until, [&](Observer& observer, Signals& signals) {
       return tulle::train(*run_, *data, nullptr, observer, signals);
     });
   }
@@ -140,7 +148,7 @@ class DirectoryTraining {
   }
 
   bool train(const nb::object& listener) {
-    return observed(listener, [&](Observer& observer, Signals& signals) {
+    return observed(listener, kNoEnd, [&](Observer& observer, Signals& signals) {
       return experiment().train(observer, signals);
     });
   }
@@ -194,7 +202,8 @@ void bind_training(nb::module_& m) {
   m.def("plan", &plan_of, nb::arg("config"), nb::arg("data"));
   nb::class_<Training>(m, "Training")
       .def(nb::init<const Config&, const std::shared_ptr<Dataset>&>(), nb::arg("config"), nb::arg("data"))
-      .def("train", &Training::train, nb::arg("data"), nb::arg("epochs"), nb::arg("listener"))
+      .def("train", &Training::train, nb::arg("data"), nb::arg("epochs"), nb::arg("until"),
+           nb::arg("listener"))
       .def("model", &Training::model)
       .def_prop_ro("epoch", [](const Training& training) { return training.state().epoch; })
       .def_prop_ro("step", [](const Training& training) { return training.state().step; })

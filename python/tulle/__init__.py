@@ -13,10 +13,10 @@ from ._core import __version__
 
 # What is found where; loaded when it is first asked for.
 _WHERE = {
-    "SparseMLPClassifier": "estimators",
-    "SparseMLPRegressor": "estimators",
-    "SparseRecovery": "estimators",
-    "SMLPNetClassifier": "estimators",
+    "SparseMLPClassifier": "mlp",
+    "SparseMLPRegressor": "mlp",
+    "SparseRecovery": "recovery",
+    "SMLPNetClassifier": "images",
     "Model": "model",
     "load": "model",
     "save": "model",
@@ -28,9 +28,9 @@ _WHERE = {
     "cpu_info": "_run",
     "Error": "errors",
 }
-_MODULES = ("callbacks", "data", "errors", "estimators", "sparse", "torch")
+_MODULES = ("callbacks", "data", "errors", "sparse", "torch")
 
-__all__ = ["__version__", *_WHERE, *_MODULES]
+__all__ = ["__version__", *_WHERE]
 
 
 def __getattr__(name):
@@ -45,4 +45,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_WHERE, *_MODULES})

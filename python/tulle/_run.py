@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import _core, _config
 from .callbacks import Listener
+from .errors import MissingInputError
 from .model import Model
 
 
@@ -62,6 +63,8 @@ def train(path=None, settings=None, callbacks=(), resume=None, **keys):
     settings = {**(settings or {}), **keys}
     if path is None and resume not in (None, "auto"):
         folder = Path(resume)
+        if not folder.exists():
+            raise MissingInputError(f"{resume}: cannot resume: no such file or folder")
         path = (folder if folder.is_dir() else folder.parent) / "config.toml"
         settings.setdefault("run.out", str(path.resolve().parent.parent))
         settings.setdefault("run.name", path.resolve().parent.name)

@@ -1,19 +1,20 @@
-"""scikit-learn estimators over the engine. Needs scikit-learn (``pip install tulle[sklearn]``)."""
-
-import json
+"""Truly sparse multilayer perceptrons as scikit-learn estimators."""
 
 import numpy as np
 
-try:
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.utils import check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError as error:  # pragma: no cover
-    raise ImportError("tulle's estimators need scikit-learn 1.6 or newer: pip install tulle[sklearn]") from error
-
 from . import _config, _core
-from ._arrays import as_f32, converted, features, is_sparse
+from ._arrays import as_f32, converted, features
+from ._sklearn import (
+    BaseEstimator,
+    ClassifierMixin,
+    RegressorMixin,
+    check_classification_targets,
+    check_is_fitted,
+    classes_of,
+    seed_of,
+    store,
+    validate_data,
+)
 from .callbacks import Listener, Progress
 from .model import Model, load
 
@@ -55,6 +56,7 @@ class _SparseMLP(BaseEstimator):
             "evolve.zeta": self.zeta,
             "evolve.update_every": self._update_every(samples, batch),
             "data.scale": self.scale,
+            "data.valid_fraction": self.valid_fraction if self.early_stopping else 0.0,
             "parallel.mode": "none",
             "checkpoint.save_every": "never",
         }
@@ -80,24 +82,17 @@ class _SparseMLP(BaseEstimator):
                 settings["topology.budgets"] = [max(pair) for pair in zip(budgets, least)]
         return _config.make(settings)
 
-    def _seed(self):
-        if isinstance(self.random_state, (int, np.integer)):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
-
     # -- data
 
     def _dataset(self, X, labels, class_names, eval_set, seed):
         valid, valid_labels = None, None
-        fraction = 0.0
+        fraction = self.valid_fraction if self.early_stopping else 0.0
         if eval_set is not None:
             pair = eval_set[0] if isinstance(eval_set, list) else eval_set
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
             valid = features(validate_data(self, pair[0], reset=False, **self._input_rules()), _core)
             valid_labels = self._encode(np.asarray(pair[1]))
-        elif self.early_stopping:
-            fraction = self.valid_fraction
         return _core.dataset(
             features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels
         )
@@ -108,7 +103,7 @@ class _SparseMLP(BaseEstimator):
     # -- training
 
     def _start(self, X, labels, class_names, outputs, eval_set=None):
-        seed = self._seed()
+        seed = seed_of(self.random_state)
         self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed)
         _core.set_threads(int(self.threads))
         data = self._dataset(X, labels, class_names, eval_set, seed)
@@ -116,7 +111,7 @@ class _SparseMLP(BaseEstimator):
         self.loss_curve_, self.validation_scores_, self.history_ = [], [], []
         return data
 
-    def _train(self, data, epochs, callbacks):
+    def _train(self, data, epochs, callbacks, until=None):
         callbacks = list(callbacks)
         if self.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
             callbacks.append(Progress())
@@ -125,7 +120,7 @@ class _SparseMLP(BaseEstimator):
         self.__dict__.pop("model_", None)  # only who looks at its arrays makes the training take a copy
         try:
             listener.call("on_train_begin")
-            training.train(data, epochs, listener)
+            training.train(data, epochs, until or epochs, listener)
             listener.call("on_train_end")
         finally:  # what was learnt until then stays usable
             self._finish(listener.records)
@@ -146,12 +141,17 @@ class _SparseMLP(BaseEstimator):
         if self.warm_start and getattr(self, "_training", None) is not None:
             if self._training.model().outputs != outputs or self._training.model().inputs != X.shape[1]:
                 raise ValueError("warm_start, found data of other features or outputs, expected those of the first fit")
-            data = self._dataset(X, labels, class_names, eval_set, self._seed())
+            data = self._dataset(X, labels, class_names, eval_set, seed_of(self.random_state))
             epochs = self._training.epoch + self.max_iter
         else:
             data = self._start(X, labels, class_names, outputs, eval_set)
             epochs = self.max_iter
         return self._train(data, epochs, callbacks)
+
+    def _one_epoch(self, data):
+        # Never the last epoch, whose end would be without a topology event.
+        epoch = self._training.epoch + 1
+        return self._train(data, max(self.max_iter, epoch + 1), (), until=epoch)
 
     def _outputs(self, X):
         check_is_fitted(self, "model_")
@@ -264,34 +264,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         weight_init="he-uniform", fan="sparse", scale="none", class_weight=None, warm_start=False, threads=0,
         random_state=None, verbose=0, config=None,
     ):  # fmt: skip
-        self.hidden = hidden
-        self.density = density
-        self.epsilon = epsilon
-        self.distribution = distribution
-        self.activation = activation
-        self.alpha = alpha
-        self.dropout = dropout
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.schedule = schedule
-        self.rule = rule
-        self.zeta = zeta
-        self.update_every = update_every
-        self.early_stopping = early_stopping
-        self.valid_fraction = valid_fraction
-        self.weight_init = weight_init
-        self.fan = fan
-        self.scale = scale
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.threads = threads
-        self.random_state = random_state
-        self.verbose = verbose
-        self.config = config
+        store(self, locals())
 
     def _settings(self, samples, seed):
         settings = super()._settings(samples, seed)
@@ -315,9 +288,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
 
     def _take_labels(self, y, classes=None):
         check_classification_targets(y)
-        self.classes_ = np.unique(y) if classes is None else np.unique(classes)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y, found 1 class ({self.classes_[0]!r}), expected at least 2 classes")
+        self.classes_ = classes_of(y if classes is None else classes)
         return [str(label) for label in self.classes_]
 
     def fit(self, X, y, eval_set=None, callbacks=()):
@@ -342,8 +313,8 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         else:
             if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise ValueError("classes, found others than in the first call to partial_fit")
-            data = self._dataset(X, self._encode(y), self._names, None, self._seed())
-        return self._train(data, self._training.epoch + 1, ())
+            data = self._dataset(X, self._encode(y), self._names, None, seed_of(self.random_state))
+        return self._one_epoch(data)
 
     def predict_proba(self, X):
         """[n, classes]; rows sum to 1. A sample's row does not depend on the samples beside it."""
@@ -381,33 +352,7 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         weight_init="he-uniform", fan="sparse", scale="none", warm_start=False, threads=0, random_state=None, verbose=0,
         config=None,
     ):  # fmt: skip
-        self.hidden = hidden
-        self.density = density
-        self.epsilon = epsilon
-        self.distribution = distribution
-        self.activation = activation
-        self.alpha = alpha
-        self.dropout = dropout
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.schedule = schedule
-        self.rule = rule
-        self.zeta = zeta
-        self.update_every = update_every
-        self.early_stopping = early_stopping
-        self.valid_fraction = valid_fraction
-        self.weight_init = weight_init
-        self.fan = fan
-        self.scale = scale
-        self.warm_start = warm_start
-        self.threads = threads
-        self.random_state = random_state
-        self.verbose = verbose
-        self.config = config
+        store(self, locals())
 
     def _settings(self, samples, seed):
         return {**super()._settings(samples, seed), "model.loss": "mse", "data.task": "regression"}
@@ -433,8 +378,8 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         if first:
             data = self._start(X, targets, [], targets.shape[1])
         else:
-            data = self._dataset(X, targets, [], None, self._seed())
-        return self._train(data, self._training.epoch + 1, ())
+            data = self._dataset(X, targets, [], None, seed_of(self.random_state))
+        return self._one_epoch(data)
 
     def predict(self, X):
         """Float64, as scikit-learn's regressors give: [n], or [n, targets] as in fit."""
@@ -445,216 +390,3 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-class SparseRecovery(BaseEstimator):
-    """Finds the sparse weights of a ReLU net by iterative hard thresholding (arXiv 2509.20323) and its successors.
-
-    Memory grows with the nonzeros, not with the dense net. Parameters are keys of [recover] by their leaf names
-    (``tulle list config``); ``config`` takes every other one.
-
-    task      "regression", "classification", or "auto": classification where y are labels (text, bool or integers)
-    method    strong, aiht, iht, htp, imp (``tulle list recover-methods``)
-    hidden_width, nnz   neurons of the net, nonzeros of its weights at most
-    scale     as in [data]: none, standard, minmax, ...
-
-    After fit: ``model_``, ``weights_``, ``record_`` (what ``tulle recover`` prints, as a dict), ``nnz_``.
-    """
-
-    def __init__(
-        self, method="strong", hidden_width=50, nnz=200, task="auto", steps=0, starts=0, hidden_layers=1, signs="auto",
-        tolerance=1e-9, time_limit=0.0, scale="none", threads=0, random_state=None, config=None,
-    ):  # fmt: skip
-        self.method = method
-        self.hidden_width = hidden_width
-        self.nnz = nnz
-        self.task = task
-        self.steps = steps
-        self.starts = starts
-        self.hidden_layers = hidden_layers
-        self.signs = signs
-        self.tolerance = tolerance
-        self.time_limit = time_limit
-        self.scale = scale
-        self.threads = threads
-        self.random_state = random_state
-        self.config = config
-
-    def fit(self, X, y):
-        """X: dense [n, features]; y: labels, [n] numbers, or [n, targets] (method aiht)."""
-        if self.task not in ("auto", "regression", "classification"):
-            raise ValueError(f"task, found '{self.task}', expected auto, regression or classification")
-        if is_sparse(X):
-            raise TypeError("X, found sparse rows, expected a dense array: features are read one by one")
-        X, y = validate_data(self, X, y, dtype=[np.float32, np.uint8, np.float64], multi_output=True)
-        classify = self.task == "classification" or (self.task == "auto" and y.dtype.kind in "OUSbiu")
-        if classify:
-            self.classes_, labels = np.unique(y, return_inverse=True)
-            if len(self.classes_) < 2:
-                raise ValueError(f"y, found 1 class ({self.classes_[0]!r}), expected at least 2 classes")
-            labels, names = labels.astype(np.int32), [str(label) for label in self.classes_]
-        else:
-            self.__dict__.pop("classes_", None)
-            labels, names = converted(as_f32(y).reshape(len(y), -1), np.float32), []
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.random_state is None else self.random_state
-        settings = {
-            "run.seed": seed, "run.threads": self.threads, "recover.task": "classify", "recover.method": self.method,
-            "recover.hidden_width": self.hidden_width, "recover.nnz": self.nnz, "recover.steps": self.steps,
-            "recover.starts": self.starts, "recover.hidden_layers": self.hidden_layers, "recover.signs": self.signs,
-            "recover.tolerance": self.tolerance, "recover.time_limit": self.time_limit,
-        }  # fmt: skip
-        settings.update(self.config or {})
-        _core.set_threads(int(self.threads))
-        data = _core.dataset(features(X, _core), labels, names, self.scale, 0.0, int(seed), "arrays", (0, 0, 0), None, None)
-        handle, record = _core.recover(_config.make(settings), data, "")
-        self.model_, self.record_ = Model(handle), json.loads(record)
-        self._flat = y.ndim == 1
-        return self
-
-    def predict(self, X):
-        """Labels, or numbers as y had them."""
-        check_is_fitted(self, "model_")
-        X = validate_data(self, X, reset=False, dtype=[np.float32, np.uint8, np.float64])
-        outputs = self.model_.forward(X)
-        if hasattr(self, "classes_"):
-            if outputs.shape[1] == 1:  # of two classes: 0 and 1 of one output
-                return self.classes_[(outputs[:, 0] > 0.5).astype(int)]
-            return self.classes_[outputs.argmax(axis=1)]
-        outputs = outputs.astype(np.float64)
-        return outputs[:, 0] if self._flat else outputs
-
-    def score(self, X, y):
-        """Accuracy of labels, R^2 of numbers."""
-        from sklearn.metrics import accuracy_score, r2_score
-
-        return (accuracy_score if hasattr(self, "classes_") else r2_score)(y, self.predict(X))
-
-    @property
-    def weights_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.weights
-
-    @property
-    def nnz_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.nnz
-
-
-class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
-    """sMLPNet (arXiv 2109.05422) for images: mixing along rows, columns and the identity, no attention.
-
-    X: images [n, height, width], [n, height, width, channels], or with ``channels="first"`` [n, channels, height,
-    width]; uint8 is kept as bytes. Parameters are config keys by their leaf names; ``config`` takes every other one
-    (``tulle list config``), e.g. ``config={"augment": ["hflip", "crop:4"], "topology.density": 0.1}``.
-
-    variant   a name of ``tulle list variants``, or "none": patch, width, depths, expansion say it
-    """
-
-    def __init__(
-        self, variant="none", patch=4, width=64, depths=(2, 2, 2), expansion=3, drop_path=0.0, density=1.0, rule="none",
-        optimizer="adamw", learning_rate=1e-3, weight_decay=0.05, batch_size=128, max_iter=20, schedule="cosine",
-        scale="channel", channels="last", dtype="f32", threads=0, random_state=None, verbose=0, config=None,
-    ):  # fmt: skip
-        self.variant = variant
-        self.patch = patch
-        self.width = width
-        self.depths = depths
-        self.expansion = expansion
-        self.drop_path = drop_path
-        self.density = density
-        self.rule = rule
-        self.optimizer = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.schedule = schedule
-        self.scale = scale
-        self.channels = channels
-        self.dtype = dtype
-        self.threads = threads
-        self.random_state = random_state
-        self.verbose = verbose
-        self.config = config
-
-    def _planes(self, X):
-        """[n, channels * height * width] as the engine has images, and (channels, height, width)."""
-        X = np.asarray(X)
-        if X.ndim == 3:
-            X = X[:, None]
-        elif X.ndim == 4 and self.channels == "last":
-            X = np.moveaxis(X, 3, 1)
-        elif X.ndim != 4:
-            raise ValueError(f"X, found {X.ndim} dimensions, expected images: [n, height, width] or one more for channels")
-        if X.dtype.kind == "f" and not np.isfinite(X).all():
-            raise ValueError("X, found NaN or infinity, expected finite pixels")
-        return X.reshape(len(X), -1), tuple(int(side) for side in X.shape[1:])
-
-    def fit(self, X, y, eval_set=None, callbacks=()):
-        """Trains anew. Raises ValueError for images that the network cannot take."""
-        planes, shape = self._planes(X)
-        y = np.asarray(y)
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"y, found 1 class ({self.classes_[0]!r}), expected at least 2 classes")
-        names = [str(label) for label in self.classes_]
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.random_state is None else self.random_state
-        settings = {
-            "run.seed": seed, "run.threads": self.threads, "model.kind": "smlp", "model.variant": self.variant,
-            "model.dtype": self.dtype, "model.dropout": 0.0, "topology.distribution": "uniform",
-            "topology.density": self.density, "evolve.rule": self.rule, "train.optimizer": self.optimizer,
-            "train.learning_rate": self.learning_rate, "train.weight_decay": self.weight_decay,
-            "train.batch_size": min(int(self.batch_size), len(planes)), "train.epochs": self.max_iter,
-            "train.schedule": self.schedule, "data.scale": self.scale, "checkpoint.save_every": "never",
-        }  # fmt: skip
-        if self.variant == "none":
-            settings |= {
-                "model.patch": self.patch, "model.width": self.width, "model.depths": list(self.depths),
-                "model.expansion": self.expansion, "model.drop_path": self.drop_path,
-            }  # fmt: skip
-        settings.update({_config.full_name(key): value for key, value in (self.config or {}).items()})
-        self._config_ = _config.make(settings)
-        _core.set_threads(int(self.threads))
-        valid, valid_labels = None, None
-        if eval_set is not None:
-            valid = features(self._planes(eval_set[0])[0], _core)
-            valid_labels = np.searchsorted(self.classes_, eval_set[1]).astype(np.int32)
-        data = _core.dataset(
-            features(planes, _core), labels.astype(np.int32), names, self.scale, 0.0, int(seed), "arrays", shape, valid,
-            valid_labels,
-        )  # fmt: skip
-        training = _core.Training(self._config_, data)
-        callbacks = [*callbacks, *([Progress()] if self.verbose else [])]
-        listener = Listener(callbacks, self.max_iter, lambda: Model(training.model(), copies=True))
-        listener.call("on_train_begin")
-        training.train(data, self.max_iter, listener)
-        listener.call("on_train_end")
-        self.model_ = Model(training.model())
-        self.image_shape_ = shape
-        self.history_ = listener.records
-        self.loss_curve_ = [record["train_loss"] for record in listener.records]
-        self.n_iter_ = int(training.epoch)
-        return self
-
-    def predict_proba(self, X):
-        """[n, classes]; rows sum to 1."""
-        check_is_fitted(self, "model_")
-        planes, shape = self._planes(X)
-        if shape != self.image_shape_:
-            raise ValueError(f"X, found images of {shape} (channels, height, width), expected {self.image_shape_}")
-        _core.set_threads(int(self.threads))
-        return self.model_.forward(planes)
-
-    def predict(self, X):
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def save(self, path):
-        """Writes the model as a file that ``tulle`` opens."""
-        check_is_fitted(self, "model_")
-        return self.model_.save(path)
-
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        state.pop("_config_", None)
-        return state

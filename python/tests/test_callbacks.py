@@ -1,0 +1,136 @@
+"""What listens to a training, and steers it."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from tulle import SparseMLPClassifier
+from tulle.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateScheduler, MetricsWriter, Progress
+
+
+def fit(problem, *callbacks, eval_set=None, **parameters):
+    X, y, *_ = problem
+    settings = {"hidden": (16,), "max_iter": 6, "random_state": 0, "update_every": "1 epoch", **parameters}
+    return SparseMLPClassifier(**settings).fit(X, y, callbacks=callbacks, eval_set=eval_set)
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.heard = []
+
+    def on_train_begin(self, ctx):
+        self.heard.append("begin")
+
+    def on_evolve(self, ctx):
+        self.heard.append(("evolve", ctx.metrics["layer"]))
+
+    def on_epoch_end(self, ctx):
+        self.heard.append(("epoch", ctx.epoch, ctx.step, ctx.nnz))
+
+    def on_train_end(self, ctx):
+        self.heard.append("end")
+
+
+def test_callbacks_hear_everything_in_order(problem):
+    recorder = Recorder()
+    clf = fit(problem, recorder)
+    epochs = [heard for heard in recorder.heard if heard[0] == "epoch"]
+    assert recorder.heard[0] == "begin" and recorder.heard[-1] == "end"
+    assert [heard[1] for heard in epochs] == [1, 2, 3, 4, 5, 6] and epochs[-1][3] == clf.nnz_
+    assert ("evolve", 0) in recorder.heard
+
+
+def test_listening_changes_no_bit(problem):
+    class Batches(Callback):
+        count = 0
+
+        def on_batch_end(self, ctx):
+            self.count += 1
+            assert ctx.batch <= ctx.batches and ctx.step == self.count and np.isfinite(ctx.loss)
+
+    batches = Batches()
+    heard = fit(problem, Recorder(), batches)
+    assert batches.count == 6 * 2
+    assert heard.model_.to_bytes() == fit(problem).model_.to_bytes()
+
+
+def test_a_callback_may_stop_the_training_after_an_epoch(problem):
+    class Stop(Callback):
+        def on_epoch_end(self, ctx):
+            ctx.stop = ctx.epoch == 2
+
+    assert fit(problem, Stop()).n_iter_ == 2
+
+
+def test_early_stopping_ends_with_the_best_epoch(problem):
+    *_, Xt, yt = problem
+    stopping = EarlyStopping(2)
+    clf = fit(problem, stopping, eval_set=(Xt, yt), max_iter=200, learning_rate=0.1)
+    losses = [record["valid_loss"] for record in clf.history_]
+    assert clf.n_iter_ < 200 and stopping.best_epoch_ == 1 + int(np.argmin(losses)) == clf.n_iter_ - 2
+    truth = np.clip(clf.predict_proba(Xt)[np.arange(len(yt)), yt], 1e-12, 1)
+    assert abs(-np.log(truth).mean() - min(losses)) < 1e-4
+    with pytest.raises(ValueError, match="metric, found 'auc', expected one of"):
+        fit(problem, EarlyStopping(2, metric="auc"))
+
+
+def test_the_learning_rate_is_what_a_callback_says(problem):
+    clf = fit(problem, LearningRateScheduler(lambda epoch: 0.01 / (1 + epoch)))
+    assert np.allclose([record["lr"] for record in clf.history_], [0.01 / (1 + epoch) for epoch in range(6)])
+    assert clf.model_.to_bytes() != fit(problem).model_.to_bytes()
+    with pytest.raises(ValueError, match="learning_rate"):
+        fit(problem, LearningRateScheduler(lambda epoch: -1.0))
+
+
+@pytest.mark.parametrize("method", ["on_train_begin", "on_batch_end", "on_evolve", "on_epoch_end", "on_train_end"])
+def test_what_a_callback_raises_arrives_as_it_is(problem, method):
+    class Broken(Callback):
+        pass
+
+    def fail(self, ctx):
+        raise ZeroDivisionError("by me")
+
+    setattr(Broken, method, fail)
+    X, y, Xt, _ = problem
+    clf = SparseMLPClassifier(hidden=(16,), max_iter=6, random_state=0, update_every="1 epoch")
+    with pytest.raises(ZeroDivisionError, match="by me") as caught:
+        clf.fit(X, y, callbacks=[Broken()])
+    assert any(entry.name == "fail" for entry in caught.traceback)
+    clf.predict(Xt)  # what was learnt until then
+
+
+def test_the_context_is_read_only_but_for_two_wishes(problem):
+    class Meddler(Callback):
+        def on_epoch_end(self, ctx):
+            ctx.epoch = 7
+
+    with pytest.raises(AttributeError):
+        fit(problem, Meddler())
+    with pytest.raises(TypeError, match="callbacks"):
+        fit(problem, "progress")
+
+
+def test_the_model_of_a_context_is_a_copy(problem, tmp_path):
+    kept = []
+
+    class Keep(Callback):
+        def on_epoch_end(self, ctx):
+            kept.append((ctx.model.weights[0], ctx.model.forward(problem[2])))
+
+    clf = fit(problem, Keep(), Checkpoint(tmp_path / "m-{epoch}.safetensors", every=3))
+    assert not np.array_equal(kept[0][0].toarray(), kept[-1][0].toarray())
+    assert np.abs(kept[-1][1].sum(axis=1) - 1).max() < 1e-5
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m-3.safetensors", "m-6.safetensors"]
+    assert SparseMLPClassifier.load(tmp_path / "m-3.safetensors").n_features_in_ == clf.n_features_in_
+
+
+def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(problem, tmp_path):
+    text = io.StringIO()
+    fit(problem, Progress(text), MetricsWriter(tmp_path / "metrics.jsonl"))
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 6 and lines[2].startswith("epoch   3/6  loss") and "\r" not in text.getvalue()
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records if record["event"] == "epoch"] == [1, 2, 3, 4, 5, 6]

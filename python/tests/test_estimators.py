@@ -1,0 +1,259 @@
+"""The estimators as scikit-learn's users know them."""
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse
+from conftest import blobs
+
+pytest.importorskip("sklearn")
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from tulle import SMLPNetClassifier, SparseMLPClassifier, SparseMLPRegressor, SparseRecovery
+from tulle.errors import ConfigError, DivergedError
+
+
+def small(**parameters):
+    return SparseMLPClassifier(**{"hidden": (16,), "max_iter": 10, "random_state": 0, "learning_rate": 0.01, **parameters})
+
+
+def same_model(one, other):
+    return one.model_.to_bytes() == other.model_.to_bytes()
+
+
+@pytest.mark.parametrize("estimator", [SparseMLPClassifier(), SparseMLPRegressor()], ids=lambda e: type(e).__name__)
+def test_every_check_of_scikit_learn_passes(estimator):
+    results = check_estimator(estimator, on_fail=None, on_skip=None)
+    assert [r["check_name"] for r in results if r["status"] not in ("passed", "skipped")] == []
+    assert len(results) > 45
+
+
+def test_equal_seeds_give_equal_models_whatever_the_threads(problem):
+    X, y, *_ = problem
+    one, two, three = (small(threads=n).fit(X, y) for n in (1, 2, 3))
+    assert same_model(one, two) and same_model(one, three)
+    assert not same_model(one, small(random_state=1).fit(X, y))
+
+
+def test_it_learns(problem):
+    X, y, Xt, yt = problem
+    assert small(max_iter=40).fit(X, y).score(Xt, yt) > 0.85
+
+
+def test_weights_are_views_that_no_training_changes(problem):
+    X, y, *_ = problem
+    clf = small().fit(X, y)
+    first = clf.weights_[0]
+    assert isinstance(first, scipy.sparse.csr_array) and first.shape == (16, 20) and first.nnz == clf.model_.layers[0]["nnz"]
+    assert np.shares_memory(first.data, clf.weights_[0].data) and not first.data.flags.writeable
+    before = first.toarray()
+    clf.partial_fit(X, y)
+    assert np.array_equal(first.toarray(), before)
+    assert not np.array_equal(clf.weights_[0].toarray(), before)
+    del clf
+    assert np.array_equal(first.toarray(), before)
+
+
+def test_no_layer_starves_on_small_data(problem):
+    X, y, *_ = problem
+    clf = small(density=0.01).fit(X, y)
+    assert clf.weights_[0].nnz == 8 * 16
+    assert clf.input_degree_.sum() == clf.model_.layers[0]["nnz"]
+
+
+def test_labels_may_be_text_and_come_back_as_they_were(problem):
+    X, y, Xt, _ = problem
+    names = np.array(["ape", "bee", "cat"])
+    by_name, by_number = small().fit(X, names[y]), small().fit(X, y)
+    assert np.array_equal(by_name.predict(Xt), names[by_number.predict(Xt)])
+    assert by_name.model_.classes == ["ape", "bee", "cat"]
+
+
+def test_a_row_does_not_depend_on_its_neighbours(problem):
+    X, y, Xt, _ = problem
+    clf = small(hidden=(64, 64)).fit(X, y)
+    whole = clf.predict_proba(Xt)
+    assert np.abs(np.vstack([clf.predict_proba(row[None]) for row in Xt]) - whole).max() <= 1e-7
+    assert np.allclose(whole.sum(axis=1), 1, atol=1e-6)
+
+
+def test_sparse_rows_stay_sparse_and_give_what_dense_ones_give(problem):
+    X, y, Xt, _ = problem
+    X = np.where(np.abs(X) > 1, X, 0).astype(np.float32)
+    dense, sparse = small().fit(X, y), small().fit(scipy.sparse.csr_matrix(X), y)
+    assert np.abs(dense.predict_proba(Xt) - sparse.predict_proba(scipy.sparse.csr_array(Xt))).max() < 1e-4
+    wide = scipy.sparse.random_array((50, 2_000_000), density=1e-6, format="csr", dtype=np.float32, rng=np.random.default_rng(0))
+    small(max_iter=1, density=1e-6, hidden=(4,)).fit(wide, np.arange(50) % 2)  # dense: 400 MB of zeros
+
+
+def test_pickles_and_clones_hold_the_model_alone(problem):
+    X, y, Xt, _ = problem
+    clf = small().fit(X, y)
+    again = pickle.loads(pickle.dumps(clf))
+    assert np.array_equal(again.predict_proba(Xt), clf.predict_proba(Xt)) and again.config_ == clf.config_
+    assert not hasattr(clone(clf), "model_") and clone(clf).get_params() == clf.get_params()
+    broken = bytearray(clf.model_.to_bytes())
+    broken[-200] ^= 1
+    with pytest.raises(ValueError, match="expected"):
+        type(clf.model_).from_bytes(broken)
+
+
+def test_a_saved_model_is_loaded_with_its_classes(problem, tmp_path):
+    X, y, Xt, _ = problem
+    clf = small().fit(X, y + 5)
+    clf.save(tmp_path / "m.safetensors")
+    loaded = SparseMLPClassifier.load(tmp_path / "m.safetensors")
+    assert np.array_equal(loaded.predict(Xt), clf.predict(Xt)) and list(loaded.classes_) == [5, 6, 7]
+
+
+def test_it_works_within_pipelines_grids_and_folds(problem):
+    X, y, *_ = problem
+    sparse = scipy.sparse.csr_array(np.where(np.abs(X) > 0.5, X, 0))
+    pipe = make_pipeline(StandardScaler(with_mean=False), small())
+    assert pipe.fit(sparse, y).score(sparse, y) > 0.6
+    grid = GridSearchCV(small(), {"density": [0.3, 0.9]}, cv=2).fit(X, y)
+    assert grid.best_params_["density"] in (0.3, 0.9)
+    assert len(cross_val_score(small(threads=1), X, y, cv=2, n_jobs=2)) == 2
+
+
+def test_validation_data_are_watched_and_choose_the_epoch(problem):
+    X, y, Xt, yt = problem
+    clf = small(max_iter=60, early_stopping=3, learning_rate=0.05).fit(X, y, eval_set=(Xt, yt))
+    assert len(clf.validation_scores_) == clf.n_iter_ == len(clf.loss_curve_) < 60
+    losses = [record["valid_loss"] for record in clf.history_]
+    probabilities = np.clip(clf.predict_proba(Xt)[np.arange(len(yt)), yt], 1e-12, 1)
+    assert abs(-np.log(probabilities).mean() - min(losses)) < 1e-4
+    held_out = small(early_stopping=2, valid_fraction=0.2).fit(X, y)
+    assert "valid_loss" in held_out.history_[0] and "valid_loss" not in small().fit(X, y).history_[0]
+
+
+def test_warm_starts_and_partial_fits_go_on_where_they_were(problem):
+    X, y, *_ = problem
+    whole = small(max_iter=6, update_every="7 step").fit(X, y)
+    parts = small(max_iter=2, update_every="7 step", warm_start=True)
+    for _ in range(3):
+        parts.fit(X, y)
+    assert parts.n_iter_ == 6 and same_model(whole, parts)
+    online = small(update_every="7 step").partial_fit(X, y, classes=[0, 1, 2])
+    for _ in range(5):
+        online.partial_fit(X, y)
+    assert online.n_iter_ == 6 and np.array_equal(whole.weights_[0].data, online.weights_[0].data)
+    evolving = small(update_every="1 epoch").partial_fit(X, y)
+    before = evolving.weights_[0].indices.copy()
+    assert not np.array_equal(evolving.partial_fit(X, y).weights_[0].indices, before)
+
+
+def test_class_weights_move_the_decision(problem):
+    X, y, Xt, _ = problem
+    share = [np.mean(small(class_weight={2: w}, max_iter=5).fit(X, y).predict(Xt) == 2) for w in (0.01, 1.0, 100.0)]
+    assert share[0] < share[1] < share[2]
+    small(class_weight="balanced").fit(X, y)
+
+
+def test_regression_takes_one_target_or_several(problem):
+    X, _, Xt, _ = problem
+    targets = np.stack([X[:, 0] - X[:, 1], np.abs(X[:, 2])], axis=1)
+    wanted = np.stack([Xt[:, 0] - Xt[:, 1], np.abs(Xt[:, 2])], axis=1)
+    both = SparseMLPRegressor(hidden=(64,), max_iter=150, learning_rate=0.01, random_state=0).fit(X, targets)
+    assert both.predict(Xt).shape == (100, 2) and both.score(Xt, wanted) > 0.8
+    one = SparseMLPRegressor(hidden=(64,), max_iter=5, random_state=0).fit(X, targets[:, 0])
+    assert one.predict(Xt).shape == (100,)
+
+
+@pytest.mark.parametrize(
+    "change, exception, words",
+    [
+        ({"rule": "sett"}, ConfigError, ["rule", "did you mean"]),
+        ({"density": 2.0}, ConfigError, ["density", "2"]),
+        ({"hidden": (0,)}, ConfigError, ["hidden"]),
+        ({"config": {"batch_sise": 3}}, ConfigError, ["batch_sise", "batch_size"]),
+        ({"learning_rate": "fast"}, ConfigError, ["learning_rate"]),
+        ({"learning_rate": 1e30, "optimizer": "sgd"}, DivergedError, ["loss"]),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_by_name(problem, change, exception, words):
+    X, y, *_ = problem
+    with pytest.raises(exception) as caught:
+        small(**change).fit(X, y)
+    assert isinstance(caught.value, (ValueError, ArithmeticError))
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "X, y, words",
+    [
+        (np.full((9, 2), np.nan), np.arange(9) % 3, "NaN"),
+        (np.zeros((0, 2)), np.zeros(0), "0 sample"),
+        (np.zeros((9, 2)), np.zeros(9), "1 class"),
+        (np.zeros((9, 2)), np.zeros(8), "inconsistent"),
+        (np.zeros((9, 2), dtype="U3"), np.arange(9) % 3, "convert"),
+        (np.zeros(9), np.arange(9) % 3, "2D"),
+        (np.zeros((9, 2)), np.linspace(0, 1, 9), "continuous"),
+    ],
+)
+def test_data_that_cannot_be_are_refused_as_scikit_learn_does(X, y, words):
+    with pytest.raises(ValueError, match=words):
+        small().fit(X, y)
+
+
+def test_odd_arrays_are_taken_and_left_as_they_are(problem, tmp_path):
+    X, y, *_ = problem
+    wanted = small().fit(X, y)
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for odd in (X.astype(np.float64), np.asfortranarray(X), np.repeat(X, 2, axis=1)[:, ::2], X[::-1][::-1], mapped, X.tolist()):
+        before = np.array(odd)
+        assert same_model(small().fit(odd, y), wanted)
+        assert np.array_equal(np.array(odd), before)
+
+
+def test_what_does_not_fit_the_model_is_refused(problem):
+    X, y, Xt, yt = problem
+    clf = small()
+    with pytest.raises(Exception, match="not fitted"):
+        clf.predict(X)
+    clf.fit(X, y)
+    with pytest.raises(ValueError, match="features"):
+        clf.predict(X[:, :3])
+    with pytest.raises(ValueError, match="labels"):
+        small().fit(X, y, eval_set=(Xt, yt + 1))
+    with pytest.raises(ValueError, match="features"):
+        small().fit(X, y, eval_set=(Xt[:, :2], yt))
+    with pytest.raises(ValueError, match="first call"):
+        small().partial_fit(X, y).partial_fit(X, y, classes=[7, 8])
+
+
+def test_recovery_finds_the_planted_weights():
+    random = np.random.default_rng(3)
+    X = random.normal(size=(3000, 30))
+    y = np.maximum(X[:, 0] - 2 * X[:, 4], 0) + np.maximum(X[:, 7] + X[:, 9], 0)
+    found = SparseRecovery(hidden_width=4, nnz=8, random_state=0).fit(X[:2000], y[:2000])
+    assert found.score(X[2000:], y[2000:]) > 0.9999 and found.nnz_ <= 8 + 4
+    assert pickle.loads(pickle.dumps(found)).score(X, y) > 0.9999
+    labels = np.array(["no", "yes"])[(y > y.mean()).astype(int)]
+    classes = SparseRecovery(method="aiht", hidden_width=8, nnz=30, random_state=0).fit(X, labels)
+    assert set(classes.predict(X)) <= {"no", "yes"} and classes.score(X, labels) > 0.7
+    with pytest.raises(TypeError, match="sparse rows"):
+        SparseRecovery().fit(scipy.sparse.csr_array(X), y)
+
+
+def test_smlpnet_takes_images_in_either_order():
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 120)
+    images = (random.integers(0, 60, (120, 16, 16, 3)) + 120 * y[:, None, None, None]).astype(np.uint8)
+    net = {"width": 8, "depths": (1, 1), "max_iter": 4, "batch_size": 20, "random_state": 0}
+    last = SMLPNetClassifier(**net).fit(images, y)
+    first = SMLPNetClassifier(channels="first", **net).fit(np.moveaxis(images, 3, 1), y)
+    assert last.model_.to_bytes() == first.model_.to_bytes()
+    assert last.score(images, y) > 0.9
+    assert pickle.loads(pickle.dumps(last)).predict(images).shape == (120,)
+    with pytest.raises(ValueError, match="images of"):
+        last.predict(images[:, :8])
+    with pytest.raises(ValueError, match="dimensions"):
+        SMLPNetClassifier(**net).fit(images.reshape(120, -1), y)

@@ -1,0 +1,121 @@
+"""Models as Python objects: arrays without copies, changes without surprises, bytes that are checked."""
+
+import gc
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse
+from conftest import blobs
+
+import tulle
+from tulle import Model
+
+
+def sparse_matrix(rows, columns, seed, density=0.4):
+    random = np.random.default_rng(seed)
+    return scipy.sparse.random_array((rows, columns), density=density, format="csr", dtype=np.float32, rng=random)
+
+
+@pytest.fixture
+def model():
+    return Model.from_csr([sparse_matrix(12, 20, 0), sparse_matrix(3, 12, 1)], activation="all-relu", alpha=0.5)
+
+
+def test_weights_share_memory_and_outlive_the_model(model):
+    first, again = model.weights[0], model.weights[0]
+    assert np.shares_memory(first.data, again.data) and np.shares_memory(first.indices, again.indices)
+    assert not first.data.flags.writeable and not first.indices.flags.writeable
+    assert first.has_canonical_format and first.indptr.dtype == first.indices.dtype == np.int32
+    before = first.toarray()
+    del model
+    gc.collect()
+    assert np.array_equal(first.toarray(), before)
+    copied = tulle.show_config()["bytes_copied"]
+    X, _ = blobs(10, 1)
+    Model.from_csr([first]).forward(X)
+    assert tulle.show_config()["bytes_copied"] == copied + 4 * 0 + 8 * first.indptr.size  # SciPy's int32 row pointers
+
+
+def test_a_change_does_not_reach_arrays_that_somebody_holds(model):
+    held = model.weights[0]
+    before = held.toarray()
+    with model.edit() as (weights, biases):
+        weights[0].data[:] = 1
+        biases[0][:] = 2
+    assert np.array_equal(held.toarray(), before)
+    assert set(model.weights[0].data) == {1.0} and set(model.biases[0]) == {2.0}
+    with pytest.raises(ValueError, match="not finite"):
+        with model.edit() as (weights, _):
+            weights[0].data[0] = np.nan
+    assert set(model.weights[0].data) == {1.0}
+
+
+def test_pruning_makes_layers_smaller(model):
+    held, connections = model.weights[0], model.nnz
+    smaller = model.copy().prune(connections="magnitude:0.5")
+    assert smaller.nnz < connections == model.nnz
+    model.prune(neurons=0.5)
+    assert model.weights[0].shape[0] <= 6 and model.weights[1].shape[1] == model.weights[0].shape[0] and held.shape[0] == 12
+    for bad in ({}, {"neurons": 2.0}, {"connections": "magnitude"}):
+        with pytest.raises(ValueError, match="found"):
+            model.prune(**bad)
+
+
+def test_bytes_pickles_and_files_are_the_same_model(model, tmp_path):
+    X, _ = blobs(20, 3)
+    wanted = model.forward(X)
+    model.save(tmp_path / "m.safetensors")
+    assert (tmp_path / "m.safetensors").read_bytes() == model.to_bytes()
+    for other in (Model.from_bytes(model.to_bytes()), pickle.loads(pickle.dumps(model)), tulle.load(tmp_path / "m.safetensors")):
+        assert np.array_equal(other.forward(X), wanted)
+
+
+def test_every_cut_or_changed_file_is_refused(model):
+    content = model.to_bytes()
+    for length in (0, 7, 8, 100, len(content) // 2, len(content) - 1):
+        with pytest.raises(tulle.errors.DataError):
+            Model.from_bytes(content[:length])
+    random = np.random.default_rng(0)
+    for place in random.integers(0, len(content), 200):
+        broken = bytearray(content)
+        broken[place] ^= 1 << random.integers(8)
+        with pytest.raises(tulle.errors.DataError):
+            Model.from_bytes(broken)
+    with pytest.raises(tulle.errors.DataError):  # claims more than there is
+        Model.from_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+
+
+def test_forward_takes_every_kind_of_samples(model):
+    X = np.random.default_rng(0).integers(0, 256, (30, 20)).astype(np.uint8)
+    wanted = model.forward(X.astype(np.float32))
+    for samples in (X, X.astype(np.float64), scipy.sparse.csr_array(X.astype(np.float32)), np.asfortranarray(X).astype(np.int64)):
+        assert np.abs(model.forward(samples) - wanted).max() < 1e-6
+    assert model.forward(X[:0]).shape == (0, 3)
+    assert list(model.predict(X)) == [str(c) for c in wanted.argmax(axis=1)]
+
+
+@pytest.mark.parametrize(
+    "weights, words",
+    [
+        ([], "weights, found none"),
+        ([scipy.sparse.csr_array(np.eye(3, dtype=np.float32)), scipy.sparse.csr_array(np.eye(4, dtype=np.float32))], ""),
+        ([scipy.sparse.csr_array((np.ones(2, np.float32), [1, 0], [0, 2]), shape=(1, 2))], "sum_duplicates"),
+        ([scipy.sparse.csr_array((np.ones(2, np.float32), [1, 1], [0, 2]), shape=(1, 2))], "sum_duplicates"),
+        ([np.array([["a"]])], "dtype"),
+    ],
+)
+def test_matrices_that_cannot_be_are_refused(weights, words):
+    with pytest.raises(ValueError, match=words):
+        Model.from_csr(weights)
+
+
+def test_samples_that_cannot_be_are_refused(model):
+    for bad, words in ((np.zeros((2, 5)), "5 features"), (np.zeros(20), "dimensions"), (np.zeros((2, 20), "U2"), "dtype")):
+        with pytest.raises(ValueError, match=words):
+            model.forward(bad)
+    with pytest.raises(ValueError, match="indices out of order or range"):
+        bad = scipy.sparse.csr_array((np.ones(1, np.float32), [0], [0, 1]), shape=(1, 20))
+        bad.indices[0] = 20
+        bad.has_canonical_format = True
+        model.forward(bad)

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# wheel.sh PYTHON REPOSITORY BUILD: `pip wheel`, from a build that is there, installs into a fresh environment and works
+# from any folder: the package, its type stubs, the command line tool.
+set -euo pipefail
+python=$1 repository=$2 build=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The settings of the build at hand, so that nothing is compiled again.
+setting() { sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"; }
+"$python" -m pip wheel -q "$repository" --no-deps --no-build-isolation -w "$work/dist" -C build-dir="$build" \
+  -C cmake.define.TULLE_MPI="$(setting TULLE_MPI)" -C cmake.define.BUILD_TESTING="$(setting BUILD_TESTING)"
+wheel=("$work"/dist/tulle-*.whl)
+bytes=$(stat -c %s "${wheel[0]}")
+echo "wheel: $bytes bytes"
+[ "$bytes" -le 5000000 ]
+
+"$python" -m venv --system-site-packages "$work/venv"
+"$work/venv/bin/python" -m pip install -q --no-deps --no-index "${wheel[0]}"
+# What the environment of the build has is enough for NumPy.
+site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+cd "$work"
+"$work/venv/bin/tulle" --version
+PYTHONPATH=$site "$work/venv/bin/python" - <<'TEXT'
+import pathlib
+import tulle
+here = pathlib.Path(tulle.__file__).parent
+assert "venv" in str(here) and (here / "_core.pyi").is_file() and (here / "py.typed").is_file(), here
+assert tulle.show_config()["program"].endswith("venv/bin/tulle"), tulle.show_config()
+model = tulle.Model.from_csr([__import__("numpy").eye(3, dtype="f4")], loss="mse")
+assert model.forward([[1, 2, 3]]).tolist() == [[1, 2, 3]]
+print("wheel works")
+TEXT
