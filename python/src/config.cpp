@@ -33,7 +33,8 @@ void bind_config(nb::module_& m) {
       .def(nb::init<>())
       .def("__copy__", [](const Config& config) { return Config(config); })
       .def("read_file", [](Config& config, const std::string& path) { read_config_file(config, path); })
-      .def("read_text", [](Config& config, const std::string& text) { read_config_text(config, text, "config", ""); })
+      .def("read_text",
+           [](Config& config, const std::string& text) { read_config_text(config, text, "config", ""); })
       .def("set", [](Config& config, const std::string& key,
                      const std::string& text) { set_config_value(config, key, text); })
       .def("get",
