@@ -70,14 +70,14 @@ def beside_scikit_learn(data, threads, seeds, epochs):
     def ours(seed, rate):
         return tulle.SparseMLPClassifier(
             hidden=(1000, 1000), density=0.05, batch_size=128, max_iter=epochs, learning_rate=rate, random_state=seed,
-            threads=threads, schedule="cosine", dropout=0.2,
+            threads=threads, schedule="cosine", dropout=0.3, scale="standard",
         )  # fmt: skip
 
     results = {}
     for name, make in (("tulle", ours), ("scikit-learn", theirs)):
         held = np.random.default_rng(0).permutation(len(y))
         fit_rows, held_rows = held[6000:], held[:6000]
-        rate = max((3e-4, 1e-3, 3e-3), key=lambda r: make(0, r).fit(X[fit_rows], y[fit_rows]).score(X[held_rows], y[held_rows]))
+        rate = max((5e-4, 1e-3, 2e-3), key=lambda r: make(0, r).fit(X[fit_rows], y[fit_rows]).score(X[held_rows], y[held_rows]))
         scores, seconds = [], []
         for seed in range(1, seeds + 1):
             model = make(seed, rate)
@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--only", choices=["fit", "scikit-learn"])
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads))

@@ -54,6 +54,7 @@ class _SparseMLP(BaseEstimator):
             "train.early_stopping": self.early_stopping,
             "evolve.rule": self.rule,
             "evolve.zeta": self.zeta,
+            "evolve.grow_init": "zero",
             "evolve.update_every": self._update_every(samples, batch),
             "data.scale": self.scale,
             "data.valid_fraction": self.valid_fraction if self.early_stopping else 0.0,
