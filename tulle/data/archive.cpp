@@ -4,9 +4,11 @@
 #include <archive_entry.h>
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <memory>
 #include <new>
 #include <set>
+#include <stdexcept>
 
 #include "tulle/base/error.h"
 
@@ -81,6 +83,57 @@ void for_members(std::span<const std::byte> bytes, const std::string& file, std:
       refuse(file, fmt::format("archive member '{}'", name), "it twice", "it once");
     visit({name, read_member(reader.get(), file, name, left)});
   }
+}
+
+namespace {
+
+// libarchive's callback: what was written is added to the std::string `text`.
+la_ssize_t append(archive* writer, void* text, const void* bytes, std::size_t count) {
+  try {
+    static_cast<std::string*>(text)->append(static_cast<const char*>(bytes), count);
+  } catch (const std::bad_alloc&) {
+    archive_set_error(writer, ENOMEM, "no memory");
+    return -1;
+  }
+  return static_cast<la_ssize_t>(count);
+}
+
+// Only memory can be short: names and sizes are the caller's.
+void expect_written(archive* writer, la_ssize_t result) {
+  if (result >= 0) return;
+  if (archive_errno(writer) == ENOMEM) throw std::bad_alloc();
+  throw std::invalid_argument("ZipWriter: " + message_of(writer));
+}
+
+}  // namespace
+
+ZipWriter::ZipWriter() : writer_(archive_write_new(), archive_write_free) {
+  if (writer_ == nullptr) throw std::bad_alloc();
+  archive* const writer = writer_.get();
+  archive_write_set_format_zip(writer);
+  archive_write_zip_set_compression_store(writer);
+  archive_write_set_bytes_in_last_block(writer, 1);  // no padding
+  expect_written(writer, archive_write_open(writer, &bytes_, nullptr, append, nullptr));
+}
+
+void ZipWriter::add(const std::string& name, std::span<const std::span<const std::byte>> pieces) {
+  std::size_t size = 0;
+  for (const auto& piece : pieces) size += piece.size();
+  const std::unique_ptr<archive_entry, void (*)(archive_entry*)> entry(archive_entry_new(),
+                                                                       archive_entry_free);
+  if (entry == nullptr) throw std::bad_alloc();
+  archive_entry_set_pathname(entry.get(), name.c_str());
+  archive_entry_set_filetype(entry.get(), AE_IFREG);
+  archive_entry_set_perm(entry.get(), 0644);
+  archive_entry_set_size(entry.get(), static_cast<la_int64_t>(size));
+  expect_written(writer_.get(), archive_write_header(writer_.get(), entry.get()));
+  for (const auto& piece : pieces)
+    expect_written(writer_.get(), archive_write_data(writer_.get(), piece.data(), piece.size()));
+}
+
+std::string ZipWriter::finish() {
+  expect_written(writer_.get(), archive_write_close(writer_.get()));
+  return std::move(bytes_);
 }
 
 }  // namespace tulle

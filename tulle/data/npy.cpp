@@ -1,6 +1,7 @@
 #include "tulle/data/npy.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
@@ -111,6 +112,16 @@ Array parse_npy(std::span<const std::byte> bytes, std::string array_name, const 
   const std::span<const std::byte> rest = bytes.subspan(head + length);
   array.bytes = rest.first(array_bytes(array, rest.size(), file));
   return array;
+}
+
+std::string npy_head(std::string_view type, std::span<const std::int64_t> shape) {
+  constexpr std::size_t kFixed = 10, kAlignment = 64;  // magic, version and length; where values begin
+  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': ({}{}), }}", type,
+                                   fmt::join(shape, ", "), shape.size() == 1 ? "," : "");
+  header.resize((kFixed + header.size() + kAlignment) / kAlignment * kAlignment - kFixed - 1, ' ');
+  header += '\n';
+  const char length[] = {static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)};
+  return std::string(kMagic) + std::string("\x01\x00", 2) + std::string(length, 2) + header;
 }
 
 bool is_npy(std::span<const std::byte> bytes) {
