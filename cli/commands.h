@@ -14,6 +14,7 @@ Command predict_command(CLI::App& app);
 Command inspect_command(CLI::App& app);
 Command prune_command(CLI::App& app);
 Command import_command(CLI::App& app);
+Command export_command(CLI::App& app);
 Command recover_command(CLI::App& app);
 Command bench_command(CLI::App& app);
 Command plan_command(CLI::App& app);

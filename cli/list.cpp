@@ -11,6 +11,8 @@
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/evolve/schedule.h"
+#include "tulle/export/formats.h"
+#include "tulle/export/onnx_forms.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/loss.h"
@@ -83,6 +85,8 @@ constexpr Topic kTopics[] = {
     {"zeta-schedules", [] { return rows_of(zeta_schedules()); }},
     {"redistributions", [] { return rows_of(redistributions()); }},
     {"strengths", [] { return rows_of(strengths()); }},
+    {"export-formats", [] { return rows_of(export_formats()); }},
+    {"onnx-forms", [] { return rows_of(onnx_forms()); }},
     {"recover-methods", [] { return rows_of(recover_methods()); }},
     {"instruction-sets", instruction_sets},
     {"config", config_rows},

@@ -36,6 +36,7 @@ constexpr CommandInfo kCommands[] = {
     {"inspect", "what a model, checkpoint or safetensors file holds", inspect_command},
     {"prune", "remove neurons or connections from a trained model", prune_command},
     {"import", "make a model from a PyTorch state dict (safetensors), dense or masked", import_command},
+    {"export", "write a model for other programs: ONNX, NPZ", export_command},
     {"recover", "find the sparse net behind data, or fit one with a strict budget", recover_command},
     {"bench", "speed of a model beside the dense network of its shape", bench_command},
     {"list", "names of everything that can be chosen, and all config keys", list_command},

@@ -17,7 +17,9 @@ PLACES = {
     "hwy/": ["tulle/kernels/", "bench/machine.cpp"],
     "Random123/": ["tulle/base/random.cpp", "tulle/base/base_test.cpp"],
     "toml++/": ["tulle/train/config_text.cpp"],
-    "nlohmann/": ["tulle/checkpoint/", "tulle/report/", "tulle/train/recover_run", "cli/", "bench/"],
+    "nlohmann/": [
+        "tulle/checkpoint/", "tulle/export/", "tulle/report/", "tulle/train/recover_run", "cli/", "bench/"
+    ],
     "zlib.h": ["tulle/data/gzip.cpp", "_test.cpp", "_testing.h"],
     "archive": ["tulle/data/archive.cpp", "_testing.h"],
     "stb/": ["tulle/data/images.cpp", "tulle/data/picture.cpp"],
