@@ -116,7 +116,7 @@ std::vector<ExportFact> facts_of(const Network& network, const std::string& want
       {"form", forms, fmt::format("opset {}, sparse layers: {}", kOpset, forms.empty() ? "none" : forms)}};
   const Topology* largest = nullptr;
   std::uint64_t expanded = 0;
-  double stored = 0.0, padded = 0.0;  // connections in form ell, without and with padding
+  double connections = 0.0, entries = 0.0;  // of layers in form ell, without and with padding
   for (std::size_t l = 0; l < network.size(); ++l) {
     const Topology* const topology = network.layer(l).topology();
     if (topology == nullptr || topology->nnz() == 0) continue;
@@ -124,27 +124,28 @@ std::vector<ExportFact> facts_of(const Network& network, const std::string& want
     const std::string_view form = find_onnx_form(wanted, *topology).name;
     if (form == "sparse-init") expanded += sizeof(float) * topology->cells();
     if (form != "ell") continue;
-    stored += static_cast<double>(topology->nnz());
-    padded += ell_padding(*topology) * static_cast<double>(topology->nnz());
+    connections += static_cast<double>(topology->nnz());
+    entries += ell_padding(*topology) * static_cast<double>(topology->nnz());
   }
   if (largest == nullptr) return facts;
-  if (stored > 0.0)
-    facts.push_back({"pad_factor", padded / stored,
+  if (entries > 0.0)
+    facts.push_back({"pad_factor", entries / connections,
                      fmt::format("rows padded to the longest of their layer: {:.2f} x the connections",
-                                 padded / stored)});
+                                 entries / connections)});
   if (expanded > 0)
     facts.push_back(
         {"expanded_bytes", static_cast<std::int64_t>(expanded),
          fmt::format("onnxruntime expands sparse initializers when it loads them, here to {} bytes; "
                      "forms ell and coo stay sparse",
                      expanded)});
-  const auto batch = static_cast<std::int64_t>(largest->cells() / static_cast<std::uint64_t>(largest->nnz()));
+  const bool padded = find_onnx_form(wanted, *largest).name == "ell";
+  const auto batch =
+      static_cast<std::int64_t>(1.0 / (largest->density() * (padded ? ell_padding(*largest) : 1.0)));
   facts.push_back(
       {"break_even_batch", batch,
-       fmt::format(
-           "ell and coo take 4 bytes x batch x connections while they run: above batch {}, sparse-init "
-           "takes less memory",
-           batch)});
+       fmt::format("what ell and coo hold while they run grows with the batch: above about {} samples, "
+                   "sparse-init takes less memory",
+                   batch)});
   return facts;
 }
 
