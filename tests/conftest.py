@@ -4,6 +4,7 @@ TULLE_BINARY names the program (default: the release build), TULLE_DATA the fold
 """
 
 import gzip
+import importlib
 import json
 import os
 import shutil
@@ -80,6 +81,11 @@ def data():
         reason = f"{DATA}: no data sets; set TULLE_DATA"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     return DATA
+
+
+def package(name):
+    """A Python package that not every machine has."""
+    return importlib.import_module(name) if os.environ.get("CI") == "true" else pytest.importorskip(name)
 
 
 def blobs(rows, seed, features=6, classes=3):
@@ -215,6 +221,25 @@ def write_safetensors(path, metadata, tensors):
         body += values.tobytes()
     text = json.dumps(header).encode()
     Path(path).write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
+def masked_network(sizes, density, seed=3):
+    """[(weight, bias)] of a network whose hidden layers have a share of their weights; their first neuron has none."""
+    random = np.random.default_rng(seed)
+    layers = []
+    for inputs, outputs in zip(sizes, sizes[1:]):
+        weight = random.normal(0, 0.5, (outputs, inputs)).astype(np.float32)
+        if len(layers) + 2 < len(sizes):
+            weight *= random.random(weight.shape) < density
+            weight[0] = 0
+        layers.append((weight, random.normal(0, 0.5, outputs).astype(np.float32)))
+    return layers
+
+
+def write_network(path, layers):
+    """The state dict of a network, as safetensors."""
+    tensors = {f"{i}.{kind}": array for i, pair in enumerate(layers) for kind, array in zip(("weight", "bias"), pair)}
+    write_safetensors(path, {}, tensors)
 
 
 def gzip_bytes(content):

@@ -8,7 +8,7 @@
 namespace tulle {
 namespace {
 
-constexpr double kMostPadding = 2.0;  // above it, ell is as large as coo
+constexpr double kMostPadding = 2.0;  // of ell, for auto
 
 std::int64_t longest_row(const Topology& topology) {
   std::size_t longest = 0;
@@ -43,14 +43,23 @@ std::string write_sparse_initializer(OnnxGraph& graph, const Layer& layer, const
       graph.sparse_constant("weight", topology.rows(), topology.cols(), layer.weight().value, places));
 }
 
-// The number of samples in x, an array of one number.
-std::string batch_of(OnnxGraph& graph, const std::string& x) {
-  return graph.node("Shape", {x}, {{"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
+// An array of two numbers: the samples in x, and `size`.
+std::string shape_of(OnnxGraph& graph, const std::string& x, std::string_view name, std::int64_t size) {
+  const std::string samples =
+      graph.node("Shape", {x}, {{"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
+  return graph.node("Concat", {samples, graph.constant<std::int64_t>(name, {1}, {&size, 1})},
+                    {{"axis", std::int64_t{0}}});
 }
 
-// Every row as long as the longest; what is added reads input 0 and weighs nothing. GatherElements wants the
-// columns once for each sample; onnxruntime takes a quarter of the time for that which it needs for Gather
-// along the inputs.
+// GatherElements and ScatterElements want their indices once for each sample.
+std::string for_all_samples(OnnxGraph& graph, std::string_view name, std::span<const std::int32_t> indices,
+                            const std::string& shape) {
+  const auto size = static_cast<std::int64_t>(indices.size());
+  return graph.node("Expand", {graph.constant(name, {1, size}, indices), shape});
+}
+
+// Every row as long as the longest; what is added reads input 0 and weighs nothing. (Gather along the inputs
+// would need no expanded indices, but onnxruntime takes several times as long for it as for GatherElements.)
 std::string write_ell(OnnxGraph& graph, const Layer& layer, const std::string& x) {
   const Topology& topology = *layer.topology();
   const std::int64_t rows = topology.rows(), length = std::max<std::int64_t>(longest_row(topology), 1);
@@ -65,47 +74,37 @@ std::string write_ell(OnnxGraph& graph, const Layer& layer, const std::string& x
     std::copy_n(value, row.size(), values.begin() + r * length);
     value += row.size();
   }
-  const std::int64_t terms_shape[] = {0, rows, length};  // 0: as it was
-  const std::string size_of_all =
-      graph.node("Concat", {batch_of(graph, x), graph.constant<std::int64_t>("size", {1}, {&size, 1})},
-                 {{"axis", std::int64_t{0}}});
-  const std::string places =
-      graph.node("Expand", {graph.constant<std::int32_t>("columns", {1, size}, columns), size_of_all});
+  const std::int64_t by_row[] = {0, rows, length};  // 0: as many samples as before
+  const std::string places = for_all_samples(graph, "columns", columns, shape_of(graph, x, "size", size));
   const std::string sources = graph.node("GatherElements", {x, places}, {{"axis", std::int64_t{1}}});
-  const std::string by_row =
-      graph.node("Reshape", {sources, graph.constant<std::int64_t>("shape", {3}, terms_shape)});
+  const std::string lines =
+      graph.node("Reshape", {sources, graph.constant<std::int64_t>("shape", {3}, by_row)});
   const std::string terms =
-      graph.node("Mul", {by_row, graph.constant<float>("weight", {rows, length}, values)});
+      graph.node("Mul", {lines, graph.constant<float>("weight", {rows, length}, values)});
   const std::string sums =
       graph.node("ReduceSum", {terms, graph.constant<std::int64_t>("axis", {1}, {&axis, 1})},
                  {{"keepdims", std::int64_t{0}}});
   return with_bias(graph, layer, sums);
 }
 
-// One row of terms for each connection, added up where its neuron is. Indices of ScatterND must have 64 bits.
+// A term for each connection, added to the sum of its neuron. (ScatterND would want 64-bit indices, and
+// onnxruntime adds its terms on several threads without care for equal targets: sums come out wrong.)
 std::string write_coo(OnnxGraph& graph, const Layer& layer, const std::string& x) {
   const Topology& topology = *layer.topology();
-  graph.need(topology.nnz(), sizeof(std::int64_t) + sizeof(std::int32_t) + sizeof(float));
-  std::vector<std::int64_t> targets;
+  graph.need(topology.nnz(), 2 * sizeof(std::int32_t) + sizeof(float));
+  std::vector<std::int32_t> targets;
   targets.reserve(static_cast<std::size_t>(topology.nnz()));
   for (std::int32_t r = 0; r < topology.rows(); ++r) targets.insert(targets.end(), topology.row(r).size(), r);
-  const std::int64_t rows = topology.rows();
-  const std::string shape =
-      graph.node("Concat", {graph.constant<std::int64_t>("outputs", {1}, {&rows, 1}), batch_of(graph, x)},
-                 {{"axis", std::int64_t{0}}});
-  const std::string sources =
-      graph.node("Gather",
-                 {graph.node("Transpose", {x}),
-                  graph.constant<std::int32_t>("columns", {topology.nnz()}, topology.columns())},
-                 {{"axis", std::int64_t{0}}});
-  const std::string terms = graph.node(
-      "Mul", {sources, graph.constant<float>("weight", {topology.nnz(), 1}, layer.weight().value)});
+  const std::string shape = shape_of(graph, x, "size", topology.nnz());
+  const std::string places = for_all_samples(graph, "columns", topology.columns(), shape);
+  const std::string sources = graph.node("GatherElements", {x, places}, {{"axis", std::int64_t{1}}});
+  const std::string terms =
+      graph.node("Mul", {sources, graph.constant<float>("weight", {topology.nnz()}, layer.weight().value)});
+  const std::string zeros = graph.node("ConstantOfShape", {shape_of(graph, x, "outputs", topology.rows())});
   const std::string sums =
-      graph.node("ScatterND",
-                 {graph.node("ConstantOfShape", {shape}),
-                  graph.constant<std::int64_t>("targets", {topology.nnz(), 1}, targets), terms},
-                 {{"reduction", std::string_view("add")}});
-  return with_bias(graph, layer, graph.node("Transpose", {sums}));
+      graph.node("ScatterElements", {zeros, for_all_samples(graph, "targets", targets, shape), terms},
+                 {{"axis", std::int64_t{1}}, {"reduction", std::string_view("add")}});
+  return with_bias(graph, layer, sums);
 }
 
 // To add a form: its function above, one line here.
@@ -114,7 +113,7 @@ constexpr OnnxForm kForms[] = {
      "sparse initializers and Gemm: 12 bytes a connection; runtimes expand them when they load",
      write_sparse_initializer},
     {"ell", "rows of equal length, gathered: 8 bytes a connection and padding; stays sparse", write_ell},
-    {"coo", "single connections, scattered: 16 bytes each; stays sparse", write_coo},
+    {"coo", "single connections, scattered: 12 bytes each; stays sparse", write_coo},
     {"auto", "ell where padding at most doubles it, else coo"},
 };
 
