@@ -11,6 +11,7 @@
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/evolve/schedule.h"
+#include "tulle/export/c_net.h"
 #include "tulle/export/formats.h"
 #include "tulle/export/onnx_forms.h"
 #include "tulle/kernels/targets.h"
@@ -87,6 +88,8 @@ constexpr Topic kTopics[] = {
     {"strengths", [] { return rows_of(strengths()); }},
     {"export-formats", [] { return rows_of(export_formats()); }},
     {"onnx-forms", [] { return rows_of(onnx_forms()); }},
+    {"c-scales", [] { return rows_of(c_scales()); }},
+    {"c-gaps", [] { return rows_of(c_gaps()); }},
     {"recover-methods", [] { return rows_of(recover_methods()); }},
     {"instruction-sets", instruction_sets},
     {"config", config_rows},

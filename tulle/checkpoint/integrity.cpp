@@ -1,5 +1,6 @@
 #include "tulle/checkpoint/integrity.h"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 #if defined(__x86_64__)
 #include <nmmintrin.h>
@@ -101,6 +102,19 @@ Digest xxh3_digest(Pieces pieces) {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
   return std::bit_cast<Digest>(canonical);
+}
+
+std::string file_hash(const std::string& path) {
+  FileOps& files = real_file_ops();
+  std::uint64_t size = 0;
+  const FileHandle file = open_for_reading(files, path, &size);
+  std::vector<std::byte> bytes(size);
+  read_exactly(files, file, path, 0, bytes);
+  const std::span<const std::byte> pieces[] = {bytes};
+  std::string digits;
+  for (const std::byte byte : xxh3_digest(pieces))
+    digits += fmt::format("{:02x}", static_cast<unsigned>(byte));
+  return digits;
 }
 
 }  // namespace tulle

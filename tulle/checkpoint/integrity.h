@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tulle/checkpoint/atomic_file.h"
@@ -34,6 +35,9 @@ using Digest = std::array<std::byte, 16>;
 
 /// XXH3-128 of the file made of `pieces`, in the canonical order of bytes: the one `xxh128sum` prints.
 Digest xxh3_digest(Pieces pieces);
+
+/// The same of a file, in 32 hex digits. Memory: the file. Throws tulle::Error if it cannot be read.
+std::string file_hash(const std::string& path);
 
 namespace detail {
 /// The two ways of crc32c(), which chooses one; the second needs a CPU with SSE4.2.

@@ -28,23 +28,37 @@ std::int64_t arg_max(std::span<const float> y) {
   return best;
 }
 
+// 0, 1/2 or 1 deviation above each mean; 0, 1 or 2 without scaling.
+std::vector<float> pattern(std::int32_t features, const Scaling& scaling) {
+  std::vector<float> values;
+  for (std::int32_t j = 0; j < features; ++j) {
+    const auto f = static_cast<std::size_t>(j);
+    const float mean = scaling.mean.empty() ? 0.0f : scaling.mean[f];
+    const float deviation = scaling.deviation.empty() ? 2.0f : scaling.deviation[f];
+    const float value = mean + deviation * 0.5f * static_cast<float>(std::int64_t{j} * 73 % 97 % 3);
+    values.push_back(deviation >= 2.0f || deviation == 0.0f ? std::round(value) : value);
+  }
+  return values;
+}
+
 }  // namespace
 
-CComparison compare_with_engine(const CNet& net, const Network& network, const Scaling& scaling,
-                                const Split& data, std::int64_t rows) {
+CComparison compare_with_engine(const CNet& net, const Model& model, bool scaled, const Split& data,
+                                std::int64_t rows) {
   require(data.inputs.features == net.inputs(), "compare_with_engine: samples must be of the net's features");
   CComparison result;
   const bool classes = !data.classes.empty();
   const std::int64_t samples = classes ? data.inputs.samples : std::min(rows, data.inputs.samples);
   if (samples == 0) return result;
-  Loader raw(data, {}, kBatch, /*keep_last=*/true, 0), scaled(data, scaling, kBatch, /*keep_last=*/true, 0);
-  raw.start_epoch(0, /*shuffled=*/false);
-  scaled.start_epoch(0, /*shuffled=*/false);
-  Inference engine(network, {.batch = kBatch});
+  Loader given(data, scaled ? model.scaling : Scaling(), kBatch, /*keep_last=*/true, 0);
+  Loader to_engine(data, model.scaling, kBatch, /*keep_last=*/true, 0);
+  given.start_epoch(0, /*shuffled=*/false);
+  to_engine.start_epoch(0, /*shuffled=*/false);
+  Inference engine(model.network, {.batch = kBatch});
   for (std::int64_t first = 0; first < samples; first += kBatch) {
-    const Batch batch = scaled.get(first / kBatch, engine.panel_width());
+    const Batch batch = to_engine.get(first / kBatch, engine.panel_width());
     const Panels<const float> outputs = engine.forward(batch.inputs);
-    const Panels<const float> inputs = raw.get(first / kBatch, engine.panel_width()).inputs;
+    const Panels<const float> inputs = given.get(first / kBatch, engine.panel_width()).inputs;
     const std::int64_t count = std::min<std::int64_t>(outputs.batch, samples - first);
     for (std::int32_t b = 0; b < count; ++b) {
       const std::vector<float> by_engine = sample_of(outputs, b), by_c = net.run(sample_of(inputs, b));
@@ -71,18 +85,15 @@ bool CSelfCheck::fits_bytes() const {
       input, [](float value) { return value >= 0.0f && value <= 255.0f && value == std::floor(value); });
 }
 
-CSelfCheck make_self_check(const CNet& net, const Features& data) {
-  CSelfCheck check{.from_data = data.samples > 0};
+CSelfCheck make_self_check(const CNet& net, const Model& model, bool scaled, const Split& data) {
+  CSelfCheck check{.from_data = data.inputs.samples > 0};
   if (check.from_data) {
-    Split first;
-    first.inputs = data;
     const std::uint32_t row[] = {0};
-    keep_rows(first, row);
-    Loader loader(first, {}, 1, /*keep_last=*/true, 0);
+    const Split first = take_rows(data, row);
+    Loader loader(first, scaled ? model.scaling : Scaling(), 1, /*keep_last=*/true, 0);
     check.input = sample_of(loader.get(0, 16).inputs, 0);
   } else {
-    for (std::int32_t j = 0; j < net.inputs(); ++j)
-      check.input.push_back(static_cast<float>((std::int64_t{j} * 73 + 41) % 256));
+    check.input = pattern(net.inputs(), scaled ? Scaling() : model.scaling);
   }
   const CNet::Exact exact = net.run_exactly(check.input);
   check.output = exact.output;

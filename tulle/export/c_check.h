@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "tulle/data/dataset.h"
+#include "tulle/checkpoint/model.h"
 #include "tulle/export/c_net.h"
 
 namespace tulle {
@@ -19,14 +19,15 @@ struct CComparison {
 };
 
 /// Runs the engine in floats and CNet::run() on the first `rows` samples of `data`, raw; on all of them if
-/// they have classes. Cost: a pass of the samples through the network, one at a time. Throws
-/// std::invalid_argument unless the samples are of the network's features.
-CComparison compare_with_engine(const CNet& net, const Network& network, const Scaling& scaling,
-                                const Split& data, std::int64_t rows = 256);
+/// they have classes. `net` was made with model.scaling, or `scaled`: without, so that it is given scaled
+/// features. Cost: a pass of the samples through the network, one at a time. Throws std::invalid_argument
+/// unless the samples are of the network's features.
+CComparison compare_with_engine(const CNet& net, const Model& model, bool scaled, const Split& data,
+                                std::int64_t rows = 256);
 
 /// An input and what the C code must answer, to be stored in it.
 struct CSelfCheck {
-  std::vector<float> input;  // raw
+  std::vector<float> input;
   std::vector<double> output;
   double tolerance = 0.0;  // what rounding in floats can do to any output
   bool from_data = false;
@@ -35,7 +36,8 @@ struct CSelfCheck {
   bool fits_bytes() const;
 };
 
-/// The first sample of `data`, or with no samples a fixed pattern of bytes.
-CSelfCheck make_self_check(const CNet& net, const Features& data);
+/// The first sample of `data`, raw; with no samples a fixed pattern, up to a deviation above the mean of each
+/// feature, in whole numbers where these are fine enough. Arguments as above.
+CSelfCheck make_self_check(const CNet& net, const Model& model, bool scaled, const Split& data);
 
 }  // namespace tulle

@@ -85,7 +85,7 @@ class HeaderWriter {
       put(" * layer {}  {} x {}   nnz {}   {}", l, layer.outputs, layer.inputs, layer.connections,
           layer.dense() ? "dense" : fmt::format("sparse, gaps of {} bits", 8 * layer.gap_bytes));
       const auto fillers = static_cast<std::int64_t>(layer.weight.size()) - layer.connections;
-      put("{}\n", fillers > 0 ? fmt::format(", {} of them filled", fillers) : "");
+      put("{}\n", fillers > 0 ? fmt::format(", and {} that fill gaps", fillers) : "");
     }
     put(" * weights  {}\n",
         net_.options.int8

@@ -17,7 +17,7 @@ using ::testing::Not;
 std::string header_of(const NetworkSpec& spec, const CNetOptions& options, const CHeaderText& text = {}) {
   Dice dice;
   const CNet net(make_network(spec, dice), {}, options);
-  return c_header(net, make_self_check(net, {}), text);
+  return c_header(net, make_self_check(net, {}, false, {}), text);
 }
 
 TEST(CHeader, NothingFromOutsideEndsItsComment) {
@@ -47,7 +47,7 @@ TEST(CHeader, FloatsAreThoseOfTheNetToTheLastBit) {
   network.layer(0).weight().value[1] = 0x1.fffffep-3f;
   network.layer(0).weight().value[2] = 1e-42f;
   const CNet net(network, {}, {});
-  const std::string header = c_header(net, make_self_check(net, {}), {});
+  const std::string header = c_header(net, make_self_check(net, {}, false, {}), {});
   EXPECT_THAT(header, HasSubstr("16777216.0f,0.24999999f,1e-42f,"));
 }
 
@@ -61,7 +61,7 @@ TEST(CHeader, NamesThatAreNoneInCAreRefused) {
 TEST(CHeader, BytesOfTheSelfCheckTakeAByteEach) {
   Dice dice;
   const CNet net(make_network({.sizes = {100, 10}}, dice), {}, {});
-  CSelfCheck check = make_self_check(net, {});
+  CSelfCheck check = make_self_check(net, {}, false, {});
   const CForecast bytes = forecast(net, check);
   check.input[0] = 0.5f;
   const CForecast floats = forecast(net, check);

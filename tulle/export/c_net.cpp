@@ -13,13 +13,19 @@
 namespace tulle {
 namespace {
 
+constexpr CChoice<CScale> kScales[] = {{"row", "one for each row: nearer to the weights", CScale::kRow},
+                                       {"layer", "one for the layer: 4 bytes a row less", CScale::kLayer}};
+constexpr CChoice<CGap> kGaps[] = {{"auto", "whatever takes fewer bytes in each layer", CGap::kAuto},
+                                   {"8", "8 bits, larger gaps split by weights of 0", CGap::k8},
+                                   {"16", "16 bits", CGap::k16}};
+
 constexpr float kMostDeviations = 32.0f;  // of a mean from 0
 constexpr float kMostByte = 127.0f;
 
 float slope_of(const Layer& layer, std::size_t l) {
   const auto form = layer.activation().piecewise();
   if (!form)
-    throw Error(ErrorKind::kConfig,
+    throw Error(ErrorKind::kBadData,
                 fmt::format("activation of layer {}, found '{}', expected relu, leaky-relu, all-relu or "
                             "identity; others would need libm",
                             l, layer.options().activation));
@@ -128,7 +134,7 @@ void choose_indices(const Topology& topology, const CNetOptions& options, CLayer
                                                    : options.gap == CGap::k8;
   const std::int64_t entries = in_bytes ? narrow : wide;
   if (entries > std::numeric_limits<std::uint32_t>::max())
-    throw Error(ErrorKind::kConfig,
+    throw Error(ErrorKind::kBadData,
                 fmt::format("connections of a layer, found {}, expected fewer than 2^32", entries));
   layer.gap_bytes = in_bytes ? 1 : 2;
   layer.row_ptr_bytes = entries < 65536 ? 2 : 4;
@@ -204,9 +210,12 @@ std::vector<float> transformed(const CNet::Input& input, std::span<const float> 
 
 }  // namespace
 
+std::span<const CChoice<CScale>> c_scales() { return kScales; }
+std::span<const CChoice<CGap>> c_gaps() { return kGaps; }
+
 CNet::CNet(const Network& network, const Scaling& scaling, const CNetOptions& wanted) : options(wanted) {
   if (network.architecture() != nullptr)
-    throw Error(ErrorKind::kConfig, "--c-header, found an image model, expected a perceptron");
+    throw Error(ErrorKind::kBadData, "--c-header, found an image model, expected a perceptron");
   const std::vector<float> mean = scaling_means(scaling, network.inputs());
   std::vector<float> factor = scaling_factors(scaling, network.inputs());
   input = split_scaling(mean, factor, options.int8);

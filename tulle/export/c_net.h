@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "tulle/data/dataset.h"
@@ -10,12 +11,20 @@
 namespace tulle {
 
 enum class CScale { kRow, kLayer };
-/// Bits of the distance between the connections of a row; kAuto: whatever takes fewer bytes in each layer.
 enum class CGap { kAuto, k8, k16 };
+
+template <class Choice>
+struct CChoice {
+  std::string_view name;
+  std::string_view help;
+  Choice choice;
+};
+std::span<const CChoice<CScale>> c_scales();
+std::span<const CChoice<CGap>> c_gaps();
 
 struct CNetOptions {
   bool int8 = false;
-  CScale scale = CScale::kRow;  // of int8: one for each row or one for the layer
+  CScale scale = CScale::kRow;  // of int8
   CGap gap = CGap::kAuto;
 };
 
@@ -54,8 +63,8 @@ struct CNet {
   Input input;
   std::vector<CLayer> layers;
 
-  /// Throws tulle::Error (kConfig) for an image model or an activation that is not piecewise linear, and
-  /// kBadData for weights that are no finite numbers. Cost: O(connections).
+  /// Throws tulle::Error (kBadData) for an image model, an activation that is not piecewise linear, and
+  /// weights that are no finite numbers. Cost: O(connections).
   CNet(const Network& network, const Scaling& scaling, const CNetOptions& options);
 
   std::int32_t inputs() const { return layers.front().inputs; }

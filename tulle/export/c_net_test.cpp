@@ -197,12 +197,13 @@ TEST(CNet, RefusesWhatNeedsLibmAndWhatIsNoNumber) {
 
 TEST(CComparison, IsMadeOnTheFirstSamplesAndAccuracyOnAll) {
   Dice dice;
-  const Network network = make_network({.sizes = {12, 9, 4}, .densities = {0.5}}, dice);
+  const Model model{.network = make_network({.sizes = {12, 9, 4}, .densities = {0.5}}, dice)};
+  const Network& network = model.network;
   Split data;
   data.inputs = {.samples = 300, .features = 12};
   for (int i = 0; i < 300 * 12; ++i) data.inputs.floats.push_back(dice.value());
   const CNet net(network, {}, {.int8 = true});
-  const CComparison unlabelled = compare_with_engine(net, network, {}, data, 256);
+  const CComparison unlabelled = compare_with_engine(net, model, false, data, 256);
   EXPECT_EQ(unlabelled.rows, 256);
   EXPECT_EQ(unlabelled.labelled, 0);
   EXPECT_GT(unlabelled.largest_difference, 1e-4);  // bytes
@@ -215,19 +216,22 @@ TEST(CComparison, IsMadeOnTheFirstSamplesAndAccuracyOnAll) {
     const std::vector<float> y = by_engine(network, {}, {first, first + 12});
     data.classes.push_back(static_cast<std::int32_t>(std::max_element(y.begin(), y.end()) - y.begin()));
   }
-  const CComparison labelled = compare_with_engine(net, network, {}, data, 300);
+  const CComparison labelled = compare_with_engine(net, model, false, data, 300);
   EXPECT_EQ(labelled.labelled, 300);
   EXPECT_EQ(labelled.correct_engine, 300);
   EXPECT_EQ(labelled.correct_c, labelled.same_arg_max);
 }
 
-TEST(CSelfCheck, IsTheFirstSampleOrBytes) {
+TEST(CSelfCheck, IsTheFirstSampleOrNearTheMeans) {
   const CNet net(one_layer(2, {0, 2}, {0, 1}, {1, 2}), {}, {});
-  const CSelfCheck fixed = make_self_check(net, {});
-  EXPECT_THAT(fixed.input, ElementsAre(41, 114));
+  const CSelfCheck fixed = make_self_check(net, {}, false, {});
+  EXPECT_THAT(fixed.input, ElementsAre(0, 1));
   EXPECT_TRUE(fixed.fits_bytes());
-  EXPECT_THAT(fixed.output, ElementsAre(41 + 228));
-  const CSelfCheck sample = make_self_check(net, {.samples = 2, .features = 2, .floats = {0.5f, 1, 7, 7}});
+  EXPECT_THAT(fixed.output, ElementsAre(2));
+  const Model model{.scaling = standard({70.3f, 10}, {80, 0.5f})};
+  EXPECT_THAT(make_self_check(net, model, false, {}).input, ElementsAre(70, 10.25f));
+  const CSelfCheck sample =
+      make_self_check(net, {}, false, {.inputs = {.samples = 2, .features = 2, .floats = {0.5f, 1, 7, 7}}});
   EXPECT_THAT(sample.input, ElementsAre(0.5f, 1));
   EXPECT_FALSE(sample.fits_bytes());
   EXPECT_GT(sample.tolerance, 0.0);

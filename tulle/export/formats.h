@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tulle/checkpoint/model.h"
+#include "tulle/data/dataset.h"
 
 namespace tulle {
 
@@ -16,9 +17,19 @@ struct ExportOptions {
   bool preprocess = true;     // the file's model takes raw features and scales them itself
   bool probabilities = true;  // it answers as Predictor does; false: the sums before softmax or sigmoid
   std::string onnx_form = "sparse-init";  // of sparse layers: a name of onnx_forms(), or auto
+  struct CHeader {
+    std::string name = "net";     // what functions begin with
+    bool int8 = false;            // weights in bytes; activations are floats
+    std::string scale = "row";    // of int8: a name of c_scales()
+    std::string gap = "auto";     // a name of c_gaps()
+    std::string command = "";     // that asked for it, and
+    std::string model_hash = "";  // file_hash() of the model: for its comment
+    Split samples = {};           // raw, to compare with; may be none, or without classes
+  } c_header = {};
 };
 
-/// Something worth knowing about a file that was written: a name and value for programs, a text for people.
+/// Something worth knowing about a file that was written: a name and value for programs, a text
+/// for people ("": another fact's text tells it too).
 struct ExportFact {
   std::string name;
   std::variant<std::int64_t, double, std::string> value;
