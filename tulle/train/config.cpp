@@ -225,6 +225,11 @@ void finish_config(Config& config) {
     throw Error(ErrorKind::kConfig, fmt::format("evolve.importance_every, found '{}', expected \"N epoch\"",
                                                 config.evolve.importance_every));
   parse_interval("checkpoint.save_every", config.checkpoint.save_every);
+  const Interval histograms = parse_interval("log.histograms_every", config.log.histograms_every);
+  if (histograms.unit != Interval::Unit::kEpoch && histograms.unit != Interval::Unit::kNever)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("log.histograms_every, found '{}', expected \"N epoch\" or \"never\"",
+                            config.log.histograms_every));
   (void)parse_augmentation(config.data.augment);
   if (config.data.valid_fraction == 0.0 &&
       (config.train.early_stopping > 0 || config.train.schedule == "plateau"))

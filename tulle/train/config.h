@@ -196,6 +196,8 @@ struct Config {
   struct Log {
     std::string progress = "auto";
     bool report = true;
+    bool tensorboard = false;
+    std::string histograms_every = "5 epoch";
     std::string compare_dense = "timing";
     double dense_learning_rate = 0.0;
   } log;

@@ -478,6 +478,10 @@ const KeyInfo kKeys[] = {
        return Names{"auto", "bar", "line", "none"};
      }},
     {"log.report", [](Config& c) -> Field { return &c.log.report; }, "write report.html at the end"},
+    {"log.tensorboard", [](Config& c) -> Field { return &c.log.tensorboard; },
+     "write RUN/tb, which TensorBoard shows"},
+    {"log.histograms_every", [](Config& c) -> Field { return &c.log.histograms_every; },
+     "time between histograms of weights and degrees in RUN/tb, \"N epoch\" or \"never\""},
     {"log.compare_dense", [](Config& c) -> Field { return &c.log.compare_dense; },
      "dense network of the same shape at the end: a few batches, a full training, or none", -kNone, kNone,
      false,

@@ -15,6 +15,7 @@
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/report/memory.h"
+#include "tulle/report/tensorboard.h"
 #include "tulle/train/background_save.h"
 #include "tulle/train/build.h"
 #include "tulle/train/modes.h"
@@ -30,7 +31,7 @@ struct Course {
   const ScheduleInfo& schedule;
   ScheduleOptions schedule_options;
   const ZetaScheduleInfo& zeta_schedule;
-  Interval evolve_every, importance_every, save_every;
+  Interval evolve_every, importance_every, save_every, histograms_every;
 };
 
 Course make_course(const Config& config, std::int64_t steps_per_epoch) {
@@ -48,7 +49,8 @@ Course make_course(const Config& config, std::int64_t steps_per_epoch) {
           .zeta_schedule = find_name(zeta_schedules(), "evolve.zeta_schedule", config.evolve.zeta_schedule),
           .evolve_every = parse_interval("evolve.update_every", config.evolve.update_every),
           .importance_every = parse_interval("evolve.importance_every", config.evolve.importance_every),
-          .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every)};
+          .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every),
+          .histograms_every = parse_interval("log.histograms_every", config.log.histograms_every)};
 }
 
 // One training, taken apart so that each piece fits on a page.
@@ -69,7 +71,9 @@ class Trainer {
         initial_density_(run.config.model.kind == "mlp"
                              ? initial_density(run.config, layer_sizes(run.config, data))
                              : run.config.topology.density) {
-    if (directory_ != nullptr) metrics_.emplace(directory_->path(), run_.state.step);
+    if (directory_ == nullptr) return;
+    metrics_.emplace(directory_->path(), run_.state.step);
+    if (run.config.log.tensorboard) tensorboard_.emplace(directory_->path(), run_.state.step);
   }
 
   Ending train() {
@@ -193,6 +197,10 @@ class Trainer {
     state.batch_in_epoch = 0;
     saved_ = false;
     write(record);
+    if (tensorboard_)
+      tensorboard_->write(
+          record, state.explored,
+          is_due(course_.histograms_every, /*epoch_done=*/true) ? &run_.model.network : nullptr);
     if (comm_.size() > 1 || run_.config.parallel.mode != "none") {
       ParallelRecord parallel = mode_->record().value_or(ParallelRecord{});
       parallel.epoch = record.epoch;
@@ -474,6 +482,7 @@ class Trainer {
   BestModel best_;
   double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
+  std::optional<TensorBoardLog> tensorboard_;
   std::optional<Loader> signals_loader_;
   double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile
