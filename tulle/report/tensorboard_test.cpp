@@ -214,6 +214,27 @@ TEST_F(TensorBoard, AFolderThatCannotBeIsRefused) {
   }
 }
 
+TEST_F(TensorBoard, WhatCannotBeWrittenIsSaid) {
+  int refused = 0;
+  for (int call = 0; call < 8; ++call) {
+    testing::FailingFileOps files(call, ENOSPC);
+    try {
+      EventFile file(folder_ / std::to_string(call), 1, files);
+      file.add("x", 1.0);
+      file.write(1);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kCannotWrite);
+      ++refused;
+    }
+  }
+  EXPECT_EQ(refused, 5);  // the folder, the file, two records of its head, the event
+  for (int call = 0; call < 8; ++call) {
+    testing::FailingFileOps files(call, testing::FailingFileOps::kShortCount);
+    EventFile file(tb(), 1, files);
+    EXPECT_THAT(records(file.path()), SizeIs(2));
+  }
+}
+
 TEST_F(TensorBoard, AnEpochTellsItsScalarsAndItsNetwork) {
   const Model model = testing::small_model();  // 5 connections from 3 to 4 neurons, then dense
   EpochRecord record;

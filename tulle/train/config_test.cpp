@@ -289,6 +289,7 @@ TEST(FinishConfig, RefusesWhatNoSingleKeyCanTell) {
   EXPECT_THAT(refused("[evolve]\nupdate_every = \"5 min\"\n"), StartsWith("evolve.update_every"));
   EXPECT_THAT(refused("[evolve]\nupdate_every = \"5\"\n"), StartsWith("evolve.update_every"));
   EXPECT_THAT(refused("[checkpoint]\nsave_every = \"x\"\n"), StartsWith("checkpoint.save_every"));
+  EXPECT_THAT(refused("[log]\nhistograms_every = \"5 step\"\n"), StartsWith("log.histograms_every"));
   EXPECT_THAT(refused("[topology]\ndistribution = \"explicit\"\nbudgets = [1, 2]\n"),
               StartsWith("topology.budgets, found 2 numbers, expected 4"));
   for (const char* name : {"", ".", "..", "a/b"})
