@@ -13,7 +13,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY, assert_refused, write_safetensors
+from conftest import REPOSITORY, assert_refused, write_network
 
 MODEL = "out/run/model.safetensors"
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-std=c99"]
@@ -127,15 +127,13 @@ def export(tulle, *arguments, model="net.safetensors", header="net.h"):
 def network(tulle, tmp_path):
     """784-256-128-10, 5 / 5 / 20 %, ReLU, random."""
     random = np.random.default_rng(5)
-    tensors = {}
-    for l, (inputs, outputs, density) in enumerate(zip(SIZES, SIZES[1:], DENSITIES)):
+    layers = []
+    for inputs, outputs, density in zip(SIZES, SIZES[1:], DENSITIES):
         weight = random.normal(0, np.sqrt(2 / (density * inputs)), (outputs, inputs)).astype(np.float32)
-        keep = random.permutation(inputs * outputs)[: round(density * inputs * outputs)]
-        mask = np.zeros(inputs * outputs, np.float32)
-        mask[keep] = 1
-        tensors[f"layers.{l}.weight"] = weight * mask.reshape(outputs, inputs)
-        tensors[f"layers.{l}.bias"] = random.normal(0, 0.1, outputs).astype(np.float32)
-    write_safetensors(tmp_path / "dict.safetensors", {}, tensors)
+        absent = random.permutation(weight.size)[round(density * weight.size) :]
+        weight.reshape(-1)[absent] = 0
+        layers.append((weight, random.normal(0, 0.1, outputs).astype(np.float32)))
+    write_network(tmp_path / "dict.safetensors", layers)
     tulle("import", "dict.safetensors", "-o", "net.safetensors", "--arch=mlp:784-256-128-10:relu", check=True)
     return tmp_path
 
@@ -187,9 +185,8 @@ def test_the_reported_difference_is_that_of_the_compiled_code(network, tulle, in
 def test_gaps_of_16_bits_and_dense_layers_compute_alike(tulle, tmp_path):
     random = np.random.default_rng(7)
     wide = np.where(random.random((20, 5000)) < 0.002, random.normal(0, 1, (20, 5000)), 0).astype(np.float32)
-    tensors = {"a.weight": wide, "a.bias": np.ones(20, np.float32)}
-    tensors |= {"b.weight": random.normal(0, 1, (4, 20)).astype(np.float32), "b.bias": np.ones(4, np.float32)}
-    write_safetensors(tmp_path / "dict.safetensors", {}, tensors)
+    dense = random.normal(0, 1, (4, 20)).astype(np.float32)
+    write_network(tmp_path / "dict.safetensors", [(wide, np.ones(20, np.float32)), (dense, np.ones(4, np.float32))])
     tulle("import", "dict.safetensors", "-o", "net.safetensors", "--activation=leaky-relu", "--alpha=0.1", check=True)
     x = random.normal(0, 1, (200, 5000))
     expected = engine(tulle, "net.safetensors", x)

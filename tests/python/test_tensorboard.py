@@ -1,22 +1,16 @@
 """The event files of a training, read by TensorBoard's own reader (package tensorboard)."""
 
-import importlib
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from conftest import read_safetensors
+from conftest import package, read_safetensors
 
 
 def accumulator(folder):
     """TensorBoard's view of a folder of event files."""
-    try:
-        module = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
-    except ImportError:
-        reason = "the Python package tensorboard is not installed"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    module = package("tensorboard.backend.event_processing.event_accumulator")
     reader = module.EventAccumulator(str(folder), size_guidance={"scalars": 0, "histograms": 0})
     reader.Reload()
     return reader
