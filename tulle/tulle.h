@@ -4,6 +4,7 @@
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/load.h"
+#include "tulle/export/formats.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/recover/task.h"
 #include "tulle/train/predictor.h"

@@ -117,7 +117,7 @@ def compare(folder, inputs, outputs, density, options):
     files, facts = export(options.tulle.resolve(), folder, weight, bias)
     padding = facts["ell"]["pad_factor"]
     print(f"\n{inputs} -> {outputs}, {nnz} connections ({100 * nnz / weight.size:.1f} %), padding of ell {padding:.2f}, "
-          f"batch* {facts['coo']['break_even_batch']}\n")
+          f"batch* {facts['ell']['break_even_batch']} of ell, {facts['coo']['break_even_batch']} of coo\n")
     print("| form | batch | file | RSS at load | RSS at most | time | dense / form |\n|---|---|---|---|---|---|---|")
     broken = []
     for batch in map(int, options.batches.split(",")):
@@ -141,7 +141,7 @@ def compare(folder, inputs, outputs, density, options):
                 allowed = MUST_FILE * 8 * nnz * (padding if form == "ell" else 1.0)
                 if size > allowed:
                     broken.append(f"{form}: {size} bytes, must be at most {allowed:.0f}")
-                if batch <= 0.1 * facts[form]["break_even_batch"] and mine["peak"] > MUST_RSS * dense["peak"]:
+                if batch <= max(1, 0.1 * facts[form]["break_even_batch"]) and mine["peak"] > MUST_RSS * dense["peak"]:
                     broken.append(f"{form}, batch {batch}: grows by {mine['peak']:.1f} MiB, must be at most a third of "
                                   f"the dense form's {dense['peak']:.1f}")
     return broken

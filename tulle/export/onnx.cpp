@@ -109,6 +109,15 @@ std::string onnx_model(const std::string& path, Model& model, const ExportOption
   return writer.take();
 }
 
+// Numbers that onnxruntime holds at the most while it runs (measured, docs/exports.md): for each cell of a
+// matrix that it expanded, and for each connection and sample of a sparse one (for sparse-init, what ell
+// would hold at best).
+constexpr double kHeldOfCell = 2.0;
+double held_of_connection(const Topology& topology, const std::string& wanted) {
+  const std::string_view form = find_onnx_form(wanted, topology).name;
+  return form == "coo" ? 5.0 : form == "ell" ? 2.0 * ell_padding(topology) : 2.0;
+}
+
 // What a user of onnxruntime should know of the forms that were taken.
 std::vector<ExportFact> facts_of(const Network& network, const std::string& wanted) {
   const std::string forms = forms_of(network, wanted);
@@ -138,9 +147,8 @@ std::vector<ExportFact> facts_of(const Network& network, const std::string& want
          fmt::format("onnxruntime expands sparse initializers when it loads them, here to {} bytes; "
                      "forms ell and coo stay sparse",
                      expanded)});
-  const bool padded = find_onnx_form(wanted, *largest).name == "ell";
-  const auto batch =
-      static_cast<std::int64_t>(1.0 / (largest->density() * (padded ? ell_padding(*largest) : 1.0)));
+  const auto batch = static_cast<std::int64_t>(
+      std::max(1.0, kHeldOfCell / (largest->density() * held_of_connection(*largest, wanted))));
   facts.push_back(
       {"break_even_batch", batch,
        fmt::format("what ell and coo hold while they run grows with the batch: above about {} samples, "

@@ -220,7 +220,9 @@ TEST(Onnx, TellsWhatARuntimeWillDoWithIt) {
   EXPECT_DOUBLE_EQ(std::get<double>(found.at("pad_factor")), 1.6);
   EXPECT_EQ(std::get<std::int64_t>(found.at("break_even_batch")), 1);  // 12 cells / 8 entries
   EXPECT_FALSE(found.contains("expanded_bytes"));
-  EXPECT_EQ(std::get<std::string>(facts("coo").at("form")), "coo");
+  found = facts("coo");
+  EXPECT_EQ(std::get<std::string>(found.at("form")), "coo");
+  EXPECT_EQ(std::get<std::int64_t>(found.at("break_even_batch")), 1);
 }
 
 TEST(Onnx, RefusesWhatOneMessageCannotHoldBeforeTakingMemory) {
