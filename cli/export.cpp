@@ -6,7 +6,6 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "options.h"
-#include "result.h"
 #include "tulle/base/parallel.h"
 #include "tulle/checkpoint/integrity.h"
 #include "tulle/checkpoint/model_file.h"
@@ -14,6 +13,7 @@
 #include "tulle/export/c_net.h"
 #include "tulle/export/formats.h"
 #include "tulle/export/onnx_forms.h"
+#include "tulle/report/result.h"
 #include "tulle/train/build.h"
 
 namespace tulle::cli {
