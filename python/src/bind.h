@@ -70,5 +70,6 @@ void bind_model(nb::module_& m);
 void bind_training(nb::module_& m);
 void bind_recover(nb::module_& m);
 void bind_sparse(nb::module_& m);
+void bind_files(nb::module_& m);
 
 }  // namespace tulle::python

@@ -43,4 +43,5 @@ NB_MODULE(_core, m) {
   bind_training(m);
   bind_recover(m);
   bind_sparse(m);
+  bind_files(m);
 }

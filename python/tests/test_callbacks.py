@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 from tulle import SparseMLPClassifier
-from tulle.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateScheduler, MetricsWriter, Progress
+from tulle.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateScheduler, MetricsWriter, Progress, TensorBoard
 
 
 def fit(problem, *callbacks, eval_set=None, **parameters):
@@ -134,3 +134,11 @@ def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(problem, tmp_pat
     assert len(lines) == 6 and lines[2].startswith("epoch   3/6  loss") and "\r" not in text.getvalue()
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records if record["event"] == "epoch"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_tensorboard_reads_what_a_training_tells(problem, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    clf = fit(problem, TensorBoard(tmp_path / "tb", histograms=2))
+    events = accumulator.EventAccumulator(str(tmp_path / "tb"), size_guidance={"histograms": 0}).Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert np.allclose(losses, clf.loss_curve_) and len(events.Histograms("layer0/weights")) == 3

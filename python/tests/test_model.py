@@ -119,3 +119,16 @@ def test_samples_that_cannot_be_are_refused(model):
         bad.indices[0] = 20
         bad.has_canonical_format = True
         model.forward(bad)
+
+
+def test_exports_say_what_they_are(model, tmp_path):
+    X, _ = blobs(50, 3)
+    facts = tulle.export_onnx(model, tmp_path / "m.onnx", form="coo")
+    assert facts["bytes"] == (tmp_path / "m.onnx").stat().st_size
+    model.export(tmp_path / "m.npz", "npz")
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["layers.0.weight.data"], model.weights[0].data)
+    tulle.export_c(model, tmp_path / "m.h", name="tiny", int8=True, X=X, y=model.predict(X))
+    assert "tiny_predict" in (tmp_path / "m.h").read_text()
+    with pytest.raises(tulle.errors.ConfigError, match="format"):
+        model.export(tmp_path / "m", "onix")

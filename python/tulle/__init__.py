@@ -20,6 +20,8 @@ _WHERE = {
     "Model": "model",
     "load": "model",
     "save": "model",
+    "export_onnx": "model",
+    "export_c": "model",
     "train": "_run",
     "evaluate": "_run",
     "recover": "_run",

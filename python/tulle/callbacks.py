@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from . import _core
+
 
 class Context:
     """Where a training stands. Read-only but for two: ``ctx.stop = True`` and ``ctx.learning_rate = rate``."""
@@ -143,6 +145,37 @@ class MetricsWriter(Callback):
 
     on_epoch_end = _write
     on_evolve = _write
+
+
+class TensorBoard(Callback):
+    """Writes event files to `folder` for ``tensorboard --logdir``: loss, metrics, connections and speed of each epoch, and
+    every `histograms` epochs (0: never) the weights of each layer."""
+
+    _TAGS = {
+        "train_loss": "train/loss", "train_acc": "train/accuracy", "valid_loss": "valid/loss", "valid_acc": "valid/accuracy",
+        "test_loss": "test/loss", "test_acc": "test/accuracy", "lr": "lr", "nnz": "sparsity/nnz",
+        "density": "sparsity/density", "exploration": "sparsity/exploration", "conn_per_s": "speed/conn_per_s",
+        "peak_rss": "memory/peak_rss",
+    }  # fmt: skip
+
+    def __init__(self, folder, histograms=0):
+        self.folder, self.histograms = str(folder), histograms
+
+    def on_train_begin(self, ctx):
+        self._file = _core.EventFile(self.folder, 0)
+
+    def on_epoch_end(self, ctx):
+        for name, tag in self._TAGS.items():
+            if ctx.metrics.get(name) is not None:
+                self._file.add(tag, float(ctx.metrics[name]))
+        if self.histograms and ctx.epoch % self.histograms == 0:
+            for number, weight in enumerate(ctx.model.weights):
+                values = weight.data if hasattr(weight, "indptr") else weight.ravel()
+                self._file.add_histogram(f"layer{number}/weights", values)
+        self._file.write(ctx.step)
+
+    def __getstate__(self):
+        return {"folder": self.folder, "histograms": self.histograms}
 
 
 class Progress(Callback):

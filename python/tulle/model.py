@@ -186,6 +186,26 @@ class Model:
         """Writes a model file that ``tulle`` and any safetensors reader open; whole or not at all. Returns its bytes."""
         return self._handle.save(str(path))
 
+    def export(self, path, format="onnx", onnx_form="auto", preprocess=True, probabilities=True, int8=False, name="net",
+               scale="row", gap="auto", X=None, y=None):  # fmt: skip
+        """Writes the model for other programs, as ``tulle export`` (docs/exports.md, docs/embedded.md).
+
+        format          "onnx", "npz" or "c-header"
+        onnx_form       "sparse-init", "ell", "coo", or "auto" by the evenness of the rows
+        preprocess      the file's model takes raw features; probabilities: it ends with softmax or sigmoid
+        int8, name, scale, gap    of a C header; X, y: samples (and labels) that it is compared with the engine on
+        Returns what there is to know, by name: {"bytes": .., ...}. Raises tulle.Error for what a format cannot express.
+        """
+        options = _core.ExportOptions()
+        options.onnx_form, options.preprocess, options.probabilities = onnx_form, preprocess, probabilities
+        options.int8, options.name, options.scale, options.gap = int8, name, scale, gap
+        samples = None if X is None else features(X, _core)
+        numbers = None
+        if y is not None:
+            places = {label: number for number, label in enumerate(self.classes)}
+            numbers = as_i32(np.array([places[str(label)] for label in y]))
+        return _core.export_model(self._handle, format, str(path), options, samples, numbers)
+
     def to_bytes(self):
         """The content of that file."""
         return self._handle.bytes()
@@ -205,6 +225,16 @@ class Model:
 def load(path):
     """A :class:`Model` from a model file or checkpoint. Raises MissingInputError, DataError."""
     return Model(_core.load_model(str(path)))
+
+
+def export_onnx(model, path, form="auto", **options):
+    """``model.export(path, "onnx", onnx_form=form, ...)``."""
+    return model.export(path, "onnx", onnx_form=form, **options)
+
+
+def export_c(model, path, **options):
+    """``model.export(path, "c-header", ...)``."""
+    return model.export(path, "c-header", **options)
 
 
 def save(model, path):

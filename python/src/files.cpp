@@ -1,0 +1,73 @@
+// Files of other programs: exports and event files.
+
+#include <nanobind/stl/variant.h>
+
+#include "bind.h"
+#include "tulle/base/name_table.h"
+#include "tulle/export/formats.h"
+#include "tulle/report/tensorboard.h"
+
+namespace tulle::python {
+namespace {
+
+// Writes the model in one of export_formats(): {"bytes": .., and what there is to know, by name}.
+nb::dict export_model(const ModelHandle& handle, const std::string& format, const std::string& path,
+                      ExportOptions& options, const Features* samples,
+                      const std::optional<Array1<std::int32_t>>& classes) {
+  if (samples != nullptr) {
+    options.c_header.samples.inputs = *samples;
+    if (classes) options.c_header.samples.classes.assign(classes->data(), classes->data() + classes->size());
+  }
+  Exported written;
+  {
+    nb::gil_scoped_release release;
+    written = find_name(export_formats(), "format", format).write(path, *handle.model, options);
+  }
+  nb::dict facts;
+  facts["bytes"] = written.bytes;
+  for (const ExportFact& fact : written.facts) facts[fact.name.c_str()] = nb::cast(fact.value);
+  return facts;
+}
+
+}  // namespace
+
+void bind_files(nb::module_& m) {
+  nb::class_<ExportOptions>(m, "ExportOptions")
+      .def(nb::init<>())
+      .def_rw("preprocess", &ExportOptions::preprocess)
+      .def_rw("probabilities", &ExportOptions::probabilities)
+      .def_rw("onnx_form", &ExportOptions::onnx_form)
+      .def_prop_rw(
+          "name", [](const ExportOptions& o) { return o.c_header.name; },
+          [](ExportOptions& o, const std::string& name) { o.c_header.name = name; })
+      .def_prop_rw(
+          "int8", [](const ExportOptions& o) { return o.c_header.int8; },
+          [](ExportOptions& o, bool int8) { o.c_header.int8 = int8; })
+      .def_prop_rw(
+          "scale", [](const ExportOptions& o) { return o.c_header.scale; },
+          [](ExportOptions& o, const std::string& scale) { o.c_header.scale = scale; })
+      .def_prop_rw(
+          "gap", [](const ExportOptions& o) { return o.c_header.gap; },
+          [](ExportOptions& o, const std::string& gap) { o.c_header.gap = gap; });
+  m.def("export_model", &export_model, nb::arg("model"), nb::arg("format"), nb::arg("path"),
+        nb::arg("options"), nb::arg("samples").none(), nb::arg("classes").noconvert().none());
+
+  nb::class_<EventFile>(m, "EventFile")
+      .def(
+          "__init__",
+          [](EventFile* place, const std::string& folder, std::int64_t first_step) {
+            new (place) EventFile(folder, first_step);
+          },
+          nb::arg("folder"), nb::arg("first_step"))
+      .def("add", [](EventFile& file, const std::string& tag, double value) { file.add(tag, value); })
+      .def(
+          "add_histogram",
+          [](EventFile& file, const std::string& tag, const Array1<float>& values) {
+            file.add(tag, span_of(values));
+          },
+          nb::arg("tag"), nb::arg("values").noconvert())
+      .def("write", &EventFile::write, nb::arg("step"))
+      .def_prop_ro("path", &EventFile::path);
+}
+
+}  // namespace tulle::python
