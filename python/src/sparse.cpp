@@ -1,4 +1,8 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <mutex>
+#include <utility>
 
 #include "bind.h"
 #include "tulle/base/check.h"
@@ -6,219 +10,365 @@
 #include "tulle/base/parallel.h"
 #include "tulle/evolve/drop.h"
 #include "tulle/evolve/grow.h"
+#include "tulle/evolve/rule.h"
 #include "tulle/kernels/gather.h"
+#include "tulle/kernels/targets.h"
+#include "tulle/kernels/tokens.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/weight_init.h"
 
 namespace tulle::python {
 namespace {
 
-std::vector<std::uint32_t> counting(std::size_t count) {
-  std::vector<std::uint32_t> numbers(count);
-  for (std::size_t i = 0; i < count; ++i) numbers[i] = static_cast<std::uint32_t>(i);
-  return numbers;
+// Arrays that are written in place: results go straight into memory that the caller's allocator has at hand.
+template <class T>
+using Out1 = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Out2 = nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+// int32 or int64.
+using Indices = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// Lengths that must agree.
+void expect(const char* what, std::uint64_t found, std::int64_t expected) {
+  if (!std::cmp_equal(found, expected))
+    throw std::invalid_argument(fmt::format("{}, found {}, expected {}", what, found, expected));
 }
 
-// A sparse matrix W [n_out, n_in] with the products that a linear layer needs, all of them on its pattern
-// alone. Values belong to the caller, who hands them to each call; the pattern, and the orders it is walked
-// in, are kept. One caller at a time.
-class SparseProduct {
+void copy(std::span<const float> from, float* to) {
+  parallel_ranges(std::ssize(from), 1 << 14, [&](Range part) {
+    std::copy_n(from.data() + part.begin, part.end - part.begin, to + part.begin);
+  });
+}
+
+// Samples [batch, features] as the kernels read them. A training step makes one of x on its way forward and
+// reads the same on its way back.
+class Batch {
  public:
-  SparseProduct(std::int32_t outputs, std::int32_t inputs, const Array1<std::int64_t>& row_ptr,
-                const Array1<std::int32_t>& columns)
-      : SparseProduct(Topology(outputs, inputs,
-                               RawVector<std::int64_t>(row_ptr.data(), row_ptr.data() + row_ptr.size()),
-                               RawVector<std::int32_t>(columns.data(), columns.data() + columns.size()))) {}
-  explicit SparseProduct(Topology topology)
-      : layer_(make_sparse_layer({.inputs = topology.cols(), .outputs = topology.rows(), .has_bias = true},
-                                 topology)),
-        zeros_(static_cast<std::size_t>(std::max(topology.cols(), topology.rows())), 0.0f),
-        ones_(zeros_.size(), 1.0f) {}
-
-  const Topology& topology() const { return *layer_->topology(); }
-
-  // x [batch, n_in] -> x W^T + bias [batch, n_out].
-  nb::object forward(const Array1<float>& values, const std::optional<Array1<float>>& bias,
-                     const Array2<float>& x) {
-    check(values, x, topology().cols(), "x");
-    const auto outputs = static_cast<std::size_t>(topology().rows());
-    require(!bias || bias->shape(0) == outputs, "bias, found another length than n_out");
-    AlignedVector<float> y(x.shape(0) * outputs);
-    if (x.shape(0) > 0) {
-      nb::gil_scoped_release release;
-      take(values);
-      const std::span<const float> b = bias ? span_of(*bias) : std::span<const float>();
-      std::ranges::fill(layer_->bias().value, 0.0f);
-      std::ranges::copy(b, layer_->bias().value.begin());
-      const Panels<float> in = gathered(x, inputs_), out = shaped(outputs_, topology().rows(), x.shape(0));
-      layer_->forward({}, in, out);
-      scatter(out, y.data());
-    }
-    return owned<float>(std::move(y), {x.shape(0), outputs});
+  // To be written whole.
+  Batch(std::int32_t features, std::int32_t samples)
+      : panels_{nullptr, features, samples, kernels::panel_width(samples)} {
+    memory_.resize(static_cast<std::size_t>(panels_.count() * panels_.panel_size()));
+    panels_.data = memory_.data();
+  }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+  explicit Batch(const Array2<float>& x) : Batch(side(x.shape(1)), side(x.shape(0))) {
+    const nb::gil_scoped_release release;
+    const std::vector<float> zeros(x.shape(1), 0.0f), ones(x.shape(1), 1.0f);
+    std::vector<std::uint32_t> rows(x.shape(0));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::uint32_t>(i);
+    // Every panel by all threads: a batch seldom has more panels than there are threads.
+    parallel_ranges(panels_.features, 64, [&](Range range) {
+      for (std::int32_t p = 0; p < panels_.count(); ++p) {
+        const auto first = static_cast<std::size_t>(p) * static_cast<std::size_t>(panels_.width);
+        const std::size_t lanes = std::min(static_cast<std::size_t>(panels_.width), x.shape(0) - first);
+        kernels::gather_panel(x.data(), panels_.features, std::span(rows).subspan(first, lanes), range,
+                              zeros.data(), ones.data(), panels_.panel(p), panels_.width);
+      }
+    });
   }
 
-  // Of a loss with gradient g [batch, n_out] at x W^T + bias: (values' gradient, bias' gradient, x's or
-  // None).
-  nb::tuple backward(const Array1<float>& values, const Array2<float>& x, const Array2<float>& g,
-                     bool want_x) {
-    check(values, x, topology().cols(), "x");
-    check(values, g, topology().rows(), "gradient");
-    require(x.shape(0) == g.shape(0), "gradient, found another batch than x");
-    AlignedVector<float> dx(want_x ? x.size() : 0);
-    AlignedVector<float> dvalues(values.shape(0), 0.0f),
-        dbias(static_cast<std::size_t>(topology().rows()), 0.0f);
-    if (x.shape(0) > 0) {
-      nb::gil_scoped_release release;
-      take(values);
-      const Panels<float> in = gathered(x, inputs_), errors = gathered(g, outputs_);
-      Panels<float> back{};
-      if (want_x) back = shaped(back_, topology().cols(), x.shape(0));
-      layer_->backward(in, errors, back, nullptr);
-      std::ranges::copy(layer_->weight().gradient, dvalues.begin());
-      std::ranges::copy(layer_->bias().gradient, dbias.begin());
-      if (want_x) scatter(back, dx.data());
-    }
-    const nb::object to_x = want_x ? owned<float>(std::move(dx), {x.shape(0), x.shape(1)}) : nb::none();
-    return nb::make_tuple(owned<float>(std::move(dvalues)), owned<float>(std::move(dbias)), to_x);
-  }
+  std::int32_t samples() const { return panels_.batch; }
+  std::int32_t features() const { return panels_.features; }
+  Panels<float> panels() { return panels_; }
+  Panels<const float> panels() const { return panels_; }
 
-  // The pattern after one event of the rules called `drop` and `grow`: (another SparseProduct, the old place
-  // of each of its connections, -1 for grown ones). x, g: of the last step, for rules that look at gradients.
-  nb::tuple evolve(const Array1<float>& values, const std::optional<Array1<float>>& gradients,
-                   const std::string& drop, const std::string& grow, double zeta, std::uint64_t seed,
-                   std::uint32_t step, const std::optional<Array2<float>>& x,
-                   const std::optional<Array2<float>>& g) {
-    const DropInfo& drop_rule = find_name(drop_rules(), "drop", drop);
-    const GrowInfo& grow_rule = find_name(grow_rules(), "grow", grow);
-    require(zeta >= 0.0 && zeta < 1.0, "zeta, found a number outside 0 to 1, expected one from 0 to below 1");
-    require(!drop_rule.needs_pending, "drop, found 'momentum', expected a rule that needs no optimizer");
-    require(!drop_rule.needs_gradients || gradients, "drop, found a rule that needs gradients, and none");
-    require(!grow_rule.needs_errors || (x && g),
-            "grow, found a rule that needs x and its gradient, and none");
-    std::optional<SparseProduct> product;
-    std::vector<std::int64_t> places;
-    {
-      nb::gil_scoped_release release;
-      const std::vector<std::uint8_t> marks =
-          marks_of(drop_rule, {.topology = topology(),
-                               .weights = span_of(values),
-                               .gradients = gradients ? span_of(*gradients) : std::span<const float>(),
-                               .zeta = zeta,
-                               .random = {seed, Stream::kDrop, 0, step}});
-      const TopologyUpdate kept = without(topology(), marks);
-      GrowInput input{.taken = topology(),
-                      .count = topology().nnz() - kept.topology.nnz(),
-                      .connections = topology().nnz(),
-                      .random = {seed, Stream::kGrow, 0, step}};
-      if (x && g) input.inputs = gathered(*x, inputs_), input.errors = gathered(*g, outputs_);
-      const std::vector<std::uint64_t> grown =
-          grow_rule.grow != nullptr ? grow_rule.grow(input) : std::vector<std::uint64_t>();
-      const TopologyUpdate update = with_grown(kept, grown);
-      places.assign(update.source.begin(), update.source.end());
-      product.emplace(update.topology);
-    }
-    return nb::make_tuple(nb::cast(std::move(*product)), owned<std::int64_t>(std::move(places)));
+  // Back to rows of samples.
+  void write(float* rows) const {
+    constexpr std::int32_t kRows = 16;  // what is worth a thread
+    parallel_ranges(samples(), kRows, [&](Range range) {
+      for (std::int64_t first = range.begin; first < range.end; first += kRows)
+        kernels::from_panel(
+            panels().panel(static_cast<std::int32_t>(first / panels_.width)) + first % panels_.width,
+            std::min<std::int64_t>(kRows, range.end - first), features(), panels_.width,
+            rows + first * features());
+    });
   }
 
  private:
-  static constexpr std::int64_t kMaxBatch = std::int64_t{1} << 30;
-
-  void check(const Array1<float>& values, const Array2<float>& x, std::int32_t features,
-             const char* name) const {
-    require(std::cmp_equal(values.shape(0), topology().nnz()),
-            "values, found another length than the pattern's connections");
-    require(std::cmp_equal(x.shape(1), features), std::string(name) + ", found " +
-                                                      std::to_string(x.shape(1)) + " features, expected " +
-                                                      std::to_string(features));
-    require(std::cmp_less(x.shape(0), kMaxBatch), std::string(name) + ", found too many rows");
+  static std::int32_t side(std::size_t length) {
+    require(std::cmp_less(length, 1 << 30), "x, found a side of 2^30 or more, expected a smaller one");
+    return static_cast<std::int32_t>(length);
   }
 
-  void take(const Array1<float>& values) {
-    std::ranges::copy(span_of(values), layer_->weight().value.begin());
-  }
-
-  int width_for(std::size_t batch) const { return batch <= 16 ? 16 : batch <= 32 ? 32 : 64; }
-  Panels<float> shaped(PanelBuffer& buffer, std::int32_t features, std::size_t batch) const {
-    return buffer.view(features, static_cast<std::int32_t>(batch), width_for(batch));
-  }
-
-  Panels<float> gathered(const Array2<float>& x, PanelBuffer& buffer) {
-    const auto features = static_cast<std::int32_t>(x.shape(1));
-    const Panels<float> panels = shaped(buffer, features, x.shape(0));
-    if (rows_.size() < x.shape(0)) rows_ = counting(x.shape(0));
-    // Every panel by all threads: a batch seldom has more panels than there are threads.
-    parallel_ranges(features, 64, [&](Range range) {
-      for (std::int32_t p = 0; p < panels.count(); ++p) {
-        const auto first = static_cast<std::size_t>(p) * static_cast<std::size_t>(panels.width);
-        const std::size_t lanes = std::min(static_cast<std::size_t>(panels.width), x.shape(0) - first);
-        kernels::gather_panel(x.data(), features, std::span(rows_).subspan(first, lanes), range,
-                              zeros_.data(), ones_.data(), panels.panel(p), panels.width);
-      }
-    });
-    return panels;
-  }
-
-  // Panels as rows of samples.
-  static void scatter(Panels<const float> panels, float* rows) {
-    constexpr std::int64_t kBlock = 16;  // features: a line of memory of each sample
-    const std::int64_t features = panels.features;
-    parallel_ranges(features, kBlock, [&](Range range) {
-      for (std::int32_t p = 0; p < panels.count(); ++p) {
-        const float* const panel = panels.panel(p);
-        const std::int32_t first = p * panels.width;
-        const std::int32_t lanes = std::min(panels.width, panels.batch - first);
-        for (std::int64_t f = range.begin; f < range.end; f += kBlock)
-          for (std::int32_t lane = 0; lane < lanes; ++lane)
-            for (std::int64_t i = f; i < std::min(f + kBlock, range.end); ++i)
-              rows[(first + lane) * features + i] = panel[i * panels.width + lane];
-      }
-    });
-  }
-
-  std::unique_ptr<SparseLayer> layer_;
-  std::vector<float> zeros_, ones_;
-  std::vector<std::uint32_t> rows_;
-  PanelBuffer inputs_, outputs_, back_;
+  RawVector<float> memory_;
+  Panels<float> panels_;
 };
 
-nb::tuple arrays_of(const SparseProduct& product) {
-  const Topology& topology = product.topology();
+template <class T>
+RawVector<T> taken(const Indices& indices, const std::string& name) {
+  const auto from = [&]<class Found>(const Found* found) {
+    RawVector<T> out(indices.shape(0));
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      require(std::in_range<T>(found[i]), name + ", found one beyond int32, expected all below 2^31");
+      out[i] = static_cast<T>(found[i]);
+    }
+    return out;
+  };
+  if (indices.dtype() == nb::dtype<std::int32_t>())
+    return from(static_cast<const std::int32_t*>(indices.data()));
+  require(indices.dtype() == nb::dtype<std::int64_t>(),
+          name + ", found another dtype, expected int32 or int64");
+  return from(static_cast<const std::int64_t*>(indices.data()));
+}
+
+Topology topology_of(std::int32_t outputs, std::int32_t inputs, const Indices& row_ptr,
+                     const Indices& columns) {
+  return Topology(outputs, inputs, taken<std::int64_t>(row_ptr, "row pointers"),
+                  taken<std::int32_t>(columns, "columns"));
+}
+
+// (row pointers, columns).
+nb::tuple arrays_of(const Topology& topology) {
   return nb::make_tuple(
       owned<std::int64_t>(std::vector<std::int64_t>(topology.row_ptr().begin(), topology.row_ptr().end())),
       owned<std::int32_t>(std::vector<std::int32_t>(topology.columns().begin(), topology.columns().end())));
 }
 
-// A pattern for one layer, drawn as the [topology] keys say.
-SparseProduct draw(const std::string& distribution, std::int32_t outputs, std::int32_t inputs, double density,
-                   double epsilon, std::int64_t fan_in, std::uint64_t seed, std::uint32_t layer) {
+// A sparse matrix W [n_out, n_in] with the products that a linear layer needs, all of them on its pattern
+// alone. Values belong to the caller, who hands them to each call; the pattern, and the orders it is walked
+// in, are kept. Callers on several threads wait for each other.
+class SparseProduct {
+ public:
+  explicit SparseProduct(Topology topology)
+      : layer_(make_sparse_layer({.inputs = topology.cols(), .outputs = topology.rows(), .has_bias = true},
+                                 std::move(topology))) {}
+
+  const Topology& topology() const { return *layer_->topology(); }
+
+  // y [batch, n_out] = x W^T + bias.
+  void forward(const Array1<float>& values, const std::optional<Array1<float>>& bias, const Batch& x,
+               const Out2<float>& y) {
+    check(values.shape(0), x.samples(), x.features(), y.shape(0), y.shape(1));
+    if (bias) expect("bias, length", bias->shape(0), topology().rows());
+    if (x.samples() == 0) return;
+    const nb::gil_scoped_release release;
+    const std::lock_guard lock(*busy_);
+    copy(span_of(values), layer_->weight().value.data());
+    std::ranges::fill(layer_->bias().value, 0.0f);
+    if (bias) std::ranges::copy(span_of(*bias), layer_->bias().value.begin());
+    Batch out(topology().rows(), x.samples());
+    layer_->forward({}, x.panels(), out.panels());
+    out.write(y.data());
+  }
+
+  // Of a loss with gradient g [batch, n_out] at x W^T + bias: the gradients of values and bias, and that of x
+  // if it is asked for.
+  void backward(const Array1<float>& values, const Batch& x, const Batch& g, const Out1<float>& dvalues,
+                const Out1<float>& dbias, const std::optional<Out2<float>>& dx) {
+    check(values.shape(0), x.samples(), x.features(), g.samples(), g.features());
+    check_gradients(dvalues, dbias, dx, x.samples());
+    const nb::gil_scoped_release release;
+    const std::lock_guard lock(*busy_);
+    if (x.samples() == 0) {
+      std::fill_n(dvalues.data(), dvalues.size(), 0.0f);
+      std::fill_n(dbias.data(), dbias.size(), 0.0f);
+      return;
+    }
+    std::optional<Batch> back;
+    if (dx) {
+      copy(span_of(values), layer_->weight().value.data());
+      back.emplace(topology().cols(), x.samples());
+    }
+    layer_->backward(x.panels(), g.panels(), back ? back->panels() : Panels<float>(), nullptr);
+    copy(layer_->weight().gradient, dvalues.data());
+    copy(layer_->bias().gradient, dbias.data());
+    if (back) back->write(dx->data());
+  }
+
+  // The same in double precision by plain loops, for checks of gradients. Each sum is one thread's.
+  void forward64(const Array1<double>& values, const std::optional<Array1<double>>& bias,
+                 const Array2<double>& x, const Out2<double>& y) const {
+    check(values.shape(0), x.shape(0), x.shape(1), y.shape(0), y.shape(1));
+    if (bias) expect("bias, length", bias->shape(0), topology().rows());
+    const nb::gil_scoped_release release;
+    parallel_ranges(static_cast<std::int64_t>(x.shape(0)), 1, [&](Range samples) {
+      for (std::int64_t b = samples.begin; b < samples.end; ++b) {
+        const double* const from = x.data() + b * topology().cols();
+        double* const to = y.data() + b * topology().rows();
+        for (std::int32_t row = 0; row < topology().rows(); ++row) to[row] = bias ? bias->data()[row] : 0.0;
+        for_connections([&](std::int32_t row, std::int32_t column, std::int64_t k) {
+          to[row] += values.data()[k] * from[column];
+        });
+      }
+    });
+  }
+
+  void backward64(const Array1<double>& values, const Array2<double>& x, const Array2<double>& g,
+                  const Out1<double>& dvalues, const Out1<double>& dbias,
+                  const std::optional<Out2<double>>& dx) const {
+    check(values.shape(0), x.shape(0), x.shape(1), g.shape(0), g.shape(1));
+    check_gradients(dvalues, dbias, dx, x.shape(0));
+    const nb::gil_scoped_release release;
+    std::fill_n(dvalues.data(), dvalues.size(), 0.0);
+    std::fill_n(dbias.data(), dbias.size(), 0.0);
+    if (dx) std::fill_n(dx->data(), dx->size(), 0.0);
+    for (std::size_t b = 0; b < x.shape(0); ++b) {
+      const double* const from = x.data() + b * x.shape(1);
+      const double* const error = g.data() + b * g.shape(1);
+      double* const to = dx ? dx->data() + b * x.shape(1) : nullptr;
+      for (std::size_t row = 0; row < g.shape(1); ++row) dbias.data()[row] += error[row];
+      for_connections([&](std::int32_t row, std::int32_t column, std::int64_t k) {
+        dvalues.data()[k] += error[row] * from[column];
+        if (to != nullptr) to[column] += error[row] * values.data()[k];
+      });
+    }
+  }
+
+  // W^T, and for each of its values the position in those of W.
+  nb::tuple transposed() const {
+    std::unique_ptr<SparseProduct> product;
+    SourceIndex index;
+    {
+      const nb::gil_scoped_release release;
+      index = make_source_index(topology(), std::max(topology().rows(), 1));
+      product = std::make_unique<SparseProduct>(
+          Topology(topology().cols(), topology().rows(),
+                   RawVector<std::int64_t>(index.source_ptr.begin(), index.source_ptr.end()),
+                   RawVector<std::int32_t>(index.targets.begin(), index.targets.end())));
+    }
+    return nb::make_tuple(nb::cast(product.release(), nb::rv_policy::take_ownership),
+                          owned<std::uint32_t>(std::move(index.positions)));
+  }
+
+  // The pattern after one event of a rule, with as many connections: (another SparseProduct, the old place of
+  // each of its connections, -1 for grown ones, whether these are to start at 0). x, g: of the last step, for
+  // rules that look at gradients of cells.
+  nb::tuple evolve(const Array1<float>& values, const std::optional<Array1<float>>& gradients,
+                   const std::string& rule, double zeta, std::uint64_t seed, std::uint32_t event,
+                   const Batch* x, const Batch* g) const {
+    const RuleInfo& found = find_name(rules(), "rule", rule);
+    require(!found.drop.empty(), "rule, found 'none', expected one that changes the topology");
+    const DropInfo& drop = find_name(drop_rules(), "drop", found.drop);
+    const GrowInfo& grow = find_name(grow_rules(), "grow", found.grow);
+    expect("values, length", values.shape(0), topology().nnz());
+    require(zeta >= 0.0 && zeta < 1.0, "zeta, found a number outside 0 to 1, expected one from 0 to below 1");
+    require(!drop.needs_gradients || gradients,
+            "rule, found '" + rule + "', which looks at gradients of values, and no gradient");
+    require(!grow.needs_errors || (x != nullptr && g != nullptr),
+            "rule, found '" + rule + "', which looks at the last batch, and none was kept");
+    constexpr std::pair<std::string_view, std::string_view> kZero{"evolve.grow_init", "zero"};
+    const bool zero_start = grow.zero_start || std::ranges::find(found.values, kZero) != found.values.end();
+    std::unique_ptr<SparseProduct> product;
+    RawVector<std::int64_t> places;
+    {
+      const nb::gil_scoped_release release;
+      const std::vector<std::uint8_t> marks =
+          marks_of(drop, {.topology = topology(),
+                          .weights = span_of(values),
+                          .gradients = gradients ? span_of(*gradients) : std::span<const float>(),
+                          .zeta = zeta,
+                          .random = {seed, Stream::kDrop, 0, event}});
+      const TopologyUpdate kept = without(topology(), marks);
+      GrowInput input{.taken = topology(),
+                      .count = topology().nnz() - kept.topology.nnz(),
+                      .connections = topology().nnz(),
+                      .random = {seed, Stream::kGrow, 0, event}};
+      require(
+          std::cmp_less_equal(input.count, topology().cells() - static_cast<std::uint64_t>(topology().nnz())),
+          "zeta, found more connections to replace than there are free cells, expected a smaller one");
+      if (grow.needs_errors) input.inputs = x->panels(), input.errors = g->panels();
+      TopologyUpdate update = with_grown(kept, grow.grow(input));
+      places = std::move(update.source);
+      product = std::make_unique<SparseProduct>(std::move(update.topology));
+    }
+    return nb::make_tuple(nb::cast(product.release(), nb::rv_policy::take_ownership),
+                          owned<std::int64_t>(std::move(places)), zero_start);
+  }
+
+ private:
+  // `samples` of x and `rows` of what comes out of it, or of its gradient.
+  void check(std::uint64_t values, std::uint64_t samples, std::uint64_t features, std::uint64_t rows,
+             std::uint64_t outputs) const {
+    expect("values, length", values, topology().nnz());
+    expect("x, features", features, topology().cols());
+    expect("output, samples", rows, static_cast<std::int64_t>(samples));
+    expect("output, features", outputs, topology().rows());
+  }
+  template <class T>
+  void check_gradients(const Out1<T>& dvalues, const Out1<T>& dbias, const std::optional<Out2<T>>& dx,
+                       std::uint64_t samples) const {
+    expect("gradient of values, length", dvalues.shape(0), topology().nnz());
+    expect("gradient of bias, length", dbias.shape(0), topology().rows());
+    if (!dx) return;
+    expect("gradient of x, samples", dx->shape(0), static_cast<std::int64_t>(samples));
+    expect("gradient of x, features", dx->shape(1), topology().cols());
+  }
+
+  template <class Body>
+  void for_connections(const Body& body) const {
+    for (std::int32_t row = 0; row < topology().rows(); ++row)
+      for (std::int64_t k = topology().row_ptr()[static_cast<std::size_t>(row)];
+           k < topology().row_ptr()[static_cast<std::size_t>(row) + 1]; ++k)
+        body(row, topology().columns()[static_cast<std::size_t>(k)], k);
+  }
+
+  std::unique_ptr<SparseLayer> layer_;
+  std::unique_ptr<std::mutex> busy_ = std::make_unique<std::mutex>();
+};
+
+// A pattern for each layer sizes[l] -> sizes[l + 1], drawn as the [topology] keys say: (row pointers,
+// columns).
+nb::list draw(const std::string& distribution, const std::vector<std::int32_t>& sizes, double density,
+              double epsilon, std::int64_t fan_in, std::uint64_t seed) {
+  require(sizes.size() > 1 && std::ranges::all_of(sizes, [](std::int32_t size) { return size > 0; }),
+          "sizes, found none, one or one below 1, expected two or more positive ones");
   const TopologyOptions options{
       .distribution = distribution, .epsilon = epsilon, .density = density, .fan_in = fan_in};
-  const std::int32_t sizes[] = {inputs, outputs};
-  const std::int64_t budget = layer_budgets(options, sizes).front();
-  return SparseProduct(draw_topology(options, outputs, inputs, budget, seed, layer));
+  const std::vector<std::int64_t> budgets = layer_budgets(options, sizes);
+  nb::list patterns;
+  for (std::size_t l = 0; l < budgets.size(); ++l)
+    patterns.append(arrays_of(
+        draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, static_cast<std::uint32_t>(l))));
+  return patterns;
+}
+
+// Start values on a pattern, by the law of this name with the true number of connections of each neuron.
+nb::object start_values(const SparseProduct& product, const std::string& law, std::uint64_t seed,
+                        std::uint32_t layer) {
+  return owned<float>(initial_weights(find_name(weight_inits(), "values", law),
+                                      {.topology = product.topology(), .sparse_fan = true},
+                                      {seed, Stream::kValue, layer, 0}));
 }
 
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
+  nb::class_<Batch>(m, "Batch")
+      .def(nb::init<const Array2<float>&>(), nb::arg("x").noconvert())
+      .def_prop_ro("shape",
+                   [](const Batch& batch) { return nb::make_tuple(batch.samples(), batch.features()); });
   nb::class_<SparseProduct>(m, "SparseProduct")
-      .def(nb::init<std::int32_t, std::int32_t, const Array1<std::int64_t>&, const Array1<std::int32_t>&>(),
-           nb::arg("outputs"), nb::arg("inputs"), nb::arg("row_ptr").noconvert(),
-           nb::arg("columns").noconvert())
+      .def(
+          "__init__",
+          [](SparseProduct* self, std::int32_t outputs, std::int32_t inputs, const Indices& row_ptr,
+             const Indices& columns) {
+            new (self) SparseProduct(topology_of(outputs, inputs, row_ptr, columns));
+          },
+          nb::arg("outputs"), nb::arg("inputs"), nb::arg("row_ptr").noconvert(),
+          nb::arg("columns").noconvert())
       .def("forward", &SparseProduct::forward, nb::arg("values").noconvert(),
-           nb::arg("bias").noconvert().none(), nb::arg("x").noconvert())
-      .def("backward", &SparseProduct::backward, nb::arg("values").noconvert(), nb::arg("x").noconvert(),
-           nb::arg("g").noconvert(), nb::arg("want_x"))
+           nb::arg("bias").noconvert().none(), nb::arg("x"), nb::arg("y").noconvert())
+      .def("forward", &SparseProduct::forward64, nb::arg("values").noconvert(),
+           nb::arg("bias").noconvert().none(), nb::arg("x").noconvert(), nb::arg("y").noconvert())
+      .def("backward", &SparseProduct::backward, nb::arg("values").noconvert(), nb::arg("x"), nb::arg("g"),
+           nb::arg("dvalues").noconvert(), nb::arg("dbias").noconvert(), nb::arg("dx").noconvert().none())
+      .def("backward", &SparseProduct::backward64, nb::arg("values").noconvert(), nb::arg("x").noconvert(),
+           nb::arg("g").noconvert(), nb::arg("dvalues").noconvert(), nb::arg("dbias").noconvert(),
+           nb::arg("dx").noconvert().none())
+      .def("transposed", &SparseProduct::transposed)
       .def("evolve", &SparseProduct::evolve, nb::arg("values").noconvert(),
-           nb::arg("gradients").noconvert().none(), nb::arg("drop"), nb::arg("grow"), nb::arg("zeta"),
-           nb::arg("seed"), nb::arg("step"), nb::arg("x").noconvert().none(), nb::arg("g").noconvert().none())
-      .def("arrays", &arrays_of)
+           nb::arg("gradients").noconvert().none(), nb::arg("rule"), nb::arg("zeta"), nb::arg("seed"),
+           nb::arg("event"), nb::arg("x").none(), nb::arg("g").none())
+      .def("start_values", &start_values, nb::arg("law"), nb::arg("seed"), nb::arg("layer"))
+      .def("arrays", [](const SparseProduct& product) { return arrays_of(product.topology()); })
       .def_prop_ro("nnz", [](const SparseProduct& product) { return product.topology().nnz(); })
       .def_prop_ro("shape", [](const SparseProduct& product) {
         return nb::make_tuple(product.topology().rows(), product.topology().cols());
       });
-  m.def("draw", &draw, nb::arg("distribution"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("density"),
-        nb::arg("epsilon"), nb::arg("fan_in"), nb::arg("seed"), nb::arg("layer"));
+  m.def("draw", &draw, nb::arg("distribution"), nb::arg("sizes"), nb::arg("density"), nb::arg("epsilon"),
+        nb::arg("fan_in"), nb::arg("seed"));
 }
 
 }  // namespace tulle::python
