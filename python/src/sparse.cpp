@@ -41,60 +41,80 @@ void copy(std::span<const float> from, float* to) {
   });
 }
 
-// Samples [batch, features] as the kernels read them. A training step makes one of x on its way forward and
-// reads the same on its way back.
-class Batch {
+// How many floats hold samples [batch, features] as the kernels read them. That memory is the caller's: what
+// a training step gathers of x on its way forward it reads again on its way back.
+std::size_t panel_floats(std::size_t samples, std::size_t features) {
+  constexpr std::size_t kMost = std::size_t{1} << 30;
+  require(samples < kMost && features < kMost, "x, found a side of 2^30 or more, expected a smaller one");
+  const auto batch = static_cast<std::int32_t>(samples);
+  const Panels<float> shape{nullptr, static_cast<std::int32_t>(features), batch, kernels::panel_width(batch)};
+  return static_cast<std::size_t>(shape.count() * shape.panel_size());
+}
+
+template <class T>
+Panels<T> panels_in(T* memory, std::size_t floats, std::size_t samples, std::size_t features) {
+  expect("panels, floats", floats, static_cast<std::int64_t>(panel_floats(samples, features)));
+  require(reinterpret_cast<std::uintptr_t>(memory) % 64 == 0,
+          "panels, found memory off a multiple of 64 bytes");
+  const auto batch = static_cast<std::int32_t>(samples);
+  return {memory, static_cast<std::int32_t>(features), batch, kernels::panel_width(batch)};
+}
+
+// Rows of samples to panels.
+void gather(const Array2<float>& x, Panels<float> panels) {
+  const std::vector<float> zeros(x.shape(1), 0.0f), ones(x.shape(1), 1.0f);
+  std::vector<std::uint32_t> rows(x.shape(0));
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::uint32_t>(i);
+  // Every panel by all threads: a batch seldom has more panels than there are threads.
+  parallel_ranges(panels.features, 64, [&](Range range) {
+    for (std::int32_t p = 0; p < panels.count(); ++p) {
+      const auto first = static_cast<std::size_t>(p) * static_cast<std::size_t>(panels.width);
+      const std::size_t lanes = std::min(static_cast<std::size_t>(panels.width), x.shape(0) - first);
+      kernels::gather_panel(x.data(), panels.features, std::span(rows).subspan(first, lanes), range,
+                            zeros.data(), ones.data(), panels.panel(p), panels.width);
+    }
+  });
+}
+
+// And back.
+void scatter(Panels<const float> panels, float* rows) {
+  constexpr std::int32_t kRows = 16;  // what is worth a thread
+  parallel_ranges(panels.batch, kRows, [&](Range range) {
+    for (std::int64_t first = range.begin; first < range.end; first += kRows)
+      kernels::from_panel(
+          panels.panel(static_cast<std::int32_t>(first / panels.width)) + first % panels.width,
+          std::min<std::int64_t>(kRows, range.end - first), panels.features, panels.width,
+          rows + first * panels.features);
+  });
+}
+
+// Panels for the length of a call. They come from the heap and go back to it: a product that kept them would
+// hold memory for the largest batch it ever saw.
+class PanelMemory {
  public:
-  // To be written whole.
-  Batch(std::int32_t features, std::int32_t samples)
-      : panels_{nullptr, features, samples, kernels::panel_width(samples)} {
-    memory_.resize(static_cast<std::size_t>(panels_.count() * panels_.panel_size()));
-    panels_.data = memory_.data();
-  }
-  Batch(const Batch&) = delete;
-  Batch& operator=(const Batch&) = delete;
-  explicit Batch(const Array2<float>& x) : Batch(side(x.shape(1)), side(x.shape(0))) {
-    const nb::gil_scoped_release release;
-    const std::vector<float> zeros(x.shape(1), 0.0f), ones(x.shape(1), 1.0f);
-    std::vector<std::uint32_t> rows(x.shape(0));
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::uint32_t>(i);
-    // Every panel by all threads: a batch seldom has more panels than there are threads.
-    parallel_ranges(panels_.features, 64, [&](Range range) {
-      for (std::int32_t p = 0; p < panels_.count(); ++p) {
-        const auto first = static_cast<std::size_t>(p) * static_cast<std::size_t>(panels_.width);
-        const std::size_t lanes = std::min(static_cast<std::size_t>(panels_.width), x.shape(0) - first);
-        kernels::gather_panel(x.data(), panels_.features, std::span(rows).subspan(first, lanes), range,
-                              zeros.data(), ones.data(), panels_.panel(p), panels_.width);
-      }
-    });
-  }
+  PanelMemory(std::size_t samples, std::size_t features)
+      : memory_(panel_floats(samples, features)),
+        panels_(panels_in(memory_.data(), memory_.size(), samples, features)) {}
+  PanelMemory(const PanelMemory&) = delete;
+  PanelMemory& operator=(const PanelMemory&) = delete;
 
-  std::int32_t samples() const { return panels_.batch; }
-  std::int32_t features() const { return panels_.features; }
-  Panels<float> panels() { return panels_; }
-  Panels<const float> panels() const { return panels_; }
-
-  // Back to rows of samples.
-  void write(float* rows) const {
-    constexpr std::int32_t kRows = 16;  // what is worth a thread
-    parallel_ranges(samples(), kRows, [&](Range range) {
-      for (std::int64_t first = range.begin; first < range.end; first += kRows)
-        kernels::from_panel(
-            panels().panel(static_cast<std::int32_t>(first / panels_.width)) + first % panels_.width,
-            std::min<std::int64_t>(kRows, range.end - first), features(), panels_.width,
-            rows + first * features());
-    });
-  }
+  Panels<float> panels() const { return panels_; }
 
  private:
-  static std::int32_t side(std::size_t length) {
-    require(std::cmp_less(length, 1 << 30), "x, found a side of 2^30 or more, expected a smaller one");
-    return static_cast<std::int32_t>(length);
-  }
-
   RawVector<float> memory_;
   Panels<float> panels_;
 };
+
+// The panels of x [batch, features] as one array. A training step makes it on its way forward and reads it
+// again on its way back.
+nb::object gathered(const Array2<float>& x) {
+  RawVector<float> memory(panel_floats(x.shape(0), x.shape(1)));
+  {
+    const nb::gil_scoped_release release;
+    gather(x, panels_in(memory.data(), memory.size(), x.shape(0), x.shape(1)));
+  }
+  return owned<float>(std::move(memory));
+}
 
 template <class T>
 RawVector<T> taken(const Indices& indices, const std::string& name) {
@@ -137,51 +157,49 @@ class SparseProduct {
 
   const Topology& topology() const { return *layer_->topology(); }
 
-  // y [batch, n_out] = x W^T + bias.
-  void forward(const Array1<float>& values, const std::optional<Array1<float>>& bias, const Batch& x,
+  // y [batch, n_out] = x W^T + bias, from the panels of x [batch, n_in].
+  void forward(const Array1<float>& values, const std::optional<Array1<float>>& bias, const Array1<float>& x,
                const Out2<float>& y) {
-    check(values.shape(0), x.samples(), x.features(), y.shape(0), y.shape(1));
-    if (bias) expect("bias, length", bias->shape(0), topology().rows());
-    if (x.samples() == 0) return;
+    check(values.shape(0), bias ? bias->shape(0) : rows(), y.shape(0), columns(), y.shape(0), y.shape(1));
+    const Panels<const float> in = panels_in(x.data(), x.size(), y.shape(0), columns());
+    if (in.batch == 0) return;
     const nb::gil_scoped_release release;
     const std::lock_guard lock(*busy_);
     copy(span_of(values), layer_->weight().value.data());
     std::ranges::fill(layer_->bias().value, 0.0f);
     if (bias) std::ranges::copy(span_of(*bias), layer_->bias().value.begin());
-    Batch out(topology().rows(), x.samples());
-    layer_->forward({}, x.panels(), out.panels());
-    out.write(y.data());
+    const PanelMemory out(y.shape(0), rows());
+    layer_->forward({}, in, out.panels());
+    scatter(out.panels(), y.data());
   }
 
   // Of a loss with gradient g [batch, n_out] at x W^T + bias: the gradients of values and bias, and that of x
   // if it is asked for.
-  void backward(const Array1<float>& values, const Batch& x, const Batch& g, const Out1<float>& dvalues,
-                const Out1<float>& dbias, const std::optional<Out2<float>>& dx) {
-    check(values.shape(0), x.samples(), x.features(), g.samples(), g.features());
-    check_gradients(dvalues, dbias, dx, x.samples());
+  void backward(const Array1<float>& values, const Array1<float>& x, const Array2<float>& g,
+                const Out1<float>& dvalues, const Out1<float>& dbias, const std::optional<Out2<float>>& dx) {
+    check(values.shape(0), rows(), g.shape(0), columns(), g.shape(0), g.shape(1));
+    check_gradients(dvalues, dbias, dx, g.shape(0));
+    const Panels<const float> in = panels_in(x.data(), x.size(), g.shape(0), columns());
     const nb::gil_scoped_release release;
     const std::lock_guard lock(*busy_);
-    if (x.samples() == 0) {
+    if (in.batch == 0) {
       std::fill_n(dvalues.data(), dvalues.size(), 0.0f);
       std::fill_n(dbias.data(), dbias.size(), 0.0f);
       return;
     }
-    std::optional<Batch> back;
-    if (dx) {
-      copy(span_of(values), layer_->weight().value.data());
-      back.emplace(topology().cols(), x.samples());
-    }
-    layer_->backward(x.panels(), g.panels(), back ? back->panels() : Panels<float>(), nullptr);
+    const PanelMemory errors(g.shape(0), rows()), back(dx ? g.shape(0) : 0, columns());
+    gather(g, errors.panels());
+    if (dx) copy(span_of(values), layer_->weight().value.data());
+    layer_->backward(in, errors.panels(), dx ? back.panels() : Panels<float>(), nullptr);
     copy(layer_->weight().gradient, dvalues.data());
     copy(layer_->bias().gradient, dbias.data());
-    if (back) back->write(dx->data());
+    if (dx) scatter(back.panels(), dx->data());
   }
 
   // The same in double precision by plain loops, for checks of gradients. Each sum is one thread's.
   void forward64(const Array1<double>& values, const std::optional<Array1<double>>& bias,
                  const Array2<double>& x, const Out2<double>& y) const {
-    check(values.shape(0), x.shape(0), x.shape(1), y.shape(0), y.shape(1));
-    if (bias) expect("bias, length", bias->shape(0), topology().rows());
+    check(values.shape(0), bias ? bias->shape(0) : rows(), x.shape(0), x.shape(1), y.shape(0), y.shape(1));
     const nb::gil_scoped_release release;
     parallel_ranges(static_cast<std::int64_t>(x.shape(0)), 1, [&](Range samples) {
       for (std::int64_t b = samples.begin; b < samples.end; ++b) {
@@ -198,7 +216,7 @@ class SparseProduct {
   void backward64(const Array1<double>& values, const Array2<double>& x, const Array2<double>& g,
                   const Out1<double>& dvalues, const Out1<double>& dbias,
                   const std::optional<Out2<double>>& dx) const {
-    check(values.shape(0), x.shape(0), x.shape(1), g.shape(0), g.shape(1));
+    check(values.shape(0), rows(), x.shape(0), x.shape(1), g.shape(0), g.shape(1));
     check_gradients(dvalues, dbias, dx, x.shape(0));
     const nb::gil_scoped_release release;
     std::fill_n(dvalues.data(), dvalues.size(), 0.0);
@@ -233,20 +251,22 @@ class SparseProduct {
   }
 
   // The pattern after one event of a rule, with as many connections: (another SparseProduct, the old place of
-  // each of its connections, -1 for grown ones, whether these are to start at 0). x, g: of the last step, for
-  // rules that look at gradients of cells.
+  // each of its connections, -1 for grown ones, whether these are to start at 0). x (panels), g: of the last
+  // step, for rules that look at gradients of cells.
   nb::tuple evolve(const Array1<float>& values, const std::optional<Array1<float>>& gradients,
                    const std::string& rule, double zeta, std::uint64_t seed, std::uint32_t event,
-                   const Batch* x, const Batch* g) const {
+                   const std::optional<Array1<float>>& x, const std::optional<Array2<float>>& g) const {
     const RuleInfo& found = find_name(rules(), "rule", rule);
     require(!found.drop.empty(), "rule, found 'none', expected one that changes the topology");
     const DropInfo& drop = find_name(drop_rules(), "drop", found.drop);
     const GrowInfo& grow = find_name(grow_rules(), "grow", found.grow);
     expect("values, length", values.shape(0), topology().nnz());
     require(zeta >= 0.0 && zeta < 1.0, "zeta, found a number outside 0 to 1, expected one from 0 to below 1");
+    if (gradients) expect("gradient of values, length", gradients->shape(0), topology().nnz());
+    if (g) expect("gradient, features", g->shape(1), topology().rows());
     require(!drop.needs_gradients || gradients,
             "rule, found '" + rule + "', which looks at gradients of values, and no gradient");
-    require(!grow.needs_errors || (x != nullptr && g != nullptr),
+    require(!grow.needs_errors || (x && g),
             "rule, found '" + rule + "', which looks at the last batch, and none was kept");
     constexpr std::pair<std::string_view, std::string_view> kZero{"evolve.grow_init", "zero"};
     const bool zero_start = grow.zero_start || std::ranges::find(found.values, kZero) != found.values.end();
@@ -254,6 +274,7 @@ class SparseProduct {
     RawVector<std::int64_t> places;
     {
       const nb::gil_scoped_release release;
+      const PanelMemory errors(grow.needs_errors ? g->shape(0) : 0, rows());
       const std::vector<std::uint8_t> marks =
           marks_of(drop, {.topology = topology(),
                           .weights = span_of(values),
@@ -268,7 +289,11 @@ class SparseProduct {
       require(
           std::cmp_less_equal(input.count, topology().cells() - static_cast<std::uint64_t>(topology().nnz())),
           "zeta, found more connections to replace than there are free cells, expected a smaller one");
-      if (grow.needs_errors) input.inputs = x->panels(), input.errors = g->panels();
+      if (grow.needs_errors) {
+        input.inputs = panels_in(x->data(), x->size(), g->shape(0), columns());
+        input.errors = errors.panels();
+        gather(*g, errors.panels());
+      }
       TopologyUpdate update = with_grown(kept, grow.grow(input));
       places = std::move(update.source);
       product = std::make_unique<SparseProduct>(std::move(update.topology));
@@ -278,12 +303,16 @@ class SparseProduct {
   }
 
  private:
-  // `samples` of x and `rows` of what comes out of it, or of its gradient.
-  void check(std::uint64_t values, std::uint64_t samples, std::uint64_t features, std::uint64_t rows,
-             std::uint64_t outputs) const {
+  std::size_t rows() const { return static_cast<std::size_t>(topology().rows()); }
+  std::size_t columns() const { return static_cast<std::size_t>(topology().cols()); }
+
+  // `samples` of x and `results` of what comes out of it, or of its gradient.
+  void check(std::uint64_t values, std::uint64_t bias, std::uint64_t samples, std::uint64_t features,
+             std::uint64_t results, std::uint64_t outputs) const {
     expect("values, length", values, topology().nnz());
+    expect("bias, length", bias, topology().rows());
     expect("x, features", features, topology().cols());
-    expect("output, samples", rows, static_cast<std::int64_t>(samples));
+    expect("output, samples", results, static_cast<std::int64_t>(samples));
     expect("output, features", outputs, topology().rows());
   }
   template <class T>
@@ -325,20 +354,18 @@ nb::list draw(const std::string& distribution, const std::vector<std::int32_t>& 
 }
 
 // Start values on a pattern, by the law of this name with the true number of connections of each neuron.
-nb::object start_values(const SparseProduct& product, const std::string& law, std::uint64_t seed,
+nb::object start_values(const std::string& law, std::int32_t outputs, std::int32_t inputs,
+                        const Indices& row_ptr, const Indices& columns, std::uint64_t seed,
                         std::uint32_t layer) {
+  const Topology topology = topology_of(outputs, inputs, row_ptr, columns);
   return owned<float>(initial_weights(find_name(weight_inits(), "values", law),
-                                      {.topology = product.topology(), .sparse_fan = true},
+                                      {.topology = topology, .sparse_fan = true},
                                       {seed, Stream::kValue, layer, 0}));
 }
 
 }  // namespace
 
 void bind_sparse(nb::module_& m) {
-  nb::class_<Batch>(m, "Batch")
-      .def(nb::init<const Array2<float>&>(), nb::arg("x").noconvert())
-      .def_prop_ro("shape",
-                   [](const Batch& batch) { return nb::make_tuple(batch.samples(), batch.features()); });
   nb::class_<SparseProduct>(m, "SparseProduct")
       .def(
           "__init__",
@@ -349,24 +376,27 @@ void bind_sparse(nb::module_& m) {
           nb::arg("outputs"), nb::arg("inputs"), nb::arg("row_ptr").noconvert(),
           nb::arg("columns").noconvert())
       .def("forward", &SparseProduct::forward, nb::arg("values").noconvert(),
-           nb::arg("bias").noconvert().none(), nb::arg("x"), nb::arg("y").noconvert())
+           nb::arg("bias").noconvert().none(), nb::arg("x").noconvert(), nb::arg("y").noconvert())
       .def("forward", &SparseProduct::forward64, nb::arg("values").noconvert(),
            nb::arg("bias").noconvert().none(), nb::arg("x").noconvert(), nb::arg("y").noconvert())
-      .def("backward", &SparseProduct::backward, nb::arg("values").noconvert(), nb::arg("x"), nb::arg("g"),
-           nb::arg("dvalues").noconvert(), nb::arg("dbias").noconvert(), nb::arg("dx").noconvert().none())
+      .def("backward", &SparseProduct::backward, nb::arg("values").noconvert(), nb::arg("x").noconvert(),
+           nb::arg("g").noconvert(), nb::arg("dvalues").noconvert(), nb::arg("dbias").noconvert(),
+           nb::arg("dx").noconvert().none())
       .def("backward", &SparseProduct::backward64, nb::arg("values").noconvert(), nb::arg("x").noconvert(),
            nb::arg("g").noconvert(), nb::arg("dvalues").noconvert(), nb::arg("dbias").noconvert(),
            nb::arg("dx").noconvert().none())
       .def("transposed", &SparseProduct::transposed)
       .def("evolve", &SparseProduct::evolve, nb::arg("values").noconvert(),
            nb::arg("gradients").noconvert().none(), nb::arg("rule"), nb::arg("zeta"), nb::arg("seed"),
-           nb::arg("event"), nb::arg("x").none(), nb::arg("g").none())
-      .def("start_values", &start_values, nb::arg("law"), nb::arg("seed"), nb::arg("layer"))
+           nb::arg("event"), nb::arg("x").noconvert().none(), nb::arg("g").noconvert().none())
       .def("arrays", [](const SparseProduct& product) { return arrays_of(product.topology()); })
       .def_prop_ro("nnz", [](const SparseProduct& product) { return product.topology().nnz(); })
       .def_prop_ro("shape", [](const SparseProduct& product) {
         return nb::make_tuple(product.topology().rows(), product.topology().cols());
       });
+  m.def("gather", &gathered, nb::arg("x").noconvert());
+  m.def("start_values", &start_values, nb::arg("law"), nb::arg("outputs"), nb::arg("inputs"),
+        nb::arg("row_ptr").noconvert(), nb::arg("columns").noconvert(), nb::arg("seed"), nb::arg("layer"));
   m.def("draw", &draw, nb::arg("distribution"), nb::arg("sizes"), nb::arg("density"), nb::arg("epsilon"),
         nb::arg("fan_in"), nb::arg("seed"));
 }
