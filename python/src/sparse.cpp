@@ -11,7 +11,6 @@
 #include "tulle/evolve/drop.h"
 #include "tulle/evolve/grow.h"
 #include "tulle/evolve/rule.h"
-#include "tulle/kernels/gather.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/kernels/tokens.h"
 #include "tulle/nn/sparse_layer.h"
@@ -62,16 +61,14 @@ Panels<T> panels_in(T* memory, std::size_t floats, std::size_t samples, std::siz
 
 // Rows of samples to panels.
 void gather(const Array2<float>& x, Panels<float> panels) {
-  const std::vector<float> zeros(x.shape(1), 0.0f), ones(x.shape(1), 1.0f);
-  std::vector<std::uint32_t> rows(x.shape(0));
-  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::uint32_t>(i);
   // Every panel by all threads: a batch seldom has more panels than there are threads.
-  parallel_ranges(panels.features, 64, [&](Range range) {
+  parallel_ranges(panels.features, 64, [&](Range features) {
     for (std::int32_t p = 0; p < panels.count(); ++p) {
-      const auto first = static_cast<std::size_t>(p) * static_cast<std::size_t>(panels.width);
-      const std::size_t lanes = std::min(static_cast<std::size_t>(panels.width), x.shape(0) - first);
-      kernels::gather_panel(x.data(), panels.features, std::span(rows).subspan(first, lanes), range,
-                            zeros.data(), ones.data(), panels.panel(p), panels.width);
+      const std::int64_t first = std::int64_t{p} * panels.width;
+      kernels::to_panel(x.data() + first * panels.features + features.begin, panels.features,
+                        std::min<std::int64_t>(panels.width, panels.batch - first),
+                        features.end - features.begin, panels.width,
+                        panels.panel(p) + features.begin * panels.width);
     }
   });
 }

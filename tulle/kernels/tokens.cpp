@@ -195,8 +195,9 @@ HWY_INLINE void Transpose(const float* in, std::int64_t in_stride, std::int64_t 
     }
 }
 
-void ToPanel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) {
-  Transpose(x, channels, rows, channels, out, width);
+void ToPanel(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t channels, int width,
+             float* out) {
+  Transpose(x, x_stride, rows, channels, out, width);
   if (rows < width)
     for (std::int64_t c = 0; c < channels; ++c)
       std::fill(out + c * width + rows, out + (c + 1) * width, 0.0f);
@@ -268,8 +269,9 @@ void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, 
                         float* totals) noexcept {
   HWY_DYNAMIC_DISPATCH(ChannelTotals)(x, stride, rows, channels, totals);
 }
-void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
-  HWY_DYNAMIC_DISPATCH(ToPanel)(x, rows, channels, width, out);
+void to_panel(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t channels, int width,
+              float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(ToPanel)(x, x_stride, rows, channels, width, out);
 }
 void from_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept {
   HWY_DYNAMIC_DISPATCH(FromPanel)(x, rows, channels, width, out);

@@ -54,9 +54,10 @@ void scale_rows(const float* x, const float* row_scale, std::int64_t rows, std::
 void add_channel_totals(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t channels,
                         float* totals) noexcept;
 
-/// out[c][i] = x[i][c] for up to `width` rows; lanes beyond `rows` become 0. Panels of tokens for the kernels
-/// of sparse layers.
-void to_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;
+/// out[c][i] = x[i][c] for up to `width` rows, which are x_stride apart; lanes beyond `rows` become 0. Panels
+/// of tokens for the kernels of sparse layers.
+void to_panel(const float* x, std::int64_t x_stride, std::int64_t rows, std::int64_t channels, int width,
+              float* out) noexcept;
 
 /// The way back: out[i][c] = x[c][i].
 void from_panel(const float* x, std::int64_t rows, std::int64_t channels, int width, float* out) noexcept;

@@ -235,7 +235,9 @@ TEST_P(Tokens, MixesLinesBothWays) {
 
 TEST_P(Tokens, PanelsThereAndBack) {
   Floats panel(size(kChannels * 16), 9.0f), again(x.size());
-  to_panel(x.data(), kRows, kChannels, 16, panel.data());
+  // In two parts, as threads do.
+  to_panel(x.data(), kChannels, kRows, 4, 16, panel.data());
+  to_panel(x.data() + 4, kChannels, kRows, kChannels - 4, 16, panel.data() + 4 * 16);
   for (std::int64_t c = 0; c < kChannels; ++c)
     for (std::int64_t i = 0; i < 16; ++i) EXPECT_EQ(panel[size(c * 16 + i)], i < kRows ? x[at(i, c)] : 0.0f);
   from_panel(panel.data(), kRows, kChannels, 16, again.data());

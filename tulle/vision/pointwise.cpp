@@ -13,8 +13,9 @@ void fill_panels(const float* x, std::int64_t rows, Panels<float> panels) {
   parallel_ranges(panels.count(), 1, [&](Range range) {
     for (auto p = static_cast<std::int32_t>(range.begin); p < range.end; ++p) {
       const std::int64_t first = std::int64_t{p} * panels.width;
-      kernels::to_panel(x + first * panels.features, std::min<std::int64_t>(panels.width, rows - first),
-                        panels.features, panels.width, panels.panel(p));
+      kernels::to_panel(x + first * panels.features, panels.features,
+                        std::min<std::int64_t>(panels.width, rows - first), panels.features, panels.width,
+                        panels.panel(p));
     }
   });
 }
@@ -86,7 +87,7 @@ void Pointwise::forward(std::int64_t rows, const float* x, float* y) const {
   for (std::int64_t first = 0; first < rows;) {
     const int width = width_for(rows - first);
     const std::int64_t count = std::min<std::int64_t>(width, rows - first);
-    kernels::to_panel(x + first * inputs(), count, inputs(), width, in);
+    kernels::to_panel(x + first * inputs(), inputs(), count, inputs(), width, in);
     multiply_panel(width, in, nullptr, out);
     kernels::from_panel(out, count, outputs(), width, y + first * outputs());
     first += count;
@@ -103,7 +104,7 @@ void Pointwise::forward_both(const Pointwise& first, const Pointwise& second, st
   for (std::int64_t at = 0; at < rows;) {
     const int width = width_for(rows - at);
     const std::int64_t count = std::min<std::int64_t>(width, rows - at);
-    kernels::to_panel(x + at * inputs, count, inputs, width, in);
+    kernels::to_panel(x + at * inputs, inputs, count, inputs, width, in);
     first.multiply_panel(width, in, first.bias(), z);
     kernels::gelu(z, hidden * width, z);
     second.multiply_panel(width, z, second.bias(), out);
