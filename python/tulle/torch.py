@@ -8,10 +8,10 @@ kernels use as many threads as torch does (``torch.set_num_threads``) and give t
 """
 
 import math
+import weakref
 
 import torch
 from torch.autograd.function import once_differentiable
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from . import _core
 
@@ -20,7 +20,7 @@ __all__ = ["SparseLinear", "save_safetensors", "sparse_linear"]
 copies = 0
 """How many inputs and gradients so far had to be copied because they were not contiguous."""
 
-_products = WeakTensorKeyDictionary()  # crow -> (what it was made from, the packed orders of that pattern)
+_products = {}  # id of a crow -> a weak reference to it, what its pattern was, the packed orders of that
 
 
 class SparseLinear(torch.nn.Module):
@@ -273,7 +273,7 @@ class _Product(torch.autograd.Function):
 
 
 def _sparse_linear(x, values, crow, col, bias, step):
-    for name, tensor in (("x", x), ("values", values), ("bias", bias), ("crow", crow), ("col", col)):
+    for name, tensor in (("x", x), ("values", values), ("bias", bias)):
         if tensor is not None:
             _check(name, tensor)
     if x.dtype != values.dtype and (x.dtype, values.dtype) != (torch.bfloat16, torch.float32):
@@ -301,7 +301,7 @@ def _check(name, tensor):
         raise TypeError(f"{name}, found {type(tensor).__name__}, expected a torch tensor")
     if tensor.layout != torch.strided:
         raise TypeError(f"{name}, found layout {tensor.layout}, expected a dense tensor; to_dense() makes one")
-    if tensor.device.type != "cpu":
+    if not tensor.is_cpu:
         raise TypeError(f"{name}, found device {tensor.device}, expected cpu, where tulle computes; cpu() moves it")
     expected = _DTYPES.get(name, _NUMBERS)
     if tensor.dtype not in expected:
@@ -327,21 +327,25 @@ def _follow_threads():
         _core.set_threads(torch.get_num_threads())
 
 
-def _version(tensor):
-    return 0 if tensor.is_inference() else tensor._version
-
-
 def _product_of(crow, col, n_in):
     """The packed orders of a pattern, made once while nobody writes to it. Raises ValueError for what is none."""
-    entry = _products.get(crow)
-    if entry is not None and entry[0] is col and entry[1] == (n_in, _version(crow), _version(col)):
-        return entry[2]
+    entry = _products.get(id(crow))
+    if entry is not None and entry[0]() is crow and entry[1] is col and entry[2] == (n_in, *_versions(crow, col)):
+        return entry[3]
+    _check("crow", crow)
+    _check("col", col)
     return _remember(crow, col, n_in, _core.SparseProduct(crow.numel() - 1, n_in, _array(crow), _array(col)))
 
 
 def _remember(crow, col, n_in, product):
-    _products[crow] = col, (n_in, _version(crow), _version(col)), product
+    key = id(crow)
+    gone = weakref.ref(crow, lambda gone: _products.pop(key) if _products.get(key, (None,))[0] is gone else None)
+    _products[key] = gone, col, (n_in, *_versions(crow, col)), product
     return product
+
+
+def _versions(*tensors):
+    return (0 if tensor.is_inference() else tensor._version for tensor in tensors)
 
 
 def _model(weights, biases, shapes, activation="identity", alpha=0.0, loss="mse", classes=()):
