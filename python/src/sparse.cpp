@@ -35,7 +35,8 @@ void expect(const char* what, std::uint64_t found, std::int64_t expected) {
 }
 
 void copy(std::span<const float> from, float* to) {
-  parallel_ranges(std::ssize(from), 1 << 14, [&](Range part) {
+  constexpr std::int64_t kGrain = 1 << 17;  // less is copied before a second thread is awake
+  parallel_ranges(std::ssize(from), kGrain, [&](Range part) {
     std::copy_n(from.data() + part.begin, part.end - part.begin, to + part.begin);
   });
 }
@@ -96,21 +97,21 @@ class PanelMemory {
   PanelMemory& operator=(const PanelMemory&) = delete;
 
   Panels<float> panels() const { return panels_; }
+  RawVector<float> memory() && { return std::move(memory_); }
 
  private:
   RawVector<float> memory_;
   Panels<float> panels_;
 };
 
-// The panels of x [batch, features] as one array. A training step makes it on its way forward and reads it
-// again on its way back.
+// The panels of x [batch, features] as one array.
 nb::object gathered(const Array2<float>& x) {
-  RawVector<float> memory(panel_floats(x.shape(0), x.shape(1)));
+  PanelMemory memory(x.shape(0), x.shape(1));
   {
     const nb::gil_scoped_release release;
-    gather(x, panels_in(memory.data(), memory.size(), x.shape(0), x.shape(1)));
+    gather(x, memory.panels());
   }
-  return owned<float>(std::move(memory));
+  return owned<float>(std::move(memory).memory());
 }
 
 template <class T>
@@ -154,20 +155,24 @@ class SparseProduct {
 
   const Topology& topology() const { return *layer_->topology(); }
 
-  // y [batch, n_out] = x W^T + bias, from the panels of x [batch, n_in].
-  void forward(const Array1<float>& values, const std::optional<Array1<float>>& bias, const Array1<float>& x,
-               const Out2<float>& y) {
-    check(values.shape(0), bias ? bias->shape(0) : rows(), y.shape(0), columns(), y.shape(0), y.shape(1));
-    const Panels<const float> in = panels_in(x.data(), x.size(), y.shape(0), columns());
-    if (in.batch == 0) return;
-    const nb::gil_scoped_release release;
-    const std::lock_guard lock(*busy_);
-    copy(span_of(values), layer_->weight().value.data());
-    std::ranges::fill(layer_->bias().value, 0.0f);
-    if (bias) std::ranges::copy(span_of(*bias), layer_->bias().value.begin());
-    const PanelMemory out(y.shape(0), rows());
-    layer_->forward({}, in, out.panels());
-    scatter(out.panels(), y.data());
+  // y [batch, n_out] = x W^T + bias. Returns the panels of x [batch, n_in], as one array: the way back reads
+  // them again.
+  nb::object forward(const Array1<float>& values, const std::optional<Array1<float>>& bias,
+                     const Array2<float>& x, const Out2<float>& y) {
+    check(values.shape(0), bias ? bias->shape(0) : rows(), x.shape(0), x.shape(1), y.shape(0), y.shape(1));
+    PanelMemory in(x.shape(0), columns());
+    if (x.shape(0) > 0) {
+      const nb::gil_scoped_release release;
+      const std::lock_guard lock(*busy_);
+      gather(x, in.panels());
+      copy(span_of(values), layer_->weight().value.data());
+      std::ranges::fill(layer_->bias().value, 0.0f);
+      if (bias) std::ranges::copy(span_of(*bias), layer_->bias().value.begin());
+      const PanelMemory out(x.shape(0), rows());
+      layer_->forward({}, in.panels(), out.panels());
+      scatter(out.panels(), y.data());
+    }
+    return owned<float>(std::move(in).memory());
   }
 
   // Of a loss with gradient g [batch, n_out] at x W^T + bias: the gradients of values and bias, and that of x

@@ -104,6 +104,16 @@ def test_two_uses_in_one_graph_add_their_gradients():
     torch.testing.assert_close(layer.values.grad, on_pattern(layer, twin.weight.grad), rtol=0, atol=1e-4)
 
 
+def test_layers_may_share_a_pattern_and_not_their_values():
+    layer = SparseLinear(20, 20, density=0.2, seed=1)
+    x = torch.randn(6, 20, requires_grad=True)
+    doubled = (2 * layer.values).detach().requires_grad_()
+    y = sparse_linear(x, layer.values, layer.crow, layer.col)
+    sparse_linear(x, doubled, layer.crow, layer.col)
+    (found,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(found, layer.to_sparse_csr().to_dense().sum(0).expand(6, 20), rtol=0, atol=1e-5)
+
+
 def test_bfloat16_goes_in_and_comes_out_and_is_summed_in_float32():
     layer = SparseLinear(300, 20, density=0.5, seed=1)
     x = torch.randn(8, 300).to(torch.bfloat16).requires_grad_()

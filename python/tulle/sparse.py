@@ -108,7 +108,7 @@ def _multiply(product, values, X, out):
     _check("out", out, 2)
     if out.shape != shape:
         raise ValueError(f"out, found shape {out.shape}, expected {shape}")
-    product.forward(values, None, _core.gather(X), out)
+    product.forward(values, None, X, out)
     return out
 
 

@@ -243,8 +243,8 @@ class _Product(torch.autograd.Function):
         exact = x.dtype == torch.float64
         _follow_threads()
         y = torch.empty((x.shape[0], product.shape[0]), dtype=torch.float64 if exact else torch.float32)
-        kept = x.detach() if exact else torch.from_numpy(_core.gather(_array(x)))
-        product.forward(_array(values), None if bias is None else _array(bias), _array(kept), _array(y))
+        panels = product.forward(_array(values), None if bias is None else _array(bias), _array(x), _array(y))
+        kept = x if exact else torch.from_numpy(panels)
         ctx.save_for_backward(values, kept)
         ctx.product, ctx.step, ctx.shape, ctx.has_bias = product, step, x.shape, bias is not None
         return y.to(x.dtype)
