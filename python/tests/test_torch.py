@@ -278,6 +278,7 @@ def test_evolution_keeps_the_number_and_moves_what_belongs_to_connections(rule):
         moved = [layer.values.grad[k].item(), *(state[n][k].item() for n in names)]
         if moved == [0.0, 0.0, 0.0]:
             grown += 1
+            assert (layer.values[k] != 0) == rule.startswith("set")
         else:
             assert [layer.values[k].item(), *moved] == before[cell]
     assert grown == replaced and state["step"] == 3

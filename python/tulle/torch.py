@@ -35,7 +35,7 @@ class SparseLinear(torch.nn.Module):
     ``torch.nn.Linear``, uniform within 1 / sqrt(fan in), with each output's true number of connections for the fan in.
     dtype: float32, bfloat16 (multiplied in float32) or float64 (slow and exact, to check gradients).
     keep_gradients: keep the last batch and its gradient for rules that look at them ("rigl", "gse"); costs two batches
-    of memory.
+    of memory, and float64 has none.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class _Product(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g):
         values, kept = ctx.saved_tensors
-        dtype, inner = g.dtype, values.dtype if values.dtype == torch.float64 else torch.float32
+        inner = torch.float64 if values.dtype == torch.float64 else torch.float32
         g = _contiguous(g).to(inner)
         dvalues, dbias = torch.empty(values.shape, dtype=inner), torch.empty(g.shape[1], dtype=inner)
         dx = torch.empty(ctx.shape, dtype=inner) if ctx.needs_input_grad[0] else None
@@ -263,13 +263,7 @@ class _Product(torch.autograd.Function):
         )
         if ctx.step is not None and inner == torch.float32:
             ctx.step.x, ctx.step.g = kept.numpy(), g.numpy()
-        return (
-            None if dx is None else dx.to(dtype),
-            dvalues.to(values.dtype),
-            dbias.to(values.dtype) if ctx.has_bias else None,
-            None,
-            None,
-        )
+        return dx, dvalues, dbias if ctx.has_bias else None, None, None  # autograd gives them the dtype of their tensor
 
 
 def _sparse_linear(x, values, crow, col, bias, step):
