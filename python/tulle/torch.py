@@ -142,8 +142,9 @@ class SparseLinear(torch.nn.Module):
     def forward(self, x):
         if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"x, found shape {tuple(x.shape)}, expected [..., {self.in_features}]")
-        self._last = _Step() if self.keep_gradients and torch.is_grad_enabled() else None
-        return _sparse_linear(x, self.values, self.crow, self.col, self.bias, self._last)
+        step = _Step() if self.keep_gradients and torch.is_grad_enabled() else None
+        self._last = step or self._last  # an evaluation in between leaves the last training step where it is
+        return _sparse_linear(x, self.values, self.crow, self.col, self.bias, step)
 
     @torch.no_grad()
     def evolve(self, rule="set", optimizer=None, zeta=0.3):
