@@ -65,8 +65,9 @@ std::string as_jsonl(const Model& model, std::span<const float> outputs) {
     const auto values = outputs.subspan(row, width);
     nlohmann::json line{{"row", row / width}};
     if (model.class_names.empty()) {
-      line["prediction"] = values.size() == 1 ? nlohmann::json(values[0])
-                                               : nlohmann::json(std::vector<float>(values.begin(), values.end()));
+      line["prediction"] = values.size() == 1
+                               ? nlohmann::json(values[0])
+                               : nlohmann::json(std::vector<float>(values.begin(), values.end()));
     } else {
       const auto best =
           static_cast<std::size_t>(std::max_element(values.begin(), values.end()) - values.begin());

@@ -9,12 +9,12 @@
 #include "exit_codes.h"
 #include "options.h"
 #include "recover_grid.h"
-#include "tulle/train/recover_run.h"
 #include "say.h"
 #include "signals.h"
 #include "tulle/base/parallel.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/report/result.h"
+#include "tulle/train/recover_run.h"
 #include "tulle/version.h"
 
 namespace tulle::cli {

@@ -10,11 +10,11 @@
 #include <sstream>
 
 #include "options.h"
-#include "tulle/train/recover_run.h"
 #include "say.h"
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/report/phase_diagram.h"
+#include "tulle/train/recover_run.h"
 
 namespace tulle::cli {
 
