@@ -56,7 +56,7 @@ Axis round_axis(double low, double high, int count) {
   return axis;
 }
 
-Axis count_axis(double low, double high, int count) {
+Axis count_axis(double low, double high, int count, double least_step) {
   Axis axis;
   if (high <= low) {  // one place, in the middle
     axis.low = low - 1.0;
@@ -66,7 +66,7 @@ Axis count_axis(double low, double high, int count) {
   }
   axis.low = low;
   axis.high = high;
-  axis.step = std::max(round_step((high - low) / count), 1.0);
+  axis.step = std::max(round_step((high - low) / count), least_step);
   add_ticks(axis, axis.step * std::ceil(low / axis.step), high);
   return axis;
 }

@@ -22,8 +22,9 @@ struct Axis {
 /// apart; it reaches from tick to tick.
 Axis round_axis(double low, double high, int count);
 
-/// The same for counted things, epochs for instance: ticks are whole numbers and the axis ends at the data.
-Axis count_axis(double low, double high, int count);
+/// The same for an axis that ends at the data, with ticks at least `least_step` apart: 1 for counted things
+/// such as epochs.
+Axis count_axis(double low, double high, int count, double least_step = 1.0);
 
 /// 1234567 as "1 234 567" with narrow spaces that do not break.
 std::string grouped(std::int64_t number);

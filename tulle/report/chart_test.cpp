@@ -100,7 +100,7 @@ TEST(Thin, KeepsTheExtremesAndGapsOfEveryColumnInOrder) {
 
 TEST(ChartFigure, DrawsALineFromPointToPoint) {
   const std::string figure = chart_figure(line_of({0, 1, 0.5}));
-  EXPECT_EQ(path_of(figure, "line"), "M50.0 216.0L255.0 10.0L460.0 113.0");
+  EXPECT_EQ(path_of(figure, "line"), "M500 2160l2050-2060 2050 1030");
   EXPECT_THAT(figure, HasSubstr("<title>Loss by epoch: train from 0 to 0.5</title>"));
 }
 
@@ -109,7 +109,7 @@ TEST(ChartFigure, LeavesAGapWhereNothingFiniteIsKnown) {
   const std::string figure = chart_figure(line_of({0, 1, kNan, 1, 0, infinity, 0}));
   const std::string path = path_of(figure, "line");
   EXPECT_EQ(std::count(path.begin(), path.end(), 'M'), 3);
-  EXPECT_EQ(std::count(path.begin(), path.end(), 'L'), 2);
+  EXPECT_EQ(std::count(path.begin(), path.end(), 'l'), 2);
   EXPECT_THAT(figure, Not(HasSubstr("nan")));
   EXPECT_THAT(figure, Not(HasSubstr("inf")));
 }
@@ -120,7 +120,7 @@ TEST(ChartFigure, ShowsAPointBetweenTwoGapsAsADot) {
   values[41] = 0.0;
   const std::string dots = path_of(chart_figure(line_of(values)), "dot");
   EXPECT_EQ(std::count(dots.begin(), dots.end(), 'M'), 1);
-  EXPECT_THAT(dots, HasSubstr(" 216.0h0"));
+  EXPECT_THAT(dots, HasSubstr(" 2160h0"));
 }
 
 TEST(ChartFigure, WithoutAnyFinitePointSaysSo) {
@@ -140,7 +140,7 @@ TEST(ChartFigure, BarsStandOnZero) {
   chart.bars = true;
   const std::string path = path_of(chart_figure(chart), "bar");
   EXPECT_EQ(std::count(path.begin(), path.end(), 'M'), 2);  // none of height zero
-  EXPECT_THAT(path, HasSubstr(" 216.0V113.0"));
+  EXPECT_THAT(path, HasSubstr(" 2160l0-1030"));
 }
 
 TEST(ChartFigure, TwoSidesOfZeroAreToldWithoutSign) {
@@ -154,9 +154,57 @@ TEST(ChartFigure, EscapesItsNames) {
   Chart chart = line_of({1, 2});
   chart.title = chart.unit = chart.x_label = chart.series[0].name = "<i>&";
   chart.series.push_back(chart.series[0]);
+  chart.series[1].name = "\"</script><script>";
   const std::string figure = chart_figure(chart);
   EXPECT_THAT(figure, Not(HasSubstr("<i>&")));
+  EXPECT_THAT(figure, Not(HasSubstr("script>")));
   EXPECT_THAT(figure, HasSubstr("<li><i class=\"b0\"></i>&lt;i&gt;&amp;</li>"));
+}
+
+Chart two_lines(const std::string& second) {
+  Chart chart = line_of({0, 1});
+  chart.series.push_back({.name = second, .color = 1, .points = {{1, 0}, {2, 0.98}}});
+  return chart;
+}
+
+TEST(ChartFigure, ShortNamesStandAtTheEndsOfTheirLinesWithoutOverlap) {
+  const std::string figure = chart_figure(two_lines("test"));
+  EXPECT_THAT(figure, Not(HasSubstr("legend")));
+  const std::regex key("class=\"key s[01]\" x=\"\\d+\" y=\"([\\d.]+)\"[^>]*>(train|test)<");
+  std::vector<double> heights;
+  for (std::sregex_iterator at(figure.begin(), figure.end(), key), end; at != end; ++at)
+    heights.push_back(std::stod((*at)[1]));
+  ASSERT_EQ(heights.size(), 2u);
+  EXPECT_GE(std::abs(heights[0] - heights[1]), 14.0);
+}
+
+TEST(ChartFigure, LongNamesStandInALegend) {
+  const std::string figure = chart_figure(two_lines("a name that is too long"));
+  EXPECT_THAT(figure, HasSubstr("<ul class=\"legend\">"));
+  EXPECT_THAT(figure, Not(HasSubstr("class=\"key")));
+}
+
+TEST(ChartFigure, ABandRunsAlongItsHighestAndBackAlongItsLowestValues) {
+  Chart chart = line_of({1, 1});
+  chart.series[0].band = {{1, 0, 2}, {2, 0.5, 1.5}};
+  EXPECT_EQ(path_of(chart_figure(chart), "band"), "M500 100l4100 515 0 1030-4100 515z");
+}
+
+TEST(ChartFigure, ManyLongSeriesKeepFewerPointsEach) {
+  Chart chart{.title = "Loss", .unit = "", .x_label = "epoch", .series = {}};
+  const auto bytes_of = [&](int series) {
+    chart.series.assign(static_cast<std::size_t>(series), Series{});
+    for (Series& one : chart.series)
+      for (int i = 0; i < 2000; ++i) one.points.push_back({1.0 * i, std::sin(1.0 * i)});
+    return chart_figure(chart).size();
+  };
+  EXPECT_LT(bytes_of(20), 4 * bytes_of(1));
+}
+
+TEST(ChartFigure, FromTheNinthOnColoursComeAgainDashed) {
+  Chart chart = line_of({1, 2});
+  chart.series[0].color = 9;
+  EXPECT_THAT(chart_figure(chart), HasSubstr("class=\"line s1 dashed\""));
 }
 
 }  // namespace

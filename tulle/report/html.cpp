@@ -3,114 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <filesystem>
-#include <map>
-#include <utility>
 
 #include "tulle/report/axis.h"
-#include "tulle/report/chart.h"
+#include "tulle/report/curves.h"
 #include "tulle/report/escape.h"
 #include "tulle/report/heat_map.h"
+#include "tulle/report/page_script.h"
 #include "tulle/report/page_style.h"
 #include "tulle/report/sections.h"
 
 namespace tulle {
 namespace {
 
-// The three splits keep their colours in every chart.
-enum Color { kTrain = 0, kTest = 1, kValid = 2, kOther = 3 };
-
-// `value(epoch)` of every epoch: a number, or nothing where there is none.
-template <class Value>
-Series by_epoch(const RunRecord& run, std::string name, int color, Value value) {
-  Series series{.name = std::move(name), .color = color, .points = {}};
-  for (const EpochRecord& epoch : run.epochs) {
-    const std::optional<double> y = value(epoch);
-    series.points.push_back({static_cast<double>(epoch.epoch), y.value_or(std::nan(""))});
-  }
-  return series;
-}
-
-bool any_known(const Series& series) {
-  return std::any_of(series.points.begin(), series.points.end(),
-                     [](const Point& point) { return std::isfinite(point.y); });
-}
-
-std::string figure_of(Chart chart, std::vector<Series> series) {
-  for (Series& one : series)
-    if (any_known(one)) chart.series.push_back(std::move(one));
-  return chart_figure(chart);
-}
-
-std::string loss_figure(const RunRecord& run) {
-  return figure_of({.title = "Loss", .unit = "", .x_label = "epoch", .series = {}},
-                   {by_epoch(run, "train", kTrain, [](const EpochRecord& e) { return e.train_loss; }),
-                    by_epoch(run, "validation", kValid, [](const EpochRecord& e) { return e.valid_loss; }),
-                    by_epoch(run, "test", kTest, [](const EpochRecord& e) { return e.test_loss; })});
-}
-
-// "" if the run tells no accuracy at all: it learns numbers, not classes.
-std::string accuracy_figure(const RunRecord& run) {
-  const auto has_accuracy = [](const EpochRecord& e) {
-    return e.train_accuracy || e.valid_accuracy || e.test_accuracy;
-  };
-  if (std::none_of(run.epochs.begin(), run.epochs.end(), has_accuracy)) return "";
-  const auto percent = [&](const char* name, int color, std::optional<double> EpochRecord::*share) {
-    return by_epoch(run, name, color, [share](const EpochRecord& e) {
-      return e.*share ? std::optional(100.0 * *(e.*share)) : std::nullopt;
-    });
-  };
-  return figure_of({.title = "Accuracy", .unit = "%", .x_label = "epoch", .series = {}},
-                   {percent("train", kTrain, &EpochRecord::train_accuracy),
-                    percent("validation", kValid, &EpochRecord::valid_accuracy),
-                    percent("test", kTest, &EpochRecord::test_accuracy)});
-}
-
-std::string rate_figure(const RunRecord& run) {
-  return figure_of(
-      {.title = "Learning rate", .unit = "", .x_label = "epoch", .series = {}},
-      {by_epoch(run, "learning rate", kOther, [](const EpochRecord& e) { return e.learning_rate; })});
-}
-
-// Density of each layer over time; "" if it never changes, for then the table of layers tells it all.
-std::string density_figure(const RunRecord& run) {
-  const auto changes = [&](const EpochRecord& e) {
-    return e.layer_density != run.epochs.front().layer_density;
-  };
-  if (std::none_of(run.epochs.begin(), run.epochs.end(), changes)) return "";
-  std::vector<Series> layers;
-  for (std::size_t layer = 0; layer < run.epochs.back().layer_density.size(); ++layer)
-    layers.push_back(
-        by_epoch(run, fmt::format("layer {}", layer), static_cast<int>(layer), [layer](const EpochRecord& e) {
-          return layer < e.layer_density.size() ? std::optional(100.0 * e.layer_density[layer])
-                                                : std::nullopt;
-        }));
-  return figure_of({.title = "Density of each layer", .unit = "%", .x_label = "epoch", .series = {}},
-                   std::move(layers));
-}
-
-std::string topology_figure(const RunRecord& run) {
-  if (run.evolutions.empty()) return "";
-  std::map<int, std::pair<double, double>> sums;  // of all layers, by epoch
-  for (const EpochRecord& epoch : run.epochs) sums[epoch.epoch] = {};
-  for (const EvolveRecord& event : run.evolutions) {
-    sums[event.epoch].first += static_cast<double>(event.grown);
-    sums[event.epoch].second -= static_cast<double>(event.dropped);
-  }
-  Series grown{.name = "grown", .color = kValid, .points = {}};
-  Series dropped{.name = "dropped", .color = kTest, .points = {}};
-  for (const auto& [epoch, sum] : sums) {
-    grown.points.push_back({static_cast<double>(epoch), sum.first});
-    dropped.points.push_back({static_cast<double>(epoch), sum.second});
-  }
-  return chart_figure({.title = "Dropped and grown",
-                       .unit = "connections",
-                       .x_label = "epoch",
-                       .series = {std::move(grown), std::move(dropped)},
-                       .bars = true,
-                       .mirrored = true});
-}
+constexpr std::size_t kMostBytes = 450'000;  // of a page with the details of several runs
 
 std::string section(const std::string& title, const std::string& cards, const char* layout = "cards") {
   if (cards.empty()) return "";
@@ -127,6 +32,23 @@ std::string state_of(const RunRecord& run) {
   return fmt::format("{}; ended: {}.", done, escape_html(run.end->reason));
 }
 
+std::string state_of(const ReportRun& run) {
+  if (run.seeds.empty()) return run.recovery ? "Recovery of sparse nets." : "No epoch is finished yet.";
+  if (run.seeds.size() == 1) return state_of(run.seeds.front());
+  return fmt::format("{} seeds; lines are means, bands reach from the lowest to the highest.",
+                     run.seeds.size());
+}
+
+std::string summary_of(const std::vector<ReportRun>& runs) {
+  if (runs.size() == 1) return state_of(runs.front());
+  const bool has_seeds =
+      std::any_of(runs.begin(), runs.end(), [](const ReportRun& run) { return run.seeds.size() > 1; });
+  return fmt::format(
+      "{} runs beside each other.{}", runs.size(),
+      has_seeds ? " Of runs with several seeds lines are means, bands reach from the lowest to the highest."
+                : "");
+}
+
 std::string machine_line(const StartRecord& start) {
   std::string line = start.version.empty() ? "tulle" : fmt::format("tulle {}", escape_html(start.version));
   if (!start.isa.empty()) line += fmt::format(" · {}", escape_html(start.isa));
@@ -137,38 +59,78 @@ std::string machine_line(const StartRecord& start) {
   return line;
 }
 
-// The last part of the run's folder; a path may end in a slash.
-std::string run_name(const std::string& directory) {
-  const std::size_t end = directory.find_last_not_of('/');
-  if (end == std::string::npos) return "run";
-  return std::filesystem::path(directory.substr(0, end + 1)).filename().string();
+// What only one training has, seen from its first seed.
+std::string details(const ReportRun& run) {
+  if (run.seeds.empty()) return "";
+  const RunRecord& first = run.seeds.front();
+  std::string html = section(
+      "Cost", (first.result ? result_table(*first.result) : "") + phase_table(first) + layer_table(first));
+  html += section("Inputs", first.inputs ? inputs_figure(*first.inputs) : "");
+  html += section("Layers", structure_figures(run.structure), "cards three");
+  if (first.result) html += section("Classes", confusion_section(*first.result));
+  html += section("Samples", sample_gallery(run.samples), "cards one");
+  std::string config = origin_table(run);
+  if (!first.config.empty())
+    config += fmt::format("<div class=\"card\"><pre>{}</pre></div>", escape_html(first.config));
+  return html + section("Configuration", config, "cards one");
+}
+
+// The details of several runs, each folded away under its name, as long as there is room for them.
+std::string folded_details(const std::vector<ReportRun>& runs, std::size_t room) {
+  std::string html;
+  for (const ReportRun& run : runs) {
+    const std::string name = escape_html(run.name);
+    const std::string inside =
+        details(run) + (run.recovery ? section("Recovery", recovery_cards(*run.recovery)) : "");
+    if (html.size() + inside.size() > room)
+      html += fmt::format(
+          "<p class=\"quiet\">{}: its details are left out here, a report of it alone has them.</p>\n", name);
+    else if (!inside.empty())
+      html += fmt::format("<details><summary>{} <small>{}</small></summary>{}</details>\n", name,
+                          state_of(run), inside);
+  }
+  return html.empty() ? "" : fmt::format("<section><h2>Each run</h2></section>{}", html);
+}
+
+// The policy lets the page fetch and run nothing but its own script, whatever a name may have smuggled in.
+std::string head(const std::string& title, const PageOptions& options) {
+  return fmt::format(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+      "img-src data:; script-src '{}'{}\">"
+      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
+      "<meta name=\"color-scheme\" content=\"light dark\">{}<title>{} · "
+      "tulle</title><style>{}</style></head>\n",
+      page_script_hash(), options.live ? "; connect-src 'self'" : "",
+      options.live ? "<noscript><meta http-equiv=\"refresh\" content=\"5\"></noscript>" : "", title,
+      page_style());
 }
 
 }  // namespace
 
-std::string html_report(const RunRecord& run) {
-  const std::string name = escape_html(run_name(run.directory));
-  // The policy lets the page fetch and run nothing, whatever a name may have smuggled in.
-  std::string html = fmt::format(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-      "'unsafe-inline'\">"
-      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">"
-      "<meta name=\"color-scheme\" content=\"light dark\"><title>{} · tulle</title><style>{}</style></head>\n"
-      "<body><main><header><h1>{}</h1><p>{}</p></header>\n",
-      name, page_style(), name, state_of(run));
-  html += headline(run);
-  html += section("Result", (run.result ? result_table(*run.result) : "") + phase_table(run));
-  if (!run.epochs.empty())
-    html += section("Training", loss_figure(run) + accuracy_figure(run) + rate_figure(run) +
-                                    density_figure(run) + layer_table(run));
-  html += section("Connections", (run.inputs ? inputs_figure(*run.inputs) : "") + topology_figure(run));
-  if (run.result) html += section("Classes", confusion_section(*run.result));
-  if (!run.config.empty())
-    html +=
-        section("Configuration",
-                fmt::format("<div class=\"card\"><pre>{}</pre></div>", escape_html(run.config)), "cards one");
-  return html + fmt::format("<footer>{}</footer>\n</main></body></html>\n", machine_line(run.start));
+std::string html_report(const std::vector<ReportRun>& runs, const PageOptions& options) {
+  std::string name = runs.empty() ? "run" : runs.front().name;
+  for (std::size_t i = 1; i < runs.size(); ++i) name += (i + 1 < runs.size() ? ", " : " and ") + runs[i].name;
+  name = escape_html(name);
+  std::string html = head(name, options);
+  html +=
+      fmt::format("<body{}><main><header><h1>{}</h1><p>{}</p></header>\n", options.live ? " data-live" : "",
+                  name, runs.empty() ? "No epoch is finished yet." : summary_of(runs));
+  const bool is_alone = runs.size() == 1 && runs.front().seeds.size() == 1;
+  if (is_alone)
+    html += headline(runs.front().seeds.front());
+  else
+    html += section("Results", comparison_table(runs), "cards one");
+  html += section("Epoch by epoch", learning_figures(runs) + density_figures(runs) + evolution_figures(runs));
+  if (runs.size() == 1) {
+    if (runs.front().recovery) html += section("Recovery", recovery_cards(*runs.front().recovery));
+    html += details(runs.front());
+  } else {
+    html += folded_details(runs, kMostBytes - std::min(kMostBytes, html.size()));
+  }
+  html += fmt::format("<footer>{}</footer>\n</main>",
+                      is_alone ? machine_line(runs.front().seeds.front().start) : "tulle");
+  return html + fmt::format("<script>{}</script></body></html>\n", page_script());
 }
 
 }  // namespace tulle

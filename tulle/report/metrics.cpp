@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "tulle/base/error.h"
+#include "tulle/report/machine.h"
 #include "tulle/version.h"
 
 namespace tulle {
@@ -94,6 +95,7 @@ EpochRecord epoch_of(const Json& line) {
   record.nnz = line.value("nnz", std::int64_t{0});
   record.density = number(line, "density").value_or(0.0);
   record.layer_density = line.value("layer_density", std::vector<double>{});
+  record.layer_nnz = line.value("layer_nnz", std::vector<std::int64_t>{});
   record.exploration = number(line, "exploration");
   record.seconds = number(line, "seconds").value_or(0.0);
   record.connections_per_second = number(line, "conn_per_s").value_or(0.0);
@@ -131,7 +133,10 @@ void add_line(RunRecord& run, const Json& line) {
                  .seed = line.value("seed", std::int64_t{0}),
                  .nnz = line.value("nnz", std::int64_t{0}),
                  .dense = line.value("dense", std::int64_t{0}),
-                 .time = line.value("time", "")};
+                 .time = line.value("time", ""),
+                 .machine = line.value("machine", ""),
+                 .command = line.value("command", ""),
+                 .data = line.value("data", "")};
     run.end.reset();  // a stopped training goes on
   } else if (event == "epoch") {
     run.epochs.push_back(epoch_of(line));
@@ -228,7 +233,10 @@ void MetricsFile::write(const StartRecord& r) {
                {"seed", r.seed},
                {"nnz", r.nnz},
                {"dense", r.dense},
-               {"config", r.config}}));
+               {"config", r.config},
+               {"machine", machine_name()},
+               {"command", command_line()},
+               {"data", r.data}}));
 }
 
 std::string to_json(const EpochRecord& r) {
@@ -237,6 +245,7 @@ std::string to_json(const EpochRecord& r) {
             {"step", r.step},
             {"nnz", r.nnz},
             {"layer_density", r.layer_density},
+            {"layer_nnz", r.layer_nnz},
             {"peak_rss", r.peak_rss},
             {"phase_s",
              {{"data", r.phases.data},

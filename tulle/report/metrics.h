@@ -13,7 +13,9 @@ struct StartRecord {
   std::string version, isa, config = "config.toml";
   int threads = 0, ranks = 1;
   std::int64_t seed = 0, nnz = 0, dense = 0;
-  std::string time;  // UTC, ISO 8601; set when the line is written
+  // Set when the line is written: UTC, ISO 8601; the processor; the words the program was started with.
+  std::string time, machine, command;
+  std::string data;  // hash of the training data
 };
 
 /// Seconds of an epoch by phase.
@@ -31,6 +33,7 @@ struct EpochRecord {
   std::int64_t nnz = 0;
   double density = 0;
   std::vector<double> layer_density;
+  std::vector<std::int64_t> layer_nnz;
   std::optional<double> exploration;  // share of all cells that ever were connections (R_s)
   double seconds = 0;
   double connections_per_second = 0;  // nnz * samples / seconds of forward, backward, update, exchange

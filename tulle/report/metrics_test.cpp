@@ -146,13 +146,14 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
   file.write(CheckpointRecord{.step = 469, .path = "/somewhere/ckpt-000469.safetensors"});
   file.write(EndRecord{});
   const std::vector<Json> written = lines();
-  EXPECT_THAT(keys(written.at(0)), UnorderedElementsAre("event", "time", "tulle", "isa", "threads", "ranks",
-                                                        "seed", "nnz", "dense", "config"));
+  EXPECT_THAT(keys(written.at(0)),
+              UnorderedElementsAre("event", "time", "tulle", "isa", "threads", "ranks", "seed", "nnz",
+                                   "dense", "config", "machine", "command", "data"));
   EXPECT_THAT(
       keys(written.at(1)),
       UnorderedElementsAre("event", "epoch", "step", "train_loss", "train_acc", "test_loss", "test_acc",
-                           "valid_loss", "valid_acc", "lr", "nnz", "density", "layer_density", "exploration",
-                           "seconds", "conn_per_s", "peak_rss", "phase_s"));
+                           "valid_loss", "valid_acc", "lr", "nnz", "density", "layer_density", "layer_nnz",
+                           "exploration", "seconds", "conn_per_s", "peak_rss", "phase_s"));
   EXPECT_THAT(keys(written.at(1)["phase_s"]),
               UnorderedElementsAre("data", "forward", "backward", "update", "evolve", "eval", "exchange"));
   EXPECT_THAT(keys(written.at(2)),

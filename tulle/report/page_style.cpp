@@ -41,12 +41,42 @@ svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{fill:var(--soft);font-size:11.5px}
 .end{text-anchor:end}.mid{text-anchor:middle}
 .grid{stroke:var(--grid)}.axis,.tick{stroke:var(--soft);stroke-opacity:.6}
-.line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-.bar{fill:none}.dot{fill:none;stroke-width:6;stroke-linecap:round}
+.line,.dot{fill:none;stroke-linejoin:round;stroke-linecap:round;vector-effect:non-scaling-stroke}
+.line{stroke-width:2}.dot{stroke-width:6}.bar{fill:none}.dashed{stroke-dasharray:5 3}
+.band{stroke:none;opacity:.2}
+svg .key{stroke:none;font-weight:600}
+.switch{cursor:pointer}.off{opacity:.25}g.off{display:none}
+.rule{stroke:var(--soft);stroke-dasharray:2 2}
+figure{position:relative}
+.told{position:absolute;z-index:1;pointer-events:none;padding:6px 10px;border-radius:6px;font-size:12.5px;line-height:1.45;
+background:var(--ink);color:var(--card);white-space:nowrap}
 .s0{stroke:var(--c0)}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}
 .s4{stroke:var(--c4)}.s5{stroke:var(--c5)}.s6{stroke:var(--c6)}.s7{stroke:var(--c7)}
+.band.s0,svg .key.s0{fill:var(--c0)}.band.s1,svg .key.s1{fill:var(--c1)}.band.s2,svg .key.s2{fill:var(--c2)}
+.band.s3,svg .key.s3{fill:var(--c3)}.band.s4,svg .key.s4{fill:var(--c4)}.band.s5,svg .key.s5{fill:var(--c5)}
+.band.s6,svg .key.s6{fill:var(--c6)}.band.s7,svg .key.s7{fill:var(--c7)}
 .b0{background:var(--c0)}.b1{background:var(--c1)}.b2{background:var(--c2)}.b3{background:var(--c3)}
 .b4{background:var(--c4)}.b5{background:var(--c5)}.b6{background:var(--c6)}.b7{background:var(--c7)}
+.three{grid-template-columns:repeat(3,minmax(0,1fr))}
+.three svg text{font-size:15px}
+.row{grid-column:1/-1;color:var(--soft);margin-top:6px}.row b{color:var(--ink);font-weight:620;margin-right:6px}
+.phase text{font-size:12.5px}
+.compare small{color:var(--soft)}.compare .dense{display:block}
+.compare th i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;vertical-align:-1px}
+.compare tbody th,.compare tr:last-child td{color:var(--ink);font-weight:620}
+.compare td,.compare th{vertical-align:top}
+.origin td{white-space:normal;overflow-wrap:anywhere}.origin th{width:1%;padding-right:14px}
+.origin td:last-child{text-align:left}
+.picture img{width:100%;max-width:320px;image-rendering:pixelated;display:block;margin:0 auto}
+.gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(92px,1fr));gap:12px}
+.sample{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px;font-size:12.5px}
+.sample img{width:100%;image-rendering:pixelated;display:block;border-radius:4px;background:#000}
+.sample figcaption{display:block;margin:6px 0 0;color:var(--soft);overflow-wrap:anywhere;line-height:1.35}
+.sample b{color:var(--ink);font-weight:620}.sample small{display:block}
+.wrong{border-color:var(--c1)}.wrong small{color:var(--c1)}
+details{border-top:1px solid var(--line);padding:12px 0}
+summary{cursor:pointer;font-size:17px;font-weight:620}summary small{font-weight:400;color:var(--soft);font-size:13px;margin-left:8px}
+.ended header p::after{content:" The training has ended, or cannot be reached."}
 .heat{shape-rendering:crispEdges;max-width:440px;max-height:480px;margin:0 auto}
 .scale{display:grid;grid-template-columns:1fr 1fr 1fr;max-width:440px;margin:14px auto 0;font-size:13px;color:var(--soft)}
 .scale div{grid-column:1/-1;height:10px;border-radius:2px;margin-bottom:3px}
@@ -81,8 +111,8 @@ overflow-wrap:anywhere;columns:2;column-gap:40px}
 footer{margin-top:36px;padding-top:14px;border-top:1px solid var(--line);font-size:13px;overflow-wrap:anywhere}
 @media(max-width:760px){main{padding:24px 14px}
 h1{font-size:27px}h2{margin-top:30px}.tiles{grid-template-columns:1fr 1fr;gap:10px;margin-top:20px}
-.tile{padding:12px 14px}.tile dd{font-size:21px}.cards{grid-template-columns:minmax(0,1fr);gap:10px}.card{padding:14px}
-svg text{font-size:15px}.line{stroke-width:2.6}.card.tall{grid-row:auto}.meter{width:26%}pre{columns:1}
+.tile{padding:12px 14px}.tile dd{font-size:21px}.cards,.three{grid-template-columns:minmax(0,1fr);gap:10px}.card{padding:14px}
+svg text{font-size:15px}.card.tall{grid-row:auto}.meter{width:26%}pre{columns:1}
 table{font-size:13px}th,td{padding-left:8px}.result tbody th,.result .factor{white-space:normal}
 .confusion{font-size:11px}.confusion td,.confusion th{min-width:25px;height:25px}.confusion tbody th{padding-right:5px}
 .confusion thead th span{max-width:25px}.confusion tbody span{max-width:62px}}

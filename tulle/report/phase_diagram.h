@@ -15,8 +15,8 @@ struct PhaseDiagram {
   std::vector<std::optional<double>> values;  // [row][column]; nothing: not run
 };
 
-/// One self-contained HTML page with a heat map for each diagram, side by side: inline SVG, no script, no
-/// network.
-std::string phase_diagrams(const std::string& title, const std::vector<PhaseDiagram>& diagrams);
+/// <figure> with the heat map of one diagram, as wide as there is room; its parts have the page's CSS
+/// classes.
+std::string phase_figure(const PhaseDiagram& diagram);
 
 }  // namespace tulle

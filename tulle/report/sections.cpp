@@ -89,7 +89,7 @@ std::string result_table(const ResultRecord& result) {
   const bool compared = std::any_of(result.rows.begin(), result.rows.end(),
                                     [](const ResultRow& row) { return !row.dense_text.empty(); });
   std::string html = fmt::format(
-      "<div class=\"card\"><h3>{}</h3><table class=\"result\"><thead><tr><th></th><th>sparse</th>",
+      "<div class=\"card tall\"><h3>{}</h3><table class=\"result\"><thead><tr><th></th><th>sparse</th>",
       compared ? "Sparse beside dense" : "What it learnt and cost");
   if (compared) html += "<th>dense</th><th>factor</th>";
   html += "</tr></thead><tbody>";

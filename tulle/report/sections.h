@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "tulle/report/metrics.h"
+#include "tulle/report/report_run.h"
 
 namespace tulle {
 
@@ -18,5 +18,13 @@ std::string phase_table(const RunRecord& run);
 std::string layer_table(const RunRecord& run);
 /// Test samples by true and predicted class for up to 20 classes, and the pairs most often confused.
 std::string confusion_section(const ResultRecord& result);
+
+/// The same figures of several runs, or of the seeds of one and their mean with its standard deviation; those
+/// of the dense network below them where it was run.
+std::string comparison_table(const std::vector<ReportRun>& runs);
+/// Where a run comes from: command, machine, version, hashes of data and model.
+std::string origin_table(const ReportRun& run);
+/// What a recovery found: figures, PSNR by step, pictures, phase diagrams.
+std::string recovery_cards(const RecoveryRecord& recovery);
 
 }  // namespace tulle

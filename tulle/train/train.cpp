@@ -234,6 +234,7 @@ class Trainer {
     record.exploration = exploration();
     for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
       const Layer& layer = run_.model.network.layer(l);
+      record.layer_nnz.push_back(layer.connections());
       record.layer_density.push_back(
           static_cast<double>(layer.connections()) /
           (static_cast<double>(layer.inputs()) * static_cast<double>(layer.outputs())));
@@ -462,6 +463,7 @@ class Trainer {
     record.seed = run_.config.run.seed;
     record.nnz = run_.model.network.connections();
     record.dense = static_cast<std::int64_t>(run_.model.network.cells());
+    record.data = run_.state.data_identity;
     return record;
   }
 
