@@ -18,6 +18,7 @@ Command export_command(CLI::App& app);
 Command recover_command(CLI::App& app);
 Command bench_command(CLI::App& app);
 Command plan_command(CLI::App& app);
+Command report_command(CLI::App& app);
 Command list_command(CLI::App& app);
 Command launch_command(CLI::App& app);
 

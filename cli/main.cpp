@@ -38,6 +38,7 @@ constexpr CommandInfo kCommands[] = {
     {"import", "make a model from a PyTorch state dict (safetensors), dense or masked", import_command},
     {"export", "write a model for other programs: ONNX, NPZ", export_command},
     {"recover", "find the sparse net behind data, or fit one with a strict budget", recover_command},
+    {"report", "one HTML page about a run, or about several beside each other", report_command},
     {"bench", "speed of a model beside the dense network of its shape", bench_command},
     {"list", "names of everything that can be chosen, and all config keys", list_command},
 };

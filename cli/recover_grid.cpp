@@ -13,7 +13,7 @@
 #include "say.h"
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/atomic_file.h"
-#include "tulle/report/phase_diagram.h"
+#include "tulle/report/html.h"
 #include "tulle/train/recover_run.h"
 
 namespace tulle::cli {
@@ -69,39 +69,6 @@ std::string csv_of(const std::vector<Json>& records) {
   return text;
 }
 
-// One diagram a method: the mean over the seeds.
-std::vector<PhaseDiagram> diagrams_of(const std::vector<Json>& records, const GridOptions& grid,
-                                      const std::string& task) {
-  const bool accuracy = task == "classify";
-  std::vector<PhaseDiagram> diagrams;
-  for (const std::string& method : grid.methods) {
-    PhaseDiagram diagram{.title = method,
-                         .unit = accuracy ? "%" : "dB",
-                         .low = accuracy            ? 50.0
-                                : task == "planted" ? -20.0
-                                                    : 0.0,
-                         .high = accuracy ? 100.0 : 50.0,
-                         .rows = grid.widths,
-                         .columns = grid.budgets,
-                         .values = {}};
-    for (const std::int64_t width : grid.widths)
-      for (const std::int64_t budget : grid.budgets) {
-        double sum = 0.0;
-        int count = 0;
-        for (const Json& record : records) {
-          if (record["method"] != method || record["hidden_width"] != width || record["budget"] != budget)
-            continue;
-          sum += accuracy ? 100.0 * record.value("fresh_accuracy", record.value("accuracy", 0.0))
-                          : record["psnr"].get<double>();
-          ++count;
-        }
-        diagram.values.push_back(count == 0 ? std::nullopt : std::optional(sum / count));
-      }
-    diagrams.push_back(std::move(diagram));
-  }
-  return diagrams;
-}
-
 }  // namespace
 
 bool recover_grid(const Config& given, const GridOptions& wanted, const std::atomic<bool>& stop, bool quiet) {
@@ -131,9 +98,7 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
   }
   const auto write = [&] {
     write_file_atomically(folder + "/grid.csv", csv_of(records));
-    write_file_atomically(folder + "/grid.html",
-                          phase_diagrams(fmt::format("recover {}", given.recover.task),
-                                         diagrams_of(records, grid, given.recover.task)));
+    if (!records.empty()) write_file_atomically(folder + "/grid.html", html_report({read_run(folder)}));
   };
   for (const std::int64_t seed : parse_seeds(grid.seeds))
     for (const std::int64_t width : grid.widths)
@@ -146,8 +111,8 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
           set_config_value(config, "recover.method", method);
           const Json cell{{"method", method}, {"hidden_width", width}, {"budget", budget}, {"seed", seed}};
           if (done.contains(cell_name(cell))) continue;
-          SparseNet net;
-          const Json record = recover_once(config, task_of(config), stop, net);
+          Recovery found;
+          const Json record = recover_once(config, task_of(config), stop, found);
           if (stop) {
             write();
             return false;

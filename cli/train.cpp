@@ -11,14 +11,19 @@
 #include "options.h"
 #include "progress.h"
 #include "say.h"
+#include "serve.h"
 #include "signals.h"
+#include "tulle/base/child.h"
 #include "tulle/base/parallel.h"
+#include "tulle/checkpoint/atomic_file.h"
 #include "tulle/comm/mpi.h"
 #include "tulle/data/load.h"
 #include "tulle/kernels/targets.h"
+#include "tulle/report/html.h"
 #include "tulle/train/dense_run.h"
 #include "tulle/train/experiment.h"
 #include "tulle/train/modes.h"
+#include "tulle/train/report_parts.h"
 #include "tulle/version.h"
 
 namespace tulle::cli {
@@ -28,6 +33,7 @@ namespace fs = std::filesystem;
 
 struct TrainOptions {
   std::string config, resume;
+  int port = kNoPort;
   bool json = false, quiet = false, verbose = false;
 };
 
@@ -126,7 +132,7 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
     if (!options.quiet)
       say(fmt::format("dense   the same shape, {}\n", mode == "train" ? "full training" : "a few batches"));
     try {
-      return run_dense("/proc/self/exe", experiment.path(), mode, steps, signals.stop);
+      return run_dense(kThisProgram, experiment.path(), mode, steps, signals.stop);
     } catch (
         const std::exception& error) {  // the training is done; its result must not be lost for a comparison
       say(fmt::format("tulle: warning: no dense comparison: {}\n", escape_control(error.what())));
@@ -159,6 +165,9 @@ int train_seeds(Config config, const std::vector<std::int64_t>& seeds, const Tra
     squares += finished.accuracy * finished.accuracy;
     if (finished.accuracy == Outcome::kUnknown) sum = std::nan("");
   }
+  std::vector<std::string> skipped;
+  if (config.log.report)
+    write_file_atomically(config.run.out + "/report.html", html_report({whole_run(config.run.out, skipped)}));
   const auto count = static_cast<double>(seeds.size());
   const double mean = sum / count;
   const double deviation = std::sqrt(std::max(squares - count * mean * mean, 0.0) / (count - 1.0));
@@ -231,6 +240,12 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
       threads = std::max(available_cores() / ranks_on_this_machine(), 1);
     set_thread_count(static_cast<int>(threads));
     Signals& signals = catch_signals();
+    std::optional<LivePage> live;
+    job.together([&] {
+      if (options.port != kNoPort && job.leads())
+        live.emplace((fs::path(config.run.out) / config.run.name).string(), options.port);
+    });
+    if (live && !options.quiet) say(fmt::format("live    {}\n", live->address()));
     if (wanted->seeds.size() > 1) return train_seeds(config, wanted->seeds, options, job, signals);
 
     std::optional<Dataset> data;
@@ -264,6 +279,10 @@ TrainFlags add_flags(CLI::App& app) {
   app.add_option("--resume", options->resume,
                  "go on from a checkpoint file, from the newest good one in a run directory, or auto: from "
                  "the newest of this run, from the start if there is none");
+  app.add_option(
+         "--serve", options->port,
+         "show the report of the training so far to this machine's browsers on this port; 0: any free one")
+      ->check(CLI::Range(0, 65535));
   app.add_flag("--json", options->json, "print the result as one JSON document");
   app.add_flag("-q,--quiet", options->quiet, "print nothing but errors");
   app.add_flag("-v,--verbose", options->verbose, "keep the line of every epoch, tell of checkpoints");

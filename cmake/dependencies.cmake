@@ -26,6 +26,7 @@ endif()
 
 if(PROJECT_IS_TOP_LEVEL)
   find_package(CLI11 REQUIRED)
+  pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
   include(CTest)
   if(BUILD_TESTING)
     find_package(GTest REQUIRED)

@@ -25,6 +25,7 @@ PLACES = {
     "stb/": ["tulle/data/images.cpp", "tulle/data/picture.cpp"],
     "xxhash.h": ["tulle/sparse/topology.cpp", "tulle/checkpoint/"],
     "CLI/": ["cli/", "bench/"],
+    "httplib.h": ["cli/serve.cpp"],
     "Eigen/": ["_test.cpp", "bench/compare/peers.cpp"],
     "gtest/": ["_test.cpp", "test_", "_testing.h"],
     "gmock/": ["_test.cpp"],

@@ -31,9 +31,9 @@ nb::tuple recovered(const Config& config, const std::shared_ptr<Dataset>& data, 
       if (config.recover.gates == "sequential")
         model = std::make_shared<Model>(load_model(folder + "/model.safetensors").model);
     } else {
-      SparseNet net;
-      record = recover_once(config, task, stop, net, look).dump();
-      model = std::make_shared<Model>(to_model(task, net, static_cast<std::uint64_t>(config.run.seed)));
+      Recovery found;
+      record = recover_once(config, task, stop, found, look).dump();
+      model = std::make_shared<Model>(to_model(task, found.net, static_cast<std::uint64_t>(config.run.seed)));
     }
   }
   if (raised != nullptr) std::rethrow_exception(raised);

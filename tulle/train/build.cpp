@@ -215,8 +215,8 @@ void check_evolution(const Config& config, std::span<const std::int32_t> sizes) 
 std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data) {
   std::vector<std::int32_t> sizes{data.train.inputs.features};
   for (const std::int64_t neurons : config.model.hidden) sizes.push_back(static_cast<std::int32_t>(neurons));
-  const std::size_t outputs = data.class_names.empty() ? static_cast<std::size_t>(data.train.target_width)
-                                                       : data.class_names.size();
+  const std::size_t outputs =
+      data.class_names.empty() ? static_cast<std::size_t>(data.train.target_width) : data.class_names.size();
   sizes.push_back(static_cast<std::int32_t>(outputs));
   return sizes;
 }

@@ -1,16 +1,14 @@
 #include "tulle/train/dense_run.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
 
+#include "tulle/base/child.h"
 #include "tulle/base/error.h"
 #include "tulle/train/config.h"
 
@@ -36,34 +34,12 @@ std::string listen(pid_t child, int pipe, const std::atomic<bool>& stop) {
 // Runs `program` with `arguments` and waits for it.
 void run(const std::string& program, const std::vector<std::string>& arguments,
          const std::atomic<bool>& stop) {
-  std::vector<std::string> words{"tulle"};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  int errors[2];
-  if (pipe2(errors, O_CLOEXEC) != 0) throw system_error(errno, "pipe", "create");
-  const pid_t child = fork();
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);  // nobody would wait for the comparison
-    dup2(errors[1], STDERR_FILENO);
-    execv(program.c_str(), argv.data());
-    _exit(127);
-  }
-  const int fork_error = errno;
-  close(errors[1]);
-  const std::string complaint = child > 0 ? listen(child, errors[0], stop) : "";
-  close(errors[0]);
-  if (child < 0) throw system_error(fork_error, program, "start a second process");
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-    throw Error(
-        ErrorKind::kTemporary,
-        fmt::format("found exit status {}, expected 0: {}",
-                    WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), first_line(complaint)));
+  const Child child = start_child(program, arguments);
+  const std::string complaint = listen(child.id, child.output, stop);
+  close(child.output);
+  if (const int code = wait_for(child); code != 0)
+    throw Error(ErrorKind::kTemporary,
+                fmt::format("found exit status {}, expected 0: {}", code, first_line(complaint)));
 }
 
 constexpr int kTimedBatches = 30;

@@ -118,9 +118,10 @@ Counts count(Model& model, const Split& split, const InferenceChoice& choice, in
   const std::size_t classes = model.class_names.size();
   const auto is_class = [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < classes; };
   const bool sets = !split.sets.empty();
-  const std::size_t labelled = sets          ? split.sets.row_ptr.size() - 1
-                               : classes > 0 ? split.classes.size()
-                                             : split.targets.size() / static_cast<std::size_t>(split.target_width);
+  const std::size_t labelled = sets ? split.sets.row_ptr.size() - 1
+                               : classes > 0
+                                   ? split.classes.size()
+                                   : split.targets.size() / static_cast<std::size_t>(split.target_width);
   require(labelled == static_cast<std::size_t>(split.inputs.samples) &&
               std::ranges::all_of(split.classes, is_class) &&
               (!sets || std::cmp_equal(split.sets.count, classes)),

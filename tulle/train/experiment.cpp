@@ -11,6 +11,7 @@
 #include "tulle/report/html.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/plan.h"
+#include "tulle/train/report_parts.h"
 #include "tulle/version.h"
 
 namespace tulle {
@@ -168,7 +169,12 @@ ResultRecord Experiment::finish(const std::function<std::optional<Outcome>(std::
   metrics.write(EndRecord{.reason = run_.state.epoch < config_.train.epochs ? "early stopping" : "finished",
                           .best_epoch = static_cast<int>(best > 0 ? best : run_.state.epoch),
                           .exit = 0});
-  if (config_.log.report) write_file_atomically(path_ + "/report.html", html_report(read_metrics(path_)));
+  if (config_.log.report) {
+    ReportRun page = read_run(path_);
+    add_model(page, run_.model, model_path());
+    add_samples(page, run_.model, data_.test);
+    write_file_atomically(path_ + "/report.html", html_report({page}));
+  }
   return result;
 }
 

@@ -42,6 +42,14 @@ double decibels(double peak, double mse) {
   return 20.0 * std::log10(peak) - 10.0 * std::log10(std::max(mse, 1e-30));
 }
 
+// The PSNR after each step.
+std::vector<double> psnr_by_step(const RecoverTask& task, std::span<const double> losses) {
+  std::vector<double> psnr;
+  const double n = static_cast<double>(task.x.count() * task.outputs);
+  for (const double loss : losses) psnr.push_back(decibels(task.peak, loss / n));
+  return psnr;
+}
+
 // PSNR of no weights at all, and of the mean.
 void add_trivial(const RecoverTask& task, Json& record) {
   const double n = static_cast<double>(task.x.count() * task.outputs);
@@ -108,7 +116,7 @@ RecoverTask task_of(const Config& config) {
 }
 
 Json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop,
-                  SparseNet& net, const std::function<void()>& begun) {
+                  Recovery& found, const std::function<void()>& begun) {
   const Config::Recover& r = config.recover;
   RecoverOptions options{.hidden_width = task.linear ? 1 : r.hidden_width,
                          .nnz = r.nnz,
@@ -130,13 +138,13 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   reset_peak_rss();
   const std::int64_t before = current_rss_bytes();
   const Clock clock;
-  Recovery found = recover(r.method, task.problem(), options,
-                           [&, first = true](std::int64_t, double, std::int64_t) mutable {
-                             if (std::exchange(first, false)) begun();
-                             return !stop;
-                           });
+  found = recover(r.method, task.problem(), options,
+                  [&, first = true](std::int64_t, double, std::int64_t) mutable {
+                    if (std::exchange(first, false)) begun();
+                    return !stop;
+                  });
   const double seconds = clock.seconds();
-  net = std::move(found.net);
+  const SparseNet& net = found.net;
   Json record{{"task", r.task},
               {"method", r.method},
               {"seed", config.run.seed},
@@ -179,17 +187,23 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
 
 Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
                   const std::atomic<bool>& stop, const std::function<void()>& begun) {
-  SparseNet net;
-  const Json record = recover_once(config, task, stop, net, begun);
+  Recovery found;
+  const Json record = recover_once(config, task, stop, found, begun);
+  SparseNet& net = found.net;
   write_file_atomically(folder + "/config.toml", effective_config(config, {}, kRecoverSections));
   if (config.recover.gates == "sequential") {  // a net with random gates is no ReLU net
     Model model = to_model(task, net, static_cast<std::uint64_t>(config.run.seed));
     save_model(folder + "/model.safetensors", model);
   }
-  if (config.recover.task == "image")
+  if (config.recover.task == "image") {
+    const std::vector<double> original(task.y.begin(), task.y.end());
+    write_file_atomically(folder + "/original.png", encode_png(picture_of(task.image, original)));
     write_file_atomically(folder + "/reconstruction.png",
                           encode_png(picture_of(task.image, task_outputs(task, false, net))));
-  write_file_atomically(folder + "/result.json", record.dump(2) + "\n");
+  }
+  Json written = record;
+  if (!task.classify) written["psnr_by_step"] = psnr_by_step(task, found.losses);
+  write_file_atomically(folder + "/result.json", written.dump(2) + "\n");
   return record;
 }
 

@@ -37,7 +37,8 @@ class Observer {
   virtual double learning_rate(double scheduled) { return scheduled; }
   /// False ends the training after a checkpoint.
   virtual bool on_epoch(const EpochRecord&) { return true; }
-  /// Whether a training that on_epoch() ended has its result, as after the last epoch. Alone, not among ranks.
+  /// Whether a training that on_epoch() ended has its result, as after the last epoch. Alone, not among
+  /// ranks.
   virtual bool is_content() const { return false; }
   virtual void on_evolve(const EvolveRecord&) {}
   virtual void on_importance(const ImportanceRecord&) {}
