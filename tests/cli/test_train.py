@@ -128,7 +128,7 @@ def test_several_seeds_make_a_folder_each_and_one_document(problem, tulle):
 
 def test_seeds_may_be_a_list(problem, tulle):
     result = tulle("train", "config.toml", "--seed=7,9", check=True)
-    assert sorted(path.name for path in (problem / "out/run").iterdir()) == ["seed-7", "seed-9"]
+    assert sorted(path.name for path in (problem / "out/run").iterdir()) == ["report.html", "seed-7", "seed-9"]
     assert "2 seeds: test accuracy" in result.out
 
 
