@@ -95,7 +95,7 @@ std::string cell_of(const std::vector<double>& values, Kind kind) {
 
 std::string row_of(const std::string& head, const std::vector<RunRecord>& seeds,
                    const std::vector<bool>& shown) {
-  std::string html = fmt::format("<tr><th>{}</th>", head);
+  std::string html = fmt::format("<tr{}><th>{}</th>", seeds.size() > 1 ? " class=\"mean\"" : "", head);
   for (std::size_t m = 0; m < std::size(kMeasures); ++m) {
     if (!shown[m]) continue;
     std::vector<double> sparse, dense;

@@ -56,9 +56,8 @@ TEST(Comparison, SeveralRunsHaveARowEachAndTheirCurvesInOneChart) {
   EXPECT_THAT(page,
               HasSubstr("</i>first</th><td>90.00\u202f%<small class=\"dense\">dense 95.00\u202f%</small>"));
   EXPECT_THAT(page, HasSubstr("</i>second</th><td>80.00\u202f%"));
-  EXPECT_THAT(
-      page,
-      HasSubstr("<title>Accuracy of test data by epoch: first from 88 to 90 %; second from 78 to 80 %"));
+  EXPECT_THAT(page,
+              HasSubstr("<title>Accuracy, test by epoch: first from 88 to 90 %; second from 78 to 80 %"));
   EXPECT_EQ(count_of("<details>", page), 2u);
 }
 

@@ -124,8 +124,7 @@ std::string split_figures(const std::vector<ReportRun>& runs, const std::string&
   }
   std::string html;
   for (auto measure = measures.rbegin(); measure != measures.rend(); ++measure)
-    html +=
-        figure_of(chart(fmt::format("{} of {} data", title, measure->name)), of_runs(runs, measure->value));
+    html += figure_of(chart(fmt::format("{}, {}", title, measure->name)), of_runs(runs, measure->value));
   return html;
 }
 
