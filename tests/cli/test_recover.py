@@ -44,7 +44,8 @@ def test_a_planted_net_is_found_and_saved_like_any_other(tmp_path, tulle):
     assert found["nnz"] <= 12 and found["unfused_nnz"] == found["nnz"] + found["alive"]
     folder = tmp_path / "out/recover"
     assert set(contents(folder)) >= {"model.safetensors", "config.toml", "result.json"}
-    assert json.loads((folder / "result.json").read_text()) == found
+    written = json.loads((folder / "result.json").read_text())
+    assert max(written.pop("psnr_by_step")) > 100 and written == found
     shown = tulle("inspect", folder / "model.safetensors", check=True).out
     assert "relu" in shown
 
@@ -127,7 +128,7 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path, tulle):
     rows = list(csv.DictReader(io.StringIO((folder / "grid.csv").read_text())))
     assert len(rows) == 16 and all(float(row["psnr"]) > 0 for row in rows)
     page = (folder / "grid.html").read_text()
-    assert page.count("<svg") == 2 and "<script" not in page
+    assert page.count("<svg") == 2 and "aiht" in page and "src=" not in page
     assert_refused(tulle(*grid, "--signs=alternate"), 78, "other options")
 
 
