@@ -237,12 +237,12 @@ class Live:
         return self.process.returncode, errors
 
 
-LONG = ["--epochs=100000", "--save-every=never"]
+SLOW = ["--hidden=1500,1500", "--epsilon=60", "--save-every=never"]
 
 
 @pytest.fixture
 def live(problem, tulle):
-    running = Live(tulle, *LONG)
+    running = Live(tulle, *SLOW, "--epochs=100000")
     yield running
     if running.process.poll() is None:
         running.end()
@@ -289,8 +289,8 @@ def test_everything_else_is_refused(live):
 
 
 def test_clients_that_never_finish_do_not_hold_the_training(problem, tulle):
-    running = Live(tulle, "--epochs=300")
-    slow = [http.client.HTTPConnection("127.0.0.1", running.port, timeout=5) for _ in range(100)]
+    running = Live(tulle, *SLOW, "--epochs=60")
+    slow = [http.client.HTTPConnection("127.0.0.1", running.port, timeout=5) for _ in range(40)]
     for connection in slow:
         connection.connect()
         connection.sock.sendall(b"GET / HTTP/1.1\r\nHost: ")

@@ -52,10 +52,10 @@ bool are_pictures(const Features& inputs, const ImageShape& shape) {
          1.0 * shape.height * shape.width * shape.channels == inputs.features;
 }
 
-// The test data of a run, as its config names it.
-Split test_data(const Model& model) {
+// The test data of a run, as its config names it: the model's own config names none.
+Split test_data(const std::string& directory, const Model& model) {
   Config config;
-  read_config_text(config, model.config, "config of the model", "");
+  read_config_file(config, directory + "/config.toml");
   if (config.data.format != "fashion-mnist") {
     if (config.data.test.empty()) return {};
     config.data.train = config.data.test;
@@ -115,7 +115,7 @@ ReportRun whole_run(const std::string& directory, std::vector<std::string>& skip
   try {
     Model model = load_model(path).model;
     add_model(run, model, path);
-    add_samples(run, model, test_data(model));
+    add_samples(run, model, test_data(run.seeds.front().directory, model));
   } catch (const Error& error) {
     skipped.push_back(error.what());
   }
