@@ -94,8 +94,8 @@ std::string cell_of(const std::vector<double>& values, Kind kind) {
 }
 
 std::string row_of(const std::string& head, const std::vector<RunRecord>& seeds,
-                   const std::vector<bool>& shown) {
-  std::string html = fmt::format("<tr{}><th>{}</th>", seeds.size() > 1 ? " class=\"mean\"" : "", head);
+                   const std::vector<bool>& shown, bool is_mean = false) {
+  std::string html = fmt::format("<tr{}><th>{}</th>", is_mean ? " class=\"mean\"" : "", head);
   for (std::size_t m = 0; m < std::size(kMeasures); ++m) {
     if (!shown[m]) continue;
     std::vector<double> sparse, dense;
@@ -139,7 +139,7 @@ std::string comparison_table(const std::vector<ReportRun>& runs) {
     rows += row_of(runs.size() == 1
                        ? fmt::format("mean{}", several)
                        : fmt::format("<i class=\"b{}\"></i>{}{}", i % 8, escape_html(run.name), several),
-                   run.seeds, shown);
+                   run.seeds, shown, runs.size() == 1);
   }
   return fmt::format(
       "<div class=\"card\"><div class=\"wide\"><table "

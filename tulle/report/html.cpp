@@ -86,8 +86,11 @@ std::string folded_details(const std::vector<ReportRun>& runs, std::size_t room)
       html += fmt::format(
           "<p class=\"quiet\">{}: its details are left out here, a report of it alone has them.</p>\n", name);
     else if (!inside.empty())
-      html += fmt::format("<details><summary>{} <small>{}</small></summary>{}</details>\n", name,
- run.seeds.size() > 1 ? fmt::format("the first of {} seeds", run.seeds.size()) : state_of(run), inside);
+      html += fmt::format(
+          "<details{}><summary>{} <small>{}</small></summary>{}</details>\n",
+          run.seeds.empty() ? " open" : "", name,
+          run.seeds.size() > 1 ? fmt::format("the first of {} seeds", run.seeds.size()) : state_of(run),
+          inside);
   }
   return html.empty() ? "" : fmt::format("<section><h2>Each run</h2></section>{}", html);
 }

@@ -63,7 +63,7 @@ background:var(--ink);color:var(--card);white-space:nowrap}
 .phase text{font-size:12.5px}
 .compare small{color:var(--soft)}.compare .dense{display:block}
 .compare th i{display:inline-block;width:12px;height:12px;border-radius:3px;margin-right:8px;vertical-align:-1px}
-.compare tbody th{color:var(--ink)}.compare .mean td,.compare .mean th{font-weight:620}
+.compare tbody th{color:var(--ink);white-space:normal;overflow-wrap:anywhere;min-width:110px}.compare .mean td,.compare .mean th{font-weight:620}
 .compare td,.compare th{vertical-align:top}
 .origin td{white-space:normal;overflow-wrap:anywhere}.origin th{width:1%;padding-right:14px}
 .origin td:last-child{text-align:left}
