@@ -133,7 +133,9 @@ std::string html_report(const std::vector<ReportRun>& runs, const PageOptions& o
   }
   html += fmt::format("<footer>{}</footer>\n</main>",
                       is_alone ? machine_line(runs.front().seeds.front().start) : "tulle");
-  return html + fmt::format("<script>{}</script></body></html>\n", page_script());
+  if (options.live || html.find("data-frame") != std::string::npos)  // something for it to add to
+    html += fmt::format("<script>{}</script>", page_script());
+  return html + "</body></html>\n";
 }
 
 }  // namespace tulle

@@ -188,7 +188,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
 Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
                   const std::atomic<bool>& stop, const std::function<void()>& begun) {
   Recovery found;
-  const Json record = recover_once(config, task, stop, found, begun);
+  Json record = recover_once(config, task, stop, found, begun);
   SparseNet& net = found.net;
   write_file_atomically(folder + "/config.toml", effective_config(config, {}, kRecoverSections));
   if (config.recover.gates == "sequential") {  // a net with random gates is no ReLU net
@@ -201,9 +201,8 @@ Json recover_into(const Config& config, const RecoverTask& task, const std::stri
     write_file_atomically(folder + "/reconstruction.png",
                           encode_png(picture_of(task.image, task_outputs(task, false, net))));
   }
-  Json written = record;
-  if (!task.classify) written["psnr_by_step"] = psnr_by_step(task, found.losses);
-  write_file_atomically(folder + "/result.json", written.dump(2) + "\n");
+  if (!task.classify) record["psnr_by_step"] = psnr_by_step(task, found.losses);
+  write_file_atomically(folder + "/result.json", record.dump(2) + "\n");
   return record;
 }
 
