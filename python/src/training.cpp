@@ -74,7 +74,7 @@ class PythonObserver final : public Observer {
   // What a callback set in its context.
   void take_rate() {
     const nb::object rate = listener_.attr("learning_rate");
-    if (!rate.is_none()) rate_ = nb::cast<double>(rate);
+    rate_ = rate.is_none() ? 0.0 : nb::cast<double>(rate);
   }
 
   const nb::object& listener_;
