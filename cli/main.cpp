@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,9 @@
 #include "failures.h"
 #include "say.h"
 #include "tulle/base/name_table.h"
+#include "tulle/comm/mpi.h"
+#include "tulle/kernels/gemm.h"
+#include "tulle/kernels/targets.h"
 #include "tulle/version.h"
 
 namespace tulle::cli {
@@ -77,9 +81,18 @@ std::vector<std::string> words_of(int argc, char** argv) {
   return words;
 }
 
+// The version, and what this build can do here.
+std::string version_text() {
+  const std::string mpi = mpi_library();
+  return fmt::format(
+      "tulle {}\ninstruction sets   {} (in use: {})\ndense products     {}\nMPI                {}", kVersion,
+      fmt::join(kernels::available_targets(), " "), kernels::current_target(), kernels::gemm_library(),
+      mpi.empty() ? "none" : escape_control(mpi));
+}
+
 int run(int argc, char** argv) {
   CLI::App app{"tulle: truly sparse neural networks", "tulle"};
-  app.set_version_flag("--version", std::string("tulle ") + std::string(kVersion));
+  app.set_version_flag("--version", version_text);
   app.require_subcommand(1);
   int code = kOk;
   std::vector<std::string> verbs;

@@ -201,4 +201,7 @@ def test_every_verb_has_help(verb, tulle):
 
 def test_the_version_is_the_one_of_the_file(tulle):
     version = (REPOSITORY / "VERSION").read_text().strip()
-    assert tulle("--version", check=True).out == f"tulle {version}\n"
+    lines = tulle("--version", check=True).out.splitlines()
+    assert lines[0] == f"tulle {version}"
+    assert [line.split("  ")[0] for line in lines[1:]] == ["instruction sets", "dense products", "MPI"]
+    assert "scalar" in lines[1] and "in use: " in lines[1]

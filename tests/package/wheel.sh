@@ -4,7 +4,13 @@
 set -euo pipefail
 python=$1 repository=$2 build=$3
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# The build is used by others: where a wheel has its files must not stay in it.
+restore() {
+  cd /
+  rm -rf "$work"
+  cmake -S "$repository" -B "$build" -U 'SKBUILD*' >/dev/null
+}
+trap restore EXIT
 
 # The settings of the build at hand, so that nothing is compiled again.
 setting() { sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"; }

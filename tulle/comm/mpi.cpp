@@ -121,6 +121,12 @@ std::unique_ptr<Communicator> mpi_group() {
   return std::make_unique<MpiCommunicator>();
 }
 
+std::string mpi_library() {
+  for (const std::string& place : places())
+    if (std::error_code unknown; fs::is_regular_file(place, unknown)) return place;
+  return "";
+}
+
 int ranks_on_this_machine() { return g_mpi != nullptr ? g_mpi->local_size : 1; }
 
 }  // namespace tulle
