@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# wheel.sh PYTHON REPOSITORY BUILD: `pip wheel`, from a build that is there, installs into a fresh environment and works
-# from any folder: the package, its type stubs, the command line tool.
+# wheel.sh PYTHON REPOSITORY BUILD [FOLDER]: `pip wheel`, from a build that is there, installs into a fresh environment and works
+# from any folder: the package, its type stubs, the command line tool. A copy of the wheel goes to FOLDER.
 set -euo pipefail
-python=$1 repository=$2 build=$3
+python=$(realpath -s "$1") repository=$2 build=$3 folder=${4:+$(realpath "$4")}
 work=$(mktemp -d)
 # The build is used by others: where a wheel has its files must not stay in it.
 restore() {
@@ -37,3 +37,4 @@ model = tulle.Model.from_csr([__import__("numpy").eye(3, dtype="f4")], loss="mse
 assert model.forward([[1, 2, 3]]).tolist() == [[1, 2, 3]]
 print("wheel works")
 TEXT
+if [ -n "$folder" ]; then cp "${wheel[0]}" "$folder/"; fi
