@@ -14,8 +14,8 @@ trap restore EXIT
 
 # The settings of the build at hand, so that nothing is compiled again.
 setting() { sed -n "s/^$1:[A-Z]*=//p" "$build/CMakeCache.txt"; }
-"$python" -m pip wheel -q "$repository" --no-deps --no-build-isolation -w "$work/dist" -C build-dir="$build" \
-  -C cmake.define.TULLE_MPI="$(setting TULLE_MPI)" -C cmake.define.BUILD_TESTING="$(setting BUILD_TESTING)"
+"$python" -m pip wheel -q "$repository" --no-deps --no-build-isolation -w "$work/dist" --config-settings=build-dir="$build" \
+  --config-settings=cmake.define.TULLE_MPI="$(setting TULLE_MPI)" --config-settings=cmake.define.BUILD_TESTING="$(setting BUILD_TESTING)"
 wheel=("$work"/dist/tulle-*.whl)
 bytes=$(stat -c %s "${wheel[0]}")
 echo "wheel: $bytes bytes"
