@@ -106,7 +106,9 @@ RecoverTask data_task(Dataset data, bool bias) {
                 "recover.task, found sets of labels, expected one class or number for each sample");
   RecoverTask task;
   const std::size_t classes = data.class_names.size();
-  task.outputs = classes == 0 ? data.train.target_width : classes > 2 ? static_cast<std::int32_t>(classes) : 1;
+  task.outputs = classes == 0  ? data.train.target_width
+                 : classes > 2 ? static_cast<std::int32_t>(classes)
+                               : 1;
   task.classify = classes > 2;
   task.bias = bias;
   const auto take = [&](Split& split, Samples& x, std::vector<double>& y) {
