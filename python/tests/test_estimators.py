@@ -257,3 +257,18 @@ def test_smlpnet_takes_images_in_either_order():
         last.predict(images[:, :8])
     with pytest.raises(ValueError, match="dimensions"):
         SMLPNetClassifier(**net).fit(images.reshape(120, -1), y)
+
+
+def test_every_parameter_reaches_its_key(problem):
+    tomllib = pytest.importorskip("tomllib")
+    X, y, *_ = problem
+    values = {
+        "density": 0.43, "alpha": 0.21, "dropout": 0.17, "optimizer": "sgdw", "learning_rate": 0.0019, "momentum": 0.77,
+        "weight_decay": 0.0123, "batch_size": 33, "schedule": "cosine", "rule": "rigl", "zeta": 0.37,
+        "update_every": "17 step", "early_stopping": 7, "valid_fraction": 0.19, "weight_init": "xavier", "fan": "dense",
+        "scale": "minmax", "activation": "leaky-relu", "distribution": "uniform",
+    }  # fmt: skip
+    text = SparseMLPClassifier(hidden=(31, 17), max_iter=2, random_state=5, config={"gamma": 0.3}, **values).fit(X, y).config_
+    keys = {name: value for section in tomllib.loads(text).values() for name, value in section.items()}
+    wanted = {**values, "hidden": [31, 17], "epochs": 2, "seed": 5, "gamma": 0.3}
+    assert {name: keys[name] for name in wanted} == wanted
