@@ -263,7 +263,7 @@ def test_every_parameter_reaches_its_key(problem):
     tomllib = pytest.importorskip("tomllib")
     X, y, *_ = problem
     values = {
-        "density": 0.43, "alpha": 0.21, "dropout": 0.17, "optimizer": "sgdw", "learning_rate": 0.0019, "momentum": 0.77,
+        "density": 0.93, "alpha": 0.21, "dropout": 0.17, "optimizer": "sgdw", "learning_rate": 0.0019, "momentum": 0.77,
         "weight_decay": 0.0123, "batch_size": 33, "schedule": "cosine", "rule": "rigl", "zeta": 0.37,
         "update_every": "17 step", "early_stopping": 7, "valid_fraction": 0.19, "weight_init": "xavier", "fan": "dense",
         "scale": "minmax", "activation": "leaky-relu", "distribution": "uniform",
