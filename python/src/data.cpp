@@ -121,16 +121,17 @@ void bind_data(nb::module_& m) {
       .def_ro("class_names", &Dataset::class_names);
   m.def(
       "dataset",
-      [](const Features& inputs, const nb::object& labels, const std::vector<std::string>& class_names,
+      // Takes the samples over: they are not there twice.
+      [](Features& inputs, const nb::object& labels, const std::vector<std::string>& class_names,
          const std::string& scale, double valid_fraction, std::int64_t seed, const std::string& description,
-         std::tuple<int, int, int> image, const Features* valid, const nb::object& valid_labels) {
+         std::tuple<int, int, int> image, Features* valid, const nb::object& valid_labels) {
         auto data = std::make_shared<Dataset>();
         const char* const kind = class_names.empty() ? "targets" : "classes";
         data->class_names = class_names;
         data->description = description;
         data->image = {std::get<0>(image), std::get<1>(image), std::get<2>(image)};
-        data->train = split_of(inputs, labels, kind);
-        if (valid != nullptr) data->valid = split_of(*valid, valid_labels, kind);
+        data->train = split_of(std::move(inputs), labels, kind);
+        if (valid != nullptr) data->valid = split_of(std::move(*valid), valid_labels, kind);
         nb::gil_scoped_release release;
         prepare_dataset(
             *data,

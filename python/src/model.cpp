@@ -127,12 +127,13 @@ class Runner {
   Predictor predictor_;
 };
 
-nb::object predict_features(const ModelHandle& handle, const Features& inputs) {
+// Takes the samples over.
+nb::object predict_features(const ModelHandle& handle, Features& inputs) {
   require_features(*handle.model, inputs.features);
   std::vector<float> outputs;
   if (inputs.samples > 0) {
     nb::gil_scoped_release release;
-    outputs = predict(*handle.model, inputs);
+    outputs = predict(*handle.model, std::move(inputs));
   }
   return outputs_of(std::move(outputs), *handle.model);
 }
