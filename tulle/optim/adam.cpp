@@ -1,8 +1,8 @@
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "tulle/kernels/adam.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
@@ -35,19 +35,15 @@ class Adam final : public Optimizer {
   using Optimizer::step;
   void step(const ParameterSlice& slice, float rate) const override {
     const float decay = slice.kind == Parameter::Kind::kWeight ? decay_ : 0.0f;
-    const float coupled = decoupled_ ? 0.0f : decay;
-    const float shrink = decoupled_ ? rate * decay : 0.0f;
-    float *value = slice.value, *first = slice.m1, *second = slice.m2;
-    std::uint16_t* age = slice.age;
-    for (std::int64_t i = 0; i < slice.size; ++i) {
-      const float g = slice.gradient[i] + coupled * value[i];
-      first[i] = beta1_ * first[i] + (1.0f - beta1_) * g;
-      second[i] = beta2_ * second[i] + (1.0f - beta2_) * g * g;
-      age[i] = static_cast<std::uint16_t>(age[i] + (age[i] < kOldest ? 1 : 0));
-      const float m = first[i] * correction1_[age[i]];
-      const float s = second[i] * correction2_[age[i]];
-      value[i] -= rate * m / (std::sqrt(s) + epsilon_) + shrink * value[i];
-    }
+    kernels::adam_step({.beta1 = beta1_,
+                        .beta2 = beta2_,
+                        .epsilon = epsilon_,
+                        .rate = rate,
+                        .coupled = decoupled_ ? 0.0f : decay,
+                        .shrink = decoupled_ ? rate * decay : 0.0f,
+                        .correction1 = correction1_.data(),
+                        .correction2 = correction2_.data()},
+                       slice.size, slice.gradient, slice.value, slice.m1, slice.m2, slice.age);
   }
 
   void pending(const Parameter& parameter, float rate, std::span<float> added) const override {
