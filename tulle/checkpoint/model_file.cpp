@@ -36,6 +36,7 @@ void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
   add_floats(tensors, parameter.name + ".m1", parameter.m1);
   add_floats(tensors, parameter.name + ".m2", parameter.m2);
   add_floats(tensors, parameter.name + ".outer", parameter.outer);
+  add_floats(tensors, parameter.name + ".average", parameter.average);
   if (!parameter.age.empty())
     tensors.push_back(tensor<std::uint16_t>(parameter.name + ".age", DType::U16,
                                             {length(parameter.age.size())}, parameter.age));
@@ -170,8 +171,11 @@ Content content_of(Model& model, const TrainingState* state) {
   if (Architecture* const architecture = model.network.architecture(); architecture != nullptr) {
     for (const NamedArray& array : architecture->arrays())
       add_floats(tensors, array.name, *array.values, array.shape);
-    for (const Parameter* parameter : architecture->parameters())
-      if (state != nullptr) add_state(tensors, *parameter);
+    if (state != nullptr) {
+      for (const Parameter* parameter : architecture->parameters()) add_state(tensors, *parameter);
+      for (const Statistic& statistic : architecture->statistics())
+        add_floats(tensors, statistic.name + ".average", *statistic.average);
+    }
   }
   if (state != nullptr)
     for (std::size_t l = 0; l < state->explored.size(); ++l)

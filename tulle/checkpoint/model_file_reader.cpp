@@ -337,8 +337,12 @@ class Reader {
       read_optional(parameter->name + ".m1", DType::F32, parameter->m1, size);
       read_optional(parameter->name + ".m2", DType::F32, parameter->m2, size);
       read_optional(parameter->name + ".outer", DType::F32, parameter->outer, size);
+      read_optional(parameter->name + ".average", DType::F32, parameter->average, size);
       read_optional(parameter->name + ".age", DType::U16, parameter->age, size);
     }
+    if (Architecture* const architecture = model.network.architecture(); architecture != nullptr)
+      for (const Statistic& statistic : architecture->statistics())
+        read_optional(statistic.name + ".average", DType::F32, *statistic.average, statistic.value->size());
     read_explored(model.network, state);
     return state;
   }

@@ -70,6 +70,8 @@ inline std::map<std::string, std::string> bits_of(Network& network) {
     add(parameter->name + ".m2", parameter->m2);
     add(parameter->name + ".age", parameter->age);
   }
+  if (Architecture* const architecture = network.architecture(); architecture != nullptr)
+    for (const Statistic& statistic : architecture->statistics()) add(statistic.name, *statistic.value);
   return bits;
 }
 

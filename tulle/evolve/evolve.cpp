@@ -356,6 +356,7 @@ class Event {
         weight.value[k] = draw_weight(*how_.law.law, how_.law.law->spread(context, target), values, k);
         for (AlignedVector<float>* state : {&weight.gradient, &weight.m1, &weight.m2, &weight.outer})
           if (!state->empty()) (*state)[k] = 0.0f;
+        if (!weight.average.empty()) weight.average[k] = weight.value[k];
         if (!weight.age.empty()) weight.age[k] = 0;
       }
     }

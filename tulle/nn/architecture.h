@@ -25,6 +25,14 @@ struct NamedArray {
   AlignedVector<float>* values = nullptr;
 };
 
+/// What training measures beside its parameters (running means and variances), and its average over the steps
+/// (train.ema_decay).
+struct Statistic {
+  std::string name;
+  AlignedVector<float>* value = nullptr;
+  AlignedVector<float>* average = nullptr;
+};
+
 /// How layers are put together where they do not simply follow each other: image models (vision/). The
 /// Network owns the layers, the architecture everything between them. Layers that belong to it may be dense
 /// or sparse; what they multiply is the architecture's business.
@@ -38,6 +46,7 @@ class Architecture {
   virtual std::vector<Parameter*> parameters() = 0;
   /// The same, and what training keeps beside them (running statistics), as files have them.
   virtual std::vector<NamedArray> arrays() = 0;
+  virtual std::vector<Statistic> statistics() = 0;
   /// Weights that are in no layer.
   virtual std::int64_t other_weights() const = 0;
 

@@ -29,6 +29,7 @@ void pick(const Parameter& from, std::span<const std::size_t> places, Parameter&
   pick(from.m1, places, to.m1);
   pick(from.m2, places, to.m2);
   pick(from.outer, places, to.outer);
+  pick(from.average, places, to.average);
   pick(from.age, places, to.age);
 }
 

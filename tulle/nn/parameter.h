@@ -22,6 +22,7 @@ struct Parameter {
   AlignedVector<float> m2;        // second moment
   AlignedVector<std::uint16_t> age;  // steps since birth, saturating
   AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
+  AlignedVector<float> average;      // of value over the steps (train.ema_decay)
 
   Parameter(std::string name_of, Kind kind_of, std::size_t size, bool has_gradient = true)
       : name(std::move(name_of)), kind(kind_of), value(size, 0.0f), gradient(has_gradient ? size : 0, 0.0f) {}

@@ -28,10 +28,14 @@ void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_va
           "SparseLayer: the new topology must be outputs x inputs");
   require(grown_values.size() == update.source.size(), "SparseLayer: one start value per connection");
   carry(update, weight_.value, 0.0f);
-  parallel_ranges(std::ssize(update.source), 1 << 14, [&](Range range) {
-    for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
-      if (update.source[k] == TopologyUpdate::kGrown) weight_.value[k] = grown_values[k];
-  });
+  carry(update, weight_.average, 0.0f);
+  for (AlignedVector<float>* values : {&weight_.value, &weight_.average}) {
+    if (values->empty()) continue;
+    parallel_ranges(std::ssize(update.source), 1 << 14, [&](Range range) {
+      for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
+        if (update.source[k] == TopologyUpdate::kGrown) (*values)[k] = grown_values[k];
+    });
+  }
   carry(update, weight_.gradient, 0.0f);
   carry(update, weight_.m1, 0.0f);
   carry(update, weight_.m2, 0.0f);

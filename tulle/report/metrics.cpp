@@ -91,6 +91,10 @@ EpochRecord epoch_of(const Json& line) {
   record.test_accuracy = number(line, "test_acc");
   record.valid_loss = number(line, "valid_loss");
   record.valid_accuracy = number(line, "valid_acc");
+  record.raw_test_loss = number(line, "raw_test_loss");
+  record.raw_test_accuracy = number(line, "raw_test_acc");
+  record.raw_valid_loss = number(line, "raw_valid_loss");
+  record.raw_valid_accuracy = number(line, "raw_valid_acc");
   record.learning_rate = number(line, "lr").value_or(0.0);
   record.nnz = line.value("nnz", std::int64_t{0});
   record.density = number(line, "density").value_or(0.0);
@@ -266,6 +270,10 @@ std::string to_json(const EpochRecord& r) {
   put(json, "test_acc", r.test_accuracy);
   put(json, "valid_loss", r.valid_loss);
   put(json, "valid_acc", r.valid_accuracy);
+  put(json, "raw_test_loss", r.raw_test_loss);
+  put(json, "raw_test_acc", r.raw_test_accuracy);
+  put(json, "raw_valid_loss", r.raw_valid_loss);
+  put(json, "raw_valid_acc", r.raw_valid_accuracy);
   return dump(json);
 }
 

@@ -29,6 +29,8 @@ struct EpochRecord {
   std::int64_t step = 0;
   double train_loss = 0;
   std::optional<double> train_accuracy, test_loss, test_accuracy, valid_loss, valid_accuracy;
+  // Where those above are of averages (train.ema_decay): of the weights themselves.
+  std::optional<double> raw_test_loss, raw_test_accuracy, raw_valid_loss, raw_valid_accuracy;
   double learning_rate = 0;
   std::int64_t nnz = 0;
   double density = 0;

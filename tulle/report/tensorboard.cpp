@@ -182,6 +182,10 @@ void TensorBoardLog::write(const EpochRecord& record, std::span<const CellSet> e
   add("test/accuracy", record.test_accuracy);
   add("valid/loss", record.valid_loss);
   add("valid/accuracy", record.valid_accuracy);
+  add("raw/test_loss", record.raw_test_loss);
+  add("raw/test_accuracy", record.raw_test_accuracy);
+  add("raw/valid_loss", record.raw_valid_loss);
+  add("raw/valid_accuracy", record.raw_valid_accuracy);
   add("lr", record.learning_rate);
   add("sparsity/nnz", static_cast<double>(record.nnz));
   add("sparsity/density", record.density);

@@ -103,6 +103,7 @@ struct Config {
     double weight_decay = 0.0002;
     double label_smoothing = 0.0;
     std::string class_weights = "none";
+    double ema_decay = 0.0;
     double clip_norm = 0.0;
     double clip_value = 0.0;
     std::int64_t plateau_patience = 5;

@@ -238,6 +238,9 @@ const KeyInfo kKeys[] = {
 
     {"train.class_weights", [](Config& c) -> Field { return &c.train.class_weights; },
      "none, balanced (samples / (classes * samples of the class)), or a number for each class, \"1,2.5\""},
+    {"train.ema_decay", [](Config& c) -> Field { return &c.train.ema_decay; },
+     "the model is the average of the weights, which forgets so little a step (0.999); 0: the last weights",
+     0, 1, true},
     {"train.clip_norm", [](Config& c) -> Field { return &c.train.clip_norm; },
      "largest norm of all gradients together; 0: any", 0, kNone},
     {"train.clip_value", [](Config& c) -> Field { return &c.train.clip_value; },

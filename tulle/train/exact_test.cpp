@@ -18,6 +18,7 @@ struct Recipe {
   std::string rule = "set";
   bool importance = false;
   bool dense = false;  // the middle layer is stored and computed as a dense matrix
+  bool averages = false;
 
   Config config() const {
     Config config = small_config();
@@ -31,6 +32,7 @@ struct Recipe {
     if (rule == "mest") config.evolve.redistribute = "momentum";
     if (rule == "gse") config.evolve.drop = "momentum";
     if (rule == "rigl") config.evolve.scope = "global";
+    if (averages) config.train.ema_decay = 0.8;
     if (importance) {
       config.evolve.importance_percentile = 20.0;
       config.evolve.importance_start = 1;
@@ -62,6 +64,9 @@ std::vector<Recipe> recipes() {
     all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = rule, .importance = true});
   all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .dense = true});
   all.push_back({.optimizer = "adam", .update_every = "3 step", .dense = true});
+  all.push_back({.optimizer = "adam", .update_every = "3 step", .averages = true});
+  all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .importance = true, .averages = true});
+  all.push_back({.optimizer = "sgd", .update_every = "1 epoch", .dense = true, .averages = true});
   return all;
 }
 
@@ -112,7 +117,8 @@ TEST_P(EveryRecipe, ResumedAtAnyStepWithAnyThreadsGivesTheBitsOfAnUninterruptedT
 
 INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()), [](const auto& info) {
   return test_title(info.param.optimizer + " " + info.param.update_every + " " + info.param.rule) +
-         (info.param.importance ? "_importance" : "") + (info.param.dense ? "_dense" : "");
+         (info.param.importance ? "_importance" : "") + (info.param.dense ? "_dense" : "") +
+         (info.param.averages ? "_averages" : "");
 });
 
 // Sparse samples: mostly as they are, as panels before the events of a rule that looks at them.

@@ -56,6 +56,8 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
              fmt::format("epochs or a multiple of parallel.local_steps ({})", config.parallel.local_steps),
              name);
   }
+  if (name != "sync" && config.train.ema_decay > 0.0)
+    refuse("train.ema_decay", fmt::format("{}", config.train.ema_decay), "0", name);
   if (name == "wasap" || name == "wassp") {
     if (config.train.early_stopping > 0) refuse("train.early_stopping", "some", "0", name);
     if (config.train.schedule == "plateau") refuse("train.schedule", "plateau", "another", name);

@@ -46,11 +46,12 @@ std::int64_t lanes_of(const Config& config) {
   return (config.train.batch_size + width - 1) / width * width;
 }
 
-// What the optimizer keeps of one weight.
+// What the optimizer keeps of one weight, and its average.
 std::int64_t state_bytes(const Config& config) {
   Parameter one("", Parameter::Kind::kWeight, 1);
   make_optimizer(config.train)->prepare(one);
-  return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size());
+  return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size()) +
+         (config.train.ema_decay > 0.0 ? 4 : 0);
 }
 
 std::int64_t split_bytes(const Split& split) {

@@ -12,6 +12,7 @@
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/nn/compaction.h"
+#include "tulle/optim/averaging.h"
 #include "tulle/optim/clipping.h"
 #include "tulle/train/build.h"
 #include "tulle/vision/smlp_net.h"
@@ -102,6 +103,7 @@ void Replica::step(double rate) {
     if (parameter->gradient.size() == parameter->value.size())
       optimizer_->step(*parameter, static_cast<float>(rate));
   check_parameters();
+  if (t.ema_decay > 0.0) update_averages(network(), t.ema_decay, run_.state.step + 1);
   phases.update += clock.seconds();
 }
 

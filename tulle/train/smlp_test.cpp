@@ -127,10 +127,42 @@ INSTANTIATE_TEST_SUITE_P(
               {"topology.distribution", "erk"},
               {"evolve.rule", "rigl"},
               {"evolve.update_every", "4 step"}}},
+        Kind{"Averages", {{"train.ema_decay", "0.9"}}},
         Kind{"WithoutColumns", {{"model.mix", "identity,rows"}, {"evolve.rule", "none"}}},
         Kind{"Static",
              {{"topology.density", "0.4"}, {"topology.distribution", "uniform"}, {"evolve.rule", "none"}}}),
     [](const auto& info) { return info.param.title; });
+
+TEST(Smlp, AveragesAreOfTheRunningStatisticsToo) {
+  Config config = smlp_config();
+  set_config_value(config, "train.epochs", "2");
+  set_config_value(config, "train.ema_decay", "0.5");
+  const Dataset data = images();
+  tulle::Run run = start_run(finished(config), data);
+  std::vector<double> average;
+  double step = 0.0;
+  const auto running = [&] {
+    std::vector<float> all;
+    for (const Statistic& statistic : run.model.network.architecture()->statistics())
+      all.insert(all.end(), statistic.value->begin(), statistic.value->end());
+    return all;
+  };
+  Diary diary;
+  diary.at_batch = [&](const Observer::Batch&) {
+    const std::vector<float> now = running();
+    if (average.empty()) average.assign(now.begin(), now.end());
+    ++step;
+    const double decay = std::min(0.5, (1.0 + step) / (10.0 + step));
+    for (std::size_t i = 0; i < now.size(); ++i) average[i] = decay * average[i] + (1.0 - decay) * now[i];
+  };
+  Signals none;
+  train(run, data, nullptr, diary, none);
+  const std::vector<float> model = running();
+  ASSERT_EQ(model.size(), average.size());
+  ASSERT_GT(model.size(), 0u);
+  for (std::size_t i = 0; i < model.size(); ++i)
+    EXPECT_NEAR(model[i], average[i], 1e-5 * (1.0 + std::abs(average[i]))) << i;
+}
 
 TEST(Smlp, EvolutionMovesConnectionsOfEveryPointwiseLayer) {
   Config config = smlp_config();

@@ -14,6 +14,7 @@
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
+#include "tulle/optim/averaging.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
 #include "tulle/train/background_save.h"
@@ -87,6 +88,7 @@ class Trainer {
     if (!saved_) save();
     settle_save(/*wait=*/true);
     if (!over) return Ending::kStopped;
+    take_averages(run_.model.network);
     if (chooses_epoch()) best_.restore(run_);
     return Ending::kFinished;
   }
@@ -169,17 +171,7 @@ class Trainer {
     TrainingState& state = run_.state;
     Clock clock;
     EpochRecord record = epoch_record();
-    if (data_.test.inputs.samples > 0 && evaluates()) {
-      const Evaluation test = evaluated(data_.test);
-      record.test_loss = test.loss;
-      record.test_accuracy = test.accuracy;
-    }
-    if (data_.valid.inputs.samples > 0 && evaluates()) {
-      const Evaluation valid = evaluated(data_.valid);
-      record.valid_loss = valid.loss;
-      record.valid_accuracy = valid.accuracy;
-      if (chooses_epoch()) best_.judge(valid, run_);
-    }
+    if (evaluates()) evaluate_into(record);
     replica_.phases.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
     eliminate_if_due();
@@ -211,6 +203,25 @@ class Trainer {
     const bool go_on = mode_->meet(observer_.on_epoch(record));
     save_if_due(/*epoch_done=*/true);
     return go_on;
+  }
+
+  // Of averages (train.ema_decay) where there are any, then of the weights themselves too.
+  void evaluate_into(EpochRecord& record) {
+    const auto look = [&](const Split& split, std::optional<double>& loss, std::optional<double>& accuracy) {
+      if (split.inputs.samples == 0) return Evaluation{};
+      const Evaluation seen = evaluated(split);
+      loss = seen.loss;
+      accuracy = seen.accuracy;
+      return seen;
+    };
+    if (run_.config.train.ema_decay > 0.0) {
+      look(data_.test, record.raw_test_loss, record.raw_test_accuracy);
+      look(data_.valid, record.raw_valid_loss, record.raw_valid_accuracy);
+    }
+    const AveragesInPlace averages(run_.model.network);
+    look(data_.test, record.test_loss, record.test_accuracy);
+    const Evaluation valid = look(data_.valid, record.valid_loss, record.valid_accuracy);
+    if (data_.valid.inputs.samples > 0 && chooses_epoch()) best_.judge(valid, run_);
   }
 
   bool chooses_epoch() const { return mode_->alike() && !mode_->ends_with_average(); }

@@ -79,6 +79,11 @@ void BatchNorm::add_arrays(std::vector<NamedArray>& arrays) {
   arrays.push_back({name_ + ".running_var", shape, &running_variance_});
 }
 
+void BatchNorm::add_statistics(std::vector<Statistic>& statistics) {
+  statistics.push_back({name_ + ".running_mean", &running_mean_, &average_mean_});
+  statistics.push_back({name_ + ".running_var", &running_variance_, &average_variance_});
+}
+
 void BatchNorm::set(const std::vector<double>& mean, const std::vector<double>& variance) {
   for (std::size_t c = 0; c < mean.size(); ++c) {
     const double normal = 1.0 / std::sqrt(variance[c] + 1e-5), by = static_cast<double>(weight_.value[c]);

@@ -46,6 +46,7 @@ class BatchNorm {
 
   std::vector<Parameter*> parameters() { return {&weight_, &bias_}; }
   void add_arrays(std::vector<NamedArray>& arrays);
+  void add_statistics(std::vector<Statistic>& statistics);
 
   /// From now on the norm is that of this batch. Throws tulle::Error (kConfig) for a batch of one token.
   void use_batch(const TileMoments& moments);
@@ -71,6 +72,8 @@ class BatchNorm {
   std::string name_;
   Parameter weight_, bias_;
   AlignedVector<float> running_mean_, running_variance_;
+  AlignedVector<float> average_mean_,
+      average_variance_;  // of the running ones, where parameters have averages
   AlignedVector<float> scale_, shift_, normal_scale_, normal_shift_, by_x_, constant_;
   double rows_ = 1.0;
 };

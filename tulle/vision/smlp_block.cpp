@@ -52,6 +52,11 @@ std::vector<Parameter*> SmlpBlock::parameters() {
   return all;
 }
 
+void SmlpBlock::add_statistics(std::vector<Statistic>& statistics) {
+  norm1_.add_statistics(statistics);
+  norm2_.add_statistics(statistics);
+}
+
 void SmlpBlock::add_arrays(std::vector<NamedArray>& arrays) {
   const std::int64_t c = channels(), h = grid_.height, w = grid_.width;
   norm1_.add_arrays(arrays);

@@ -41,6 +41,7 @@ class SmlpBlock {
   std::int64_t tiles(std::int64_t images) const;
   std::vector<Parameter*> parameters();
   void add_arrays(std::vector<NamedArray>& arrays);
+  void add_statistics(std::vector<Statistic>& statistics);
   /// Draws start values as PyTorch does: uniform in 1 / sqrt(inputs) of everything but norms.
   void draw(std::uint64_t seed);
 

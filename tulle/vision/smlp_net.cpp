@@ -94,6 +94,13 @@ std::vector<NamedArray> SmlpNet::arrays() {
   return all;
 }
 
+std::vector<Statistic> SmlpNet::statistics() {
+  std::vector<Statistic> all;
+  for (SmlpBlock& block : blocks_) block.add_statistics(all);
+  norm_.add_statistics(all);
+  return all;
+}
+
 std::int64_t SmlpNet::other_weights() const {
   std::int64_t sum = static_cast<std::int64_t>(head_weight_.value.size());
   for (const Patches& patches : patches_) sum += static_cast<std::int64_t>(patches.weight().value.size());

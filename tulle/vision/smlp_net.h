@@ -33,6 +33,7 @@ class SmlpNet final : public Architecture {
   std::int32_t outputs() const override { return shape_.classes; }
   std::vector<Parameter*> parameters() override;
   std::vector<NamedArray> arrays() override;
+  std::vector<Statistic> statistics() override;
   std::int64_t other_weights() const override;
 
   std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const override;
