@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _config, _core
+from . import _config, _core, _weights
 from ._arrays import as_f32, converted, features
 from ._sklearn import (
     BaseEstimator,
@@ -85,7 +85,7 @@ class _SparseMLP(BaseEstimator):
 
     # -- data
 
-    def _dataset(self, X, labels, class_names, eval_set, seed):
+    def _dataset(self, X, labels, weights, class_names, eval_set, seed):
         valid, valid_labels = None, None
         fraction = self.valid_fraction if self.early_stopping else 0.0
         if eval_set is not None:
@@ -95,19 +95,20 @@ class _SparseMLP(BaseEstimator):
             valid = features(validate_data(self, pair[0], reset=False, **self._input_rules()), _core)
             valid_labels = self._encode(np.asarray(pair[1]))
         return _core.dataset(
-            features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels
-        )
+            features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels,
+            _weights.for_engine(weights),
+        )  # fmt: skip
 
     def _input_rules(self):
         return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64], "accept_large_sparse": False}
 
     # -- training
 
-    def _start(self, X, labels, class_names, outputs, eval_set=None):
+    def _start(self, X, labels, weights, class_names, outputs, eval_set=None):
         seed = seed_of(self.random_state)
         self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed)
         _core.set_threads(int(self.threads))
-        data = self._dataset(X, labels, class_names, eval_set, seed)
+        data = self._dataset(X, labels, weights, class_names, eval_set, seed)
         self._training = _core.Training(self._config_, data)
         self.loss_curve_, self.validation_scores_, self.history_ = [], [], []
         return data
@@ -138,18 +139,28 @@ class _SparseMLP(BaseEstimator):
         ]
         self.n_iter_ = max(int(self._training.epoch), 1)
 
-    def _fit(self, X, labels, class_names, outputs, eval_set, callbacks):
-        if self.warm_start and getattr(self, "_training", None) is not None:
+    def _fit(self, X, labels, sample_weight, class_names, outputs, eval_set, callbacks):
+        X, labels, weights = _weights.present(X, labels, sample_weight)
+        goes_on = self.warm_start and getattr(self, "_training", None) is not None
+        config = self._config_ if goes_on else _config.make(self._settings(len(labels), seed=0))
+        if _takes_all_at_once(config, len(labels)):
+            X, labels, weights = _weights.merged(X, labels, weights)
+        if goes_on:
             if self._training.model().outputs != outputs or self._training.model().inputs != X.shape[1]:
                 raise ValueError("warm_start, found data of other features or outputs, expected those of the first fit")
-            data = self._dataset(X, labels, class_names, eval_set, seed_of(self.random_state))
+            data = self._dataset(X, labels, weights, class_names, eval_set, seed_of(self.random_state))
             epochs = self._training.epoch + self.max_iter
         else:
-            data = self._start(X, labels, class_names, outputs, eval_set)
+            data = self._start(X, labels, weights, class_names, outputs, eval_set)
             epochs = self.max_iter
         return self._train(data, epochs, callbacks)
 
-    def _one_epoch(self, data):
+    def _partial_fit(self, first, X, labels, sample_weight, class_names, outputs):
+        X, labels, weights = _weights.present(X, labels, sample_weight)
+        if first:
+            data = self._start(X, labels, weights, class_names, outputs)
+        else:
+            data = self._dataset(X, labels, weights, class_names, None, seed_of(self.random_state))
         # Never the last epoch, whose end would be without a topology event.
         epoch = self._training.epoch + 1
         return self._train(data, max(self.max_iter, epoch + 1), (), until=epoch)
@@ -237,6 +248,16 @@ class _SparseMLP(BaseEstimator):
         return tags
 
 
+def _takes_all_at_once(config, samples):
+    """Whether a batch holds all samples and nothing draws or counts single ones: neither order nor repetition matters."""
+    return (
+        int(config.get("train.batch_size")) >= samples
+        and config.get("data.scale") != "standard"
+        and not float(config.get("model.dropout"))
+        and not float(config.get("data.valid_fraction"))
+    )
+
+
 class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
     """A truly sparse multilayer perceptron: memory and time of everything grow with its connections.
 
@@ -292,30 +313,31 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         self.classes_ = classes_of(y if classes is None else classes)
         return [str(label) for label in self.classes_]
 
-    def fit(self, X, y, eval_set=None, callbacks=()):
+    def fit(self, X, y, sample_weight=None, eval_set=None, callbacks=()):
         """Trains anew, or on with ``warm_start``. X: [n, features], dense or sparse rows (which stay sparse).
 
-        eval_set    (X, y) to validate on after each epoch; the result is then the epoch of lowest validation loss
-        callbacks   :mod:`tulle.callbacks`
+        sample_weight   [n], 0 or more: what each sample counts in the loss; only proportions matter, 0 leaves it out
+        eval_set        (X, y) to validate on after each epoch; the result is then the epoch of lowest validation loss
+        callbacks       :mod:`tulle.callbacks`
         Raises ValueError for NaN, one class, features or labels that do not fit; DivergedError; what a callback raises.
         """
         X, y = validate_data(self, X, y, **self._input_rules())
         if not (self.warm_start and hasattr(self, "classes_")):
             self._names = self._take_labels(y)
-        return self._fit(X, self._encode(y), self._names, len(self.classes_), eval_set, callbacks)
+        return self._fit(X, self._encode(y), sample_weight, self._names, len(self.classes_), eval_set, callbacks)
 
-    def partial_fit(self, X, y, classes=None):
-        """One epoch over these samples. The first call needs ``classes``, all there will ever be, unless y has them."""
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One epoch over these samples, weighted as in fit.
+
+        The first call needs ``classes``, all there will ever be, unless y has them.
+        """
         first = getattr(self, "_training", None) is None
         X, y = validate_data(self, X, y, reset=first, **self._input_rules())
         if first:
             self._names = self._take_labels(y, classes)
-            data = self._start(X, self._encode(y), self._names, len(self.classes_))
-        else:
-            if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-                raise ValueError("classes, found others than in the first call to partial_fit")
-            data = self._dataset(X, self._encode(y), self._names, None, seed_of(self.random_state))
-        return self._one_epoch(data)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError("classes, found others than in the first call to partial_fit")
+        return self._partial_fit(first, X, self._encode(y), sample_weight, self._names, len(self.classes_))
 
     def predict_proba(self, X):
         """[n, classes]; rows sum to 1. A sample's row does not depend on the samples beside it."""
@@ -367,20 +389,16 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         self._flat = y.ndim == 1
         return X, self._encode(y)
 
-    def fit(self, X, y, eval_set=None, callbacks=()):
-        """Trains anew, or on with ``warm_start``. y: [n] or [n, targets]."""
+    def fit(self, X, y, sample_weight=None, eval_set=None, callbacks=()):
+        """Trains anew, or on with ``warm_start``. y: [n] or [n, targets]; the rest as the classifier's."""
         X, targets = self._targets(X, y, first=True)
-        return self._fit(X, targets, [], targets.shape[1], eval_set, callbacks)
+        return self._fit(X, targets, sample_weight, [], targets.shape[1], eval_set, callbacks)
 
-    def partial_fit(self, X, y):
-        """One epoch over these samples."""
+    def partial_fit(self, X, y, sample_weight=None):
+        """One epoch over these samples, weighted as in fit."""
         first = getattr(self, "_training", None) is None
         X, targets = self._targets(X, y, first)
-        if first:
-            data = self._start(X, targets, [], targets.shape[1])
-        else:
-            data = self._dataset(X, targets, [], None, seed_of(self.random_state))
-        return self._one_epoch(data)
+        return self._partial_fit(first, X, targets, sample_weight, [], targets.shape[1])
 
     def predict(self, X):
         """Float64, as scikit-learn's regressors give: [n], or [n, targets] as in fit."""
