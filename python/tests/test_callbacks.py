@@ -5,8 +5,10 @@ import json
 
 import numpy as np
 import pytest
+from conftest import write_config
 
 pytest.importorskip("sklearn")
+import tulle
 from tulle import SparseMLPClassifier
 from tulle.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateScheduler, MetricsWriter, Progress, TensorBoard
 
@@ -142,3 +144,14 @@ def test_tensorboard_reads_what_a_training_tells(problem, tmp_path):
     events = accumulator.EventAccumulator(str(tmp_path / "tb"), size_guidance={"histograms": 0}).Reload()
     losses = [event.value for event in events.Scalars("train/loss")]
     assert np.allclose(losses, clf.loss_curve_) and len(events.Histograms("layer0/weights")) == 3
+    assert [event.step for event in events.Scalars("train/loss")] == [record["step"] for record in clf.history_]
+
+
+def test_tensorboard_shows_what_the_command_line_shows(problem, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = write_config(tmp_path, *problem, **{"log.tensorboard": True, "log.histograms_every": "1 epoch", "run.out": str(tmp_path)})
+    tulle.train(config, callbacks=[TensorBoard(tmp_path / "own", histograms=1)])
+    engine, callback = (accumulator.EventAccumulator(str(tmp_path / name)).Reload().Tags() for name in ("run/tb", "own"))
+    missing = set(engine["scalars"]) - set(callback["scalars"])
+    assert {tag.split("/")[1] for tag in missing} == {"explored"}  # what only the engine counts
+    assert engine["histograms"] == callback["histograms"] != []
