@@ -213,6 +213,18 @@ def test_odd_arrays_are_taken_and_left_as_they_are(problem, tmp_path):
         assert np.array_equal(np.array(odd), before)
 
 
+def test_tensors_are_taken_for_samples_labels_and_weights(problem):
+    torch = pytest.importorskip("torch")
+    X, y, *_ = problem
+    weights = np.arange(300) % 3
+    wanted = small(early_stopping=9).fit(X, y, weights, eval_set=(X, y))
+    t = torch.tensor
+    assert same_model(small(early_stopping=9).fit(t(X), t(y), t(weights), eval_set=(t(X), t(y))), wanted)
+    assert np.array_equal(wanted.predict(t(X)), wanted.predict(X))
+    reg = SparseMLPRegressor(hidden=(8,), max_iter=3, random_state=0)
+    assert reg.fit(t(X), t(X[:, :2])).model_.to_bytes() == reg.fit(X, X[:, :2]).model_.to_bytes()
+
+
 def test_what_does_not_fit_the_model_is_refused(problem):
     X, y, Xt, yt = problem
     clf = small()

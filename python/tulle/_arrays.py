@@ -19,9 +19,18 @@ def converted(array, dtype):
     return out
 
 
+def taken(array):
+    """What hands out its memory by DLPack alone, as the ndarray of that memory; everything else as it is.
+
+    Arrays that NumPy knows by itself (``__array__``: PyTorch's tensors of the CPU) need no help. Raises BufferError or
+    TypeError for memory that is not the CPU's.
+    """
+    return np.from_dlpack(array) if hasattr(array, "__dlpack__") and not hasattr(array, "__array__") else array
+
+
 def as_f32(array):
     """Float32, C order. Values that float32 cannot hold are refused."""
-    array = np.asarray(array)
+    array = np.asarray(taken(array))
     if array.dtype.kind not in "fiub":
         raise ValueError(f"X, found dtype {array.dtype}, expected numbers")
     return converted(array, np.float32)
@@ -29,7 +38,7 @@ def as_f32(array):
 
 def as_i32(indices, what="indices"):
     """Int32, C order; never wraps around."""
-    indices = np.asarray(indices)
+    indices = np.asarray(taken(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{what}, found dtype {indices.dtype}, expected integers")
     if indices.dtype != np.int32 and indices.size and not (-(2**31) <= indices.min() and indices.max() < 2**31):
@@ -64,7 +73,7 @@ def features(X, core):
             W.sum_duplicates()
         values, columns, row_ptr, shape = csr_parts(W, "X")
         return core.sparse_features(shape[0], shape[1], row_ptr, columns, values)
-    X = np.asarray(X)
+    X = np.asarray(taken(X))
     if X.ndim != 2:
         raise ValueError(f"X, found {X.ndim} dimensions, expected 2: [samples, features]")
     return core.features(converted(X, np.uint8) if X.dtype == np.uint8 else as_f32(X))

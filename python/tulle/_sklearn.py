@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from ._arrays import taken
+
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted
+    from sklearn.utils.validation import validate_data as _validate_data
 except ImportError as error:
     raise ImportError("tulle's estimators need scikit-learn 1.6 or newer: pip install tulle[sklearn]") from error
 
@@ -21,6 +24,11 @@ __all__ = [
     "store",
     "validate_data",
 ]
+
+
+def validate_data(estimator, X, y="no_validation", **rules):
+    """scikit-learn's function, for what hands out its memory by DLPack alone as well."""
+    return _validate_data(estimator, taken(X), taken(y), **rules)
 
 
 def store(estimator, arguments):

@@ -5,7 +5,7 @@ from math import fsum
 
 import numpy as np
 
-from ._arrays import is_sparse
+from ._arrays import is_sparse, taken
 
 
 def present(X, labels, sample_weight):
@@ -17,7 +17,7 @@ def present(X, labels, sample_weight):
     if sample_weight is None:
         return X, labels, None
     samples = len(labels)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = np.asarray(taken(sample_weight), dtype=np.float64)
     if weights.ndim == 0:
         weights = np.full(samples, weights)
     if weights.shape != (samples,):

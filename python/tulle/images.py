@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _config, _core
-from ._arrays import features
+from ._arrays import features, taken
 from ._sklearn import (
     BaseEstimator,
     ClassifierMixin,
@@ -36,7 +36,7 @@ class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
 
     def _planes(self, X):
         """[n, channels * height * width] as the engine has images, and (channels, height, width)."""
-        X = np.asarray(X)
+        X = np.asarray(taken(X))
         if X.ndim == 3:
             X = X[:, None]
         elif X.ndim == 4 and self.channels == "last":
@@ -50,7 +50,7 @@ class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X, y, eval_set=None, callbacks=()):
         """Trains anew. Raises ValueError for images that the network cannot take."""
         planes, shape = self._planes(X)
-        y = np.asarray(y)
+        y = np.asarray(taken(y))
         check_classification_targets(y)
         self.classes_ = classes_of(y)
         labels = np.searchsorted(self.classes_, y)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import _config, _core, _weights
-from ._arrays import as_f32, converted, features
+from ._arrays import as_f32, converted, features, taken
 from ._sklearn import (
     BaseEstimator,
     ClassifierMixin,
@@ -93,7 +93,7 @@ class _SparseMLP(BaseEstimator):
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
             valid = features(validate_data(self, pair[0], reset=False, **self._input_rules()), _core)
-            valid_labels = self._encode(np.asarray(pair[1]))
+            valid_labels = self._encode(pair[1])
         return _core.dataset(
             features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels,
             _weights.for_engine(weights),
@@ -300,7 +300,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
 
     def _encode(self, y):
         """The number of each label in ``classes_``."""
-        y = np.asarray(y).ravel()
+        y = np.asarray(taken(y)).ravel()
         places = np.searchsorted(self.classes_, y)
         places = np.minimum(places, len(self.classes_) - 1)
         unknown = self.classes_[places] != y
