@@ -2,6 +2,8 @@
 
 import io
 import json
+import pickle
+import signal
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from conftest import write_config
 
 pytest.importorskip("sklearn")
 import tulle
-from tulle import SparseMLPClassifier
+from tulle import SMLPNetClassifier, SparseMLPClassifier
 from tulle.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateScheduler, MetricsWriter, Progress, TensorBoard
 
 
@@ -102,6 +104,28 @@ def test_what_a_callback_raises_arrives_as_it_is(problem, method):
         clf.fit(X, y, callbacks=[Broken()])
     assert any(entry.name == "fail" for entry in caught.traceback)
     clf.predict(Xt)  # what was learnt until then
+
+
+class Interrupt(Callback):
+    """Ctrl-C at the end of the second epoch."""
+
+    def on_epoch_end(self, ctx):
+        if ctx.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_leaves_what_was_learnt_until_then(problem):
+    X, y, *_ = problem
+    images = np.zeros((40, 8, 8), np.uint8)
+    images[1::2, :4] = 200
+    for estimator, inputs, labels in (
+        (SparseMLPClassifier(hidden=(16,), max_iter=6, random_state=0), X, y),
+        (SMLPNetClassifier(width=8, depths=(1, 1), patch=2, max_iter=6, batch_size=20, random_state=0), images, np.arange(40) % 2),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(inputs, labels, callbacks=[Interrupt()])
+        assert estimator.n_iter_ == len(estimator.loss_curve_) == 2 and estimator.nnz_ > 0
+        assert len(pickle.loads(pickle.dumps(estimator)).predict(inputs)) == len(labels)
 
 
 def test_the_context_is_read_only_but_for_two_wishes(problem):

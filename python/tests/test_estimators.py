@@ -267,6 +267,8 @@ def test_smlpnet_takes_images_in_either_order():
     assert pickle.loads(pickle.dumps(last)).predict(images).shape == (120,)
     with pytest.raises(ValueError, match="images of"):
         last.predict(images[:, :8])
+    with pytest.raises(ValueError, match="labels"):
+        SMLPNetClassifier(**net).fit(images, y, eval_set=(images, y + 1))
     with pytest.raises(ValueError, match="dimensions"):
         SMLPNetClassifier(**net).fit(images.reshape(120, -1), y)
 

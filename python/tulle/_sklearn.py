@@ -20,9 +20,11 @@ __all__ = [
     "check_classification_targets",
     "check_is_fitted",
     "classes_of",
+    "numbers_of",
     "seed_of",
     "store",
     "validate_data",
+    "validation_pair",
 ]
 
 
@@ -51,3 +53,21 @@ def classes_of(y):
     if len(classes) < 2:
         raise ValueError(f"y, found 1 class ({classes[0]!r}), expected at least 2 classes")
     return classes
+
+
+def numbers_of(y, classes):
+    """The number of each label in `classes`, int32 [n]. Raises ValueError for labels that are not there."""
+    y = np.asarray(taken(y)).ravel()
+    places = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    unknown = classes[places] != y
+    if unknown.any():
+        raise ValueError(f"y, found labels {np.unique(y[unknown]).tolist()}, expected those of classes_")
+    return places.astype(np.int32)
+
+
+def validation_pair(eval_set):
+    """(X, y) of ``eval_set``: such a tuple, or a list of one, as other packages have it."""
+    pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
+    return pair

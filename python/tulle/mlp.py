@@ -3,7 +3,8 @@
 import numpy as np
 
 from . import _config, _core, _weights
-from ._arrays import as_f32, converted, features, taken
+from ._arrays import as_f32, converted, features
+from ._fitted import Fitted
 from ._sklearn import (
     BaseEstimator,
     ClassifierMixin,
@@ -11,12 +12,13 @@ from ._sklearn import (
     check_classification_targets,
     check_is_fitted,
     classes_of,
+    numbers_of,
     seed_of,
     store,
     validate_data,
+    validation_pair,
 )
-from .callbacks import Listener, Progress
-from .model import Model, load
+from .model import load
 
 # Inputs per neuron that a layer keeps on average, however low the density: fewer learn nothing on small data.
 _LEAST_FAN_IN = 8
@@ -25,7 +27,7 @@ _LEAST_FAN_IN = 8
 _STEPS_BETWEEN_EVENTS = 100
 
 
-class _SparseMLP(BaseEstimator):
+class _SparseMLP(Fitted, BaseEstimator):
     """What classifier and regressor share."""
 
     # -- the engine's keys
@@ -89,11 +91,9 @@ class _SparseMLP(BaseEstimator):
         valid, valid_labels = None, None
         fraction = self.valid_fraction if self.early_stopping else 0.0
         if eval_set is not None:
-            pair = eval_set[0] if isinstance(eval_set, list) else eval_set
-            if not isinstance(pair, tuple) or len(pair) != 2:
-                raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
-            valid = features(validate_data(self, pair[0], reset=False, **self._input_rules()), _core)
-            valid_labels = self._encode(pair[1])
+            inputs, outputs = validation_pair(eval_set)
+            valid = features(validate_data(self, inputs, reset=False, **self._input_rules()), _core)
+            valid_labels = self._encode(outputs)
         return _core.dataset(
             features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels,
             _weights.for_engine(weights),
@@ -109,35 +109,8 @@ class _SparseMLP(BaseEstimator):
         self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed)
         _core.set_threads(int(self.threads))
         data = self._dataset(X, labels, weights, class_names, eval_set, seed)
-        self._training = _core.Training(self._config_, data)
-        self.loss_curve_, self.validation_scores_, self.history_ = [], [], []
+        self._begin(data)
         return data
-
-    def _train(self, data, epochs, callbacks, until=None):
-        callbacks = list(callbacks)
-        if self.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
-            callbacks.append(Progress())
-        training = self._training
-        listener = Listener(callbacks, epochs, lambda: Model(training.model(), copies=True))
-        self.__dict__.pop("model_", None)  # only who looks at its arrays makes the training take a copy
-        try:
-            listener.call("on_train_begin")
-            training.train(data, epochs, until or epochs, listener)
-            listener.call("on_train_end")
-        finally:  # what was learnt until then stays usable
-            self._finish(listener.records)
-        return self
-
-    def _finish(self, records):
-        self.model_ = Model(self._training.model())
-        self.history_ += records
-        self.loss_curve_ += [record["train_loss"] for record in records]
-        self.validation_scores_ += [
-            record["valid_acc"] if record.get("valid_acc") is not None else -record["valid_loss"]
-            for record in records
-            if record.get("valid_loss") is not None
-        ]
-        self.n_iter_ = max(int(self._training.epoch), 1)
 
     def _fit(self, X, labels, sample_weight, class_names, outputs, eval_set, callbacks):
         X, labels, weights = _weights.present(X, labels, sample_weight)
@@ -174,46 +147,12 @@ class _SparseMLP(BaseEstimator):
     # -- what was learnt
 
     @property
-    def weights_(self):
-        """One ``csr_array`` [n_out, n_in] a layer (an ndarray where the layer is dense), sharing the engine's memory."""
-        check_is_fitted(self, "model_")
-        return self.model_.weights
-
-    @property
-    def biases_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.biases
-
-    @property
-    def nnz_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.nnz
-
-    @property
-    def density_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.density
-
-    @property
     def input_degree_(self):
         """Connections that each feature kept."""
         first = self.weights_[0]
         if isinstance(first, np.ndarray):
             return np.full(first.shape[1], first.shape[0])
         return np.bincount(first.indices, minlength=first.shape[1])
-
-    @property
-    def config_(self):
-        """The effective config as TOML: with ``tulle train`` and the same data it gives the same model."""
-        check_is_fitted(self, "model_")
-        return self._config_.text()
-
-    # -- files
-
-    def save(self, path):
-        """Writes the model as a file that ``tulle`` opens."""
-        check_is_fitted(self, "model_")
-        return self.model_.save(path)
 
     @classmethod
     def load(cls, path, **parameters):
@@ -226,21 +165,6 @@ class _SparseMLP(BaseEstimator):
         self.model_ = model
         self.n_features_in_ = model.n_features
         self.n_iter_ = 1
-
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        state.pop("_training", None)  # a pickle predicts; training goes on from fit
-        config = state.pop("_config_", None)
-        if config is not None:
-            state["_config_text"] = config.text()
-        return state
-
-    def __setstate__(self, state):
-        text = state.pop("_config_text", None)
-        super().__setstate__(state)
-        if text is not None:
-            self._config_ = _core.Config()
-            self._config_.read_text(text)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -299,14 +223,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         return settings
 
     def _encode(self, y):
-        """The number of each label in ``classes_``."""
-        y = np.asarray(taken(y)).ravel()
-        places = np.searchsorted(self.classes_, y)
-        places = np.minimum(places, len(self.classes_) - 1)
-        unknown = self.classes_[places] != y
-        if unknown.any():
-            raise ValueError(f"y, found labels {np.unique(y[unknown]).tolist()}, expected those of classes_")
-        return places.astype(np.int32)
+        return numbers_of(y, self.classes_)
 
     def _take_labels(self, y, classes=None):
         check_classification_targets(y)

@@ -6,11 +6,12 @@ import numpy as np
 
 from . import _config, _core
 from ._arrays import as_f32, converted, features, is_sparse
-from ._sklearn import BaseEstimator, check_is_fitted, classes_of, seed_of, store, validate_data
+from ._fitted import Fitted
+from ._sklearn import BaseEstimator, check_is_fitted, classes_of, numbers_of, seed_of, store, validate_data
 from .model import Model
 
 
-class SparseRecovery(BaseEstimator):
+class SparseRecovery(Fitted, BaseEstimator):
     """Finds the sparse weights of a ReLU net by iterative hard thresholding (arXiv 2509.20323) and its successors.
 
     Memory grows with the nonzeros, not with the dense net. Parameters are keys of [recover] by their leaf names
@@ -40,7 +41,7 @@ class SparseRecovery(BaseEstimator):
         classify = self.task == "classification" or (self.task == "auto" and y.dtype.kind in "OUSbiu")
         if classify:
             self.classes_ = classes_of(y)
-            labels, names = np.searchsorted(self.classes_, y).astype(np.int32), [str(c) for c in self.classes_]
+            labels, names = numbers_of(y, self.classes_), [str(c) for c in self.classes_]
         else:
             self.__dict__.pop("classes_", None)
             labels, names = converted(as_f32(y).reshape(len(y), -1), np.float32), []
@@ -76,13 +77,3 @@ class SparseRecovery(BaseEstimator):
         from sklearn.metrics import accuracy_score, r2_score
 
         return (accuracy_score if hasattr(self, "classes_") else r2_score)(y, self.predict(X))
-
-    @property
-    def weights_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.weights
-
-    @property
-    def nnz_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.nnz
