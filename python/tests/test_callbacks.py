@@ -139,6 +139,16 @@ def test_the_context_is_read_only_but_for_two_wishes(problem):
         fit(problem, "progress")
 
 
+def test_one_callback_needs_no_list(problem, tmp_path):
+    X, y, *_ = problem
+    recorder = Recorder()
+    SparseMLPClassifier(hidden=(4,), max_iter=2).fit(X, y, callbacks=recorder)
+    assert recorder.heard[-1] == "end"
+    recorder = Recorder()
+    tulle.train(write_config(tmp_path, *problem, **{"run.out": str(tmp_path)}), callbacks=recorder)
+    assert recorder.heard[-1] == "end"
+
+
 def test_the_model_of_a_context_is_a_copy(problem, tmp_path):
     kept = []
 

@@ -28,12 +28,17 @@ def taken(array):
     return np.from_dlpack(array) if hasattr(array, "__dlpack__") and not hasattr(array, "__array__") else array
 
 
-def as_f32(array):
-    """Float32, C order. Values that float32 cannot hold are refused."""
+def as_f32(array, what="X"):
+    """Float32, C order. Raises ValueError for what is no number, and for numbers that float32 cannot hold."""
     array = np.asarray(taken(array))
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"X, found dtype {array.dtype}, expected numbers")
-    return converted(array, np.float32)
+        raise ValueError(f"{what}, found dtype {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):
+        out = converted(array, np.float32)
+    if out.dtype != array.dtype and array.dtype.kind == "f" and array.itemsize > 4:
+        if not np.array_equal(np.isinf(out), np.isinf(array)):
+            raise ValueError(f"{what}, found a number too large for float32, expected all below 3.4e38")
+    return out
 
 
 def as_i32(indices, what="indices"):
@@ -57,7 +62,7 @@ def csr_parts(W, what="matrix"):
     if not W.has_canonical_format:
         raise ValueError(f"{what}, found unsorted or duplicate indices, expected none; sum_duplicates() makes it so")
     return (
-        converted(W.data, np.float32),
+        as_f32(W.data, what),
         as_i32(W.indices, f"{what}.indices"),
         converted(W.indptr, np.int64),
         tuple(int(side) for side in W.shape),

@@ -2,7 +2,7 @@
 
 from . import _core
 from ._sklearn import check_is_fitted
-from .callbacks import Listener, Progress
+from .callbacks import Listener, Progress, listed
 from .model import Model
 
 
@@ -18,7 +18,7 @@ class Fitted:
 
     def _train(self, data, epochs, callbacks, until=None):
         """Epochs up to `until` of `epochs`. Whatever ends them, Ctrl-C too, what was learnt until then is ``model_``."""
-        callbacks = list(callbacks)
+        callbacks = listed(callbacks)
         if self.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
             callbacks.append(Progress())
         training = self._training

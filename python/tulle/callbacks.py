@@ -191,14 +191,20 @@ class Progress(Callback):
             print(file=self._out, flush=True)
 
 
+def listed(callbacks):
+    """A list of them; one alone needs none around it."""
+    return [callbacks] if hasattr(callbacks, "on_epoch_end") else list(callbacks)
+
+
 class Listener:
     """What the engine tells; hands it on to the callbacks. Not for users."""
 
     def __init__(self, callbacks, epochs, model):
+        callbacks = listed(callbacks)
         for callback in callbacks:
             if not hasattr(callback, "on_epoch_end"):
                 raise TypeError(f"callbacks, found a {type(callback).__name__}, expected tulle.callbacks.Callback")
-        self.callbacks = list(callbacks)
+        self.callbacks = callbacks
         self.context = Context(epochs, model)
         self.hears_batches = any(_overrides(callback, "on_batch_end") for callback in self.callbacks)
         self.hears_events = any(_overrides(callback, "on_evolve") for callback in self.callbacks)

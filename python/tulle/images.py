@@ -77,9 +77,8 @@ class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
             inputs, outputs = validation_pair(eval_set)
             valid, valid_labels = features(self._planes(inputs)[0], _core), numbers_of(outputs, self.classes_)
         data = _core.dataset(
-            features(planes, _core), numbers_of(y, self.classes_), names, self.scale, 0.0, seed, "arrays", shape, valid,
-            valid_labels,
-        )  # fmt: skip
+            self._config_, features(planes, _core), numbers_of(y, self.classes_), names, valid, valid_labels, image=shape
+        )
         self.image_shape_ = shape
         self._begin(data)
         return self._train(data, self.max_iter, callbacks)

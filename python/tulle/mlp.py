@@ -26,6 +26,9 @@ _LEAST_FAN_IN = 8
 # What has just grown needs some steps to show what it is worth; RigL's interval (arXiv 1911.11134).
 _STEPS_BETWEEN_EVENTS = 100
 
+# Epochs that early_stopping=True waits for, as many as scikit-learn's perceptrons do.
+_PATIENCE = 10
+
 
 class _SparseMLP(Fitted, BaseEstimator):
     """What classifier and regressor share."""
@@ -33,7 +36,7 @@ class _SparseMLP(Fitted, BaseEstimator):
     # -- the engine's keys
 
     def _settings(self, samples, seed):
-        batch = min(200, samples) if self.batch_size == "auto" else self.batch_size
+        patience = _PATIENCE if self.early_stopping is True else self.early_stopping or 0
         settings = {
             "run.seed": seed,
             "run.threads": self.threads,
@@ -50,27 +53,26 @@ class _SparseMLP(Fitted, BaseEstimator):
             "train.learning_rate": self.learning_rate,
             "train.momentum": self.momentum,
             "train.weight_decay": self.weight_decay,
-            "train.batch_size": batch,
+            "train.batch_size": min(200, samples) if self.batch_size == "auto" else self.batch_size,
             "train.epochs": self.max_iter,
             "train.schedule": self.schedule,
-            "train.early_stopping": self.early_stopping,
+            "train.early_stopping": patience,
             "evolve.rule": self.rule,
             "evolve.zeta": self.zeta,
             "evolve.grow_init": "zero",
-            "evolve.update_every": self._update_every(samples, batch),
+            "evolve.update_every": self.update_every,
             "data.scale": self.scale,
-            "data.valid_fraction": self.valid_fraction if self.early_stopping else 0.0,
+            "data.valid_fraction": self.valid_fraction if patience else 0.0,
             "parallel.mode": "none",
             "checkpoint.save_every": "never",
         }
         settings.update({_config.full_name(key): value for key, value in (self.config or {}).items()})
+        if settings["evolve.update_every"] == "auto":
+            batch = _config.make({"train.batch_size": settings["train.batch_size"]}).get("train.batch_size")
+            steps = -(-samples // int(batch))
+            short = steps < _STEPS_BETWEEN_EVENTS
+            settings["evolve.update_every"] = f"{_STEPS_BETWEEN_EVENTS} step" if short else "1 epoch"
         return settings
-
-    def _update_every(self, samples, batch):
-        if self.update_every != "auto":
-            return self.update_every
-        steps = -(-samples // int(batch))
-        return "1 epoch" if steps >= _STEPS_BETWEEN_EVENTS else f"{_STEPS_BETWEEN_EVENTS} step"
 
     def _make_config(self, samples, features_in, outputs, seed):
         settings = self._settings(samples, seed)
@@ -87,28 +89,25 @@ class _SparseMLP(Fitted, BaseEstimator):
 
     # -- data
 
-    def _dataset(self, X, labels, weights, class_names, eval_set, seed):
+    def _dataset(self, X, labels, weights, class_names, eval_set=None):
         valid, valid_labels = None, None
-        fraction = self.valid_fraction if self.early_stopping else 0.0
         if eval_set is not None:
             inputs, outputs = validation_pair(eval_set)
             valid = features(validate_data(self, inputs, reset=False, **self._input_rules()), _core)
             valid_labels = self._encode(outputs)
         return _core.dataset(
-            features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels,
-            _weights.for_engine(weights),
-        )  # fmt: skip
+            self._config_, features(X, _core), labels, class_names, valid, valid_labels, _weights.for_engine(weights)
+        )
 
     def _input_rules(self):
-        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64], "accept_large_sparse": False}
+        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64], "accept_large_sparse": True}
 
     # -- training
 
     def _start(self, X, labels, weights, class_names, outputs, eval_set=None):
-        seed = seed_of(self.random_state)
-        self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed)
+        self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed_of(self.random_state))
         _core.set_threads(int(self.threads))
-        data = self._dataset(X, labels, weights, class_names, eval_set, seed)
+        data = self._dataset(X, labels, weights, class_names, eval_set)
         self._begin(data)
         return data
 
@@ -121,19 +120,26 @@ class _SparseMLP(Fitted, BaseEstimator):
         if goes_on:
             if self._training.model().outputs != outputs or self._training.model().inputs != X.shape[1]:
                 raise ValueError("warm_start, found data of other features or outputs, expected those of the first fit")
-            data = self._dataset(X, labels, weights, class_names, eval_set, seed_of(self.random_state))
+            data = self._dataset(X, labels, weights, class_names, eval_set)
             epochs = self._training.epoch + self.max_iter
         else:
             data = self._start(X, labels, weights, class_names, outputs, eval_set)
             epochs = self.max_iter
         return self._train(data, epochs, callbacks)
 
+    def _goes_on(self):
+        """Whether there is a training that partial_fit goes on with; a model alone would be lost to a new one."""
+        training = getattr(self, "_training", None)
+        if training is None and hasattr(self, "model_"):
+            raise ValueError("partial_fit, found a model from a pickle, copy or file, which only predicts; fit trains anew")
+        return training is not None
+
     def _partial_fit(self, first, X, labels, sample_weight, class_names, outputs):
         X, labels, weights = _weights.present(X, labels, sample_weight)
         if first:
             data = self._start(X, labels, weights, class_names, outputs)
         else:
-            data = self._dataset(X, labels, weights, class_names, None, seed_of(self.random_state))
+            data = self._dataset(X, labels, weights, class_names)
         # Never the last epoch, whose end would be without a topology event.
         epoch = self._training.epoch + 1
         return self._train(data, max(self.max_iter, epoch + 1), (), until=epoch)
@@ -192,7 +198,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
     density, distribution   share of all connections, and how layers share it; ``epsilon`` given: SET's law instead
     rule, zeta, update_every   how the topology evolves (arXiv 2102.01732; ``tulle list rules``); "auto": once an
                       epoch, but not before 100 steps
-    early_stopping    epochs of patience on the validation loss (0: off); validation samples are ``eval_set`` or
+    early_stopping    epochs of patience on the validation loss (0: off, True: 10); validation samples are ``eval_set`` or
                       ``valid_fraction`` of the training data
     threads           0: all cores. The result does not depend on it
     config            {"evolve.drop": "mest", ...}
@@ -216,6 +222,10 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         settings = super()._settings(samples, seed)
         settings["model.loss"] = "cross-entropy"
         if isinstance(self.class_weight, dict):
+            classes = self.classes_.tolist()
+            strangers = [label for label in self.class_weight if label not in classes]
+            if strangers and any(label not in self.class_weight for label in classes):  # else: a fold without some class
+                raise ValueError(f"class_weight, found labels {strangers}, expected those of classes_")
             weights = [float(self.class_weight.get(label, 1.0)) for label in self.classes_]
             settings["train.class_weights"] = ",".join(map(repr, weights))
         elif self.class_weight is not None:
@@ -248,7 +258,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
 
         The first call needs ``classes``, all there will ever be, unless y has them.
         """
-        first = getattr(self, "_training", None) is None
+        first = not self._goes_on()
         X, y = validate_data(self, X, y, reset=first, **self._input_rules())
         if first:
             self._names = self._take_labels(y, classes)
@@ -298,7 +308,7 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         return {**super()._settings(samples, seed), "model.loss": "mse", "data.task": "regression"}
 
     def _encode(self, y):
-        y = as_f32(y)
+        y = as_f32(y, "y")
         return converted(y.reshape(len(y), -1), np.float32)
 
     def _targets(self, X, y, first):
@@ -313,7 +323,7 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
 
     def partial_fit(self, X, y, sample_weight=None):
         """One epoch over these samples, weighted as in fit."""
-        first = getattr(self, "_training", None) is None
+        first = not self._goes_on()
         X, targets = self._targets(X, y, first)
         return self._partial_fit(first, X, targets, sample_weight, [], targets.shape[1])
 

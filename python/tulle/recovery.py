@@ -44,18 +44,19 @@ class SparseRecovery(Fitted, BaseEstimator):
             labels, names = numbers_of(y, self.classes_), [str(c) for c in self.classes_]
         else:
             self.__dict__.pop("classes_", None)
-            labels, names = converted(as_f32(y).reshape(len(y), -1), np.float32), []
+            labels, names = converted(as_f32(y, "y").reshape(len(y), -1), np.float32), []
         seed = seed_of(self.random_state)
         settings = {
             "run.seed": seed, "run.threads": self.threads, "recover.task": "classify", "recover.method": self.method,
             "recover.hidden_width": self.hidden_width, "recover.nnz": self.nnz, "recover.steps": self.steps,
             "recover.starts": self.starts, "recover.hidden_layers": self.hidden_layers, "recover.signs": self.signs,
-            "recover.tolerance": self.tolerance, "recover.time_limit": self.time_limit,
+            "recover.tolerance": self.tolerance, "recover.time_limit": self.time_limit, "data.scale": self.scale,
         }  # fmt: skip
         settings.update(self.config or {})
+        config = _config.make(settings)
         _core.set_threads(int(self.threads))
-        data = _core.dataset(features(X, _core), labels, names, self.scale, 0.0, seed, "arrays", (0, 0, 0), None, None)
-        handle, record = _core.recover(_config.make(settings), data, "")
+        data = _core.dataset(config, features(X, _core), labels, names)
+        handle, record = _core.recover(config, data, "")
         self.model_, self.record_ = Model(handle), json.loads(record)
         self._flat = y.ndim == 1
         return self
