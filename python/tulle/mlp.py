@@ -100,7 +100,7 @@ class _SparseMLP(Fitted, BaseEstimator):
         )
 
     def _input_rules(self):
-        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64], "accept_large_sparse": True}
+        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64]}
 
     # -- training
 
