@@ -77,7 +77,7 @@ nb::tuple read(const std::string& path, const std::string& format, const ReadOpt
                         nb::make_tuple(raw.image.channels, raw.image.height, raw.image.width));
 }
 
-Split split_of(Features inputs, const nb::object& labels, const char* kind) {
+Split split_of(Features inputs, const nb::object& labels, const char* kind, const nb::object& weights) {
   Split split;
   split.inputs = std::move(inputs);
   if (std::strcmp(kind, "classes") == 0) {
@@ -93,6 +93,12 @@ Split split_of(Features inputs, const nb::object& labels, const char* kind) {
       split.classes.size() + split.targets.size() / static_cast<std::size_t>(split.target_width);
   require(std::cmp_equal(labelled, split.inputs.samples),
           "labels, found another number than samples, expected one each");
+  if (!weights.is_none()) {
+    const auto values = nb::cast<Array1<float>>(weights, /*convert=*/false);
+    require(std::cmp_equal(values.shape(0), split.inputs.samples),
+            "weights, found another number than samples, expected one each");
+    split.weights.assign(values.data(), values.data() + values.size());
+  }
   return split;
 }
 
@@ -121,26 +127,25 @@ void bind_data(nb::module_& m) {
       .def_ro("class_names", &Dataset::class_names);
   m.def(
       "dataset",
-      // Takes the samples over: they are not there twice.
-      [](Features& inputs, const nb::object& labels, const std::vector<std::string>& class_names,
-         const std::string& scale, double valid_fraction, std::int64_t seed, const std::string& description,
-         std::tuple<int, int, int> image, Features* valid, const nb::object& valid_labels) {
+      // Takes the samples over: they are not there twice. Held-out samples, scaling and seed are the
+      // config's.
+      [](const Config& config, Features& inputs, const nb::object& labels,
+         const std::vector<std::string>& class_names, Features* valid, const nb::object& valid_labels,
+         const nb::object& weights, std::tuple<int, int, int> image) {
         auto data = std::make_shared<Dataset>();
         const char* const kind = class_names.empty() ? "targets" : "classes";
         data->class_names = class_names;
-        data->description = description;
+        data->description = "arrays";
         data->image = {std::get<0>(image), std::get<1>(image), std::get<2>(image)};
-        data->train = split_of(std::move(inputs), labels, kind);
-        if (valid != nullptr) data->valid = split_of(std::move(*valid), valid_labels, kind);
+        data->train = split_of(std::move(inputs), labels, kind, weights);
+        if (valid != nullptr) data->valid = split_of(std::move(*valid), valid_labels, kind, nb::none());
         nb::gil_scoped_release release;
-        prepare_dataset(
-            *data,
-            {.valid_fraction = valid_fraction, .scale = scale, .seed = static_cast<std::uint64_t>(seed)});
+        prepare_dataset(*data, data_options(config));
         return data;
       },
-      nb::arg("inputs"), nb::arg("labels"), nb::arg("class_names"), nb::arg("scale"),
-      nb::arg("valid_fraction"), nb::arg("seed"), nb::arg("description"), nb::arg("image"),
-      nb::arg("valid").none(), nb::arg("valid_labels").none());
+      nb::arg("config"), nb::arg("inputs"), nb::arg("labels"), nb::arg("class_names"),
+      nb::arg("valid").none() = nb::none(), nb::arg("valid_labels").none() = nb::none(),
+      nb::arg("weights").none() = nb::none(), nb::arg("image") = std::tuple<int, int, int>{});
   m.def(
       "load_dataset",
       [](const Config& config) {

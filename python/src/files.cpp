@@ -52,22 +52,14 @@ void bind_files(nb::module_& m) {
   m.def("export_model", &export_model, nb::arg("model"), nb::arg("format"), nb::arg("path"),
         nb::arg("options"), nb::arg("samples").none(), nb::arg("classes").noconvert().none());
 
-  nb::class_<EventFile>(m, "EventFile")
+  nb::class_<TensorBoardLog>(m, "TensorBoardLog")
+      .def(nb::init<const std::string&, std::int64_t>(), nb::arg("folder"), nb::arg("step"))
       .def(
-          "__init__",
-          [](EventFile* place, const std::string& folder, std::int64_t first_step) {
-            new (place) EventFile(folder, first_step);
+          "write",
+          [](TensorBoardLog& log, const EpochRecord& record, const ModelHandle* histograms) {
+            log.write(record, {}, histograms == nullptr ? nullptr : &histograms->model->network);
           },
-          nb::arg("folder"), nb::arg("first_step"))
-      .def("add", [](EventFile& file, const std::string& tag, double value) { file.add(tag, value); })
-      .def(
-          "add_histogram",
-          [](EventFile& file, const std::string& tag, const Array1<float>& values) {
-            file.add(tag, span_of(values));
-          },
-          nb::arg("tag"), nb::arg("values").noconvert())
-      .def("write", &EventFile::write, nb::arg("step"))
-      .def_prop_ro("path", &EventFile::path);
+          nb::arg("record"), nb::arg("histograms").none());
 }
 
 }  // namespace tulle::python

@@ -39,7 +39,8 @@ class PythonObserver final : public Observer {
   }
   bool on_epoch(const EpochRecord& record) override {
     with_python([&] {
-      content_ = nb::cast<bool>(listener_.attr("on_epoch")(to_json(record))) || record.epoch >= until_;
+      content_ =
+          nb::cast<bool>(listener_.attr("on_epoch")(to_json(record), record)) || record.epoch >= until_;
       take_rate();
     });
     return !signals_.stop && !content_;
@@ -199,6 +200,7 @@ nb::dict plan_of(const Config& config, const std::shared_ptr<Dataset>& data) {
 }  // namespace
 
 void bind_training(nb::module_& m) {
+  nb::class_<EpochRecord>(m, "EpochRecord");  // what a callback hands back to the engine
   m.def("plan", &plan_of, nb::arg("config"), nb::arg("data"));
   nb::class_<Training>(m, "Training")
       .def(nb::init<const Config&, const std::shared_ptr<Dataset>&>(), nb::arg("config"), nb::arg("data"))

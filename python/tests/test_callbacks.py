@@ -2,12 +2,16 @@
 
 import io
 import json
+import pickle
+import signal
 
 import numpy as np
 import pytest
+from conftest import write_config
 
 pytest.importorskip("sklearn")
-from tulle import SparseMLPClassifier
+import tulle
+from tulle import SMLPNetClassifier, SparseMLPClassifier
 from tulle.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateScheduler, MetricsWriter, Progress, TensorBoard
 
 
@@ -102,6 +106,28 @@ def test_what_a_callback_raises_arrives_as_it_is(problem, method):
     clf.predict(Xt)  # what was learnt until then
 
 
+class Interrupt(Callback):
+    """Ctrl-C at the end of the second epoch."""
+
+    def on_epoch_end(self, ctx):
+        if ctx.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_leaves_what_was_learnt_until_then(problem):
+    X, y, *_ = problem
+    images = np.zeros((40, 8, 8), np.uint8)
+    images[1::2, :4] = 200
+    for estimator, inputs, labels in (
+        (SparseMLPClassifier(hidden=(16,), max_iter=6, random_state=0), X, y),
+        (SMLPNetClassifier(width=8, depths=(1, 1), patch=2, max_iter=6, batch_size=20, random_state=0), images, np.arange(40) % 2),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(inputs, labels, callbacks=[Interrupt()])
+        assert estimator.n_iter_ == len(estimator.loss_curve_) == 2 and estimator.nnz_ > 0
+        assert len(pickle.loads(pickle.dumps(estimator)).predict(inputs)) == len(labels)
+
+
 def test_the_context_is_read_only_but_for_two_wishes(problem):
     class Meddler(Callback):
         def on_epoch_end(self, ctx):
@@ -111,6 +137,16 @@ def test_the_context_is_read_only_but_for_two_wishes(problem):
         fit(problem, Meddler())
     with pytest.raises(TypeError, match="callbacks"):
         fit(problem, "progress")
+
+
+def test_one_callback_needs_no_list(problem, tmp_path):
+    X, y, *_ = problem
+    recorder = Recorder()
+    SparseMLPClassifier(hidden=(4,), max_iter=2).fit(X, y, callbacks=recorder)
+    assert recorder.heard[-1] == "end"
+    recorder = Recorder()
+    tulle.train(write_config(tmp_path, *problem, **{"run.out": str(tmp_path)}), callbacks=recorder)
+    assert recorder.heard[-1] == "end"
 
 
 def test_the_model_of_a_context_is_a_copy(problem, tmp_path):
@@ -142,3 +178,14 @@ def test_tensorboard_reads_what_a_training_tells(problem, tmp_path):
     events = accumulator.EventAccumulator(str(tmp_path / "tb"), size_guidance={"histograms": 0}).Reload()
     losses = [event.value for event in events.Scalars("train/loss")]
     assert np.allclose(losses, clf.loss_curve_) and len(events.Histograms("layer0/weights")) == 3
+    assert [event.step for event in events.Scalars("train/loss")] == [record["step"] for record in clf.history_]
+
+
+def test_tensorboard_shows_what_the_command_line_shows(problem, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = write_config(tmp_path, *problem, **{"log.tensorboard": True, "log.histograms_every": "1 epoch", "run.out": str(tmp_path)})
+    tulle.train(config, callbacks=[TensorBoard(tmp_path / "own", histograms=1)])
+    engine, callback = (accumulator.EventAccumulator(str(tmp_path / name)).Reload().Tags() for name in ("run/tb", "own"))
+    missing = set(engine["scalars"]) - set(callback["scalars"])
+    assert {tag.split("/")[1] for tag in missing} == {"explored"}  # what only the engine counts
+    assert engine["histograms"] == callback["histograms"] != []

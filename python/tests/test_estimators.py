@@ -1,5 +1,6 @@
 """The estimators as scikit-learn's users know them."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -163,6 +164,10 @@ def test_regression_takes_one_target_or_several(problem):
     assert both.predict(Xt).shape == (100, 2) and both.score(Xt, wanted) > 0.8
     one = SparseMLPRegressor(hidden=(64,), max_iter=5, random_state=0).fit(X, targets[:, 0])
     assert one.predict(Xt).shape == (100,)
+    with pytest.raises(ValueError, match="y, found dtype"):
+        one.fit(X, np.where(X[:, 0] > 0, "much", "little"))
+    with pytest.raises(ValueError, match="y, found a number too large"):
+        one.fit(X, 1e300 * targets[:, 0].astype(np.float64))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +178,9 @@ def test_regression_takes_one_target_or_several(problem):
         ({"hidden": (0,)}, ConfigError, ["hidden"]),
         ({"config": {"batch_sise": 3}}, ConfigError, ["batch_sise", "batch_size"]),
         ({"learning_rate": "fast"}, ConfigError, ["learning_rate"]),
+        ({"batch_size": 0}, ConfigError, ["batch_size", "0"]),
+        ({"batch_size": "many"}, ConfigError, ["batch_size", "many"]),
+        ({"class_weight": {7: 2.0}}, ValueError, ["class_weight", "7"]),
         ({"learning_rate": 1e30, "optimizer": "sgd"}, DivergedError, ["loss"]),
     ],
 )
@@ -195,6 +203,8 @@ def test_parameters_that_cannot_be_are_refused_by_name(problem, change, exceptio
         (np.zeros((9, 2), dtype="U3"), np.arange(9) % 3, "convert"),
         (np.zeros(9), np.arange(9) % 3, "2D"),
         (np.zeros((9, 2)), np.linspace(0, 1, 9), "continuous"),
+        (np.full((9, 2), 1e300), np.arange(9) % 3, "X, found a number too large for float32"),
+        (scipy.sparse.csr_array(np.full((9, 2), -1e300)), np.arange(9) % 3, "X, found a number too large for float32"),
     ],
 )
 def test_data_that_cannot_be_are_refused_as_scikit_learn_does(X, y, words):
@@ -211,6 +221,61 @@ def test_odd_arrays_are_taken_and_left_as_they_are(problem, tmp_path):
         before = np.array(odd)
         assert same_model(small().fit(odd, y), wanted)
         assert np.array_equal(np.array(odd), before)
+
+
+def test_tensors_are_taken_for_samples_labels_and_weights(problem):
+    torch = pytest.importorskip("torch")
+    X, y, *_ = problem
+    weights = np.arange(300) % 3
+    wanted = small(early_stopping=9).fit(X, y, weights, eval_set=(X, y))
+    t = torch.tensor
+    assert same_model(small(early_stopping=9).fit(t(X), t(y), t(weights), eval_set=(t(X), t(y))), wanted)
+    assert np.array_equal(wanted.predict(t(X)), wanted.predict(X))
+    reg = SparseMLPRegressor(hidden=(8,), max_iter=3, random_state=0)
+    assert reg.fit(t(X), t(X[:, :2])).model_.to_bytes() == reg.fit(X, X[:, :2]).model_.to_bytes()
+
+
+def test_sparse_matrices_of_any_kind_are_taken(problem):
+    X, y, *_ = problem
+    X = np.where(np.abs(X) > 1, X, 0)
+    wanted = small().fit(scipy.sparse.csr_array(X), y)
+    wide = scipy.sparse.csr_array(X)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    for kind in (scipy.sparse.csc_matrix(X), scipy.sparse.coo_array(X), scipy.sparse.lil_array(X), wide):
+        assert same_model(small().fit(kind, y), wanted)
+        assert np.array_equal(wanted.predict(kind), wanted.predict(scipy.sparse.csr_array(X)))
+
+
+def test_keys_in_config_mean_what_parameters_mean(problem):
+    X, y, *_ = problem
+    one = small(scale="standard", batch_size=50, early_stopping=3, valid_fraction=0.25)
+    keys = {"scale": "standard", "train.batch_size": 50, "early_stopping": 3, "valid_fraction": 0.25}
+    assert same_model(one.fit(100 * X + 50, y), small(config=keys).fit(100 * X + 50, y))
+    assert small(config=keys, max_iter=40).fit(100 * X + 50, y).score(100 * X + 50, y) > 0.8
+    assert "valid_loss" in one.history_[0]
+
+
+def test_early_stopping_may_be_true_or_false(problem):
+    X, y, *_ = problem
+    assert same_model(small(early_stopping=True).fit(X, y), small(early_stopping=10).fit(X, y))
+    assert same_model(small(early_stopping=False).fit(X, y), small(early_stopping=0).fit(X, y))
+
+
+def test_a_fold_without_a_class_does_not_mind_its_weight(problem):
+    X, y, *_ = problem
+    few = y != 2
+    assert same_model(small(class_weight={0: 1, 1: 3, 2: 5}).fit(X[few], y[few]), small(class_weight={0: 1, 1: 3}).fit(X[few], y[few]))
+
+
+def test_a_model_without_its_training_is_not_thrown_away_by_partial_fit(problem, tmp_path):
+    X, y, *_ = problem
+    clf = small().fit(X, y)
+    clf.save(tmp_path / "m.safetensors")
+    for model in (pickle.loads(pickle.dumps(clf)), copy.deepcopy(clf), SparseMLPClassifier.load(tmp_path / "m.safetensors")):
+        with pytest.raises(ValueError, match="partial_fit, found a model from a pickle"):
+            model.partial_fit(X, y)
+        assert np.array_equal(model.predict(X), clf.predict(X))
+        assert model.set_params(**small().get_params()).fit(X, y).partial_fit(X, y).n_iter_ == 11
 
 
 def test_what_does_not_fit_the_model_is_refused(problem):
@@ -255,6 +320,8 @@ def test_smlpnet_takes_images_in_either_order():
     assert pickle.loads(pickle.dumps(last)).predict(images).shape == (120,)
     with pytest.raises(ValueError, match="images of"):
         last.predict(images[:, :8])
+    with pytest.raises(ValueError, match="labels"):
+        SMLPNetClassifier(**net).fit(images, y, eval_set=(images, y + 1))
     with pytest.raises(ValueError, match="dimensions"):
         SMLPNetClassifier(**net).fit(images.reshape(120, -1), y)
 

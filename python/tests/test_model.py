@@ -132,3 +132,40 @@ def test_exports_say_what_they_are(model, tmp_path):
     assert "tiny_predict" in (tmp_path / "m.h").read_text()
     with pytest.raises(tulle.errors.ConfigError, match="format"):
         model.export(tmp_path / "m", "onix")
+
+
+class ByDLPack:
+    """Hands out the memory of an array by DLPack and by nothing else."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __dlpack__(self, **options):
+        return self._array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._array.__dlpack_device__()
+
+
+def test_memory_by_dlpack_is_taken_where_it_lies(model):
+    X = np.random.default_rng(0).normal(size=(30, 20)).astype(np.float32)
+    wanted, copied = model.forward(X), tulle.show_config()["bytes_copied"]
+    assert np.array_equal(model.forward(ByDLPack(X)), wanted) and tulle.show_config()["bytes_copied"] == copied
+    assert np.array_equal(model.forward(ByDLPack(X.astype(np.float64))), wanted)
+    dense = Model.from_csr([ByDLPack(X), model.weights[1][:, :1] @ np.ones((1, 30), np.float32)], [ByDLPack(X[:, 0].copy()), np.zeros(3)])
+    assert np.array_equal(dense.weights[0], X) and np.array_equal(dense.biases[0], X[:, 0])
+
+
+def test_tensors_of_pytorch_come_in_and_weights_go_out(model):
+    torch = pytest.importorskip("torch")
+    X = np.random.default_rng(0).integers(0, 256, (30, 20)).astype(np.uint8)
+    wanted = model.forward(X)
+    for kind in (torch.uint8, torch.float32, torch.float64, torch.int64):
+        assert np.abs(model.forward(torch.tensor(X).to(kind)) - wanted).max() < 1e-6
+    W = model.weights[0]
+    for array in (W.data, W.indices, W.indptr, model.biases[0]):
+        tensor = torch.from_dlpack(array)
+        assert tensor.data_ptr() == array.ctypes.data and np.array_equal(tensor.numpy(), array)
+    with model.edit() as (weights, _):
+        weights[0].data[:] = 2 * torch.from_dlpack(W.data)
+    assert np.array_equal(model.weights[0].data, 2 * W.data)

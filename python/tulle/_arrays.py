@@ -19,17 +19,31 @@ def converted(array, dtype):
     return out
 
 
-def as_f32(array):
-    """Float32, C order. Values that float32 cannot hold are refused."""
-    array = np.asarray(array)
+def taken(array):
+    """What hands out its memory by DLPack alone, as the ndarray of that memory; everything else as it is.
+
+    Arrays that NumPy knows by itself (``__array__``: PyTorch's tensors of the CPU) need no help. Raises BufferError or
+    TypeError for memory that is not the CPU's.
+    """
+    return np.from_dlpack(array) if hasattr(array, "__dlpack__") and not hasattr(array, "__array__") else array
+
+
+def as_f32(array, what="X"):
+    """Float32, C order. Raises ValueError for what is no number, and for numbers that float32 cannot hold."""
+    array = np.asarray(taken(array))
     if array.dtype.kind not in "fiub":
-        raise ValueError(f"X, found dtype {array.dtype}, expected numbers")
-    return converted(array, np.float32)
+        raise ValueError(f"{what}, found dtype {array.dtype}, expected numbers")
+    with np.errstate(over="ignore"):
+        out = converted(array, np.float32)
+    if out.dtype != array.dtype and array.dtype.kind == "f" and array.itemsize > 4:
+        if not np.array_equal(np.isinf(out), np.isinf(array)):
+            raise ValueError(f"{what}, found a number too large for float32, expected all below 3.4e38")
+    return out
 
 
 def as_i32(indices, what="indices"):
     """Int32, C order; never wraps around."""
-    indices = np.asarray(indices)
+    indices = np.asarray(taken(indices))
     if indices.dtype.kind not in "iu":
         raise TypeError(f"{what}, found dtype {indices.dtype}, expected integers")
     if indices.dtype != np.int32 and indices.size and not (-(2**31) <= indices.min() and indices.max() < 2**31):
@@ -48,7 +62,7 @@ def csr_parts(W, what="matrix"):
     if not W.has_canonical_format:
         raise ValueError(f"{what}, found unsorted or duplicate indices, expected none; sum_duplicates() makes it so")
     return (
-        converted(W.data, np.float32),
+        as_f32(W.data, what),
         as_i32(W.indices, f"{what}.indices"),
         converted(W.indptr, np.int64),
         tuple(int(side) for side in W.shape),
@@ -64,7 +78,7 @@ def features(X, core):
             W.sum_duplicates()
         values, columns, row_ptr, shape = csr_parts(W, "X")
         return core.sparse_features(shape[0], shape[1], row_ptr, columns, values)
-    X = np.asarray(X)
+    X = np.asarray(taken(X))
     if X.ndim != 2:
         raise ValueError(f"X, found {X.ndim} dimensions, expected 2: [samples, features]")
     return core.features(converted(X, np.uint8) if X.dtype == np.uint8 else as_f32(X))

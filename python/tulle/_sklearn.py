@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from ._arrays import taken
+
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import check_random_state
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted
+    from sklearn.utils.validation import validate_data as _validate_data
 except ImportError as error:
     raise ImportError("tulle's estimators need scikit-learn 1.6 or newer: pip install tulle[sklearn]") from error
 
@@ -17,10 +20,17 @@ __all__ = [
     "check_classification_targets",
     "check_is_fitted",
     "classes_of",
+    "numbers_of",
     "seed_of",
     "store",
     "validate_data",
+    "validation_pair",
 ]
+
+
+def validate_data(estimator, X, y="no_validation", **rules):
+    """scikit-learn's function, for what hands out its memory by DLPack alone as well."""
+    return _validate_data(estimator, taken(X), taken(y), **rules)
 
 
 def store(estimator, arguments):
@@ -43,3 +53,21 @@ def classes_of(y):
     if len(classes) < 2:
         raise ValueError(f"y, found 1 class ({classes[0]!r}), expected at least 2 classes")
     return classes
+
+
+def numbers_of(y, classes):
+    """The number of each label in `classes`, int32 [n]. Raises ValueError for labels that are not there."""
+    y = np.asarray(taken(y)).ravel()
+    places = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+    unknown = classes[places] != y
+    if unknown.any():
+        raise ValueError(f"y, found labels {np.unique(y[unknown]).tolist()}, expected those of classes_")
+    return places.astype(np.int32)
+
+
+def validation_pair(eval_set):
+    """(X, y) of ``eval_set``: such a tuple, or a list of one, as other packages have it."""
+    pair = eval_set[0] if isinstance(eval_set, list) and len(eval_set) == 1 else eval_set
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
+    return pair

@@ -148,31 +148,18 @@ class MetricsWriter(Callback):
 
 
 class TensorBoard(Callback):
-    """Writes event files to `folder` for ``tensorboard --logdir``: loss, metrics, connections and speed of each epoch, and
-    every `histograms` epochs (0: never) the weights of each layer."""
-
-    _TAGS = {
-        "train_loss": "train/loss", "train_acc": "train/accuracy", "valid_loss": "valid/loss", "valid_acc": "valid/accuracy",
-        "test_loss": "test/loss", "test_acc": "test/accuracy", "lr": "lr", "nnz": "sparsity/nnz",
-        "density": "sparsity/density", "exploration": "sparsity/exploration", "conn_per_s": "speed/conn_per_s",
-        "peak_rss": "memory/peak_rss",
-    }  # fmt: skip
+    """Writes event files to `folder` for ``tensorboard --logdir``, as `log.tensorboard` does: loss, metrics, connections and
+    speed of each epoch, and every `histograms` epochs (0: never) weights and degrees of each layer."""
 
     def __init__(self, folder, histograms=0):
         self.folder, self.histograms = str(folder), histograms
 
     def on_train_begin(self, ctx):
-        self._file = _core.EventFile(self.folder, 0)
+        self._log = _core.TensorBoardLog(self.folder, ctx.step)
 
     def on_epoch_end(self, ctx):
-        for name, tag in self._TAGS.items():
-            if ctx.metrics.get(name) is not None:
-                self._file.add(tag, float(ctx.metrics[name]))
-        if self.histograms and ctx.epoch % self.histograms == 0:
-            for number, weight in enumerate(ctx.model.weights):
-                values = weight.data if hasattr(weight, "indptr") else weight.ravel()
-                self._file.add_histogram(f"layer{number}/weights", values)
-        self._file.write(ctx.step)
+        due = self.histograms and ctx.epoch % self.histograms == 0
+        self._log.write(ctx._record, ctx.model._handle if due else None)
 
     def __getstate__(self):
         return {"folder": self.folder, "histograms": self.histograms}
@@ -204,14 +191,20 @@ class Progress(Callback):
             print(file=self._out, flush=True)
 
 
+def listed(callbacks):
+    """A list of them; one alone needs none around it."""
+    return [callbacks] if hasattr(callbacks, "on_epoch_end") else list(callbacks)
+
+
 class Listener:
     """What the engine tells; hands it on to the callbacks. Not for users."""
 
     def __init__(self, callbacks, epochs, model):
+        callbacks = listed(callbacks)
         for callback in callbacks:
             if not hasattr(callback, "on_epoch_end"):
                 raise TypeError(f"callbacks, found a {type(callback).__name__}, expected tulle.callbacks.Callback")
-        self.callbacks = list(callbacks)
+        self.callbacks = callbacks
         self.context = Context(epochs, model)
         self.hears_batches = any(_overrides(callback, "on_batch_end") for callback in self.callbacks)
         self.hears_events = any(_overrides(callback, "on_evolve") for callback in self.callbacks)
@@ -236,13 +229,13 @@ class Listener:
         self.context._see(epoch=epoch, step=self.context.step + 1, batch=batch, batches=batches, loss=loss, seconds=self._seconds())
         self.call("on_batch_end")
 
-    def on_epoch(self, text):
-        """True: a callback wants no more epochs."""
-        record = json.loads(text)
-        self.records.append(record)
+    def on_epoch(self, text, record):
+        """True: a callback wants no more epochs. The epoch's record as text, and as the engine has it."""
+        metrics = json.loads(text)
+        self.records.append(metrics)
         self.context._see(
-            epoch=record["epoch"], step=record["step"], metrics=record, nnz=record["nnz"],
-            density=record.get("density", 0.0), loss=record.get("train_loss"), seconds=self._seconds(),
+            epoch=metrics["epoch"], step=metrics["step"], metrics=metrics, nnz=metrics["nnz"], record=record,
+            density=metrics.get("density", 0.0), loss=metrics.get("train_loss"), seconds=self._seconds(),
         )  # fmt: skip
         self.call("on_epoch_end")
         return self.context.stop

@@ -3,21 +3,22 @@
 import numpy as np
 
 from . import _config, _core
-from ._arrays import features
+from ._arrays import features, taken
+from ._fitted import Fitted
 from ._sklearn import (
     BaseEstimator,
     ClassifierMixin,
     check_classification_targets,
     check_is_fitted,
     classes_of,
+    numbers_of,
     seed_of,
     store,
+    validation_pair,
 )
-from .callbacks import Listener, Progress
-from .model import Model
 
 
-class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
+class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
     """sMLPNet (arXiv 2109.05422) for images: mixing along rows, columns and the identity, no attention.
 
     X: images [n, height, width], [n, height, width, channels], or with ``channels="first"`` [n, channels, height,
@@ -36,7 +37,7 @@ class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
 
     def _planes(self, X):
         """[n, channels * height * width] as the engine has images, and (channels, height, width)."""
-        X = np.asarray(X)
+        X = np.asarray(taken(X))
         if X.ndim == 3:
             X = X[:, None]
         elif X.ndim == 4 and self.channels == "last":
@@ -50,10 +51,9 @@ class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
     def fit(self, X, y, eval_set=None, callbacks=()):
         """Trains anew. Raises ValueError for images that the network cannot take."""
         planes, shape = self._planes(X)
-        y = np.asarray(y)
+        y = np.asarray(taken(y))
         check_classification_targets(y)
         self.classes_ = classes_of(y)
-        labels = np.searchsorted(self.classes_, y)
         names = [str(label) for label in self.classes_]
         seed = seed_of(self.random_state)
         settings = {
@@ -74,24 +74,14 @@ class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
         _core.set_threads(int(self.threads))
         valid, valid_labels = None, None
         if eval_set is not None:
-            valid = features(self._planes(eval_set[0])[0], _core)
-            valid_labels = np.searchsorted(self.classes_, eval_set[1]).astype(np.int32)
+            inputs, outputs = validation_pair(eval_set)
+            valid, valid_labels = features(self._planes(inputs)[0], _core), numbers_of(outputs, self.classes_)
         data = _core.dataset(
-            features(planes, _core), labels.astype(np.int32), names, self.scale, 0.0, seed, "arrays", shape, valid,
-            valid_labels,
-        )  # fmt: skip
-        training = _core.Training(self._config_, data)
-        callbacks = [*callbacks, *([Progress()] if self.verbose else [])]
-        listener = Listener(callbacks, self.max_iter, lambda: Model(training.model(), copies=True))
-        listener.call("on_train_begin")
-        training.train(data, self.max_iter, self.max_iter, listener)
-        listener.call("on_train_end")
-        self.model_ = Model(training.model())
+            self._config_, features(planes, _core), numbers_of(y, self.classes_), names, valid, valid_labels, image=shape
+        )
         self.image_shape_ = shape
-        self.history_ = listener.records
-        self.loss_curve_ = [record["train_loss"] for record in listener.records]
-        self.n_iter_ = int(training.epoch)
-        return self
+        self._begin(data)
+        return self._train(data, self.max_iter, callbacks)
 
     def predict_proba(self, X):
         """[n, classes]; rows sum to 1."""
@@ -104,13 +94,3 @@ class SMLPNetClassifier(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
-
-    def save(self, path):
-        """Writes the model as a file that ``tulle`` opens."""
-        check_is_fitted(self, "model_")
-        return self.model_.save(path)
-
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        state.pop("_config_", None)
-        return state

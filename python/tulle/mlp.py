@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from . import _config, _core
+from . import _config, _core, _weights
 from ._arrays import as_f32, converted, features
+from ._fitted import Fitted
 from ._sklearn import (
     BaseEstimator,
     ClassifierMixin,
@@ -11,12 +12,13 @@ from ._sklearn import (
     check_classification_targets,
     check_is_fitted,
     classes_of,
+    numbers_of,
     seed_of,
     store,
     validate_data,
+    validation_pair,
 )
-from .callbacks import Listener, Progress
-from .model import Model, load
+from .model import load
 
 # Inputs per neuron that a layer keeps on average, however low the density: fewer learn nothing on small data.
 _LEAST_FAN_IN = 8
@@ -24,14 +26,17 @@ _LEAST_FAN_IN = 8
 # What has just grown needs some steps to show what it is worth; RigL's interval (arXiv 1911.11134).
 _STEPS_BETWEEN_EVENTS = 100
 
+# Epochs that early_stopping=True waits for, as many as scikit-learn's perceptrons do.
+_PATIENCE = 10
 
-class _SparseMLP(BaseEstimator):
+
+class _SparseMLP(Fitted, BaseEstimator):
     """What classifier and regressor share."""
 
     # -- the engine's keys
 
     def _settings(self, samples, seed):
-        batch = min(200, samples) if self.batch_size == "auto" else self.batch_size
+        patience = _PATIENCE if self.early_stopping is True else self.early_stopping or 0
         settings = {
             "run.seed": seed,
             "run.threads": self.threads,
@@ -48,27 +53,26 @@ class _SparseMLP(BaseEstimator):
             "train.learning_rate": self.learning_rate,
             "train.momentum": self.momentum,
             "train.weight_decay": self.weight_decay,
-            "train.batch_size": batch,
+            "train.batch_size": min(200, samples) if self.batch_size == "auto" else self.batch_size,
             "train.epochs": self.max_iter,
             "train.schedule": self.schedule,
-            "train.early_stopping": self.early_stopping,
+            "train.early_stopping": patience,
             "evolve.rule": self.rule,
             "evolve.zeta": self.zeta,
             "evolve.grow_init": "zero",
-            "evolve.update_every": self._update_every(samples, batch),
+            "evolve.update_every": self.update_every,
             "data.scale": self.scale,
-            "data.valid_fraction": self.valid_fraction if self.early_stopping else 0.0,
+            "data.valid_fraction": self.valid_fraction if patience else 0.0,
             "parallel.mode": "none",
             "checkpoint.save_every": "never",
         }
         settings.update({_config.full_name(key): value for key, value in (self.config or {}).items()})
+        if settings["evolve.update_every"] == "auto":
+            batch = _config.make({"train.batch_size": settings["train.batch_size"]}).get("train.batch_size")
+            steps = -(-samples // int(batch))
+            short = steps < _STEPS_BETWEEN_EVENTS
+            settings["evolve.update_every"] = f"{_STEPS_BETWEEN_EVENTS} step" if short else "1 epoch"
         return settings
-
-    def _update_every(self, samples, batch):
-        if self.update_every != "auto":
-            return self.update_every
-        steps = -(-samples // int(batch))
-        return "1 epoch" if steps >= _STEPS_BETWEEN_EVENTS else f"{_STEPS_BETWEEN_EVENTS} step"
 
     def _make_config(self, samples, features_in, outputs, seed):
         settings = self._settings(samples, seed)
@@ -85,71 +89,57 @@ class _SparseMLP(BaseEstimator):
 
     # -- data
 
-    def _dataset(self, X, labels, class_names, eval_set, seed):
+    def _dataset(self, X, labels, weights, class_names, eval_set=None):
         valid, valid_labels = None, None
-        fraction = self.valid_fraction if self.early_stopping else 0.0
         if eval_set is not None:
-            pair = eval_set[0] if isinstance(eval_set, list) else eval_set
-            if not isinstance(pair, tuple) or len(pair) != 2:
-                raise ValueError("eval_set, found something else, expected (X, y) or [(X, y)]")
-            valid = features(validate_data(self, pair[0], reset=False, **self._input_rules()), _core)
-            valid_labels = self._encode(np.asarray(pair[1]))
+            inputs, outputs = validation_pair(eval_set)
+            valid = features(validate_data(self, inputs, reset=False, **self._input_rules()), _core)
+            valid_labels = self._encode(outputs)
         return _core.dataset(
-            features(X, _core), labels, class_names, self.scale, fraction, seed, "arrays", (0, 0, 0), valid, valid_labels
+            self._config_, features(X, _core), labels, class_names, valid, valid_labels, _weights.for_engine(weights)
         )
 
     def _input_rules(self):
-        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64], "accept_large_sparse": False}
+        return {"accept_sparse": "csr", "dtype": [np.float32, np.uint8, np.float64]}
 
     # -- training
 
-    def _start(self, X, labels, class_names, outputs, eval_set=None):
-        seed = seed_of(self.random_state)
-        self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed)
+    def _start(self, X, labels, weights, class_names, outputs, eval_set=None):
+        self._config_ = self._make_config(X.shape[0], X.shape[1], outputs, seed_of(self.random_state))
         _core.set_threads(int(self.threads))
-        data = self._dataset(X, labels, class_names, eval_set, seed)
-        self._training = _core.Training(self._config_, data)
-        self.loss_curve_, self.validation_scores_, self.history_ = [], [], []
+        data = self._dataset(X, labels, weights, class_names, eval_set)
+        self._begin(data)
         return data
 
-    def _train(self, data, epochs, callbacks, until=None):
-        callbacks = list(callbacks)
-        if self.verbose and not any(isinstance(callback, Progress) for callback in callbacks):
-            callbacks.append(Progress())
-        training = self._training
-        listener = Listener(callbacks, epochs, lambda: Model(training.model(), copies=True))
-        self.__dict__.pop("model_", None)  # only who looks at its arrays makes the training take a copy
-        try:
-            listener.call("on_train_begin")
-            training.train(data, epochs, until or epochs, listener)
-            listener.call("on_train_end")
-        finally:  # what was learnt until then stays usable
-            self._finish(listener.records)
-        return self
-
-    def _finish(self, records):
-        self.model_ = Model(self._training.model())
-        self.history_ += records
-        self.loss_curve_ += [record["train_loss"] for record in records]
-        self.validation_scores_ += [
-            record["valid_acc"] if record.get("valid_acc") is not None else -record["valid_loss"]
-            for record in records
-            if record.get("valid_loss") is not None
-        ]
-        self.n_iter_ = max(int(self._training.epoch), 1)
-
-    def _fit(self, X, labels, class_names, outputs, eval_set, callbacks):
-        if self.warm_start and getattr(self, "_training", None) is not None:
+    def _fit(self, X, labels, sample_weight, class_names, outputs, eval_set, callbacks):
+        X, labels, weights = _weights.present(X, labels, sample_weight)
+        goes_on = self.warm_start and getattr(self, "_training", None) is not None
+        config = self._config_ if goes_on else _config.make(self._settings(len(labels), seed=0))
+        if _takes_all_at_once(config, len(labels)):
+            X, labels, weights = _weights.merged(X, labels, weights)
+        if goes_on:
             if self._training.model().outputs != outputs or self._training.model().inputs != X.shape[1]:
                 raise ValueError("warm_start, found data of other features or outputs, expected those of the first fit")
-            data = self._dataset(X, labels, class_names, eval_set, seed_of(self.random_state))
+            data = self._dataset(X, labels, weights, class_names, eval_set)
             epochs = self._training.epoch + self.max_iter
         else:
-            data = self._start(X, labels, class_names, outputs, eval_set)
+            data = self._start(X, labels, weights, class_names, outputs, eval_set)
             epochs = self.max_iter
         return self._train(data, epochs, callbacks)
 
-    def _one_epoch(self, data):
+    def _goes_on(self):
+        """Whether there is a training that partial_fit goes on with; a model alone would be lost to a new one."""
+        training = getattr(self, "_training", None)
+        if training is None and hasattr(self, "model_"):
+            raise ValueError("partial_fit, found a model from a pickle, copy or file, which only predicts; fit trains anew")
+        return training is not None
+
+    def _partial_fit(self, first, X, labels, sample_weight, class_names, outputs):
+        X, labels, weights = _weights.present(X, labels, sample_weight)
+        if first:
+            data = self._start(X, labels, weights, class_names, outputs)
+        else:
+            data = self._dataset(X, labels, weights, class_names)
         # Never the last epoch, whose end would be without a topology event.
         epoch = self._training.epoch + 1
         return self._train(data, max(self.max_iter, epoch + 1), (), until=epoch)
@@ -163,46 +153,12 @@ class _SparseMLP(BaseEstimator):
     # -- what was learnt
 
     @property
-    def weights_(self):
-        """One ``csr_array`` [n_out, n_in] a layer (an ndarray where the layer is dense), sharing the engine's memory."""
-        check_is_fitted(self, "model_")
-        return self.model_.weights
-
-    @property
-    def biases_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.biases
-
-    @property
-    def nnz_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.nnz
-
-    @property
-    def density_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.density
-
-    @property
     def input_degree_(self):
         """Connections that each feature kept."""
         first = self.weights_[0]
         if isinstance(first, np.ndarray):
             return np.full(first.shape[1], first.shape[0])
         return np.bincount(first.indices, minlength=first.shape[1])
-
-    @property
-    def config_(self):
-        """The effective config as TOML: with ``tulle train`` and the same data it gives the same model."""
-        check_is_fitted(self, "model_")
-        return self._config_.text()
-
-    # -- files
-
-    def save(self, path):
-        """Writes the model as a file that ``tulle`` opens."""
-        check_is_fitted(self, "model_")
-        return self.model_.save(path)
 
     @classmethod
     def load(cls, path, **parameters):
@@ -216,25 +172,20 @@ class _SparseMLP(BaseEstimator):
         self.n_features_in_ = model.n_features
         self.n_iter_ = 1
 
-    def __getstate__(self):
-        state = super().__getstate__().copy()
-        state.pop("_training", None)  # a pickle predicts; training goes on from fit
-        config = state.pop("_config_", None)
-        if config is not None:
-            state["_config_text"] = config.text()
-        return state
-
-    def __setstate__(self, state):
-        text = state.pop("_config_text", None)
-        super().__setstate__(state)
-        if text is not None:
-            self._config_ = _core.Config()
-            self._config_.read_text(text)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _takes_all_at_once(config, samples):
+    """Whether a batch holds all samples and nothing draws or counts single ones: neither order nor repetition matters."""
+    return (
+        int(config.get("train.batch_size")) >= samples
+        and config.get("data.scale") != "standard"
+        and not float(config.get("model.dropout"))
+        and not float(config.get("data.valid_fraction"))
+    )
 
 
 class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
@@ -247,7 +198,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
     density, distribution   share of all connections, and how layers share it; ``epsilon`` given: SET's law instead
     rule, zeta, update_every   how the topology evolves (arXiv 2102.01732; ``tulle list rules``); "auto": once an
                       epoch, but not before 100 steps
-    early_stopping    epochs of patience on the validation loss (0: off); validation samples are ``eval_set`` or
+    early_stopping    epochs of patience on the validation loss (0: off, True: 10); validation samples are ``eval_set`` or
                       ``valid_fraction`` of the training data
     threads           0: all cores. The result does not depend on it
     config            {"evolve.drop": "mest", ...}
@@ -271,6 +222,10 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         settings = super()._settings(samples, seed)
         settings["model.loss"] = "cross-entropy"
         if isinstance(self.class_weight, dict):
+            classes = self.classes_.tolist()
+            strangers = [label for label in self.class_weight if label not in classes]
+            if strangers and any(label not in self.class_weight for label in classes):  # else: a fold without some class
+                raise ValueError(f"class_weight, found labels {strangers}, expected those of classes_")
             weights = [float(self.class_weight.get(label, 1.0)) for label in self.classes_]
             settings["train.class_weights"] = ",".join(map(repr, weights))
         elif self.class_weight is not None:
@@ -278,44 +233,38 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         return settings
 
     def _encode(self, y):
-        """The number of each label in ``classes_``."""
-        y = np.asarray(y).ravel()
-        places = np.searchsorted(self.classes_, y)
-        places = np.minimum(places, len(self.classes_) - 1)
-        unknown = self.classes_[places] != y
-        if unknown.any():
-            raise ValueError(f"y, found labels {np.unique(y[unknown]).tolist()}, expected those of classes_")
-        return places.astype(np.int32)
+        return numbers_of(y, self.classes_)
 
     def _take_labels(self, y, classes=None):
         check_classification_targets(y)
         self.classes_ = classes_of(y if classes is None else classes)
         return [str(label) for label in self.classes_]
 
-    def fit(self, X, y, eval_set=None, callbacks=()):
+    def fit(self, X, y, sample_weight=None, eval_set=None, callbacks=()):
         """Trains anew, or on with ``warm_start``. X: [n, features], dense or sparse rows (which stay sparse).
 
-        eval_set    (X, y) to validate on after each epoch; the result is then the epoch of lowest validation loss
-        callbacks   :mod:`tulle.callbacks`
+        sample_weight   [n], 0 or more: what each sample counts in the loss; only proportions matter, 0 leaves it out
+        eval_set        (X, y) to validate on after each epoch; the result is then the epoch of lowest validation loss
+        callbacks       :mod:`tulle.callbacks`
         Raises ValueError for NaN, one class, features or labels that do not fit; DivergedError; what a callback raises.
         """
         X, y = validate_data(self, X, y, **self._input_rules())
         if not (self.warm_start and hasattr(self, "classes_")):
             self._names = self._take_labels(y)
-        return self._fit(X, self._encode(y), self._names, len(self.classes_), eval_set, callbacks)
+        return self._fit(X, self._encode(y), sample_weight, self._names, len(self.classes_), eval_set, callbacks)
 
-    def partial_fit(self, X, y, classes=None):
-        """One epoch over these samples. The first call needs ``classes``, all there will ever be, unless y has them."""
-        first = getattr(self, "_training", None) is None
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """One epoch over these samples, weighted as in fit.
+
+        The first call needs ``classes``, all there will ever be, unless y has them.
+        """
+        first = not self._goes_on()
         X, y = validate_data(self, X, y, reset=first, **self._input_rules())
         if first:
             self._names = self._take_labels(y, classes)
-            data = self._start(X, self._encode(y), self._names, len(self.classes_))
-        else:
-            if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-                raise ValueError("classes, found others than in the first call to partial_fit")
-            data = self._dataset(X, self._encode(y), self._names, None, seed_of(self.random_state))
-        return self._one_epoch(data)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError("classes, found others than in the first call to partial_fit")
+        return self._partial_fit(first, X, self._encode(y), sample_weight, self._names, len(self.classes_))
 
     def predict_proba(self, X):
         """[n, classes]; rows sum to 1. A sample's row does not depend on the samples beside it."""
@@ -359,7 +308,7 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         return {**super()._settings(samples, seed), "model.loss": "mse", "data.task": "regression"}
 
     def _encode(self, y):
-        y = as_f32(y)
+        y = as_f32(y, "y")
         return converted(y.reshape(len(y), -1), np.float32)
 
     def _targets(self, X, y, first):
@@ -367,20 +316,16 @@ class SparseMLPRegressor(RegressorMixin, _SparseMLP):
         self._flat = y.ndim == 1
         return X, self._encode(y)
 
-    def fit(self, X, y, eval_set=None, callbacks=()):
-        """Trains anew, or on with ``warm_start``. y: [n] or [n, targets]."""
+    def fit(self, X, y, sample_weight=None, eval_set=None, callbacks=()):
+        """Trains anew, or on with ``warm_start``. y: [n] or [n, targets]; the rest as the classifier's."""
         X, targets = self._targets(X, y, first=True)
-        return self._fit(X, targets, [], targets.shape[1], eval_set, callbacks)
+        return self._fit(X, targets, sample_weight, [], targets.shape[1], eval_set, callbacks)
 
-    def partial_fit(self, X, y):
-        """One epoch over these samples."""
-        first = getattr(self, "_training", None) is None
+    def partial_fit(self, X, y, sample_weight=None):
+        """One epoch over these samples, weighted as in fit."""
+        first = not self._goes_on()
         X, targets = self._targets(X, y, first)
-        if first:
-            data = self._start(X, targets, [], targets.shape[1])
-        else:
-            data = self._dataset(X, targets, [], None, seed_of(self.random_state))
-        return self._one_epoch(data)
+        return self._partial_fit(first, X, targets, sample_weight, [], targets.shape[1])
 
     def predict(self, X):
         """Float64, as scikit-learn's regressors give: [n], or [n, targets] as in fit."""

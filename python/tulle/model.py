@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 
 from . import _core
-from ._arrays import as_f32, as_i32, converted, csr_parts, features, is_sparse
+from ._arrays import as_f32, as_i32, csr_parts, features, is_sparse, taken
 
 
 class Model:
@@ -59,7 +59,8 @@ class Model:
         X: float array [n, features], used where it lies if it is float32 in C order; bytes; or sparse rows, which
         stay sparse.
         """
-        if is_sparse(X) or getattr(X, "dtype", None) == np.uint8:
+        X = X if is_sparse(X) else np.asarray(taken(X))
+        if is_sparse(X) or X.dtype == np.uint8:
             return self._handle.predict_features(features(X, _core))
         X = as_f32(X)
         if X.ndim != 2:

@@ -6,11 +6,12 @@ import numpy as np
 
 from . import _config, _core
 from ._arrays import as_f32, converted, features, is_sparse
-from ._sklearn import BaseEstimator, check_is_fitted, classes_of, seed_of, store, validate_data
+from ._fitted import Fitted
+from ._sklearn import BaseEstimator, check_is_fitted, classes_of, numbers_of, seed_of, store, validate_data
 from .model import Model
 
 
-class SparseRecovery(BaseEstimator):
+class SparseRecovery(Fitted, BaseEstimator):
     """Finds the sparse weights of a ReLU net by iterative hard thresholding (arXiv 2509.20323) and its successors.
 
     Memory grows with the nonzeros, not with the dense net. Parameters are keys of [recover] by their leaf names
@@ -40,21 +41,22 @@ class SparseRecovery(BaseEstimator):
         classify = self.task == "classification" or (self.task == "auto" and y.dtype.kind in "OUSbiu")
         if classify:
             self.classes_ = classes_of(y)
-            labels, names = np.searchsorted(self.classes_, y).astype(np.int32), [str(c) for c in self.classes_]
+            labels, names = numbers_of(y, self.classes_), [str(c) for c in self.classes_]
         else:
             self.__dict__.pop("classes_", None)
-            labels, names = converted(as_f32(y).reshape(len(y), -1), np.float32), []
+            labels, names = converted(as_f32(y, "y").reshape(len(y), -1), np.float32), []
         seed = seed_of(self.random_state)
         settings = {
             "run.seed": seed, "run.threads": self.threads, "recover.task": "classify", "recover.method": self.method,
             "recover.hidden_width": self.hidden_width, "recover.nnz": self.nnz, "recover.steps": self.steps,
             "recover.starts": self.starts, "recover.hidden_layers": self.hidden_layers, "recover.signs": self.signs,
-            "recover.tolerance": self.tolerance, "recover.time_limit": self.time_limit,
+            "recover.tolerance": self.tolerance, "recover.time_limit": self.time_limit, "data.scale": self.scale,
         }  # fmt: skip
         settings.update(self.config or {})
+        config = _config.make(settings)
         _core.set_threads(int(self.threads))
-        data = _core.dataset(features(X, _core), labels, names, self.scale, 0.0, seed, "arrays", (0, 0, 0), None, None)
-        handle, record = _core.recover(_config.make(settings), data, "")
+        data = _core.dataset(config, features(X, _core), labels, names)
+        handle, record = _core.recover(config, data, "")
         self.model_, self.record_ = Model(handle), json.loads(record)
         self._flat = y.ndim == 1
         return self
@@ -76,13 +78,3 @@ class SparseRecovery(BaseEstimator):
         from sklearn.metrics import accuracy_score, r2_score
 
         return (accuracy_score if hasattr(self, "classes_") else r2_score)(y, self.predict(X))
-
-    @property
-    def weights_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.weights
-
-    @property
-    def nnz_(self):
-        check_is_fitted(self, "model_")
-        return self.model_.nnz

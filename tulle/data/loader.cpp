@@ -168,8 +168,10 @@ Batch Loader::get_sparse(std::int64_t index, int panel_width, Part part) {
 Batch Loader::labelled(const Rows& rows) {
   classes_.clear();
   targets_.clear();
+  weights_.clear();
   for (const std::uint32_t row : rows.rows) {
     if (!split_.classes.empty()) classes_.push_back(split_.classes[row]);
+    if (!split_.weights.empty()) weights_.push_back(split_.weights[row]);
     if (!split_.targets.empty()) {
       const auto first = split_.targets.begin() + std::int64_t{row} * split_.target_width;
       targets_.insert(targets_.end(), first, first + split_.target_width);
@@ -180,7 +182,11 @@ Batch Loader::labelled(const Rows& rows) {
     for (std::int64_t k = split_.sets.row_ptr[row]; k < split_.sets.row_ptr[row + std::size_t{1}]; ++k)
       targets_[start + static_cast<std::size_t>(split_.sets.labels[static_cast<std::size_t>(k)])] = 1.0f;
   }
-  return {.inputs = {}, .classes = classes_, .targets = targets_, .first_position = rows.first};
+  return {.inputs = {},
+          .classes = classes_,
+          .targets = targets_,
+          .weights = weights_,
+          .first_position = rows.first};
 }
 
 // Sparse samples into panels of zeros; every panel is one thread's.

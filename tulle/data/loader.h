@@ -23,6 +23,7 @@ struct Batch {
   // A number each; of label sets, a row of 0 and 1 each; of mixed images a row of shares each, beside the
   // classes of the first of both.
   std::span<const float> targets;
+  std::span<const float> weights{};     // empty: 1 each
   const SparseBatch* sparse = nullptr;  // inputs as they are; the panels then have no data
   std::int64_t first_position = 0;      // of its samples: place in the whole batch
 };
@@ -103,7 +104,7 @@ class Loader {
   std::vector<float> made_;            // raw, of the batch, where its samples were made for it
   std::vector<std::uint32_t> places_;  // 0, 1, 2, ...
   std::vector<std::int32_t> classes_;  // of the batch
-  std::vector<float> targets_;
+  std::vector<float> targets_, weights_;
   PanelBuffer panels_;
   SparseBatch sparse_;
   std::vector<float> scaled_;

@@ -44,17 +44,19 @@ TEST(Loader, BringsSamplesScaledIntoPanelsWithZerosBehind) {
   EXPECT_THAT(batch.targets, IsEmpty());
 }
 
-TEST(Loader, FloatsAndTargetsAreDealtOutTheSameWay) {
+TEST(Loader, FloatsTargetsAndWeightsAreDealtOutTheSameWay) {
   Split split;
   split.inputs.samples = 3;
   split.inputs.features = 1;
   split.inputs.floats = {0.5f, 1.5f, 2.5f};
   split.targets = {10, 20, 30};
+  split.weights = {1, 2, 3};
   Loader loader(split, {}, 2, true, 1);
   const Batch batch = loader.get(1, 16);
   EXPECT_EQ(batch.inputs.batch, 1);
   EXPECT_EQ(batch.inputs.at(0, 0), 2.5f);
   EXPECT_THAT(batch.targets, ElementsAre(30));
+  EXPECT_THAT(batch.weights, ElementsAre(3));
   EXPECT_THAT(batch.classes, IsEmpty());
   EXPECT_EQ(batch.first_position, 0);
 }

@@ -64,6 +64,7 @@ void gather_rows(const Split& in, std::span<const std::uint32_t> rows, Split& ou
   gather_rows(in.sets, rows, out.sets);
   gather_rows(in.classes, rows, 1, out.classes);
   gather_rows(in.targets, rows, static_cast<std::size_t>(in.target_width), out.targets);
+  gather_rows(in.weights, rows, 1, out.weights);
   out.target_width = in.target_width;
   out.inputs.features = in.inputs.features;
   out.inputs.samples = static_cast<std::int64_t>(rows.size());

@@ -29,6 +29,7 @@ std::int64_t count(const Split& split, std::int32_t wanted) {
 TEST(Rows, TakenOrKeptBringInputsAndLabelsAlong) {
   Split split = split_of({5, 6, 7, 8});
   split.targets = {.5f, .6f, .7f, .8f};
+  split.weights = {1, 2, 3, 4};
   const std::vector<std::uint32_t> rows{1, 3};
   const Split taken = take_rows(split, rows);
   keep_rows(split, rows);
@@ -39,6 +40,7 @@ TEST(Rows, TakenOrKeptBringInputsAndLabelsAlong) {
     EXPECT_THAT(result.inputs.floats, IsEmpty());
     EXPECT_THAT(result.classes, ElementsAre(6, 8));
     EXPECT_THAT(result.targets, ElementsAre(.6f, .8f));
+    EXPECT_THAT(result.weights, ElementsAre(2, 4));
   }
 }
 

@@ -13,6 +13,7 @@ namespace tulle {
 struct Targets {
   std::span<const std::int32_t> classes;
   std::span<const float> values;
+  std::span<const float> weights{};  // what each sample counts; empty: 1
 
   /// The wanted value of one output; classes count as one-hot.
   float at(std::int32_t sample, std::int32_t output, std::int32_t outputs) const {
@@ -25,17 +26,19 @@ struct Targets {
 struct LossOptions {
   double label_smoothing = 0.0;  // cross-entropy: y <- (1 - s) y + s / classes
   /// What the loss and gradient of a sample of each class are multiplied by; the mean is still over the
-  /// batch. Empty: nothing.
+  /// batch, and a sample's own weight multiplies that of its class. Empty: nothing.
   std::span<const float> class_weights{};
 
   float weight_of(std::int32_t sample, const Targets& targets) const {
-    if (class_weights.empty() || targets.classes.empty()) return 1.0f;
-    return class_weights[static_cast<std::size_t>(targets.classes[static_cast<std::size_t>(sample)])];
+    const auto b = static_cast<std::size_t>(sample);
+    const float own = targets.weights.empty() ? 1.0f : targets.weights[b];
+    if (class_weights.empty() || targets.classes.empty()) return own;
+    return own * class_weights[static_cast<std::size_t>(targets.classes[b])];
   }
 };
 
 struct LossResult {
-  double loss_sum = 0.0;     // sum over the samples of each sample's loss
+  double loss_sum = 0.0;     // sum over the samples of each sample's loss times its weight
   std::int64_t correct = 0;  // samples whose largest output is their class, or one of their labels
 };
 

@@ -239,6 +239,29 @@ TEST(Predictions, AreProbabilitiesForClassesAndThePlainOutputsOtherwise) {
   EXPECT_EQ(of("mse", {{3.0f, -1e4f}}), plain);
 }
 
+TEST(EveryLoss, AnIntegerWeightIsTheSampleAsManyTimesAndMultipliesThatOfItsClass) {
+  const float class_weights[] = {2.0f, 0.5f, 1.0f}, weights[] = {3.0f, 0.0f, 1.0f};
+  const std::vector<std::int32_t> classes{0, 2, 1}, repeated{0, 0, 0, 1};
+  const LossOptions options{.class_weights = class_weights};
+  const std::vector<float> a{0.5f, -1.0f, 0.2f}, b{1.0f, 2.0f, 3.0f}, c{0.3f, 0.1f, -0.4f};
+  for (const LossInfo& loss : losses()) {
+    PanelBuffer z_memory, many_memory, weighted_memory, plain_memory;
+    const Panels<float> weighted = weighted_memory.view(3, 3, 16), plain = plain_memory.view(3, 4, 16);
+    const double sum = loss.compute(to_panels({a, b, c}, 16, z_memory),
+                                    {.classes = classes, .values = {}, .weights = weights}, options, weighted)
+                           .loss_sum;
+    const double wanted = loss.compute(to_panels({a, a, a, c}, 16, many_memory),
+                                       {.classes = repeated, .values = {}}, options, plain)
+                              .loss_sum;
+    EXPECT_NEAR(sum, wanted, 1e-6 * wanted) << loss.name;
+    for (std::int32_t output = 0; output < 3; ++output) {
+      EXPECT_NEAR(3 * weighted.at(0, output), 3 * 4 * plain.at(0, output), 1e-6f) << loss.name;
+      EXPECT_EQ(weighted.at(1, output), 0.0f) << loss.name;
+      EXPECT_NEAR(3 * weighted.at(2, output), 4 * plain.at(3, output), 1e-6f) << loss.name;
+    }
+  }
+}
+
 TEST(EveryLoss, ClassWeightsMultiplyLossAndGradientOfTheirSamples) {
   const float weights[] = {2.0f, 0.0f, 0.5f};
   const std::vector<std::int32_t> classes{2, 0, 1, 2};

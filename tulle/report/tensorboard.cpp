@@ -168,8 +168,7 @@ void EventFile::write(std::int64_t step) {
 }
 
 // What is at `step` already, older files have.
-TensorBoardLog::TensorBoardLog(const std::string& run_directory, std::int64_t step)
-    : events_(run_directory + "/tb", step + 1) {}
+TensorBoardLog::TensorBoardLog(const std::string& folder, std::int64_t step) : events_(folder, step + 1) {}
 
 void TensorBoardLog::write(const EpochRecord& record, std::span<const CellSet> explored,
                            const Network* histograms) {

@@ -45,14 +45,14 @@ class EventFile {
   WireWriter summary_;
 };
 
-/// What TensorBoard shows of a training, an event per epoch, in RUN/tb; a training that is resumed writes a
-/// file of its own beside. Tags: train/, test/ and valid/ loss and accuracy; lr; sparsity/nnz, density,
-/// exploration; speed/conn_per_s; memory/peak_rss; layer<i>/density, explored; and histograms
+/// What TensorBoard shows of a training, an event per epoch, in a folder (RUN/tb); a training that is resumed
+/// writes a file of its own beside. Tags: train/, test/ and valid/ loss and accuracy; lr; sparsity/nnz,
+/// density, exploration; speed/conn_per_s; memory/peak_rss; layer<i>/density, explored; and histograms
 /// layer<i>/weights, in_degree and out_degree (those of sparse layers).
 class TensorBoardLog {
  public:
   /// For a run that stands at optimizer step `step`. Throws as EventFile.
-  TensorBoardLog(const std::string& run_directory, std::int64_t step);
+  TensorBoardLog(const std::string& folder, std::int64_t step);
 
   /// `explored`: of each layer, or empty. `histograms`: the network they are of; null: none this epoch. Cost
   /// of histograms: O(connections).

@@ -245,7 +245,7 @@ TEST_F(TensorBoard, AnEpochTellsItsScalarsAndItsNetwork) {
   record.layer_density = {0.5, 1.0};
   CellSet explored(12);
   explored.insert(std::vector<std::uint64_t>{0, 5, 11});
-  TensorBoardLog log(folder_.path(), 469);
+  TensorBoardLog log(tb(), 469);
   log.write(record, std::vector<CellSet>{explored, CellSet(0)}, nullptr);
   log.write(record, {}, &model.network);
   const std::string path = tb() + "/" + std::filesystem::directory_iterator(tb())->path().filename().string();

@@ -230,12 +230,17 @@ std::vector<float> class_weights(const Config& config, const Dataset& data) {
                 "train.class_weights, found some, expected none where samples have no class each");
   std::vector<float> weights;
   if (text == "balanced") {
-    std::vector<std::int64_t> counts(classes, 0);
-    for (const std::int32_t c : data.train.classes) ++counts[static_cast<std::size_t>(c)];
-    for (const std::int64_t count : counts)
-      weights.push_back(static_cast<float>(
-          static_cast<double>(data.train.classes.size()) /
-          (static_cast<double>(classes) * static_cast<double>(std::max<std::int64_t>(count, 1)))));
+    const Split& train = data.train;
+    std::vector<double> counts(classes, 0.0);
+    double all = 0.0;
+    for (std::size_t i = 0; i < train.classes.size(); ++i) {
+      const double weight = train.weights.empty() ? 1.0 : train.weights[i];
+      counts[static_cast<std::size_t>(train.classes[i])] += weight;
+      all += weight;
+    }
+    for (const double count : counts)
+      weights.push_back(
+          static_cast<float>(all / (static_cast<double>(classes) * (count > 0.0 ? count : 1.0))));
     return weights;
   }
   for (const char *at = text.data(), *end = at + text.size(); at <= end;) {

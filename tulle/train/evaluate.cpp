@@ -91,12 +91,20 @@ void count_right(Panels<const float> z, std::span<const float> targets, std::int
 
 namespace {
 
-// What batches add up to; losses are kept apart, so that they are added in the same order however many ranks
-// there are.
+// What batches add up to; sums that round are kept apart, so that they are added in the same order however
+// many ranks there are.
 struct Counts {
   std::vector<double> losses;         // of each batch
-  std::vector<std::int64_t> numbers;  // correct, samples, right[3], then the confusion
+  std::vector<double> correct;        // weight of its right samples
+  std::vector<std::int64_t> numbers;  // samples, right[3], then the confusion
 };
+
+double right_weight(Panels<const float> z, const Targets& targets) {
+  double sum = 0.0;
+  for (std::int32_t b = 0; b < z.batch; ++b)
+    if (is_right(z, b, targets)) sum += static_cast<double>(targets.weights[static_cast<std::size_t>(b)]);
+  return sum;
+}
 
 template <class T>
 void append_all(Communicator& comm, std::vector<T>& values, bool add) {
@@ -128,15 +136,16 @@ Counts count(Model& model, const Split& split, const InferenceChoice& choice, in
           "evaluate: every sample must have labels that the model knows");
   std::vector<std::int64_t> confusion(sets ? 0 : classes * classes, 0);
   Counts counts;
-  std::int64_t correct = 0, samples = 0, right[3] = {};
+  std::int64_t samples = 0, right[3] = {};
   for_outputs(
       model, split, choice,
       [&](Panels<const float> z, const Batch& batch) {
         if (sets) count_right(z, batch.targets, right);
-        const LossResult batch_result = loss.compute(z, {.classes = batch.classes, .values = batch.targets},
-                                                     LossOptions{}, Panels<float>{});
+        const Targets targets{.classes = batch.classes, .values = batch.targets, .weights = batch.weights};
+        const LossResult batch_result = loss.compute(z, targets, LossOptions{}, Panels<float>{});
         counts.losses.push_back(batch_result.loss_sum);
-        correct += batch_result.correct;
+        counts.correct.push_back(targets.weights.empty() ? static_cast<double>(batch_result.correct)
+                                                         : right_weight(z, targets));
         samples += z.batch;
         for (std::int32_t b = 0; b < z.batch && !confusion.empty(); ++b) {
           const auto truth = static_cast<std::size_t>(batch.classes[static_cast<std::size_t>(b)]);
@@ -145,22 +154,23 @@ Counts count(Model& model, const Split& split, const InferenceChoice& choice, in
         }
       },
       part, parts);
-  counts.numbers = {correct, samples, right[0], right[1], right[2]};
+  counts.numbers = {samples, right[0], right[1], right[2]};
   counts.numbers.insert(counts.numbers.end(), confusion.begin(), confusion.end());
   return counts;
 }
 
-Evaluation evaluation_of(const Counts& counts, bool sets) {
-  constexpr std::size_t kConfusion = 5;
+Evaluation evaluation_of(const Counts& counts, const Split& split) {
+  constexpr std::size_t kConfusion = 4;
+  const auto sum = [](const auto& values) { return std::accumulate(values.begin(), values.end(), 0.0); };
   Evaluation result;
-  for (const double loss : counts.losses) result.loss += loss;
-  result.samples = counts.numbers[1];
+  result.samples = counts.numbers[0];
   const auto samples = static_cast<double>(std::max<std::int64_t>(result.samples, 1));
-  result.loss /= samples;
-  result.accuracy = static_cast<double>(counts.numbers[0]) / samples;
+  const double weight = split.weights.empty() ? samples : sum(split.weights);
+  result.loss = sum(counts.losses) / weight;
+  result.accuracy = sum(counts.correct) / weight;
   result.confusion.assign(counts.numbers.begin() + kConfusion, counts.numbers.end());
-  for (std::size_t i = 0; sets && i < 3; ++i)
-    result.precision_at.push_back(static_cast<double>(counts.numbers[2 + i]) /
+  for (std::size_t i = 0; !split.sets.empty() && i < 3; ++i)
+    result.precision_at.push_back(static_cast<double>(counts.numbers[1 + i]) /
                                   (samples * static_cast<double>(kRanks[i])));
   return result;
 }
@@ -168,14 +178,15 @@ Evaluation evaluation_of(const Counts& counts, bool sets) {
 }  // namespace
 
 Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice) {
-  return evaluation_of(count(model, split, choice, 0, 1), !split.sets.empty());
+  return evaluation_of(count(model, split, choice, 0, 1), split);
 }
 
 Evaluation evaluate(Model& model, const Split& split, Communicator& comm) {
   Counts counts = count(model, split, {}, comm.rank(), comm.size());
   append_all(comm, counts.losses, /*add=*/false);
+  append_all(comm, counts.correct, /*add=*/false);
   append_all(comm, counts.numbers, /*add=*/true);
-  return evaluation_of(counts, !split.sets.empty());
+  return evaluation_of(counts, split);
 }
 
 std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice) {

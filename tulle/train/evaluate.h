@@ -10,8 +10,8 @@
 namespace tulle {
 
 struct Evaluation {
-  double loss = 0.0;      // mean over the samples
-  double accuracy = 0.0;  // share of right classes; 0 for regression
+  double loss = 0.0;      // mean over the samples, by their weights if they have any
+  double accuracy = 0.0;  // share of right classes, by weight too; 0 for regression
   std::int64_t samples = 0;
   std::vector<std::int64_t> confusion;  // [true class][predicted class], empty for regression and label sets
   /// Of label sets: the share of the 1, 3 and 5 largest outputs that are wanted, on average. The first is the

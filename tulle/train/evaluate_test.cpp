@@ -41,6 +41,14 @@ TEST(Evaluate, CountsRightAnswersAndWhichWereTakenForWhich) {
   EXPECT_NEAR(found.loss, loss, 1e-6);
 }
 
+TEST(Evaluate, TakesTheMeanByTheWeightsOfTheSamples) {
+  Model model = sign_model();
+  Split weighted = split_of({2, -1, -3}, {0, 0, 1}), repeated = split_of({2, 2, -1, -3}, {0, 0, 0, 1});
+  weighted.weights = {4, 2, 2};
+  EXPECT_NEAR(evaluate(model, weighted).loss, evaluate(model, repeated).loss, 1e-12);
+  EXPECT_DOUBLE_EQ(evaluate(model, weighted).accuracy, 3.0 / 4.0);
+}
+
 TEST(Evaluate, CoversEverySampleAlsoOfAnIncompleteBatch) {
   Model model = sign_model();
   for (const std::size_t samples : {1, 511, 512, 513, 1025}) {

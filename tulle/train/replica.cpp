@@ -78,8 +78,9 @@ LossResult Replica::learn(const Batch& batch, const Pass& pass,
   Clock clock;
   const Panels<const float> outputs = batch.sparse != nullptr ? network().forward(pass, *batch.sparse)
                                                               : network().forward(pass, batch.inputs);
-  const LossResult loss = loss_.compute(outputs, {.classes = batch.classes, .values = batch.targets},
-                                        loss_options_, network().output_gradient());
+  const LossResult loss =
+      loss_.compute(outputs, {.classes = batch.classes, .values = batch.targets, .weights = batch.weights},
+                    loss_options_, network().output_gradient());
   phases.forward += clock.restart();
   network().backward(layer_done);
   phases.backward += clock.seconds();

@@ -74,7 +74,7 @@ class Trainer {
                              : run.config.topology.density) {
     if (directory_ == nullptr) return;
     metrics_.emplace(directory_->path(), run_.state.step);
-    if (run.config.log.tensorboard) tensorboard_.emplace(directory_->path(), run_.state.step);
+    if (run.config.log.tensorboard) tensorboard_.emplace(directory_->path() + "/tb", run_.state.step);
   }
 
   Ending train() {

@@ -162,6 +162,8 @@ TEST(ClassWeights, AreNoneBalancedOrANumberForEachClass) {
   EXPECT_TRUE(class_weights(config, data).empty());
   config.train.class_weights = "balanced";
   EXPECT_THAT(class_weights(config, data), ElementsAre(6.0f / 9, 1.0f, 2.0f));
+  data.train.weights = {2, 0.5f, 0.5f, 1, 1, 4};
+  EXPECT_THAT(class_weights(config, data), ElementsAre(1.0f, 1.5f, 0.75f));
   config.train.class_weights = "1,0.25,3";
   EXPECT_THAT(class_weights(config, data), ElementsAre(1, 0.25f, 3));
   for (const char* bad : {"1,2", "1,2,3,4", "a,b,c", "1,-2,3", "", "1;2;3", "1,2,nan"}) {
