@@ -137,10 +137,10 @@ Command plan_command(CLI::App& app) {
   const auto options = std::make_shared<PlanOptions>();
   app.add_option("config", options->config, "TOML file")->type_name("FILE");
   app.add_option("--bw", options->link.bandwidth, "with --ranks: bytes a second that a rank sends and gets")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1.0, 1e15))
       ->capture_default_str();
   app.add_option("--lat", options->link.latency, "with --ranks: seconds that a message is on its way")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
   app.add_flag("--json", options->json, "print the plan as JSON");
   const auto flags = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));

@@ -77,8 +77,8 @@ RanksPlan plan_ranks(const Config& config, const Dataset& data, const Link& link
     entry.rank_bytes = work.plan.total() + forecast.extra_bytes;
     entry.seconds = forecast.seconds;
     entry.efficiency = forecast.efficiency;
-    entry.samples_per_second =
-        forecast.efficiency * static_cast<double>(ranks * entry.batch) / work.task.compute_seconds;
+    const std::int64_t samples = config.train.batch_size * (mode.own_batches ? ranks : 1);
+    entry.samples_per_second = forecast.efficiency * static_cast<double>(samples) / work.task.compute_seconds;
     plan.modes.push_back(std::move(entry));
     if (&mode != &chosen) continue;
     plan.rank = work.plan;
