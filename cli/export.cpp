@@ -60,10 +60,10 @@ std::string file_of(const CommandOptions& options, std::string_view format) {
 // What makes the C header again.
 std::string c_command(const CommandOptions& options) {
   const ExportOptions::CHeader& c = options.how.c_header;
-  std::string command =
-      fmt::format("tulle export {} --c-header {} --name {}{} --scale {} --gap {}{}", options.model,
-                  file_of(options, "c-header"), c.name, c.int8 ? " --int8" : "", c.scale, c.gap,
-                  options.how.preprocess ? "" : " --no-preprocess");
+  std::string command = fmt::format("tulle export {} --c-header {} --name {}{}{} --scale {} --gap {}{}",
+                                    options.model, file_of(options, "c-header"), c.name,
+                                    c.int8 ? " --int8" : "", c.int8_activations ? " --int8-activations" : "",
+                                    c.scale, c.gap, options.how.preprocess ? "" : " --no-preprocess");
   if (!options.data.empty()) command += " --data " + options.data;
   if (!options.labels.empty()) command += " --labels " + options.labels;
   return command;
@@ -113,6 +113,8 @@ Command export_command(CLI::App& app) {
       ->capture_default_str();
   ExportOptions::CHeader& c = options->how.c_header;
   app.add_flag("--int8", c.int8, "with --c-header: weights in bytes, activations in floats");
+  app.add_flag("--int8-activations", c.int8_activations,
+               "with --c-header: weights and activations in bytes, sums of whole numbers; needs --data");
   app.add_option("--name", c.name, "with --c-header: what functions and macros begin with")
       ->capture_default_str();
   app.add_option("--scale", c.scale, "with --int8: a scale for each row, or one for the layer")
@@ -122,7 +124,8 @@ Command export_command(CLI::App& app) {
       ->check(CLI::IsMember(names_of(c_gaps())))
       ->capture_default_str();
   app.add_option("--data", options->data,
-                 "with --c-header: samples that it is compared with the engine on, with labels unless "
+                 "with --c-header: samples that it is compared with the engine on and that ranges of bytes "
+                 "are taken from, with labels unless "
                  "--label-column=none");
   app.add_option("--labels", options->labels, "labels, if they are in a file of their own");
   app.add_flag("!--no-preprocess", options->how.preprocess,

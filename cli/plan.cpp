@@ -11,47 +11,124 @@
 #include "tulle/base/parallel.h"
 #include "tulle/report/result.h"
 #include "tulle/train/build.h"
-#include "tulle/train/plan.h"
+#include "tulle/train/plan_ranks.h"
 
 namespace tulle::cli {
 namespace {
 
 struct PlanOptions {
   std::string config;
+  Link link;
   bool json = false;
 };
+
+nlohmann::json json_of(const RanksPlan& ranks) {
+  nlohmann::json modes = nlohmann::json::array();
+  for (const ModePlan& mode : ranks.modes) {
+    modes.push_back({{"mode", mode.mode},
+                     {"batch_size", mode.batch},
+                     {"sent_bytes", mode.bytes},
+                     {"rank_bytes", mode.rank_bytes},
+                     {"step_seconds", mode.seconds},
+                     {"samples_per_second", mode.samples_per_second},
+                     {"efficiency", mode.efficiency}});
+    if (!mode.refused.empty()) modes.back()["refused"] = mode.refused;
+  }
+  nlohmann::json recommended{{"mode", ranks.recommended}};
+  if (ranks.local_steps > 0) recommended["local_steps"] = ranks.local_steps;
+  return {{"modes", std::move(modes)}, {"recommended", std::move(recommended)}};
+}
+
+void print_modes(const RanksPlan& ranks, const Link& link) {
+  fmt::print("\nlinks of {} a second and {:.3g} s; bytes sent by a rank, on average a step\n\n",
+             bytes_text(static_cast<std::int64_t>(link.bandwidth)), link.latency);
+  fmt::print("{:<10} {:>8} {:>12} {:>14} {:>11} {:>11} {:>10}\n", "mode", "batch", "sent a step",
+             "RAM of a rank", "s a step", "samples/s", "computing");
+  for (const ModePlan& mode : ranks.modes)
+    if (mode.refused.empty())
+      fmt::print("{:<10} {:>8} {:>12} {:>14} {:>11.4g} {:>11.0f} {:>8.1f} %\n", mode.mode, mode.batch,
+                 bytes_text(mode.bytes), bytes_text(mode.rank_bytes), mode.seconds, mode.samples_per_second,
+                 100.0 * mode.efficiency);
+    else
+      fmt::print("{:<10} {}\n", mode.mode, mode.refused);
+  fmt::print("\nrecommended: {}{}\n", ranks.recommended,
+             ranks.local_steps > 0 ? fmt::format(" with parallel.local_steps = {}", ranks.local_steps) : "");
+}
+
+std::string_view storage_name(const Plan& plan) {
+  return storages()[static_cast<std::size_t>(plan.storage)].name;
+}
+
+nlohmann::json json_of(const Plan& plan, const Config& config, std::int64_t limit) {
+  nlohmann::json items = nlohmann::json::object();
+  for (const Plan::Item& item : plan.items) items[item.name] = item.bytes;
+  nlohmann::json out{{"neurons", plan.neurons},
+                     {"connections", plan.connections},
+                     {"storage", storage_name(plan)},
+                     {"bytes", items},
+                     {"total", plan.total()},
+                     {"fits", limit < 0 || plan.total() <= limit},
+                     {"batch_size", config.train.batch_size}};
+  if (limit >= 0) out["limit"] = limit;
+  return out;
+}
+
+void print_memory(const Plan& plan, const Config& config, const std::string& whose) {
+  fmt::print("{} neurons, {} connections, stored {}; batches of {}{}\n\n", plan.neurons, plan.connections,
+             storage_name(plan), config.train.batch_size, whose);
+  for (const Plan::Item& item : plan.items) fmt::print("{:<18} {:>12}\n", item.name, bytes_text(item.bytes));
+  fmt::print("{:<18} {:>12}\n", "in all", bytes_text(plan.total()));
+}
+
+int verdict(const Plan& plan, std::int64_t limit, bool json) {
+  if (limit < 0 || plan.total() <= limit) return kOk;
+  if (!json)
+    complain(fmt::format("memory, found a need of {}, expected at most {} (run.memory_limit)",
+                         bytes_text(plan.total()), bytes_text(limit)));
+  return kMemory;
+}
+
+int plan_alone(const Config& config, const Dataset& data, bool json) {
+  const Plan plan = make_plan(config, data);
+  const std::int64_t limit = memory_limit(config, plan);
+  const double seconds = predicted_step_seconds(config, data, plan);
+  const std::int64_t batch = limit < 0 ? 0 : largest_batch(config, data, limit);
+  if (json) {
+    nlohmann::json out = json_of(plan, config, limit);
+    out["step_seconds"] = seconds;
+    if (limit >= 0) out["largest_batch"] = batch;
+    fmt::print("{}\n", out.dump(2));
+  } else {
+    print_memory(plan, config, "");
+    if (limit >= 0)
+      fmt::print("{:<18} {:>12}   largest batch that fits: {}\n", "limit", bytes_text(limit), batch);
+    fmt::print("{:<18} {:>10.4g} s   from what this machine's memory does now\n", "a training step", seconds);
+  }
+  return verdict(plan, limit, json);
+}
+
+// The memory is that of one rank, a process of its own.
+int plan_of_ranks(const Config& config, const Dataset& data, const PlanOptions& options) {
+  const RanksPlan ranks = plan_ranks(config, data, options.link);
+  const std::int64_t limit = memory_limit(config, ranks.rank);
+  if (options.json) {
+    nlohmann::json out = json_of(ranks.rank, config, limit);
+    out["ranks"] = config.parallel.ranks;
+    out.update(json_of(ranks));
+    fmt::print("{}\n", out.dump(2));
+  } else {
+    print_memory(ranks.rank, config, fmt::format("; each of {} ranks takes", config.parallel.ranks));
+    if (limit >= 0) fmt::print("{:<18} {:>12}\n", "limit", bytes_text(limit));
+    print_modes(ranks, options.link);
+  }
+  return verdict(ranks.rank, limit, options.json);
+}
 
 int run_plan(const Config& config, const PlanOptions& options) {
   set_thread_count(static_cast<int>(config.run.threads));
   const Dataset data = load_dataset(data_options(config));
-  const Plan plan = make_plan(config, data);
-  const std::int64_t limit = memory_limit(config, plan), total = plan.total();
-  const bool fits = limit < 0 || total <= limit;
-  const double seconds = predicted_step_seconds(config, data, plan);
-  const std::int64_t batch = limit < 0 ? 0 : largest_batch(config, data, limit);
-  const std::string_view storage = storages()[static_cast<std::size_t>(plan.storage)].name;
-  if (options.json) {
-    nlohmann::json items = nlohmann::json::object();
-    for (const Plan::Item& item : plan.items) items[item.name] = item.bytes;
-    nlohmann::json out{{"neurons", plan.neurons}, {"connections", plan.connections},
-                       {"storage", storage},      {"bytes", items},
-                       {"total", total},          {"fits", fits},
-                       {"step_seconds", seconds}, {"batch_size", config.train.batch_size}};
-    if (limit >= 0) out["limit"] = limit, out["largest_batch"] = batch;
-    fmt::print("{}\n", out.dump(2));
-    return fits ? kOk : kMemory;
-  }
-  fmt::print("{} neurons, {} connections, stored {}; batches of {}\n\n", plan.neurons, plan.connections,
-             storage, config.train.batch_size);
-  for (const Plan::Item& item : plan.items) fmt::print("{:<18} {:>12}\n", item.name, bytes_text(item.bytes));
-  fmt::print("{:<18} {:>12}\n", "in all", bytes_text(total));
-  if (limit >= 0)
-    fmt::print("{:<18} {:>12}   largest batch that fits: {}\n", "limit", bytes_text(limit), batch);
-  fmt::print("{:<18} {:>10.4g} s   from what this machine's memory does now\n", "a training step", seconds);
-  if (fits) return kOk;
-  complain(fmt::format("memory, found a need of {}, expected at most {} (run.memory_limit)",
-                       bytes_text(total), bytes_text(limit)));
-  return kMemory;
+  return config.parallel.ranks > 1 ? plan_of_ranks(config, data, options)
+                                   : plan_alone(config, data, options.json);
 }
 
 }  // namespace
@@ -59,6 +136,12 @@ int run_plan(const Config& config, const PlanOptions& options) {
 Command plan_command(CLI::App& app) {
   const auto options = std::make_shared<PlanOptions>();
   app.add_option("config", options->config, "TOML file")->type_name("FILE");
+  app.add_option("--bw", options->link.bandwidth, "with --ranks: bytes a second that a rank sends and gets")
+      ->check(CLI::Range(1.0, 1e15))
+      ->capture_default_str();
+  app.add_option("--lat", options->link.latency, "with --ranks: seconds that a message is on its way")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   app.add_flag("--json", options->json, "print the plan as JSON");
   const auto flags = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));
   return [options, flags] {

@@ -44,6 +44,9 @@ void bind_files(nb::module_& m) {
           "int8", [](const ExportOptions& o) { return o.c_header.int8; },
           [](ExportOptions& o, bool int8) { o.c_header.int8 = int8; })
       .def_prop_rw(
+          "int8_activations", [](const ExportOptions& o) { return o.c_header.int8_activations; },
+          [](ExportOptions& o, bool int8) { o.c_header.int8_activations = int8; })
+      .def_prop_rw(
           "scale", [](const ExportOptions& o) { return o.c_header.scale; },
           [](ExportOptions& o, const std::string& scale) { o.c_header.scale = scale; })
       .def_prop_rw(

@@ -130,6 +130,8 @@ def test_exports_say_what_they_are(model, tmp_path):
         assert np.array_equal(arrays["layers.0.weight.data"], model.weights[0].data)
     tulle.export_c(model, tmp_path / "m.h", name="tiny", int8=True, X=X, y=model.predict(X))
     assert "tiny_predict" in (tmp_path / "m.h").read_text()
+    facts = tulle.export_c(model, tmp_path / "bytes.h", int8_activations=True, X=X)
+    assert "net_byte(" in (tmp_path / "bytes.h").read_text() and facts["max_difference"] > 0
     with pytest.raises(tulle.errors.ConfigError, match="format"):
         model.export(tmp_path / "m", "onix")
 

@@ -187,19 +187,21 @@ class Model:
         """Writes a model file that ``tulle`` and any safetensors reader open; whole or not at all. Returns its bytes."""
         return self._handle.save(str(path))
 
-    def export(self, path, format="onnx", onnx_form="auto", preprocess=True, probabilities=True, int8=False, name="net",
-               scale="row", gap="auto", X=None, y=None):  # fmt: skip
+    def export(self, path, format="onnx", onnx_form="auto", preprocess=True, probabilities=True, int8=False,
+               int8_activations=False, name="net", scale="row", gap="auto", X=None, y=None):  # fmt: skip
         """Writes the model for other programs, as ``tulle export`` (docs/exports.md, docs/embedded.md).
 
         format          "onnx", "npz" or "c-header"
         onnx_form       "sparse-init", "ell", "coo", or "auto" by the evenness of the rows
         preprocess      the file's model takes raw features; probabilities: it ends with softmax or sigmoid
-        int8, name, scale, gap    of a C header; X, y: samples (and labels) that it is compared with the engine on
+        int8, int8_activations, name, scale, gap    of a C header; X, y: samples (and labels) that it is compared with
+                        the engine on, and that ranges of activations are taken from
         Returns what there is to know, by name: {"bytes": .., ...}. Raises tulle.Error for what a format cannot express.
         """
         options = _core.ExportOptions()
         options.onnx_form, options.preprocess, options.probabilities = onnx_form, preprocess, probabilities
-        options.int8, options.name, options.scale, options.gap = int8, name, scale, gap
+        options.int8, options.int8_activations = int8, int8_activations
+        options.name, options.scale, options.gap = name, scale, gap
         samples = None if X is None else features(X, _core)
         numbers = None
         if y is not None:

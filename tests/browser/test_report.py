@@ -73,6 +73,14 @@ def test_a_page_is_whole_at_every_width_and_in_both_schemes(browser, pages, name
         page.screenshot(Path(folder) / f"{name}-{width}-{scheme}.png")
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_other_programs_find_the_figures_in_the_page(browser, pages, script):
+    page = opened(browser, pages["several"], 1280, script=script)
+    names = page.ask("JSON.parse(document.getElementById('tulle-data').textContent).runs.map(run => run.name)")
+    assert names == ["run", "seeds", "a name that is long, \"quoted\" and <b>bold"]
+    assert page.complaints == []
+
+
 def test_words_in_charts_stay_within_their_pictures(browser, pages):
     for width in (1280, 400):
         page = opened(browser, pages["several"], width)

@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path, tulle, model):
     assert temporaries(tmp_path) == []
 
 
-def test_image_models_have_arrays_but_no_onnx_graph(tmp_path, tulle):
+def test_image_models_are_written_as_arrays_and_as_a_graph_but_not_in_c(tmp_path, tulle):
     from test_images import picture, train
     from test_recover import png
 
@@ -96,9 +96,10 @@ def test_image_models_have_arrays_but_no_onnx_graph(tmp_path, tulle):
         for i in range(4):
             (tmp_path / f"pictures/{name}/{i}.png").write_bytes(png(picture(rows, i)))
     assert train(tulle, tmp_path / "pictures", epochs="1").code == 0
-    assert_refused(tulle("export", MODEL, "--onnx=m.onnx"), 65, "found an image model (smlp)", "expected a perceptron")
-    assert not (tmp_path / "m.onnx").exists()
-    tulle("export", MODEL, "--npz=m.npz", check=True)
+    assert_refused(tulle("export", MODEL, "--c-header=m.h"), 65, "found an image model", "expected a perceptron")
+    assert not (tmp_path / "m.h").exists()
+    made = json.loads(tulle("export", MODEL, "--npz=m.npz", "--onnx=m.onnx", "--json", check=True).out)
+    assert [entry["format"] for entry in made] == ["onnx", "npz"]
     with np.load(tmp_path / "m.npz", allow_pickle=False) as arrays:
         shapes = [name for name in arrays.files if name.startswith("channel_mix")]
         assert shapes and all(np.isfinite(arrays[name]).all() for name in shapes if arrays[name].dtype == np.float32)

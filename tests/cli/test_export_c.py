@@ -107,15 +107,42 @@ def in_doubles(header, x):
     return x
 
 
+def in_bytes(header, x):
+    """What a header whose layers read bytes means: the same, in NumPy's floats and whole numbers."""
+    a = arrays_of(header)
+    f32 = np.float32
+    x = np.asarray(x, f32)
+    if "mean" in a:
+        x = x - a["mean"]
+    if "code" in a:
+        x = x * a["power"][a["code"]]
+    first = re.search(r"net_byte\(.*, ([-\d.e]+)f, ([-\d.e]+)f\);", header)
+    steps = [first.groups()] + re.findall(r"scratch(?: \+ \d+)?, ([-\d.e]+)f, ([-\d.e]+)f\);", header)
+    calls = re.findall(r"  net_(sparse|dense)\w*\((\d+), .*?net_bias(\d+), ([-\d.e]+)f,", header, re.S)
+    assert len(steps) == len(calls)
+    for (form, rows, layer, slope), (per_step, offset) in zip(calls, steps):
+        read = np.clip(x * f32(per_step) + f32(offset), 0, 255).astype(np.int64)
+        sums = np.zeros((len(x), int(rows)), np.int64)
+        ends = a.get(f"rowptr{layer}", np.arange(int(rows) + 1) * x.shape[1]).astype(int)
+        for r in range(int(rows)):
+            entries = slice(ends[r], ends[r + 1])
+            columns = np.arange(x.shape[1]) if form == "dense" else np.cumsum(a[f"gap{layer}"][entries].astype(int))
+            sums[:, r] = read[:, columns] @ a[f"val{layer}"][entries].astype(np.int64)
+        assert np.abs(sums).max() < 2**31
+        x = sums.astype(f32) * a[f"scale{layer}"] + a[f"bias{layer}"]
+        x = np.where(x < 0, x * f32(slope), x)
+    return x
+
+
 def softmax(z):
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
 
 
-def engine(tulle, model, x):
+def engine(tulle, model, x, *flags):
     """Probabilities by the engine, with all their digits."""
     np.save(tulle.folder / "x.npy", np.asarray(x, np.float32))
-    lines = tulle("predict", model, "--data=x.npy", "--as=jsonl", check=True).out.splitlines()
+    lines = tulle("predict", model, "--data=x.npy", "--as=jsonl", *flags, check=True).out.splitlines()
     return np.array([json.loads(line)["outputs"] for line in lines])
 
 
@@ -182,6 +209,51 @@ def test_the_reported_difference_is_that_of_the_compiled_code(network, tulle, in
     assert "accuracy_change" not in told
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("scale", ["row", "layer"])
+def test_layers_that_read_bytes_compute_what_the_constants_mean(network, tulle, inputs, compiler, scale):
+    np.save(network / "calibration.npy", inputs)
+    told = export(tulle, "--int8-activations", f"--scale={scale}", "--data=calibration.npy", "--label-column=none")
+    best, outputs = OnHost(network, compiler)(inputs)
+    expected = in_bytes((network / "net.h").read_text(), inputs)
+    assert (outputs.astype(np.float32) == expected).all()
+    assert (best == expected.argmax(axis=1)).all()
+    assert 0 < told["max_difference"] < 0.2 * np.abs(expected).max()
+
+
+def test_layers_that_read_bytes_answer_as_the_engine_does_in_bytes(network, tulle, inputs):
+    np.save(network / "calibration.npy", inputs)
+    export(tulle, "--int8-activations", "--data=calibration.npy", "--label-column=none")
+    best, outputs = OnHost(network)(inputs)
+    expected = engine(tulle, "net.safetensors", inputs, "--dtype=int8")
+    assert np.abs(softmax(outputs) - expected).max() < 0.03
+    assert (best == expected.argmax(axis=1)).mean() > 0.99
+
+
+@pytest.mark.parametrize("activation", ["leaky-relu", "all-relu"])
+def test_bytes_hold_activations_of_either_sign(tulle, tmp_path, activation):
+    random = np.random.default_rng(3)
+    sizes = [20, 30, 25, 4]
+    shapes = list(zip(sizes[1:], sizes))
+    layers = [(random.normal(0, 0.3, s).astype(np.float32), random.normal(0, 1, s[0]).astype(np.float32)) for s in shapes]
+    write_network(tmp_path / "dict.safetensors", layers)
+    tulle("import", "dict.safetensors", "-o", "net.safetensors", f"--activation={activation}", "--alpha=0.7", check=True)
+    x = random.normal(1, 2, (400, 20)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    export(tulle, "--int8-activations", "--data=x.npy", "--label-column=none")
+    outputs = OnHost(tmp_path)(x)[1]
+    assert (outputs.astype(np.float32) == in_bytes((tmp_path / "net.h").read_text(), x)).all()
+    export(tulle, header="floats.h")
+    floats = OnHost(tmp_path, header="floats.h")(x)[1]
+    assert np.abs(outputs - floats).max() < 0.1 * np.abs(floats).max()
+
+
+def test_bytes_need_samples_to_measure_activations_on(network, tulle):
+    refused = tulle("export", "net.safetensors", "--c-header=net.h", "--int8-activations")
+    assert_refused(refused, 78, "--int8-activations, found no samples, expected --data")
+    assert not (network / "net.h").exists()
+
+
 def test_gaps_of_16_bits_and_dense_layers_compute_alike(tulle, tmp_path):
     random = np.random.default_rng(7)
     wide = np.where(random.random((20, 5000)) < 0.002, random.normal(0, 1, (20, 5000)), 0).astype(np.float32)
@@ -207,11 +279,12 @@ def test_raw_features_go_in(trained, tulle):
     expected = engine(tulle, MODEL, x)
     export(tulle, model=MODEL)
     np.testing.assert_allclose(softmax(OnHost(trained)(x)[1]), expected, rtol=2e-5, atol=1e-7)
-    told = export(tulle, "--int8", "--data=test.csv", "--label-column=last", model=MODEL)
-    assert "net_power" in (trained / "net.h").read_text()  # features of different deviations
-    best, outputs = OnHost(trained)(x)
-    assert np.abs(softmax(outputs) - expected).max() < 0.05
-    assert abs(told["accuracy_change"]) < 0.05
+    for flag in ["--int8", "--int8-activations"]:
+        told = export(tulle, flag, "--data=test.csv", "--label-column=last", model=MODEL)
+        assert "net_power" in (trained / "net.h").read_text()  # features of different deviations
+        best, outputs = OnHost(trained)(x)
+        assert np.abs(softmax(outputs) - expected).max() < 0.05
+        assert abs(told["accuracy_change"]) < 0.05
 
 
 def test_scaled_features_go_in_if_asked_for(trained, tulle):
@@ -224,7 +297,8 @@ def test_scaled_features_go_in_if_asked_for(trained, tulle):
 
 def test_the_self_test_finds_a_wrong_constant(network, tulle, inputs):
     np.save(network / "calibration.npy", inputs)
-    for more in [[], ["--int8"], ["--data=calibration.npy", "--label-column=none"]]:
+    samples = ["--data=calibration.npy", "--label-column=none"]
+    for more in [[], ["--int8"], samples, ["--int8-activations", *samples]]:
         export(tulle, *more)
         assert OnHost(network).selftest() == 0
         header = (network / "net.h").read_text()
@@ -262,11 +336,17 @@ def on_cortex(folder, *flags):
     return [int(word) for word in run("arm-none-eabi-size", folder / "net.o").decode().split()[6:9]]
 
 
-@pytest.mark.parametrize("options", [["--int8"], ["--int8", "--scale=layer"], []])
-def test_a_cortex_m4_takes_what_was_forecast(network, tulle, options):
-    told = export(tulle, *options)
+@pytest.fixture
+def calibration(network, inputs):
+    np.save(network / "calibration.npy", inputs)
+    return ["--int8-activations", "--data=calibration.npy", "--label-column=none"]
+
+
+@pytest.mark.parametrize("options, ram", [(["--int8"], 1536), (["--int8", "--scale=layer"], 1536), ([], 1536), (None, 384)])
+def test_a_cortex_m4_takes_what_was_forecast(network, tulle, calibration, options, ram):
+    told = export(tulle, *(calibration if options is None else options))
     text, data, bss = on_cortex(network, "-DNET_NO_SELFTEST")
-    assert data == 0 and bss == told["ram"] == 1536
+    assert data == 0 and bss == told["ram"] == ram
     assert told["constants"] < text  # to the byte, up to alignment; the rest is code
     assert abs(text - told["flash"]) < 60
     assert abs(on_cortex(network)[0] - text - told["self_test_flash"]) < 60
@@ -280,8 +360,8 @@ def test_bytes_of_784_256_128_10_fit_into_29_kB_and_2_kB(network, tulle):
     assert on_cortex(network, "-DNET_NO_SELFTEST")[0] <= 27_000
 
 
-@pytest.mark.parametrize("options", [["--int8"], []])
-def test_an_emulated_cortex_m4_passes_the_self_test(network, tulle, options):
+@pytest.mark.parametrize("options", [["--int8"], [], None])
+def test_an_emulated_cortex_m4_passes_the_self_test(network, tulle, calibration, options):
     needed("arm-none-eabi-gcc", "qemu-system-arm")
     board = REPOSITORY / "tests" / "embedded"
     main = '#define NET_IMPLEMENTATION\n#include "net.h"\nint main(void) { return net_selftest(); }\n'
@@ -293,7 +373,7 @@ def test_an_emulated_cortex_m4_passes_the_self_test(network, tulle, options):
         machine = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-semihosting", "-kernel", network / "net.elf"]
         return subprocess.run(machine, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode
 
-    export(tulle, *options)
+    export(tulle, *(calibration if options is None else options))
     assert emulate() == 0
     header = (network / "net.h").read_text()
     third = re.search(r"net_check_output\[\] = \{\s*(?:[-\d.e]+f,){2}([-\d.e]+)f,", header)

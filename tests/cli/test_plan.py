@@ -70,3 +70,42 @@ def test_a_synthetic_training_resumes_only_on_the_same_task(tulle):
     result = tulle("train", *SMALL_NET, "--resume=auto", "--epochs=3", "--separation=2")
     assert result.code == 78 and "synthetic.separation" in result.err
     tulle("train", *SMALL_NET, "--resume=auto", "--epochs=3", check=True)
+
+
+RANKS = [*SMALL_NET, "--ranks=2", "--json"]
+
+
+def test_the_bytes_of_a_sync_step_are_those_that_a_training_tells(tulle, tmp_path):
+    planned = json.loads(tulle("plan", *RANKS, check=True).out)["modes"][0]
+    assert planned["mode"] == "sync" and planned["batch_size"] == 8
+    sent, steps = [], []
+    for batch in (20, 40):  # what is sent at the end of an epoch is the same for both
+        name = f"batch-{batch}"
+        words = [word for word in SMALL if not word.startswith("--batch-size")]
+        tulle("train", *words, "--ranks=2", f"--batch-size={batch}", "--rule=none", f"--name={name}", check=True)
+        lines = [json.loads(line) for line in (tmp_path / f"out/{name}/metrics.jsonl").read_text().splitlines()]
+        told = [line for line in lines if line["event"] == "parallel"]
+        sent.append(told[1]["sent"] - told[0]["sent"])
+        steps.append(next(line["step"] for line in lines if line["event"] == "epoch"))
+    assert steps == [10, 5]
+    assert sent[0] - sent[1] == 5 * planned["sent_bytes"]
+
+
+def test_a_plan_of_ranks_follows_the_links(tulle, tmp_path):
+    fast = json.loads(tulle("plan", *RANKS, "--bw=1e15", "--lat=0", check=True).out)
+    assert fast["ranks"] == 2 and fast["recommended"] == {"mode": "sync"}
+    slow = json.loads(tulle("plan", *RANKS, "--bw=1e4", "--lat=0.1", check=True).out)
+    assert slow["recommended"] == {"mode": "local-sgd", "local_steps": 500}
+    for a, b in zip(fast["modes"], slow["modes"]):
+        assert a["mode"] == b["mode"] and a["sent_bytes"] == b["sent_bytes"] and a["step_seconds"] < b["step_seconds"]
+    assert fast["total"] == sum(fast["bytes"].values()) == fast["modes"][0]["rank_bytes"]
+    out = tulle("plan", *RANKS[:-1], check=True).out
+    assert "each of 2 ranks takes" in out and "recommended: " in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ranks_that_need_more_than_they_may_are_refused(tulle):
+    result = tulle("plan", *RANKS[:-1], "--memory-limit=1M")
+    assert result.code == 12 and result.err.count("\n") == 1 and "run.memory_limit" in result.err
+    assert tulle("plan", *RANKS, "--bw=0").code == 2
+    assert tulle("plan", *RANKS, "--lat=-1").code == 2

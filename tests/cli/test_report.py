@@ -55,11 +55,12 @@ def page_of(path):
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert not set(page.tags) & {"link", "iframe", "object", "form"}
     assert len(text) < 500_000
-    (script,) = page.scripts
+    *data, script = page.scripts
+    assert [set(json.loads(one)) for one in data] == [{"runs"}]
     named = "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src '{named}'" in text, f"page_script_hash() has to be {named}"
     assert script.count("\n") <= 150
-    assert text.count("</script") == 1
+    assert text.count("</script") == 2
     return page, text
 
 
@@ -81,6 +82,24 @@ def test_a_run_becomes_a_page_in_its_folder(trained, tulle):
     if shutil.which("xxh128sum"):
         told = subprocess.run(["xxh128sum", trained / "model.safetensors"], capture_output=True, text=True).stdout
         assert told.split()[0] == digest
+
+
+def test_the_figures_are_there_for_other_programs(trained, tulle):
+    tulle("report", "out/run", check=True)
+    page, text = page_of(trained / "report.html")
+    (run,) = json.loads(page.scripts[0])["runs"]
+    (seed,) = run["seeds"]
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in lines if line["event"] == "epoch"]
+    assert run["name"] == "run" and seed["epochs"]["epoch"] == [1, 2, 3, 4]
+    for name in ("train_loss", "test_acc", "density", "seconds", "nnz"):
+        assert seed["epochs"][name] == pytest.approx([line[name] for line in epochs], rel=1e-5), name
+    (result,) = (line for line in lines if line["event"] == "result")
+    assert [row["name"] for row in seed["result"]] == [row["name"] for row in result["rows"]]
+    assert sum(map(sum, seed["confusion"])) == 60
+    files = [(file["path"], file["bytes"]) for file in seed["start"]["files"]]
+    assert files == [(name, (tulle.folder / name).stat().st_size) for name in ("train.csv", "test.csv")]
+    assert text.count("<th>data file</th>") == 2
 
 
 def test_training_writes_the_same_page(problem, tulle):

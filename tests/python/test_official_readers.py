@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY, checkpoints, masked_network, package, write_network
+from conftest import REPOSITORY, checkpoints, idx_bytes, masked_network, package, write_network
 
 FORMS = ["sparse-init", "ell", "coo", "auto"]
 ACTIVATIONS = ["relu", "leaky-relu", "all-relu", "srelu", "sigmoid", "tanh", "gelu", "gelu-tanh", "identity"]
@@ -148,6 +148,52 @@ def test_raw_features_are_scaled_and_a_constant_one_stays_without_effect(constan
     assert deviation[0] == 0 and (deviation[1:] > 0).all()
     scaled = np.divide(x - mean, deviation, where=deviation > 0, out=np.zeros_like(x))
     assert np.abs(run_onnx("scaled.onnx", scaled) - expected).max() < TOLERANCE
+
+
+# Sides that are not equal, one of them odd at a merge; colours with black pixels around, more of them below and right.
+IMAGES = {
+    "dense": ((12, 20), ["--patch=2", "--depths=1,2,1"]),
+    "sparse": ((3, 7, 7), ["--patch=2", "--image-size=10", "--depths=1,1", "--density=0.3"]),
+}
+
+
+@pytest.fixture(params=IMAGES)
+def image_model(request, tmp_path, tulle):
+    """Images of a small sMLPNet after some steps, in x.idx: their pixels, [image, all pixels]."""
+    shape, flags = IMAGES[request.param]
+    random = np.random.default_rng(8)
+    labels = random.integers(0, 3, 48)
+    pixels = random.integers(0, 120, (48, *shape))
+    for image, label in zip(pixels, labels):
+        image[..., 2 * label, :] += 120
+    (tmp_path / "x.idx").write_bytes(idx_bytes(pixels))
+    (tmp_path / "y.idx").write_bytes(idx_bytes(labels))
+    tulle("train", "--preset=smlp", "--train=x.idx", "--train-labels=y.idx", "--width=8", "--epochs=4", "--batch-size=8",
+          "--learning-rate=0.02", "--compare-dense=none", "--name=run", "-q", *flags, check=True)  # fmt: skip
+    return pixels.reshape(48, -1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_network_gives_what_predict_gives(tulle, run_onnx, image_model, form):
+    model = "out/run/model.safetensors"
+    expected = predicted(tulle, model, "x.idx")
+    tulle("export", model, "--onnx=m.onnx", f"--onnx-form={form}", check=True)
+    outputs = run_onnx("m.onnx", image_model)
+    assert outputs.shape == (48, 3) and np.allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    assert np.allclose(run_onnx("m.onnx", image_model[5:6]), expected[5:6], rtol=1e-4, atol=1e-5)
+    assert np.ptp(expected, axis=0).min() > 0.1  # the images do make a difference
+
+
+def test_the_layers_of_a_sparse_image_network_stay_sparse(tmp_path, tulle, onnx, image_model):
+    model = "out/run/model.safetensors"
+    layers = json.loads(tulle("inspect", model, "--json", check=True).out)["layers"]
+    sparse = [tuple(layer["shape"]) for layer in layers if layer["nnz"] < layer["shape"][0] * layer["shape"][1]]
+    for form in FORMS:
+        tulle("export", model, "--onnx=m.onnx", f"--onnx-form={form}", check=True)
+        graph = onnx.load(tmp_path / "m.onnx").graph
+        shapes = {tuple(tensor.dims) for tensor in graph.initializer}
+        assert shapes.isdisjoint(sparse)
+        assert len(graph.sparse_initializer) == (len(sparse) if form == "sparse-init" else 0)
 
 
 def test_metadata_tell_where_the_model_came_from(tmp_path, tulle, onnx):

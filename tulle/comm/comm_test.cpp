@@ -213,6 +213,20 @@ TEST(SumExchange, SendsEachValueOnceEachWayAmongTwo) {
     });
 }
 
+TEST(SumExchange, SaysBeforehandWhatEachRankWillSend) {
+  for (const int ranks : {1, 2, 3, 5})
+    for (const std::int64_t length : {0, 1, 4, 1000})
+      for (const Wire wire : {Wire::kFloat, Wire::kBf16})
+        on_ranks(ranks, [=](Communicator& comm) {
+          SumExchange exchange(comm, wire);
+          std::vector<float> values(static_cast<std::size_t>(length), 1.0f);
+          exchange.start(values);
+          exchange.finish();
+          EXPECT_EQ(static_cast<std::int64_t>(comm.traffic().sent),
+                    SumExchange::sent_bytes(length, comm.rank(), ranks, wire));
+        });
+}
+
 TEST(Bf16, RoundsToTheNearestAndTiesToEven) {
   EXPECT_EQ(bf16_to_float(float_to_bf16(1.0f)), 1.0f);
   EXPECT_EQ(float_to_bf16(1.0f + 0x1p-8f), float_to_bf16(1.0f));                // a tie, to even

@@ -41,6 +41,12 @@ std::span<float> SumExchange::part(const Item& item, int rank) const {
                              static_cast<std::size_t>(range.end - range.begin));
 }
 
+std::int64_t SumExchange::sent_bytes(std::int64_t values, int rank, int ranks, Wire wire) {
+  if (ranks == 1) return 0;
+  const Range own = even_range(values, ranks, rank);
+  return (values + (own.end - own.begin) * (ranks - 2)) * (wire == Wire::kFloat ? 4 : 2);
+}
+
 // What stands for `values`, a part of the item's, on the wire.
 std::span<std::byte> SumExchange::wire(Item& item, AlignedVector<std::uint16_t>& narrow,
                                        std::span<float> values) const {

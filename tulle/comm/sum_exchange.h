@@ -26,6 +26,10 @@ class SumExchange {
   /// same order.
   void start(std::span<float> values);
 
+  /// What rank `rank` of `ranks` sends to sum an array of `values` values: to each of the others its part as
+  /// it is, and its own when it is the sum.
+  static std::int64_t sent_bytes(std::int64_t values, int rank, int ranks, Wire wire);
+
   /// Waits for all that was started. Throws what Communicator::wait() throws.
   void finish();
 

@@ -80,6 +80,29 @@ CComparison compare_with_engine(const CNet& net, const Model& model, bool scaled
   return result;
 }
 
+std::vector<kernels::ByteScale> calibrate(const CNet& net, const Model& model, bool scaled,
+                                          const Split& data) {
+  require(data.inputs.features == net.inputs(), "calibrate: samples must be of the net's features");
+  constexpr std::int64_t kSamples = 1000;
+  const std::int64_t samples = data.inputs.samples, count = std::min(samples, kSamples);
+  std::vector<std::uint32_t> rows;
+  for (std::int64_t i = 0; i < count; ++i) rows.push_back(static_cast<std::uint32_t>(i * samples / count));
+  const Split some = take_rows(data, rows);
+  Loader loader(some, scaled ? model.scaling : Scaling(), kBatch, /*keep_last=*/true, 0);
+  loader.start_epoch(0, /*shuffled=*/false);
+  std::vector<std::vector<float>> seen(net.layers.size());
+  for (std::int64_t first = 0; first < count; first += kBatch) {
+    const Panels<const float> inputs = loader.get(first / kBatch, 16).inputs;
+    for (std::int32_t b = 0; b < inputs.batch; ++b)
+      net.run(sample_of(inputs, b), [&](std::size_t l, std::span<const float> values) {
+        seen[l].insert(seen[l].end(), values.begin(), values.end());
+      });
+  }
+  std::vector<kernels::ByteScale> scales;
+  for (std::vector<float>& values : seen) scales.push_back(byte_scale(std::move(values)));
+  return scales;
+}
+
 bool CSelfCheck::fits_bytes() const {
   return std::ranges::all_of(
       input, [](float value) { return value >= 0.0f && value <= 255.0f && value == std::floor(value); });

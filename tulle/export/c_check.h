@@ -25,6 +25,11 @@ struct CComparison {
 CComparison compare_with_engine(const CNet& net, const Model& model, bool scaled, const Split& data,
                                 std::int64_t rows = 256);
 
+/// What bytes should mean that stand for the inputs of each layer of `net`, by some 1,000 samples of `data`
+/// that lie evenly in it. Arguments as above; at least one sample.
+std::vector<kernels::ByteScale> calibrate(const CNet& net, const Model& model, bool scaled,
+                                          const Split& data);
+
 /// An input and what the C code must answer, to be stored in it.
 struct CSelfCheck {
   std::vector<float> input;

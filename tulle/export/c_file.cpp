@@ -65,12 +65,19 @@ void tell_comparison(const CComparison& with, std::vector<ExportFact>& facts) {
 Exported export_c_header(const std::string& path, Model& model, const ExportOptions& options) {
   const ExportOptions::CHeader& how = options.c_header;
   const CNetOptions net_options{
-      .int8 = how.int8,
+      .int8 = how.int8 || how.int8_activations,
+      .int8_activations = how.int8_activations,
       .scale = find_name(c_scales(), "--scale", how.scale).choice,
       .gap = find_name(c_gaps(), "--gap", how.gap).choice,
   };
-  const CNet net(model.network, options.preprocess ? model.scaling : Scaling(), net_options);
+  CNet net(model.network, options.preprocess ? model.scaling : Scaling(), net_options);
   const bool scaled = !options.preprocess;
+  if (how.int8_activations) {
+    if (how.samples.inputs.samples == 0)
+      throw Error(ErrorKind::kConfig,
+                  "--int8-activations, found no samples, expected --data to measure activations on");
+    net.take_bytes(calibrate(net, model, scaled, how.samples));
+  }
   const CSelfCheck check = make_self_check(net, model, scaled, how.samples);
   const std::string text =
       c_header(net, check, {.name = how.name, .command = how.command, .model_hash = how.model_hash});

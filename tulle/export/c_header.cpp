@@ -42,7 +42,7 @@ std::string product_of(const CNet& net, std::size_t l) {
   const CLayer& layer = net.layers[l];
   const std::string form =
       layer.dense() ? "dense" : fmt::format("sparse{}_{}", 8 * layer.row_ptr_bytes, 8 * layer.gap_bytes);
-  return form + (l == 0 && transforms(net) ? "_input" : "");
+  return form + (l == 0 && (transforms(net) || net.takes_bytes()) ? "_input" : "");
 }
 
 class HeaderWriter {
@@ -91,6 +91,8 @@ class HeaderWriter {
         net_.options.int8
             ? fmt::format("int8, a scale per {}", net_.options.scale == CScale::kRow ? "row" : "layer")
             : "float");
+    if (net_.takes_bytes())
+      put(" * layers   read bytes, of ranges as in the data named above, and add up whole numbers\n");
     put(" * flash    {} B of constants, code about {} B; the self-test about {} B more\n", bytes.constants,
         bytes.code, bytes.self_test_flash);
     put(" * RAM      {} B static; stack about {} B, of the self-test {} B\n *\n", bytes.ram, bytes.stack,
@@ -186,12 +188,27 @@ class HeaderWriter {
 
   std::string product_name(std::size_t l) const { return fmt::format("{}_{}", n_, product_of(net_, l)); }
 
-  std::string input_text() const {
-    const std::string x = net_.input.mean.empty() ? "x[c]" : fmt::format("(x[c] - {}_mean[c])", n_);
-    return net_.input.code.empty() ? x : fmt::format("({} * {}_power[{}_code[c]])", x, n_, n_);
+  // Input c of layer l as its product reads it.
+  std::string input_text(std::size_t l) const {
+    if (l > 0) return "x[c]";
+    std::string x = net_.input.mean.empty() ? "x[c]" : fmt::format("(x[c] - {}_mean[c])", n_);
+    if (!net_.input.code.empty()) x = fmt::format("({} * {}_power[{}_code[c]])", x, n_, n_);
+    if (!net_.takes_bytes()) return x;
+    return fmt::format("{}_byte({}, {})", n_, x, byte_text(0));
+  }
+
+  // What the inputs of layer l become bytes by.
+  std::string byte_text(std::size_t l) const {
+    const CBytes& bytes = *net_.layers[l].bytes;
+    return fmt::format("{}, {}", c_float(bytes.per_step), c_float(bytes.offset));
   }
 
   void products() {
+    if (net_.takes_bytes())
+      put("\nstatic uint8_t {}_byte(float x, float per_step, float offset) {{\n"
+          "  x = x * per_step + offset;\n"
+          "  return x >= 255.0f ? 255 : x > 0.0f ? (uint8_t)x : 0;\n}}\n",
+          n_);
     std::set<std::string> done;
     for (std::size_t l = 0; l < net_.layers.size(); ++l)
       if (done.insert(product_name(l)).second) product(l);
@@ -199,33 +216,48 @@ class HeaderWriter {
 
   void product(std::size_t l) {
     const CLayer& layer = net_.layers[l];
-    const std::string weight = net_.options.int8 ? "(float)val[e]" : "val[e]";
-    const std::string sum =
-        fmt::format("sum += {} * {};", weight, l == 0 && transforms(net_) ? input_text() : "x[c]");
-    put("\nstatic void {}(uint32_t rows, {}const {} *val,\n    {}const float *bias, float slope, const float "
-        "*x, "
-        "float *y) {{\n",
+    const bool bytes = net_.takes_bytes(), int8 = net_.options.int8;
+    put("\nstatic void {}(uint32_t rows, {}const {} *val,\n    {}const float *bias, float slope, ",
         product_name(l),
         layer.dense()
             ? "uint32_t columns, "
             : fmt::format("const {} *rowptr, const {} *gap, ", row_ptr_type(layer), gap_type(layer)),
-        value_type(), net_.options.int8 ? "const float *scale, " : "");
-    put("  uint32_t r, c, e = 0;\n  for (r = 0; r < rows; ++r) {{\n    float sum = 0.0f;\n");
+        value_type(), int8 ? "const float *scale, " : "");
+    put("const {} *x, {}) {{\n", bytes && l > 0 ? "uint8_t" : "float",
+        bytes ? "void *y, float per_step, float offset" : "float *y");
+    put("  uint32_t r, c, e = 0;\n  for (r = 0; r < rows; ++r) {{\n");
+    put("    {}\n", bytes ? "int32_t sum = 0;\n    float z;" : "float sum = 0.0f;");
+    const std::string sum =
+        fmt::format("sum += {}val[e] * {};", bytes || !int8 ? "" : "(float)", input_text(l));
     if (layer.dense())
       put("    for (c = 0; c < columns; ++c, ++e) {}\n", sum);
     else
       put("    c = 0;\n    for (; e < rowptr[r + 1]; ++e) {{\n      c += gap[e];\n      {}\n    }}\n", sum);
-    if (!net_.options.int8)
-      put("    sum += bias[r];\n");
+    const char* const row = net_.options.scale == CScale::kRow ? "r" : "0";
+    if (bytes) {
+      put("    z = (float)sum * scale[{}] + bias[r];\n    if (z < 0.0f) z *= slope;\n", row);
+      put("    if (per_step > 0.0f) ((uint8_t *)y)[r] = {}_byte(z, per_step, offset);\n", n_);
+      put("    else ((float *)y)[r] = z;\n  }}\n}}\n");
+      return;
+    }
+    if (int8)
+      put("    sum = sum * scale[{}] + bias[r];\n", row);
     else
-      put("    sum = sum * scale[{}] + bias[r];\n", net_.options.scale == CScale::kRow ? "r" : "0");
+      put("    sum += bias[r];\n");
     put("    y[r] = sum < 0.0f ? sum * slope : sum;\n  }}\n}}\n");
   }
 
   // Where the outputs of layer l lie.
   std::string place(std::size_t l) const {
     if (l + 1 == net_.layers.size()) return "y";
-    return l % 2 == 0 ? "scratch" : fmt::format("scratch + {}", net_.odd_scratch_begin());
+    const std::string first = net_.takes_bytes() ? "(uint8_t *)scratch" : "scratch";
+    return l % 2 == 0 ? first : fmt::format("{} + {}", first, net_.odd_scratch_begin());
+  }
+
+  // What the outputs of layer l become bytes by; those of the last stay floats.
+  std::string output_bytes(std::size_t l) const {
+    if (!net_.takes_bytes()) return "";
+    return ", " + (l + 1 == net_.layers.size() ? "0.0f, 0.0f" : byte_text(l + 1));
   }
 
   void predictions() {
@@ -235,9 +267,9 @@ class HeaderWriter {
       const CLayer& layer = net_.layers[l];
       const std::string indices =
           layer.dense() ? fmt::format("{}", layer.inputs) : fmt::format("{0}_rowptr{1}, {0}_gap{1}", n_, l);
-      put("  {0}({1}, {2}, {3}_val{4}, {5}{3}_bias{4}, {6},\n      {7}, {8});\n", product_name(l),
+      put("  {0}({1}, {2}, {3}_val{4}, {5}{3}_bias{4}, {6},\n      {7}, {8}{9});\n", product_name(l),
           layer.outputs, indices, n_, l, net_.options.int8 ? fmt::format("{}_scale{}, ", n_, l) : "",
-          c_float(layer.slope), l == 0 ? "x" : place(l - 1), place(l));
+          c_float(layer.slope), l == 0 ? "x" : place(l - 1), place(l), output_bytes(l));
     }
     put("  for (i = 0; i < {}_OUTPUTS; ++i)\n    if (best < 0 ? y[i] == y[i] : y[i] > y[best]) best = i;\n",
         capitals_);
@@ -282,8 +314,10 @@ CForecast forecast(const CNet& net, const CSelfCheck& check) {
   CForecast forecast{.constants = net.constant_bytes(), .ram = 4 * std::max<std::int64_t>(net.scratch(), 1)};
   std::set<std::string> products;
   for (std::size_t l = 0; l < net.layers.size(); ++l) products.insert(product_of(net, l));
-  forecast.code = 60 + 60 * static_cast<std::int64_t>(net.layers.size()) +
-                  100 * static_cast<std::int64_t>(products.size()) + (transforms(net) ? 50 : 0);
+  const auto layers = static_cast<std::int64_t>(net.layers.size()),
+             functions = static_cast<std::int64_t>(products.size());
+  forecast.code = (net.takes_bytes() ? 110 + 180 * layers : 60 + 60 * layers + 100 * functions) +
+                  (transforms(net) ? 50 : 0);
   forecast.stack = 100;
   forecast.self_test_flash = (bytes ? inputs : 4 * inputs) + 4 * outputs + 100;
   forecast.self_test_stack = (bytes ? 4 * inputs : 0) + 4 * outputs + forecast.stack;

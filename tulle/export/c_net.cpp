@@ -19,7 +19,7 @@ constexpr CChoice<CGap> kGaps[] = {{"auto", "whatever takes fewer bytes in each 
                                    {"8", "8 bits, larger gaps split by weights of 0", CGap::k8},
                                    {"16", "16 bits", CGap::k16}};
 
-constexpr float kMostDeviations = 32.0f;  // of a mean from 0
+constexpr float kMostDeviations = 32.0f, kMostDeviationsOfBytes = 2.0f;  // of a mean from 0
 constexpr float kMostByte = 127.0f;
 
 float slope_of(const Layer& layer, std::size_t l) {
@@ -39,14 +39,15 @@ bool differ(std::span<const float> factors) {
 }
 
 // The scaling's part that stays with the input; `factor` keeps the part that the weights take.
-CNet::Input split_scaling(std::span<const float> mean, std::span<float> factor, bool int8) {
+CNet::Input split_scaling(std::span<const float> mean, std::span<float> factor, const CNetOptions& options) {
   CNet::Input input;
+  const float most = options.int8_activations ? kMostDeviationsOfBytes : kMostDeviations;
   for (std::size_t j = 0; j < mean.size(); ++j)
-    if (std::abs(mean[j] * factor[j]) > kMostDeviations) {
+    if (std::abs(mean[j] * factor[j]) > most) {
       input.mean.assign(mean.begin(), mean.end());
       break;
     }
-  if (!int8 || !differ(factor)) return input;
+  if (!options.int8 || !differ(factor)) return input;
   std::vector<int> exponents;
   for (const float f : factor) exponents.push_back(f == 0.0f ? 0 : std::clamp(std::ilogb(f), -126, 127));
   std::vector<int> different = exponents;
@@ -218,7 +219,7 @@ CNet::CNet(const Network& network, const Scaling& scaling, const CNetOptions& wa
     throw Error(ErrorKind::kBadData, "--c-header, found an image model, expected a perceptron");
   const std::vector<float> mean = scaling_means(scaling, network.inputs());
   std::vector<float> factor = scaling_factors(scaling, network.inputs());
-  input = split_scaling(mean, factor, options.int8);
+  input = split_scaling(mean, factor, options);
   for (std::size_t l = 0; l < network.size(); ++l) {
     layers.push_back(make_layer(network.layer(l), l, options, l == 0 ? factor : std::span<float>{}));
     if (l + 1 == network.size()) break;
@@ -245,14 +246,74 @@ std::int64_t CNet::dense_bytes() const {
   return bytes;
 }
 
-std::vector<float> CNet::run(std::span<const float> x) const {
+std::uint8_t CBytes::of(float x) const {
+  const float place = x * per_step + offset;
+  return place >= 255.0f ? 255 : place > 0.0f ? static_cast<std::uint8_t>(place) : 0;
+}
+
+void CNet::take_bytes(std::span<const kernels::ByteScale> scales) {
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    CLayer& layer = layers[l];
+    const kernels::ByteScale& bytes = scales[l];
+    layer.bytes = {.per_step = 1.0f / bytes.scale, .offset = static_cast<float>(bytes.zero) + 0.5f};
+    for (std::size_t r = 0; r < layer.bias.size(); ++r) {
+      std::int64_t sum = 0, most = 0;
+      for_row(layer, r, [&](float weight, std::size_t) {
+        sum += static_cast<std::int64_t>(weight);
+        most += 255 * std::abs(static_cast<std::int64_t>(weight));
+      });
+      if (most > std::numeric_limits<std::int32_t>::max())
+        throw Error(
+            ErrorKind::kBadData,
+            fmt::format("--int8-activations, found a sum of layer {} that may be {}, expected what 32 "
+                        "bits hold",
+                        l, most));
+      const double zero = double{bytes.scale} * bytes.zero * scale_of(layer, r);
+      layer.bias[r] = static_cast<float>(layer.bias[r] - zero * static_cast<double>(sum));
+    }
+    for (float& scale : layer.scale) scale *= bytes.scale;
+  }
+}
+
+namespace {
+
+// The sum of row r of weight * x: in the order in which C adds up floats, or of whole numbers.
+float sum_of(const CLayer& layer, std::size_t r, std::span<const float> x) {
+  if (layer.bytes) {
+    std::int32_t sum = 0;
+    for_row(layer, r, [&](float weight, std::size_t c) {
+      sum += static_cast<std::int32_t>(weight) * static_cast<std::int32_t>(x[c]);
+    });
+    return static_cast<float>(sum);
+  }
+  float sum = 0.0f;
+  for_row(layer, r, [&](float weight, std::size_t c) { sum += weight * x[c]; });
+  return sum;
+}
+
+// What becomes of numbers in bytes, and how far off that may be if they are as far off as `bound` says.
+void narrow(const CBytes& bytes, double rounding, CNet::Exact& x) {
+  const auto byte = [](double place) { return std::floor(std::clamp(place, 0.0, 255.0)); };
+  for (std::size_t i = 0; i < x.output.size(); ++i) {
+    const double product = x.output[i] * bytes.per_step, place = product + bytes.offset;
+    const double off = x.bound[i] * bytes.per_step + rounding * (std::abs(product) + std::abs(place));
+    x.output[i] = byte(place);
+    x.bound[i] = byte(place + off) - byte(place - off);
+  }
+}
+
+}  // namespace
+
+std::vector<float> CNet::run(std::span<const float> x, const See& see) const {
   std::vector<float> in = transformed(input, x), out;
-  for (const CLayer& layer : layers) {
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const CLayer& layer = layers[l];
+    if (see) see(l, in);
+    if (layer.bytes)
+      for (float& value : in) value = layer.bytes->of(value);
     out.resize(layer.bias.size());
     for (std::size_t r = 0; r < out.size(); ++r) {
-      float sum = 0.0f;
-      for_row(layer, r, [&](float weight, std::size_t c) { sum += weight * in[c]; });
-      sum = sum * scale_of(layer, r) + layer.bias[r];
+      const float sum = sum_of(layer, r, in) * scale_of(layer, r) + layer.bias[r];
       out[r] = sum < 0.0f ? sum * layer.slope : sum;
     }
     std::swap(in, out);
@@ -270,6 +331,7 @@ CNet::Exact CNet::run_exactly(std::span<const float> x) const {
   }
   for (const CLayer& layer : layers) {
     Exact out;
+    if (layer.bytes) narrow(*layer.bytes, kRounding, in);
     for (std::size_t r = 0; r < layer.bias.size(); ++r) {
       double sum = 0.0, size = 0.0, carried = 0.0;
       int terms = 0;
@@ -283,9 +345,11 @@ CNet::Exact CNet::run_exactly(std::span<const float> x) const {
       const double steepest = std::max(1.0f, std::abs(layer.slope));
       const double z = sum * scale + bias;
       out.output.push_back(z < 0.0 ? z * layer.slope : z);
-      // One rounding for each product and sum, then those of scale, bias and slope.
+      // One rounding for each product and sum, unless they are whole numbers, then those of scale, bias and
+      // slope.
+      const int roundings = layer.bytes ? 4 : terms + 4;
       out.bound.push_back(
-          steepest * (scale * (carried + kRounding * (terms + 4) * size) + 3.0 * kRounding * std::abs(bias)));
+          steepest * (scale * (carried + kRounding * roundings * size) + 3.0 * kRounding * std::abs(bias)));
     }
     in = std::move(out);
   }

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "tulle/data/dataset.h"
+#include "tulle/kernels/packed_bytes.h"
 #include "tulle/nn/network.h"
 
 namespace tulle {
@@ -24,12 +27,21 @@ std::span<const CChoice<CGap>> c_gaps();
 
 struct CNetOptions {
   bool int8 = false;
-  CScale scale = CScale::kRow;  // of int8
+  bool int8_activations = false;  // with int8: take_bytes() will follow
+  CScale scale = CScale::kRow;    // of int8
   CGap gap = CGap::kAuto;
 };
 
+/// Numbers in bytes, as C makes them: byte = x * per_step + offset, rounded down, from 0 to 255.
+struct CBytes {
+  float per_step = 1.0f;
+  float offset = 0.5f;  // the byte of 0, and 1/2 so that rounding is to nearest
+
+  std::uint8_t of(float x) const;
+};
+
 /// One layer as C has it: y[r] = f(scale * sum of weight * x over row r + bias[r]), f(z) = z, below 0 slope *
-/// z.
+/// z. With bytes, x are whole numbers and so is the sum; what they mean is in scale and bias.
 struct CLayer {
   std::int32_t inputs = 0, outputs = 0;
   std::int64_t connections = 0;        // of the network: weights less those that only fill large gaps
@@ -39,6 +51,7 @@ struct CLayer {
   std::vector<float> scale;            // outputs, 1, or none for floats
   std::vector<float> bias;             // outputs
   float slope = 1.0f;
+  std::optional<CBytes> bytes;  // that its inputs become; none: they are floats
   int gap_bytes = 1, row_ptr_bytes = 2;
 
   bool dense() const { return row_ptr.empty(); }
@@ -52,7 +65,8 @@ struct CLayer {
 ///           with small factors beside those with large ones; then only what a power of two leaves of it goes
 ///           into the weight, and the input is multiplied by that power, which is exact: a byte per feature.
 ///   mean    into the bias; but where a mean is more than 32 deviations from 0, that would cost floats more
-///           than 5 of their 24 bits. It is then subtracted from the input: four bytes per feature.
+///           than 5 of their 24 bits. It is then subtracted from the input: four bytes per feature. Bytes
+///           have fewer bits to lose: there from 2 deviations on.
 struct CNet {
   struct Input {
     std::vector<float> mean;         // subtracted; empty: nothing is
@@ -69,8 +83,15 @@ struct CNet {
 
   std::int32_t inputs() const { return layers.front().inputs; }
   std::int32_t outputs() const { return layers.back().outputs; }
-  /// Floats that hold the outputs of two neighbouring hidden layers: those of even ones come first.
-  std::int64_t scratch() const { return even_ + odd_; }
+  /// Turns the inputs of every layer into bytes that mean what `scales` say, one for each layer, and its sums
+  /// into 32-bit whole numbers. Once, for a net with int8_activations. Throws tulle::Error (kBadData) for a
+  /// row whose sum they could not hold.
+  void take_bytes(std::span<const kernels::ByteScale> scales);
+  bool takes_bytes() const { return layers.front().bytes.has_value(); }
+
+  /// Floats that hold the outputs of two neighbouring hidden layers, in bytes or not: those of even ones come
+  /// first.
+  std::int64_t scratch() const { return takes_bytes() ? (even_ + odd_ + 3) / 4 : even_ + odd_; }
   std::int64_t odd_scratch_begin() const { return even_; }
 
   /// Bytes of all arrays, to the byte.
@@ -78,11 +99,14 @@ struct CNet {
   /// What every weight in a dense float array would take, without biases.
   std::int64_t dense_bytes() const;
 
-  /// What the C code computes from raw features: the same float operations in the same order.
-  std::vector<float> run(std::span<const float> x) const;
+  /// What the C code computes from raw features: the same float operations in the same order. see(layer, its
+  /// inputs) is called for each layer.
+  using See = std::function<void(std::size_t, std::span<const float>)>;
+  std::vector<float> run(std::span<const float> x, const See& see = nullptr) const;
 
   /// The same in double precision, and for each output how far floats may be from it, whatever the order of
-  /// their sums: the rounding errors of each layer, and those of its inputs on their way through it.
+  /// their sums: the rounding errors of each layer, and those of its inputs on their way through it. A number
+  /// that rounding errors may bring to the other side of the border between two bytes may be either.
   struct Exact {
     std::vector<double> output, bound;
   };

@@ -171,6 +171,56 @@ TEST(CNet, CountsItsBytes) {
   EXPECT_EQ(floats.scratch(), 384);
 }
 
+// Bytes 0 to 255 for -1 to 4.1, so that 0 is byte 50.
+constexpr kernels::ByteScale kBytes{.scale = 0.02f, .zero = 50};
+
+TEST(CNet, LayersThatReadBytesAddUpWholeNumbers) {
+  // Weights 127, -64 of scale 0.01; inputs 1, 0.5 and -3 are bytes 100, 75 and 0 (too small).
+  CNet net(one_layer(3, {0, 2, 3}, {0, 1, 2}, {1.27f, -0.64f, 1.27f}), {},
+           {.int8 = true, .int8_activations = true});
+  net.take_bytes(std::vector{kBytes});
+  EXPECT_FLOAT_EQ(net.layers[0].scale[0], 0.01f * 0.02f);
+  EXPECT_FLOAT_EQ(net.layers[0].bias[0], -50 * 0.02f * 0.01f * (127 - 64));
+  const std::vector<float> y = net.run(std::vector<float>{1.0f, 0.5f, -3.0f});
+  EXPECT_NEAR(y[0], 1.27 * 1 - 0.64 * 0.5, 1e-6);
+  EXPECT_NEAR(y[1], -1.27, 1e-6);  // as if it were -1, the least that a byte can mean
+}
+
+TEST(CNet, BytesAreRoundedToNearestAndCutOff) {
+  const CBytes bytes{.per_step = 50.0f, .offset = 50.5f};
+  EXPECT_EQ(bytes.of(0.0f), 50);
+  EXPECT_EQ(bytes.of(0.0299f), 51);
+  EXPECT_EQ(bytes.of(0.0301f), 52);
+  EXPECT_EQ(bytes.of(-7.0f), 0);
+  EXPECT_EQ(bytes.of(1e9f), 255);
+  EXPECT_EQ(bytes.of(std::numeric_limits<float>::quiet_NaN()), 0);
+}
+
+TEST(CNet, ScratchInBytesTakesAQuarter) {
+  Dice dice;
+  CNet net(make_network({.sizes = {20, 33, 18, 40, 3}, .densities = {0.5}}, dice), {},
+           {.int8 = true, .int8_activations = true});
+  EXPECT_EQ(net.scratch(), 40 + 18);
+  net.take_bytes(std::vector(4, kBytes));
+  EXPECT_EQ(net.scratch(), 15);
+}
+
+TEST(CNet, ABorderBetweenBytesWidensTheBoundByAByte) {
+  CNet net(one_layer(1, {0, 1}, {0}, {1.27f}), {}, {.int8 = true, .int8_activations = true});
+  net.take_bytes(std::vector{kernels::ByteScale{.scale = 1.0f, .zero = 0}});
+  EXPECT_LT(net.run_exactly(std::vector<float>{7.25f}).bound[0], 1e-5);
+  const CNet::Exact border = net.run_exactly(std::vector<float>{7.5f});
+  EXPECT_NEAR(border.output[0], 8 * 1.27, 1e-5);
+  EXPECT_NEAR(border.bound[0], 1.27, 1e-5);
+}
+
+TEST(CNet, MeansCostBytesMoreThanFloats) {
+  const Scaling scaling = standard({3, 0}, {1, 1});
+  const Network network = one_layer(2, {0, 2}, {0, 1}, {1, 1});
+  EXPECT_THAT(CNet(network, scaling, {.int8 = true}).input.mean, IsEmpty());
+  EXPECT_THAT(CNet(network, scaling, {.int8 = true, .int8_activations = true}).input.mean, ElementsAre(3, 0));
+}
+
 template <class Make>
 std::string refusal(const Make& make) {
   try {
@@ -193,6 +243,15 @@ TEST(CNet, RefusesWhatNeedsLibmAndWhatIsNoNumber) {
               HasSubstr("layers.0.weight, found a weight that is not"));
   const Network large = one_layer(1, {0, 1}, {0}, {1e30f});
   EXPECT_THAT(refusal([&] { CNet(large, standard({0}, {1e-30f}), {}); }), HasSubstr("scaling included"));
+}
+
+TEST(CNet, RefusesSumsThat32BitsMayNotHold) {
+  constexpr std::int32_t kInputs = 66'312;  // * 127 * 255 is beyond 2^31
+  RawVector<std::int32_t> columns(kInputs);
+  for (std::int32_t c = 0; c < kInputs; ++c) columns[static_cast<std::size_t>(c)] = c;
+  CNet net(one_layer(kInputs, {0, kInputs}, std::move(columns), std::vector<float>(kInputs, 1.0f)), {},
+           {.int8 = true, .int8_activations = true});
+  EXPECT_THAT(refusal([&] { net.take_bytes(std::vector{kBytes}); }), HasSubstr("sum of layer 0"));
 }
 
 TEST(CComparison, IsMadeOnTheFirstSamplesAndAccuracyOnAll) {
@@ -222,6 +281,25 @@ TEST(CComparison, IsMadeOnTheFirstSamplesAndAccuracyOnAll) {
   EXPECT_EQ(labelled.correct_engine, 300);
   EXPECT_EQ(labelled.correct_c, labelled.same_arg_max);
   EXPECT_LT(labelled.correct_c, 300);
+}
+
+TEST(Calibrate, SpansTheInputsOfEveryLayerOverTheWholeData) {
+  // Two layers of weight 2; the larger samples stand behind the first thousand.
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (int l = 0; l < 2; ++l) {
+    layers.push_back(make_sparse_layer({.index = l, .inputs = 1, .outputs = 1}, Topology(1, 1, {0, 1}, {0})));
+    layers.back()->weight().value[0] = 2.0f;
+  }
+  const Model model{.network = Network(std::move(layers))};
+  Split data;
+  data.inputs = {.samples = 5000, .features = 1};
+  for (int i = 0; i < 5000; ++i) data.inputs.floats.push_back(i < 2500 ? 1.0f : 5.1f);
+  const CNet net(model.network, {}, {.int8 = true, .int8_activations = true});
+  const auto scales = calibrate(net, model, false, data);
+  ASSERT_EQ(scales.size(), 2u);
+  EXPECT_FLOAT_EQ(scales[0].scale, 5.1f / 255);
+  EXPECT_FLOAT_EQ(scales[1].scale, 10.2f / 255);
+  EXPECT_EQ(scales[0].zero, 0);
 }
 
 TEST(CSelfCheck, IsTheFirstSampleOrNearTheMeans) {

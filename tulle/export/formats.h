@@ -18,13 +18,14 @@ struct ExportOptions {
   bool probabilities = true;  // it answers as Predictor does; false: the sums before softmax or sigmoid
   std::string onnx_form = "sparse-init";  // of sparse layers: a name of onnx_forms(), or auto
   struct CHeader {
-    std::string name = "net";     // what functions begin with
-    bool int8 = false;            // weights in bytes; activations are floats
-    std::string scale = "row";    // of int8: a name of c_scales()
-    std::string gap = "auto";     // a name of c_gaps()
-    std::string command = "";     // that asked for it, and
-    std::string model_hash = "";  // file_hash() of the model: for its comment
-    Split samples = {};           // raw, to compare with; may be none, or without classes
+    std::string name = "net";       // what functions begin with
+    bool int8 = false;              // weights in bytes; activations are floats
+    bool int8_activations = false;  // both in bytes, the ranges of activations as in `samples`
+    std::string scale = "row";      // of int8: a name of c_scales()
+    std::string gap = "auto";       // a name of c_gaps()
+    std::string command = "";       // that asked for it, and
+    std::string model_hash = "";    // file_hash() of the model: for its comment
+    Split samples = {};  // raw, to compare with; may be without classes, or none unless activations are bytes
   } c_header = {};
 };
 

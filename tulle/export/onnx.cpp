@@ -14,7 +14,9 @@
 #include "tulle/export/formats.h"
 #include "tulle/export/onnx_forms.h"
 #include "tulle/export/onnx_graph.h"
+#include "tulle/export/onnx_smlp.h"
 #include "tulle/version.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 
@@ -54,18 +56,22 @@ Output output_of(const Model& model, bool probabilities) {
   return {"probabilities", model.loss == "bce" ? "Sigmoid" : "Softmax"};
 }
 
-void write_graph(OnnxGraph& graph, Model& model, const ExportOptions& options) {
-  Network& network = model.network;
-  graph.input("input", network.inputs());
-  std::string x = options.preprocess ? write_scaling(graph, model.scaling, "input") : "input";
+std::string write_chain(OnnxGraph& graph, Network& network, const std::string& form, std::string x) {
   for (std::size_t l = 0; l < network.size(); ++l) {
     Layer& layer = network.layer(l);
     graph.enter(fmt::format("layers.{}", l));
-    const Topology* const topology = layer.topology();
-    WriteOnnxSums* const write =
-        topology == nullptr ? write_dense_sums : find_onnx_form(options.onnx_form, *topology).write;
-    x = write_onnx_activation(graph, layer, write(graph, layer, x));
+    x = write_onnx_activation(graph, layer, write_onnx_sums(graph, layer, form, x));
   }
+  return x;
+}
+
+void write_graph(OnnxGraph& graph, Model& model, const ExportOptions& options) {
+  Network& network = model.network;
+  graph.input("input", network.inputs());
+  const std::string scaled = options.preprocess ? write_scaling(graph, model.scaling, "input") : "input";
+  const std::string x = smlp_of(network) != nullptr
+                            ? write_onnx_smlp(graph, network, options.onnx_form, scaled)
+                            : write_chain(graph, network, options.onnx_form, scaled);
   const Output output = output_of(model, options.probabilities);
   graph.node_to(std::string(output.name), output.op, {x});  // Softmax: over the last axis
   graph.output(output.name, network.outputs());
@@ -118,18 +124,31 @@ double held_of_connection(const Topology& topology, const std::string& wanted) {
   return form == "coo" ? 5.0 : form == "ell" ? 2.0 * ell_padding(topology) : 2.0;
 }
 
+// An image is as many samples to a layer as it has tokens there.
+std::int64_t rows_of_sample(const Network& network, std::size_t l) {
+  const SmlpNet* const net = smlp_of(network);
+  if (net == nullptr) return 1;
+  const SmlpShape& shape = net->shape();
+  std::size_t stage = 0;
+  for (auto blocks = static_cast<int>(l / 3); blocks >= shape.depths[stage]; ++stage)
+    blocks -= shape.depths[stage];
+  return shape.stage_tokens(stage);
+}
+
 // What a user of onnxruntime should know of the forms that were taken.
 std::vector<ExportFact> facts_of(const Network& network, const std::string& wanted) {
   const std::string forms = forms_of(network, wanted);
   std::vector<ExportFact> facts{
       {"form", forms, fmt::format("opset {}, sparse layers: {}", kOpset, forms.empty() ? "none" : forms)}};
   const Topology* largest = nullptr;
+  std::int64_t rows = 1;  // of a sample, for the largest layer
   std::uint64_t expanded = 0;
   double connections = 0.0, entries = 0.0;  // of layers in form ell, without and with padding
   for (std::size_t l = 0; l < network.size(); ++l) {
     const Topology* const topology = network.layer(l).topology();
     if (topology == nullptr || topology->nnz() == 0) continue;
-    if (largest == nullptr || topology->cells() > largest->cells()) largest = topology;
+    if (largest == nullptr || topology->cells() > largest->cells())
+      largest = topology, rows = rows_of_sample(network, l);
     const std::string_view form = find_onnx_form(wanted, *topology).name;
     if (form == "sparse-init") expanded += sizeof(float) * topology->cells();
     if (form != "ell") continue;
@@ -147,8 +166,9 @@ std::vector<ExportFact> facts_of(const Network& network, const std::string& want
          fmt::format("onnxruntime expands sparse initializers when it loads them, here to {} bytes; "
                      "forms ell and coo stay sparse",
                      expanded)});
-  const auto batch = static_cast<std::int64_t>(
-      std::max(1.0, kHeldOfCell / (largest->density() * held_of_connection(*largest, wanted))));
+  const auto batch = static_cast<std::int64_t>(std::max(
+      1.0,
+      kHeldOfCell / (largest->density() * held_of_connection(*largest, wanted) * static_cast<double>(rows))));
   facts.push_back(
       {"break_even_batch", batch,
        fmt::format("what ell and coo hold while they run grows with the batch: above about {} samples, "
@@ -160,8 +180,6 @@ std::vector<ExportFact> facts_of(const Network& network, const std::string& want
 }  // namespace
 
 Exported export_onnx(const std::string& path, Model& model, const ExportOptions& options) {
-  if (model.network.architecture() != nullptr)
-    throw Error(ErrorKind::kBadData, "ONNX, found an image model (smlp), expected a perceptron");
   find_name(onnx_forms(), "--onnx-form", options.onnx_form);
   const std::string bytes = onnx_model(path, model, options);
   write_file_atomically(path, bytes);

@@ -26,11 +26,7 @@ std::string half_of_one_plus(OnnxGraph& graph, const std::string& s, const std::
   return graph.node("Mul", {graph.node("Mul", {z, distribution}), graph.constant("half", 0.5f)});
 }
 
-// The operator Gelu came with opset 20; runtimes know this pattern of it.
-std::string write_gelu(OnnxGraph& graph, Layer&, const std::string& z) {
-  const std::string scaled = graph.node("Div", {z, graph.constant("sqrt2", std::numbers::sqrt2_v<float>)});
-  return half_of_one_plus(graph, graph.node("Erf", {scaled}), z);
-}
+std::string write_gelu(OnnxGraph& graph, Layer&, const std::string& z) { return write_onnx_gelu(graph, z); }
 
 std::string write_gelu_tanh(OnnxGraph& graph, Layer&, const std::string& z) {
   constexpr double kFactor = std::numbers::inv_sqrtpi * std::numbers::sqrt2;
@@ -77,6 +73,12 @@ constexpr OnnxActivation kActivations[] = {
 };
 
 }  // namespace
+
+// The operator Gelu came with opset 20; runtimes know this pattern of it.
+std::string write_onnx_gelu(OnnxGraph& graph, const std::string& z) {
+  const std::string scaled = graph.node("Div", {z, graph.constant("sqrt2", std::numbers::sqrt2_v<float>)});
+  return half_of_one_plus(graph, graph.node("Erf", {scaled}), z);
+}
 
 std::string write_onnx_activation(OnnxGraph& graph, Layer& layer, const std::string& z) {
   if (const auto form = layer.activation().piecewise()) {

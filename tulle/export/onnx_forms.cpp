@@ -30,6 +30,11 @@ std::string product(OnnxGraph& graph, const Layer& layer, const std::string& x, 
   return graph.node("Gemm", std::move(inputs), {{"transB", std::int64_t{1}}});
 }
 
+std::string write_dense_sums(OnnxGraph& graph, const Layer& layer, const std::string& x) {
+  return product(graph, layer, x,
+                 graph.constant<float>("weight", {layer.outputs(), layer.inputs()}, layer.weight().value));
+}
+
 std::string write_sparse_initializer(OnnxGraph& graph, const Layer& layer, const std::string& x) {
   const Topology& topology = *layer.topology();
   graph.need(topology.nnz(), sizeof(std::int64_t) + sizeof(float));
@@ -47,8 +52,7 @@ std::string write_sparse_initializer(OnnxGraph& graph, const Layer& layer, const
 std::string shape_of(OnnxGraph& graph, const std::string& x, std::string_view name, std::int64_t size) {
   const std::string samples =
       graph.node("Shape", {x}, {{"start", std::int64_t{0}}, {"end", std::int64_t{1}}});
-  return graph.node("Concat", {samples, graph.constant<std::int64_t>(name, {1}, {&size, 1})},
-                    {{"axis", std::int64_t{0}}});
+  return graph.node("Concat", {samples, graph.list(name, {size})}, {{"axis", std::int64_t{0}}});
 }
 
 // GatherElements and ScatterElements want their indices once for each sample.
@@ -63,7 +67,7 @@ std::string for_all_samples(OnnxGraph& graph, std::string_view name, std::span<c
 std::string write_ell(OnnxGraph& graph, const Layer& layer, const std::string& x) {
   const Topology& topology = *layer.topology();
   const std::int64_t rows = topology.rows(), length = std::max<std::int64_t>(longest_row(topology), 1);
-  const std::int64_t size = rows * length, axis = 2;
+  const std::int64_t size = rows * length;
   graph.need(size, sizeof(std::int32_t) + sizeof(float));
   std::vector<std::int32_t> columns(static_cast<std::size_t>(size));
   std::vector<float> values(columns.size());
@@ -74,16 +78,14 @@ std::string write_ell(OnnxGraph& graph, const Layer& layer, const std::string& x
     std::copy_n(value, row.size(), values.begin() + r * length);
     value += row.size();
   }
-  const std::int64_t by_row[] = {0, rows, length};  // 0: as many samples as before
   const std::string places = for_all_samples(graph, "columns", columns, shape_of(graph, x, "size", size));
   const std::string sources = graph.node("GatherElements", {x, places}, {{"axis", std::int64_t{1}}});
-  const std::string lines =
-      graph.node("Reshape", {sources, graph.constant<std::int64_t>("shape", {3}, by_row)});
+  const std::string lines =  // 0: as many samples as before
+      graph.node("Reshape", {sources, graph.list("shape", {0, rows, length})});
   const std::string terms =
       graph.node("Mul", {lines, graph.constant<float>("weight", {rows, length}, values)});
   const std::string sums =
-      graph.node("ReduceSum", {terms, graph.constant<std::int64_t>("axis", {1}, {&axis, 1})},
-                 {{"keepdims", std::int64_t{0}}});
+      graph.node("ReduceSum", {terms, graph.list("axis", {2})}, {{"keepdims", std::int64_t{0}}});
   return with_bias(graph, layer, sums);
 }
 
@@ -131,9 +133,11 @@ double ell_padding(const Topology& topology) {
   return static_cast<double>(topology.rows() * longest_row(topology)) / static_cast<double>(topology.nnz());
 }
 
-std::string write_dense_sums(OnnxGraph& graph, const Layer& layer, const std::string& x) {
-  return product(graph, layer, x,
-                 graph.constant<float>("weight", {layer.outputs(), layer.inputs()}, layer.weight().value));
+std::string write_onnx_sums(OnnxGraph& graph, const Layer& layer, std::string_view form,
+                            const std::string& x) {
+  const Topology* const topology = layer.topology();
+  if (topology == nullptr) return write_dense_sums(graph, layer, x);
+  return find_onnx_form(form, *topology).write(graph, layer, x);
 }
 
 }  // namespace tulle

@@ -28,8 +28,12 @@ const OnnxForm& find_onnx_form(std::string_view name, const Topology& topology);
 /// longest one. At least 1.
 double ell_padding(const Topology& topology);
 
-/// For a layer that stores all its weights.
-WriteOnnxSums write_dense_sums;
+/// The name of W x + b for a dense layer, or a sparse one in the form called `form`.
+std::string write_onnx_sums(OnnxGraph& graph, const Layer& layer, std::string_view form,
+                            const std::string& x);
+
+/// The name of z Phi(z), as activation gelu.
+std::string write_onnx_gelu(OnnxGraph& graph, const std::string& z);
 
 /// The name of f(z), [batch, outputs], f the activation of `layer`. Throws Error kBadData for an activation
 /// that no operators are known for.

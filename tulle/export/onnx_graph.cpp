@@ -20,8 +20,8 @@ namespace node {
 constexpr int kInput = 1, kOutput = 2, kName = 3, kOpType = 4, kAttribute = 5;
 }
 namespace attribute {
-constexpr int kName = 1, kFloat = 2, kInt = 3, kString = 4, kType = 20;
-constexpr int kIsFloat = 1, kIsInt = 2, kIsString = 3;
+constexpr int kName = 1, kFloat = 2, kInt = 3, kString = 4, kInts = 8, kType = 20;
+constexpr int kIsFloat = 1, kIsInt = 2, kIsString = 3, kAreInts = 7;
 }  // namespace attribute
 namespace tensor_field {
 constexpr int kDims = 1, kDataType = 2, kName = 8, kRawData = 9;
@@ -82,6 +82,9 @@ void OnnxGraph::node_to(const std::string& name, std::string_view op, std::vecto
         } else if (const auto* const real = std::get_if<float>(&entry.value)) {
           field.real(attribute::kFloat, *real);
           field.number(attribute::kType, attribute::kIsFloat);
+        } else if (const auto* const list = std::get_if<OnnxShape>(&entry.value)) {
+          for (const std::int64_t number : *list) field.number(attribute::kInts, number);
+          field.number(attribute::kType, attribute::kAreInts);
         } else {
           field.text(attribute::kString, std::get<std::string_view>(entry.value));
           field.number(attribute::kType, attribute::kIsString);

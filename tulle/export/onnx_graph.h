@@ -12,12 +12,12 @@
 
 namespace tulle {
 
+using OnnxShape = std::vector<std::int64_t>;  // empty: one number
+
 struct OnnxAttribute {
   std::string_view name;
-  std::variant<std::int64_t, float, std::string_view> value;
+  std::variant<std::int64_t, float, std::string_view, OnnxShape> value;
 };
-
-using OnnxShape = std::vector<std::int64_t>;  // empty: one number
 
 /// The graph of an ONNX model (onnx.ai/onnx/repo-docs/IR.html), written as it is made: nodes in an order in
 /// which each finds its inputs, constants anywhere. Values are called by the names that these calls return.
@@ -47,6 +47,10 @@ class OnnxGraph {
   template <class T>
   requires std::integral<T> || std::floating_point<T> std::string constant(std::string_view name, T value) {
     return constant(name, {}, std::span<const T>(&value, 1));
+  }
+  /// Whole numbers, as operators take shapes and axes.
+  std::string list(std::string_view name, const OnnxShape& values) {
+    return constant<std::int64_t>(name, {static_cast<std::int64_t>(values.size())}, values);
   }
   /// A matrix of which `values` are stored, at row * columns + column each, ascending.
   std::string sparse_constant(std::string_view name, std::int64_t rows, std::int64_t columns,

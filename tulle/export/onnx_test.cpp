@@ -241,20 +241,50 @@ TEST(Onnx, RefusesWhatOneMessageCannotHoldBeforeTakingMemory) {
   export_onnx(folder / "m", model, {.onnx_form = "coo"});
 }
 
-TEST(Onnx, RefusesImageModelsAndUnknownForms) {
+// 8 x 8 pixels, 4 x 4 tokens of 32 channels, then 2 x 2 of 64. Of the second block's fuse layer, 64 x 192,
+// one neuron has 96 connections.
+Model image_model() {
+  RawVector<std::int64_t> row_ptr(65, 96);
+  row_ptr[0] = 0;
+  RawVector<std::int32_t> columns(96);
+  for (std::int32_t c = 0; c < 96; ++c) columns[static_cast<std::size_t>(c)] = c;
+  std::vector<std::optional<Topology>> topologies(6);
+  topologies[3] = Topology(64, 192, std::move(row_ptr), std::move(columns));
+  const SmlpShape shape{.channels = 1,
+                        .height = 8,
+                        .width = 8,
+                        .patch = 2,
+                        .embedding = 32,
+                        .depths = {1, 1},
+                        .expansion = 2,
+                        .classes = 3};
+  return {.network = make_smlp(shape, {6, 6, {-0.5f}}, std::move(topologies), 5),
+          .class_names = {"a", "b", "c"}};
+}
+
+// What they compute is compared in tests/python/test_official_readers.py.
+TEST(Onnx, ImageNetworksTakeFlatPixelsAndCallArraysAsThePublishedNetworkDoes) {
+  Model model = image_model();
+  const Graph made = exported(model);
+  const std::vector<std::string> dims = made.graph.message(11).message(2).message(1).message(2).all(1);
+  EXPECT_EQ(WireMessage(dims.at(1)).at(1), "36");
+  for (const NamedArray& array : model.network.architecture()->arrays())
+    EXPECT_TRUE(made.constants.contains(array.name)) << array.name;
+  EXPECT_TRUE(made.constants.contains("channel_mix.1.2.net.3.weight"));
+  ASSERT_EQ(made.sparse.size(), 1u);
+  EXPECT_EQ(made.sparse[0].message(1).at(8), "token_mix.1.1.fuse.weight");
+}
+
+TEST(Onnx, AnImageIsAsManySamplesToALayerAsItHasTokens) {
   const TemporaryDirectory folder;
-  Model image{.network = make_smlp({.channels = 1,
-                                    .height = 8,
-                                    .width = 8,
-                                    .patch = 2,
-                                    .embedding = 4,
-                                    .depths = {1, 1},
-                                    .expansion = 2,
-                                    .classes = 3},
-                                   {8, 8, {-0.5f}}, {}, 5),
-              .class_names = {"a", "b", "c"}};
-  EXPECT_EQ(refusal([&] { export_onnx(folder / "m", image, {}); }),
-            "ONNX, found an image model (smlp), expected a perceptron");
+  Model model = image_model();
+  const std::vector<ExportFact> facts = export_onnx(folder / "m", model, {}).facts;
+  EXPECT_EQ(facts.back().name, "break_even_batch");
+  EXPECT_EQ(std::get<std::int64_t>(facts.back().value), 64 * 192 / 96 / 4);  // 2 x 2 tokens
+}
+
+TEST(Onnx, RefusesUnknownForms) {
+  const TemporaryDirectory folder;
   Model model = small_model();
   EXPECT_THAT(refusal([&] { export_onnx(folder / "m", model, {.onnx_form = "eel"}); }, ErrorKind::kConfig),
               HasSubstr("did you mean 'ell'?"));

@@ -271,8 +271,22 @@ void Inference::run_pieces(Panels<const float> x, Panels<float> output) {
   }
 }
 
-std::vector<kernels::ByteScale> byte_scales(Network& network, Panels<const float> x) {
+kernels::ByteScale byte_scale(std::vector<float> values) {
   constexpr double kCutOff = 1e-4;  // the share of values beyond the range of bytes, at either end
+  std::erase_if(values, [](float value) { return !std::isfinite(value); });
+  values.push_back(0.0f);
+  const auto rank = [&](double share) {
+    const auto n = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
+    std::nth_element(values.begin(), values.begin() + n, values.end());
+    return values[static_cast<std::size_t>(n)];
+  };
+  const float low = std::min(0.0f, rank(kCutOff)), high = std::max(0.0f, rank(1.0 - kCutOff));
+  if (low == high) return {};
+  const float scale = (high - low) / 255.0f;
+  return {.scale = scale, .zero = static_cast<std::int32_t>(std::lround(-low / scale))};
+}
+
+std::vector<kernels::ByteScale> byte_scales(Network& network, Panels<const float> x) {
   std::vector<kernels::ByteScale> scales;
   require(network.architecture() == nullptr, "byte_scales: there is no int8 form of this network");
   network.forward({}, x);
@@ -281,21 +295,8 @@ std::vector<kernels::ByteScale> byte_scales(Network& network, Panels<const float
     std::vector<float> values;
     values.reserve(static_cast<std::size_t>(in.features) * static_cast<std::size_t>(in.batch));
     for (std::int32_t f = 0; f < in.features; ++f)
-      for (std::int32_t b = 0; b < in.batch; ++b)
-        if (std::isfinite(in.at(b, f))) values.push_back(in.at(b, f));
-    values.push_back(0.0f);
-    const auto rank = [&](double share) {
-      const auto n = static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size() - 1));
-      std::nth_element(values.begin(), values.begin() + n, values.end());
-      return values[static_cast<std::size_t>(n)];
-    };
-    const float low = std::min(0.0f, rank(kCutOff)), high = std::max(0.0f, rank(1.0 - kCutOff));
-    if (low == high) {
-      scales.push_back({});
-      continue;
-    }
-    const float scale = (high - low) / 255.0f;
-    scales.push_back({.scale = scale, .zero = static_cast<std::int32_t>(std::lround(-low / scale))});
+      for (std::int32_t b = 0; b < in.batch; ++b) values.push_back(in.at(b, f));
+    scales.push_back(byte_scale(std::move(values)));
   }
   return scales;
 }

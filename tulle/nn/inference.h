@@ -55,8 +55,10 @@ class Inference {
   PanelBuffer output_;
 };
 
-/// The byte scales of each layer's inputs from an example batch (at least some 1,000 samples): bytes span
-/// what all but one in ten thousand of them need, and 0 is exact. Cost: one forward pass.
+/// What bytes mean that stand for numbers like these: they span what all but one in ten thousand of them need
+/// at either end, and 0 is exact. Values that are not finite do not count.
+kernels::ByteScale byte_scale(std::vector<float> values);
+/// That of each layer's inputs, from an example batch (at least some 1,000 samples). Cost: one forward pass.
 std::vector<kernels::ByteScale> byte_scales(Network& network, Panels<const float> x);
 
 }  // namespace tulle

@@ -92,7 +92,7 @@ TEST(Comparison, HostileNamesOfRunsBecomeText) {
   const std::string page = html_report(
       {{.name = evil, .seeds = {training_of(1, 0.9)}}, {.name = evil, .seeds = {training_of(1, 0.9)}}});
   EXPECT_THAT(page, Not(HasSubstr("<img")));
-  EXPECT_EQ(count_of("</script", page), 1u);
+  EXPECT_EQ(count_of("</script", page), 2u);
 }
 
 TEST(Comparison, AThousandEpochsOfTenRunsStayUnderHalfAMegabyte) {

@@ -8,6 +8,7 @@
 #include "tulle/report/curves.h"
 #include "tulle/report/escape.h"
 #include "tulle/report/heat_map.h"
+#include "tulle/report/page_data.h"
 #include "tulle/report/page_script.h"
 #include "tulle/report/page_style.h"
 #include "tulle/report/sections.h"
@@ -125,13 +126,14 @@ std::string html_report(const std::vector<ReportRun>& runs, const PageOptions& o
   else
     html += section("Results", comparison_table(runs), "cards one");
   html += section("Epoch by epoch", learning_figures(runs) + density_figures(runs) + evolution_figures(runs));
+  const std::string data = page_data(runs);
   if (runs.size() == 1) {
     if (runs.front().recovery) html += section("Recovery", recovery_cards(*runs.front().recovery));
     html += details(runs.front());
   } else {
-    html += folded_details(runs, kMostBytes - std::min(kMostBytes, html.size()));
+    html += folded_details(runs, kMostBytes - std::min(kMostBytes, html.size() + data.size()));
   }
-  html += fmt::format("<footer>{}</footer>\n</main>",
+  html += fmt::format("{}<footer>{}</footer>\n</main>", data,
                       is_alone ? machine_line(runs.front().seeds.front().start) : "tulle");
   if (options.live || html.find("data-frame") != std::string::npos)  // something for it to add to
     html += fmt::format("<script>{}</script>", page_script());

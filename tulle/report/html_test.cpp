@@ -105,13 +105,14 @@ TEST(HtmlReport, NoNameCanLeaveItsPlace) {
   RunRecord run = run_of(2);
   run.directory = "runs/<img src=x>\"&\x01";
   run.start.version = run.start.isa = run.start.time = run.end->reason = run.config = evil;
+  run.start.files = {{evil, 5}};
   run.result->note = evil;
   run.result->class_names = {evil, evil};
   ResultRow& row = run.result->rows[0];
   row.name = row.sparse_text = row.dense_text = row.factor = evil;
   const std::string page = page_of(run);
   EXPECT_THAT(page, Not(HasSubstr("<img")));
-  EXPECT_EQ(count_of("</script", page), 1u);  // its own
+  EXPECT_EQ(count_of("</script", page), 2u);  // its own, and that of the data
   EXPECT_THAT(page, Not(HasSubstr("'a'")));
   EXPECT_THAT(page, Not(HasSubstr("\x01")));
   EXPECT_EQ(count_of("</style>", page), 1u);
@@ -123,7 +124,8 @@ TEST(HtmlReport, FetchesNothingAndRunsNothingButItsOwnScript) {
   const std::string page = page_of(run_of(5));
   for (const char* text : {"http://", "https://", "src=", "href", "url(", "@import", "<link", "onload"})
     EXPECT_THAT(page, Not(HasSubstr(text)));
-  EXPECT_EQ(count_of("<script", page), 1u);
+  EXPECT_EQ(count_of("<script", page), 2u);
+  EXPECT_EQ(count_of("<script type=\"application/json\" id=\"tulle-data\">", page), 1u);
   EXPECT_THAT(page, HasSubstr("default-src 'none'"));
   EXPECT_THAT(page, Not(HasSubstr("connect-src")));
 }

@@ -127,6 +127,13 @@ ResultRecord result_of(const Json& line) {
   return record;
 }
 
+std::vector<DataFile> files_of(const Json& line) {
+  std::vector<DataFile> files;
+  for (const Json& file : line.value("files", Json::array()))
+    files.push_back({.path = file.value("path", ""), .bytes = file.value("bytes", std::int64_t{0})});
+  return files;
+}
+
 void add_line(RunRecord& run, const Json& line) {
   const std::string event = line.value("event", "");
   if (event == "start") {
@@ -140,7 +147,8 @@ void add_line(RunRecord& run, const Json& line) {
                  .time = line.value("time", ""),
                  .machine = line.value("machine", ""),
                  .command = line.value("command", ""),
-                 .data = line.value("data", "")};
+                 .data = line.value("data", ""),
+                 .files = files_of(line)};
     run.end.reset();  // a stopped training goes on
   } else if (event == "epoch") {
     run.epochs.push_back(epoch_of(line));
@@ -227,7 +235,20 @@ void MetricsFile::append(const std::string& line) {
   }
 }
 
+std::vector<DataFile> data_files(const std::vector<std::string>& paths) {
+  std::vector<DataFile> files;
+  for (const std::string& path : paths) {
+    std::error_code error;
+    const std::uintmax_t bytes =
+        std::filesystem::is_regular_file(path, error) ? std::filesystem::file_size(path, error) : 0;
+    if (!error && bytes > 0) files.push_back({path, static_cast<std::int64_t>(bytes)});
+  }
+  return files;
+}
+
 void MetricsFile::write(const StartRecord& r) {
+  Json files = Json::array();
+  for (const DataFile& file : r.files) files.push_back({{"path", file.path}, {"bytes", file.bytes}});
   append(dump({{"event", "start"},
                {"time", utc_now()},
                {"tulle", std::string(kVersion)},
@@ -240,7 +261,8 @@ void MetricsFile::write(const StartRecord& r) {
                {"config", r.config},
                {"machine", machine_name()},
                {"command", command_line()},
-               {"data", r.data}}));
+               {"data", r.data},
+               {"files", std::move(files)}}));
 }
 
 std::string to_json(const EpochRecord& r) {

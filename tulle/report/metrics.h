@@ -7,6 +7,15 @@
 
 namespace tulle {
 
+/// A file that a run read.
+struct DataFile {
+  std::string path;
+  std::int64_t bytes = 0;
+};
+
+/// The regular files among `paths`, with their sizes as they are now; folders and "" are left out.
+std::vector<DataFile> data_files(const std::vector<std::string>& paths);
+
 /// The records of a run, one JSON object a line in RUN/metrics.jsonl. Keys are never renamed, only added;
 /// readers ignore what they do not know, and a torn last line.
 struct StartRecord {
@@ -15,7 +24,8 @@ struct StartRecord {
   std::int64_t seed = 0, nnz = 0, dense = 0;
   // Set when the line is written: UTC, ISO 8601; the processor; the words the program was started with.
   std::string time, machine, command;
-  std::string data;  // hash of the training data
+  std::string data;             // hash of the training data
+  std::vector<DataFile> files;  // that data came from
 };
 
 /// Seconds of an epoch by phase.

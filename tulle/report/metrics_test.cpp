@@ -71,7 +71,13 @@ TEST_F(Metrics, WhatIsWrittenReadsBack) {
   epoch.phases = {.data = 1, .forward = 2, .backward = 3, .update = 4, .evolve = 5, .eval = 6};
   {
     MetricsFile file(folder_.path(), 0);
-    file.write(StartRecord{.version = "", .isa = "avx2", .threads = 2, .seed = 7, .nnz = 6, .dense = 8});
+    file.write(StartRecord{.version = "",
+                           .isa = "avx2",
+                           .threads = 2,
+                           .seed = 7,
+                           .nnz = 6,
+                           .dense = 8,
+                           .files = {{"a.csv", 77}, {"b.csv", 88}}});
     file.write(EvolveRecord{.epoch = 3,
                             .layer = 1,
                             .dropped = 4,
@@ -98,6 +104,9 @@ TEST_F(Metrics, WhatIsWrittenReadsBack) {
   testing::write_text(folder_ / "config.toml", "seed = 7\n");
 
   const RunRecord run = read_metrics(folder_.path());
+  ASSERT_EQ(run.start.files.size(), 2u);
+  EXPECT_EQ(run.start.files[1].path, "b.csv");
+  EXPECT_EQ(run.start.files[1].bytes, 88);
   EXPECT_EQ(run.start.isa, "avx2");
   EXPECT_EQ(run.start.threads, 2);
   EXPECT_EQ(run.start.seed, 7);
@@ -148,7 +157,7 @@ TEST_F(Metrics, KeysAreThoseThatWerePromised) {
   const std::vector<Json> written = lines();
   EXPECT_THAT(keys(written.at(0)),
               UnorderedElementsAre("event", "time", "tulle", "isa", "threads", "ranks", "seed", "nnz",
-                                   "dense", "config", "machine", "command", "data"));
+                                   "dense", "config", "machine", "command", "data", "files"));
   EXPECT_THAT(
       keys(written.at(1)),
       UnorderedElementsAre("event", "epoch", "step", "train_loss", "train_acc", "test_loss", "test_acc",
@@ -293,6 +302,14 @@ TEST_F(Metrics, AMissingFileIsMissingInput) {
 
 TEST_F(Metrics, AFolderThatIsNotThereCannotBeWrittenInto) {
   EXPECT_THROW(MetricsFile(folder_ / "none", 0), Error);
+}
+
+TEST_F(Metrics, FilesOfDataAreNamedWithTheirSizesAndFoldersAreNot) {
+  testing::write_text(folder_ / "train.csv", "1,2,3\n");
+  const std::vector<DataFile> files = data_files({folder_ / "train.csv", "", folder_.path(), folder_ / "no"});
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].path, folder_ / "train.csv");
+  EXPECT_EQ(files[0].bytes, 6);
 }
 
 }  // namespace

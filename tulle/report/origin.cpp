@@ -2,6 +2,7 @@
 
 #include "tulle/report/chart.h"
 #include "tulle/report/escape.h"
+#include "tulle/report/result.h"
 #include "tulle/report/sections.h"
 
 namespace tulle {
@@ -25,6 +26,8 @@ std::string origin_table(const ReportRun& run) {
   for (const RunRecord& seed : run.seeds)
     seeds += fmt::format("{}{}", seeds.empty() ? "" : ", ", seed.start.seed);
   add(run.seeds.size() == 1 ? "seed" : "seeds", seeds);
+  for (const DataFile& file : start.files)
+    add("data file", fmt::format("{} ({})", file.path, bytes_text(file.bytes)));
   add("training data, hash", start.data);
   add("model file", run.model_bytes);
   add("model file, xxh128", run.model_hash);

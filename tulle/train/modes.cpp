@@ -14,19 +14,19 @@ namespace {
 
 // To add a mode: write its mode_*.cpp here and give it one line in this table.
 constexpr ModeInfo kModes[] = {
-    {"none", "one process learns alone", "", make_single},
+    {"none", "one process learns alone", "", make_single, forecast_single},
     {"sync", "every rank holds the same network and learns from a part of each batch; gradients are summed",
-     "", make_sync},
+     "", make_sync, forecast_sync},
     {"wasap",
      "workers send gradients to a server as they have them, then learn alone; replicas are averaged at the "
      "end",
-     "arXiv 2102.01732, WASAP-SGD", make_wasap},
+     "arXiv 2102.01732, WASAP-SGD", make_wasap, forecast_wasap, true},
     {"wassp",
      "workers sum gradients of batches of their own, then learn alone; replicas are averaged at the end",
-     "arXiv 2102.01732, WASSP-SGD", make_wassp},
+     "arXiv 2102.01732, WASSP-SGD", make_wassp, forecast_wassp, true},
     {"local-sgd",
      "ranks learn alone for some steps at a time, then go on from the average's move, with momentum",
-     "arXiv 2311.08105, DiLoCo", make_local_sgd},
+     "arXiv 2311.08105, DiLoCo", make_local_sgd, forecast_local_sgd},
 };
 
 [[noreturn]] void refuse(std::string_view key, std::string_view found, std::string_view expected,

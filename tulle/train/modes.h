@@ -8,6 +8,7 @@
 
 #include "tulle/comm/communicator.h"
 #include "tulle/comm/sum_exchange.h"
+#include "tulle/train/forecast.h"
 #include "tulle/train/replica.h"
 
 namespace tulle {
@@ -85,6 +86,8 @@ struct ModeInfo {
   std::string_view help;
   std::string_view source;
   std::unique_ptr<Mode> (*make)(const Ranks&);
+  ForecastMode* forecast;
+  bool own_batches = false;  // train.batch_size is that of each rank, not of all together
 };
 
 std::span<const ModeInfo> modes();

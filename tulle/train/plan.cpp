@@ -18,7 +18,6 @@
 #include "tulle/sparse/topology.h"
 #include "tulle/train/background_save.h"
 #include "tulle/train/build.h"
-#include "tulle/train/machine_rates.h"
 
 namespace tulle {
 namespace {
@@ -46,12 +45,25 @@ std::int64_t lanes_of(const Config& config) {
   return (config.train.batch_size + width - 1) / width * width;
 }
 
-// What the optimizer keeps of one weight, and its average.
-std::int64_t state_bytes(const Config& config) {
+// One weight with what the optimizer keeps of it.
+Parameter one_weight(const Config& config) {
   Parameter one("", Parameter::Kind::kWeight, 1);
   make_optimizer(config.train)->prepare(one);
+  return one;
+}
+
+// Of the state, and of the average.
+std::int64_t state_bytes(const Config& config) {
+  const Parameter one = one_weight(config);
   return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size()) +
          (config.train.ema_decay > 0.0 ? 4 : 0);
+}
+
+// Of one neuron.
+std::unique_ptr<Activation> activation_of(const Config& config, bool last_layer) {
+  return find_name(tulle::activations(), "model.activation",
+                   last_layer ? "identity" : config.model.activation)
+      .make({.alpha = config.model.alpha, .position = 2, .neurons = 1, .seed = 1});
 }
 
 std::int64_t split_bytes(const Split& split) {
@@ -125,9 +137,7 @@ Plan make_plan(const Config& config, const Dataset& data) {
     weights += (layer.dense ? 8 : fast ? 12 : 4) * layer.connections;
     optimizer += state * layer.connections;
     const bool last = l + 1 == layers.size();
-    const auto activation =
-        find_name(tulle::activations(), "model.activation", last ? "identity" : config.model.activation)
-            .make({.alpha = config.model.alpha, .position = 2, .neurons = 1, .seed = 1});
+    const auto activation = activation_of(config, last);
     biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
@@ -171,6 +181,19 @@ Plan make_plan(const Config& config, const Dataset& data) {
   return plan;
 }
 
+RankTask rank_task(const Config& config, const Dataset& data) {
+  const Parameter one = one_weight(config);
+  RankTask task{.states = static_cast<std::int64_t>(one.m1.size() + one.m2.size())};
+  const std::vector<LayerPlan> layers = layers_of(config, data);
+  for (std::size_t l = 0; l < layers.size(); ++l) {
+    const std::size_t of_neurons = 1 + activation_of(config, l + 1 == layers.size())->parameters().size();
+    task.arrays.push_back(layers[l].connections);
+    task.arrays.insert(task.arrays.end(), of_neurons, layers[l].outputs);
+    task.largest_layer = std::max(task.largest_layer, layers[l].connections);
+  }
+  return task;
+}
+
 std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit) {
   const auto fits = [&](std::int64_t batch) {
     config.train.batch_size = batch;
@@ -184,13 +207,13 @@ std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limi
   return low;
 }
 
-double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan) {
+double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan,
+                              const MachineRates& rates) {
   // Of each connection, for 16 samples: lines at random places forward, and back where it has a layer below
   // (its x, and its error read and written).
   const std::int64_t lanes = lanes_of(config);
   const double lines_per_connection = static_cast<double>(lanes) / 16.0;
   constexpr std::int64_t kNear = std::int64_t{1} << 20;  // bytes that stay in the nearest caches
-  const MachineRates rates;
   double seconds = 0.0;
   const std::vector<LayerPlan> layers = layers_of(config, data);
   for (std::size_t l = 0; l < layers.size(); ++l) {

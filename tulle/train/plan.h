@@ -7,6 +7,8 @@
 #include "tulle/data/dataset.h"
 #include "tulle/nn/storage.h"
 #include "tulle/train/config.h"
+#include "tulle/train/forecast.h"
+#include "tulle/train/machine_rates.h"
 
 namespace tulle {
 
@@ -31,13 +33,18 @@ struct Plan {
 /// Real peaks are within 5 % and 64 MB. Throws tulle::Error (kConfig) for networks that it does not know.
 Plan make_plan(const Config& config, const Dataset& data);
 
+/// What the network of such a training shares with other ranks: arrays, states and largest_layer of a task.
+RankTask rank_task(const Config& config, const Dataset& data);
+
 /// The largest batch size whose plan needs no more than `limit` bytes; 0 if none.
 std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit);
 
 /// Seconds a training step of such a plan will take, from what this machine's memory does now: lines read at
 /// random and bytes in order, and what a product does whose activations stay in caches. Right within a
 /// quarter where nothing else runs. Memory: up to 1 GiB for a second. Source of the form: docs/scale.md.
-double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan);
+/// `rates` keeps what it measured, for several plans.
+double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan,
+                              const MachineRates& rates = {});
 
 /// The bytes that run.memory_limit allows: what it says, or 95 % of what is available beside the data that
 /// are there; negative: any number. Throws tulle::Error (kConfig) for text that is not that.

@@ -6,6 +6,7 @@
 #include "tulle/base/error.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
+#include "tulle/train/plan_ranks.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -54,6 +55,35 @@ TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
 }
 INSTANTIATE_TEST_SUITE_P(Storages, EveryStorage, ::testing::ValuesIn(storages().begin(), storages().end()),
                          [](const auto& info) { return std::string(info.param.name); });
+
+// Ranks that are threads share their data.
+class EveryMode : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(EveryMode, RanksTakeTheMemoryOfTheirPlans) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "sanitizers take memory of their own";
+#endif
+  Config config = wide_config("fast");
+  config.train.batch_size = 128;
+  config.synthetic.samples = 128;
+  config.parallel.mode = GetParam();
+  config.parallel.ranks = 2;
+  const Dataset data = load_dataset(data_options(config));
+  const Plan rank = plan_ranks(config, data, {}).rank;
+  const std::int64_t planned = 2 * rank.total() - rank.data_bytes;
+  reset_peak_rss();
+  const std::int64_t before = current_rss_bytes();
+  (void)trained(start_run(config, data), data);
+  const std::int64_t found = peak_rss_bytes() - before;
+  if (found <= 0) GTEST_SKIP() << "this system does not tell the memory of a process";
+  EXPECT_LE(found, planned * 1.05 + 64e6);
+  EXPECT_GE(found, planned * 0.7 - 16e6);
+}
+INSTANTIATE_TEST_SUITE_P(Modes, EveryMode, ::testing::Values("sync", "local-sgd"), [](const auto& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+});
 
 TEST(Plan, CountsConnectionsAsTheNetworkWillHaveThem) {
   const Config config = wide_config("compact");

@@ -475,6 +475,8 @@ class Trainer {
     record.nnz = run_.model.network.connections();
     record.dense = static_cast<std::int64_t>(run_.model.network.cells());
     record.data = run_.state.data_identity;
+    const Config::Data& data = run_.config.data;
+    record.files = data_files({data.train, data.train_labels, data.test, data.test_labels});
     return record;
   }
 
