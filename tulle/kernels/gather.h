@@ -14,8 +14,7 @@ namespace tulle::kernels {
 ///
 /// Shapes  rows: any number of rows, `row_stride` values apart; mean, factor: one value a feature; panel:
 ///         [feature][width], width a multiple of 16 and at least samples.size().
-/// Cost    one read of each value, one write of the panel; on one thread about a quarter of a nanosecond a
-/// byte.
+/// Cost    one read of each value, one write of the panel.
 void gather_panel(const std::uint8_t* rows, std::int64_t row_stride, std::span<const std::uint32_t> samples,
                   Range features, const float* mean, const float* factor, float* panel, int width) noexcept;
 void gather_panel(const float* rows, std::int64_t row_stride, std::span<const std::uint32_t> samples,

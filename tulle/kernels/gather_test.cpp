@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "tulle/kernels/test_problem.h"
+
 namespace tulle::kernels {
 namespace {
 
 constexpr float kUntouched = -12345.0f;
 
-struct Problem {
+struct Rows {
   std::int64_t features;
   std::vector<std::uint32_t> samples;
   Range range;
@@ -19,7 +21,7 @@ struct Problem {
 
 // Rows that differ in every value, a scale for every feature.
 template <class T>
-void check(const Problem& problem) {
+void check(const Rows& problem) {
   constexpr std::int64_t kRows = 150;
   const std::int64_t stride = problem.features + 3;
   std::vector<T> rows(static_cast<std::size_t>(kRows * stride));
@@ -54,27 +56,29 @@ std::vector<std::uint32_t> some_samples(std::size_t count) {
   return samples;
 }
 
-TEST(Gather, BringsRowsScaledIntoLanesAndZerosBehindThem) {
+class Gather : public EveryTarget {};
+
+TEST_P(Gather, BringsRowsScaledIntoLanesAndZerosBehindThem) {
   for (const int width : {16, 32, 64, 128})
     for (const int missing : {0, 1, 15, 16, 17})
       for (const std::int64_t features : {1, 15, 16, 17, 100}) {
         const auto count = static_cast<std::size_t>(std::max(width - missing, 1));
-        const Problem problem{features, some_samples(count), {0, features}, width};
+        const Rows problem{features, some_samples(count), {0, features}, width};
         check<std::uint8_t>(problem);
         check<float>(problem);
       }
 }
 
-TEST(Gather, TouchesOnlyItsRangeOfFeatures) {
+TEST_P(Gather, TouchesOnlyItsRangeOfFeatures) {
   for (const Range range : {Range{16, 48}, Range{5, 90}, Range{99, 100}, Range{7, 7}}) {
     check<std::uint8_t>({100, some_samples(20), range, 32});
     check<float>({100, some_samples(20), range, 32});
   }
 }
 
-TEST(Gather, NoSamplesGiveZeros) { check<std::uint8_t>({20, {}, {0, 20}, 16}); }
+TEST_P(Gather, NoSamplesGiveZeros) { check<std::uint8_t>({20, {}, {0, 20}, 16}); }
 
-TEST(Gather, AFactorOfZeroGivesZero) {
+TEST_P(Gather, AFactorOfZeroGivesZero) {
   const std::vector<std::uint8_t> row{200};
   const std::vector<std::uint32_t> samples{0};
   const float mean = 100.0f, factor = 0.0f;
@@ -82,6 +86,9 @@ TEST(Gather, AFactorOfZeroGivesZero) {
   gather_panel(row.data(), 1, samples, {0, 1}, &mean, &factor, panel.data(), 16);
   EXPECT_EQ(panel, std::vector<float>(16, 0.0f));
 }
+
+INSTANTIATE_TEST_SUITE_P(Targets, Gather, testing::ValuesIn(available_targets()),
+                         [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace tulle::kernels
