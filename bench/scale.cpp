@@ -61,8 +61,7 @@ int main(int argc, char** argv) {
   set_thread_count(threads);
 
   const double lines = random_lines_per_second(std::size_t{1} << 30);
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
+  const std::int64_t before = restart_peak_rss();
   const Dataset data = load_dataset(data_options(config));
   Clock clock;
   Run run = start_run(config, data);

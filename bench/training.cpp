@@ -99,8 +99,7 @@ int main(int argc, char** argv) {
 
   Config config;
   finish_config(config);
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
+  const std::int64_t before = restart_peak_rss();
   Model sparse = build_model(config, data);
   const Times ours = time_steps(sparse, data, 300);
   const std::int64_t training_bytes = peak_rss_bytes() - before;

@@ -1,5 +1,9 @@
 #include "tulle/report/memory.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <fstream>
 #include <string>
@@ -52,6 +56,12 @@ std::int64_t available_bytes() {
   return groups < 0 ? system : std::min(system, groups);
 }
 
-void reset_peak_rss() { std::ofstream("/proc/self/clear_refs") << "5"; }
+std::int64_t restart_peak_rss() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  std::ofstream("/proc/self/clear_refs") << "5";
+  return current_rss_bytes();
+}
 
 }  // namespace tulle

@@ -12,7 +12,8 @@ std::int64_t current_rss_bytes();
 /// allows less; 0 where the system does not tell.
 std::int64_t available_bytes();
 
-/// Lets peak_rss_bytes() start again from the present size, where the system can (Linux).
-void reset_peak_rss();
+/// Gives free memory back to the system, lets peak_rss_bytes() start again from what is left, where the
+/// system can (Linux), and returns that: what was used before and is used again counts as growth.
+std::int64_t restart_peak_rss();
 
 }  // namespace tulle

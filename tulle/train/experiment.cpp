@@ -114,6 +114,7 @@ Experiment::Experiment(const Config& config, const Dataset& data, Start start, b
     : config_(config),
       data_(data),
       path_(run_directory_of(config)),
+      rss_before_(restart_peak_rss()),
       run_(begin(config, data, start.checkpoint)),
       directory_(std::move(start.claimed)) {
   if (leads) prepare_directory(start.checkpoint.empty());
@@ -136,11 +137,9 @@ void Experiment::prepare_directory(bool anew) {
 Ending Experiment::train(Observer& observer, Signals& signals, Communicator* ranks) {
   RunDirectory* directory = directory_ ? &*directory_ : nullptr;
   Recorder recorder(observer);
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
   const Ending ending = ranks != nullptr ? tulle::train(run_, data_, directory, recorder, signals, *ranks)
                                          : tulle::train(run_, data_, directory, recorder, signals);
-  outcome_.training_bytes = static_cast<double>(peak_rss_bytes() - before);
+  outcome_.training_bytes = static_cast<double>(peak_rss_bytes() - rss_before_);
   outcome_.seconds_per_batch = recorder.batch_seconds();
   return ending;
 }

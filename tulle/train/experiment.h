@@ -57,6 +57,7 @@ class Experiment {
   const Config& config_;
   const Dataset& data_;
   std::string path_;
+  std::int64_t rss_before_;  // memory of the process with the data, before the network
   Run run_;
   std::optional<RunDirectory> directory_;
   Outcome outcome_;

@@ -16,8 +16,8 @@
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/cell_set.h"
 #include "tulle/sparse/topology.h"
-#include "tulle/train/background_save.h"
 #include "tulle/train/build.h"
+#include "tulle/train/saving.h"
 
 namespace tulle {
 namespace {

@@ -45,8 +45,7 @@ TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
   const Plan plan = make_plan(config, data);
   EXPECT_EQ(plan.storage, GetParam().storage);
   EXPECT_EQ(plan.neurons, 400002);
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
+  const std::int64_t before = restart_peak_rss();
   (void)trained(start_run(config, data), data);
   const std::int64_t found = peak_rss_bytes() - before;
   if (found <= 0) GTEST_SKIP() << "this system does not tell the memory of a process";
@@ -71,8 +70,7 @@ TEST_P(EveryMode, RanksTakeTheMemoryOfTheirPlans) {
   const Dataset data = load_dataset(data_options(config));
   const Plan rank = plan_ranks(config, data, {}).rank;
   const std::int64_t planned = 2 * rank.total() - rank.data_bytes;
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
+  const std::int64_t before = restart_peak_rss();
   (void)trained(start_run(config, data), data);
   const std::int64_t found = peak_rss_bytes() - before;
   if (found <= 0) GTEST_SKIP() << "this system does not tell the memory of a process";

@@ -135,8 +135,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   if (task.linear) options.descent_steps = 3;
   if (options.steps == 0 && r.task == "image" && r.method != "imp")
     options.steps = r.method == "strong" ? 0 : 100;
-  reset_peak_rss();
-  const std::int64_t before = current_rss_bytes();
+  const std::int64_t before = restart_peak_rss();
   const Clock clock;
   found = recover(r.method, task.problem(), options,
                   [&, first = true](std::int64_t, double, std::int64_t) mutable {

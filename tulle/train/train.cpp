@@ -17,9 +17,9 @@
 #include "tulle/optim/averaging.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
-#include "tulle/train/background_save.h"
 #include "tulle/train/build.h"
 #include "tulle/train/modes.h"
+#include "tulle/train/saving.h"
 #include "tulle/train/validation.h"
 #include "tulle/version.h"
 
@@ -61,7 +61,6 @@ class Trainer {
           Communicator& comm)
       : run_(run),
         data_(data),
-        directory_(directory),
         observer_(observer),
         signals_(signals),
         comm_(comm),
@@ -72,9 +71,13 @@ class Trainer {
         initial_density_(run.config.model.kind == "mlp"
                              ? initial_density(run.config, layer_sizes(run.config, data))
                              : run.config.topology.density) {
-    if (directory_ == nullptr) return;
-    metrics_.emplace(directory_->path(), run_.state.step);
-    if (run.config.log.tensorboard) tensorboard_.emplace(directory_->path() + "/tb", run_.state.step);
+    if (directory == nullptr) return;
+    checkpoints_.emplace(run_, *directory, [this](const CheckpointRecord& record) {
+      write(record);
+      observer_.on_checkpoint(record);
+    });
+    metrics_.emplace(directory->path(), run_.state.step);
+    if (run.config.log.tensorboard) tensorboard_.emplace(directory->path() + "/tb", run_.state.step);
   }
 
   Ending train() {
@@ -261,7 +264,8 @@ class Trainer {
     if (every.unit == Interval::Unit::kStep) return (run_.state.step + ahead) % count == 0;
     if (every.unit == Interval::Unit::kEpoch)
       return epoch_done && (run_.state.epoch + (inside ? 1 : 0)) % count == 0;
-    return every.unit == Interval::Unit::kMinute && since_save_.seconds() >= 60.0 * every.count;
+    return every.unit == Interval::Unit::kMinute && checkpoints_ &&
+           checkpoints_->seconds_since() >= 60.0 * every.count;
   }
 
   // Whether the topology changes `ahead` steps from now, at the end of an epoch if `epoch_done`.
@@ -419,41 +423,14 @@ class Trainer {
   }
 
   void save() {
-    if (directory_ == nullptr || !mode_->together()) return;
+    if (!checkpoints_ || !mode_->together()) return;
     count_seconds();
-    Clock clock;
-    settle_save(/*wait=*/true);
-    BackgroundSave::Done done{.path = directory_->checkpoint_path(run_.state.step), .step = run_.state.step};
-    if (saves_in_background()) {
-      Snapshot snapshot(run_.model, &run_.state);
-      done.seconds = clock.seconds();
-      save_.start(std::move(snapshot), done, directory_->files());
-    } else {
-      done.bytes = save_model(done.path, run_.model, &run_.state, directory_->files());
-      done.seconds = clock.seconds();
-      tell_saved(done);
-    }
+    checkpoints_->save();
     saved_ = true;
-    since_save_.restart();
   }
 
-  // Only where the copy leaves as much memory as it takes.
-  bool saves_in_background() const {
-    if (!writes_meanwhile(run_.config.checkpoint, run_.model.network.connections())) return false;
-    return available_bytes() == 0 || available_bytes() > 2 * Snapshot::bytes_of(run_.model, &run_.state);
-  }
-
-  // Tells of the checkpoint that was written meanwhile, if it is.
   void settle_save(bool wait) {
-    if (const auto done = save_.finished(wait)) tell_saved(*done);
-  }
-
-  void tell_saved(const BackgroundSave::Done& done) {
-    directory_->prune(done.step, static_cast<int>(run_.config.checkpoint.keep));
-    const CheckpointRecord record{
-        .step = done.step, .path = done.path, .bytes = done.bytes, .seconds = done.seconds};
-    write(record);
-    observer_.on_checkpoint(record);
+    if (checkpoints_) checkpoints_->settle(wait);
   }
 
   void count_seconds() {
@@ -487,7 +464,6 @@ class Trainer {
 
   Run& run_;
   const Dataset& data_;
-  RunDirectory* directory_;
   Observer& observer_;
   Signals& signals_;
   Communicator& comm_;
@@ -504,8 +480,7 @@ class Trainer {
   double rate_ = 0.0, rate_factor_ = 1.0;
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
-  BackgroundSave save_;
-  Clock since_save_;
+  std::optional<CheckpointWriter> checkpoints_;
 };
 
 // What ranks must have in common before they send each other values alone.

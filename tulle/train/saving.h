@@ -2,12 +2,16 @@
 
 #include <atomic>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
+#include "tulle/base/clock.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/train/config.h"
+#include "tulle/train/train.h"
 
 namespace tulle {
 
@@ -36,6 +40,33 @@ class BackgroundSave {
   std::exception_ptr error_;
   std::atomic<bool> over_{false};
   std::jthread thread_;  // last: joined before the rest goes
+};
+
+/// Writes the checkpoints of one training into its run directory, of large networks from a copy while the
+/// training goes on, and lets go of old ones.
+class CheckpointWriter {
+ public:
+  /// All must outlive it; `told` hears of every file once it is there.
+  CheckpointWriter(Run& run, RunDirectory& directory, std::function<void(const CheckpointRecord&)> told)
+      : run_(run), directory_(directory), told_(std::move(told)) {}
+
+  /// The run as it is now. Throws tulle::Error if it, or the one before, cannot be written.
+  void save();
+  /// Tells of the checkpoint that was written meanwhile, if it is; `wait`: until it is. Throws what the
+  /// writing threw.
+  void settle(bool wait);
+  /// Since the last checkpoint, or the start.
+  double seconds_since() const { return since_save_.seconds(); }
+
+ private:
+  bool saves_in_background() const;
+  void tell(const BackgroundSave::Done& done);
+
+  Run& run_;
+  RunDirectory& directory_;
+  std::function<void(const CheckpointRecord&)> told_;
+  BackgroundSave save_;
+  Clock since_save_;
 };
 
 }  // namespace tulle

@@ -1,4 +1,4 @@
-#include "tulle/train/background_save.h"
+#include "tulle/train/saving.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
