@@ -114,6 +114,23 @@ def higgs(folder):
 
 
 MLP = {"hidden": "1000,1000,1000"}
+# Few samples of many genes. Chosen on five inner folds of the first fold's training part of ALL leukemia: genes keep what
+# they vary more than others (standardised ones cost 6 points there), one hidden layer (two cost 7), gradients choose
+# what grows (4 points over random growth).
+GENES = {
+    "hidden": "1000",
+    "activation": "relu",
+    "dropout": 0,
+    "distribution": "erk",
+    "density": 0.02,
+    "fan": "sparse",
+    "scale": "center",
+    "optimizer": "adam",
+    "weight-decay": 1e-4,
+    "batch-size": 8,
+    "update-every": "100 step",
+    "stop-after": 1,
+}
 DATASETS = {
     "fashion-mnist": DataSet(MLP, 40, idx(FASHION)),
     "fashion-mnist-98": DataSet(MLP | {"distribution": "erk", "density": 0.02}, 40, idx(FASHION)),
@@ -131,9 +148,7 @@ DATASETS = {
         rates=(0.003, 0.01, 0.03),
     ),
     "higgs": DataSet(MLP | {"alpha": 0.05, "epsilon": 10}, 30, higgs),
-    "leukemia": DataSet(
-        {"hidden": "1000,1000", "alpha": 0.75, "epsilon": 10, "batch-size": 8}, 30, leukemia, rates=(0.003, 0.01, 0.03)
-    ),
+    "leukemia": DataSet(GENES, 100, leukemia, rates=(1e-4, 3e-4, 1e-3)),
     "arcene": DataSet(
         {"hidden": "1000,1000", "alpha": 0.75, "epsilon": 10, "batch-size": 8},
         30,

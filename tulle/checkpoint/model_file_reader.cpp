@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/checkpoint/model_metadata.h"
 #include "tulle/checkpoint/safetensors.h"
+#include "tulle/data/standardize.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/sparse_layer.h"
@@ -267,7 +269,7 @@ class Reader {
     scaling.kind = in_.field<std::string>("preprocess", preprocess, "scale");
     if (std::ranges::find(kScalings, scaling.kind) == std::end(kScalings))
       in_.refuse("metadata 'preprocess', scale", "'" + scaling.kind + "'",
-                 "none, unit, standard, channel, minmax or maxabs");
+                 fmt::format("one of {}", fmt::join(kScalings, ", ")));
     if (scaling.kind != "none") {
       const std::vector<std::int64_t> shape{model.network.inputs()};
       const auto mean = values<float>("data.mean", DType::F32, shape);

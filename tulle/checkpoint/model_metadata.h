@@ -20,7 +20,6 @@ using Json = nlohmann::json;
 
 constexpr int kFormatVersion = 1;
 constexpr const char* kRandomAlgorithm = "philox4x32-10";
-constexpr std::string_view kScalings[] = {"none", "unit", "standard", "channel", "minmax", "maxabs"};
 
 /// Limits that keep what a hostile file costs near its own size: bytes of one JSON text, and inputs that no
 /// tensor of the file speaks for.

@@ -93,8 +93,9 @@ struct Split {
   std::vector<float> targets;     // [sample][target_width]
   std::int32_t target_width = 1;  // numbers of each sample
   LabelSets sets;
-  /// What each sample's loss and gradient are multiplied by, finite, not below 0 and not all 0; empty: 1. The mean is
-  /// over samples, not over weights, so that weights whose mean is 1 leave the size of a step as it is.
+  /// What each sample's loss and gradient are multiplied by, finite, not below 0 and not all 0; empty: 1. The
+  /// mean is over samples, not over weights, so that weights whose mean is 1 leave the size of a step as it
+  /// is.
   std::vector<float> weights{};
 };
 

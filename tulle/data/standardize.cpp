@@ -1,6 +1,7 @@
 #include "tulle/data/standardize.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -137,10 +138,6 @@ constexpr Kind kKinds[] = {
      }},
 };
 
-}  // namespace
-
-namespace {
-
 // Mean and deviation of each channel over all pixels: what a shifted image still fits.
 void share_in_channels(const ImageShape& image, Scaling& scaling) {
   const auto plane = static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width);
@@ -158,6 +155,15 @@ void share_in_channels(const ImageShape& image, Scaling& scaling) {
   }
 }
 
+// One deviation for all features that vary.
+void share_deviation(Scaling& scaling) {
+  double square = 0.0;
+  for (const float d : scaling.deviation)
+    square += double{d} * d / static_cast<double>(scaling.deviation.size());
+  const float deviation = usable(std::sqrt(square));
+  for (float& d : scaling.deviation) d = d > 0.0f ? deviation : 0.0f;
+}
+
 }  // namespace
 
 Scaling fit_scaling(const std::string& kind, const Features& train, const ImageShape& image) {
@@ -170,11 +176,18 @@ Scaling fit_scaling(const std::string& kind, const Features& train, const ImageS
     share_in_channels(image, scaling);
     return scaling;
   }
+  if (kind == "center") {
+    Scaling scaling = fit_scaling("standard", train);
+    scaling.kind = kind;
+    share_deviation(scaling);
+    return scaling;
+  }
   Scaling scaling{.kind = kind, .mean = {}, .deviation = {}};
   if (kind == "none") return scaling;
   if (train.is_generated() && kind != "standard")
-    throw Error(ErrorKind::kConfig,
-                fmt::format("data.scale, found '{}', expected none or standard for synthetic data", kind));
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("data.scale, found '{}', expected none, standard or center for synthetic data", kind));
   require(train.samples > 0 && train.features > 0, "fit_scaling: there must be training data");
   const auto features = static_cast<std::size_t>(train.features);
   scaling.mean.assign(features, 0.0f);
@@ -189,9 +202,8 @@ Scaling fit_scaling(const std::string& kind, const Features& train, const ImageS
       known->dense(train, features, scaling);
     return scaling;
   }
-  throw Error(
-      ErrorKind::kConfig,
-      fmt::format("data.scale, found '{}', expected none, unit, standard, channel, minmax or maxabs", kind));
+  throw Error(ErrorKind::kConfig,
+              fmt::format("data.scale, found '{}', expected one of {}", kind, fmt::join(kScalings, ", ")));
 }
 
 }  // namespace tulle

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "tulle/base/parallel.h"
@@ -13,6 +14,7 @@ namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::FloatEq;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -36,6 +38,15 @@ TEST(FitScaling, StandardIsMeanAndPopulationDeviationOfEachFeature) {
   EXPECT_EQ(scaling.kind, "standard");
   EXPECT_THAT(scaling.mean, ElementsAre(2, 15));
   EXPECT_THAT(scaling.deviation, ElementsAre(1, 5));  // divided by n, not n - 1
+}
+
+TEST(FitScaling, CenterTakesTheMeanOfEachFeatureAndOneDeviationForAll) {
+  // Deviations 1, 7 and, of the feature that does not vary, 0: in all sqrt(50 / 3).
+  const Scaling scaling = fit_scaling("center", floats(2, {1, 10, 5, 3, 24, 5}));
+  EXPECT_EQ(scaling.kind, "center");
+  EXPECT_THAT(scaling.mean, ElementsAre(2, 17, 5));
+  const float all = std::sqrt(50.0f / 3.0f);
+  EXPECT_THAT(scaling.deviation, ElementsAre(FloatEq(all), FloatEq(all), 0));
 }
 
 TEST(FitScaling, BytesGiveWhatFloatsGive) {

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "tulle/data/readers.h"
+#include "tulle/data/standardize.h"
 #include "tulle/evolve/evolve.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/rule.h"
@@ -75,7 +76,7 @@ const KeyInfo kKeys[] = {
     {"data.valid_fraction", [](Config& c) -> Field { return &c.data.valid_fraction; },
      "share of the training samples kept for validation", 0, 1, true},
     {"data.scale", [](Config& c) -> Field { return &c.data.scale; }, "what is done to each feature", -kNone,
-     kNone, false, [] { return Names{"none", "unit", "standard", "channel", "minmax", "maxabs"}; }},
+     kNone, false, [] { return Names(std::begin(kScalings), std::end(kScalings)); }},
     {"data.sep", [](Config& c) -> Field { return &c.data.sep; }, "csv: separator"},
     {"data.header", [](Config& c) -> Field { return &c.data.header; }, "csv: first line", -kNone, kNone,
      false,
