@@ -61,12 +61,12 @@ int main(int argc, char** argv) {
   set_thread_count(threads);
 
   const double lines = random_lines_per_second(std::size_t{1} << 30);
-  const std::int64_t before = restart_peak_rss();
+  const MemoryGrowth memory;
   const Dataset data = load_dataset(data_options(config));
   Clock clock;
   Run run = start_run(config, data);
   const double init = clock.seconds();
-  const std::int64_t built = peak_rss_bytes() - before;
+  const std::int64_t built = memory.peak();
   Replica replica(run, data);
   Loader loader = replica.make_loader();
   std::vector<double> whole, forward, backward, update;
@@ -89,7 +89,7 @@ int main(int argc, char** argv) {
     backward.push_back(replica.phases.backward);
     update.push_back(replica.phases.update);
   }
-  const std::int64_t training = peak_rss_bytes() - before;
+  const std::int64_t training = memory.peak();
   std::vector<double> event_seconds;
   for (int event = 0; event < events; ++event) {
     clock.restart();
@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
            {.seed = 1, .step = static_cast<std::uint32_t>(event), .zeta = config.evolve.zeta});
     event_seconds.push_back(clock.seconds());
   }
-  const std::int64_t after_events = peak_rss_bytes() - before;
+  const std::int64_t after_events = memory.peak();
   double save_seconds = 0.0;
   std::int64_t save_bytes = 0;
   if (!folder.empty()) {

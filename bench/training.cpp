@@ -99,10 +99,10 @@ int main(int argc, char** argv) {
 
   Config config;
   finish_config(config);
-  const std::int64_t before = restart_peak_rss();
+  const MemoryGrowth memory;
   Model sparse = build_model(config, data);
   const Times ours = time_steps(sparse, data, 300);
-  const std::int64_t training_bytes = peak_rss_bytes() - before;
+  const std::int64_t training_bytes = memory.peak();
 
   const Evolution evolution = evolution_of(config);
   double evolve_seconds = 1e9;

@@ -19,6 +19,9 @@ std::int64_t bytes_in(const std::string& file, const std::string& name) {
   return 0;
 }
 
+// Pages of programs, libraries and mapped files.
+std::int64_t file_rss_bytes() { return bytes_in("/proc/self/status", "RssFile"); }
+
 // The number in a file; -1 where there is none ("max").
 std::int64_t number_in(const std::string& file) {
   std::int64_t number = -1;
@@ -56,12 +59,18 @@ std::int64_t available_bytes() {
   return groups < 0 ? system : std::min(system, groups);
 }
 
-std::int64_t restart_peak_rss() {
+MemoryGrowth::MemoryGrowth() {
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif
   std::ofstream("/proc/self/clear_refs") << "5";
-  return current_rss_bytes();
+  all_ = current_rss_bytes();
+  of_files_ = file_rss_bytes();
+}
+
+std::int64_t MemoryGrowth::peak() const {
+  const std::int64_t of_files = std::max<std::int64_t>(file_rss_bytes() - of_files_, 0);
+  return std::max<std::int64_t>(peak_rss_bytes() - all_ - of_files, 0);
 }
 
 }  // namespace tulle

@@ -12,8 +12,18 @@ std::int64_t current_rss_bytes();
 /// allows less; 0 where the system does not tell.
 std::int64_t available_bytes();
 
-/// Gives free memory back to the system, lets peak_rss_bytes() start again from what is left, where the
-/// system can (Linux), and returns that: what was used before and is used again counts as growth.
-std::int64_t restart_peak_rss();
+/// The memory that a process takes from a moment on. What was free then is given back to the system first, so
+/// that what is used again counts; pages of programs and libraries, which are read when they are first used,
+/// do not.
+class MemoryGrowth {
+ public:
+  /// From now on. Lets peak_rss_bytes() start again, where the system can (Linux).
+  MemoryGrowth();
+  /// The most until now, in bytes; 0 where the system does not tell.
+  std::int64_t peak() const;
+
+ private:
+  std::int64_t all_, of_files_;
+};
 
 }  // namespace tulle

@@ -9,7 +9,6 @@
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/report/html.h"
-#include "tulle/report/memory.h"
 #include "tulle/train/plan.h"
 #include "tulle/train/report_parts.h"
 #include "tulle/version.h"
@@ -114,7 +113,6 @@ Experiment::Experiment(const Config& config, const Dataset& data, Start start, b
     : config_(config),
       data_(data),
       path_(run_directory_of(config)),
-      rss_before_(restart_peak_rss()),
       run_(begin(config, data, start.checkpoint)),
       directory_(std::move(start.claimed)) {
   if (leads) prepare_directory(start.checkpoint.empty());
@@ -139,7 +137,7 @@ Ending Experiment::train(Observer& observer, Signals& signals, Communicator* ran
   Recorder recorder(observer);
   const Ending ending = ranks != nullptr ? tulle::train(run_, data_, directory, recorder, signals, *ranks)
                                          : tulle::train(run_, data_, directory, recorder, signals);
-  outcome_.training_bytes = static_cast<double>(peak_rss_bytes() - rss_before_);
+  outcome_.training_bytes = static_cast<double>(memory_.peak());
   outcome_.seconds_per_batch = recorder.batch_seconds();
   return ending;
 }

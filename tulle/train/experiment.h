@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tulle/report/memory.h"
 #include "tulle/report/result.h"
 #include "tulle/train/train.h"
 
@@ -57,7 +58,7 @@ class Experiment {
   const Config& config_;
   const Dataset& data_;
   std::string path_;
-  std::int64_t rss_before_;  // memory of the process with the data, before the network
+  MemoryGrowth memory_;  // beyond the data; stands before the network
   Run run_;
   std::optional<RunDirectory> directory_;
   Outcome outcome_;

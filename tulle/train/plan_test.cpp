@@ -45,10 +45,10 @@ TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
   const Plan plan = make_plan(config, data);
   EXPECT_EQ(plan.storage, GetParam().storage);
   EXPECT_EQ(plan.neurons, 400002);
-  const std::int64_t before = restart_peak_rss();
+  const MemoryGrowth memory;
   (void)trained(start_run(config, data), data);
-  const std::int64_t found = peak_rss_bytes() - before;
-  if (found <= 0) GTEST_SKIP() << "this system does not tell the memory of a process";
+  const std::int64_t found = memory.peak();
+  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
   EXPECT_LE(found, plan.total() * 1.05 + 64e6);
   EXPECT_GE(found, plan.total() * 0.7 - 16e6);
 }
@@ -70,10 +70,10 @@ TEST_P(EveryMode, RanksTakeTheMemoryOfTheirPlans) {
   const Dataset data = load_dataset(data_options(config));
   const Plan rank = plan_ranks(config, data, {}).rank;
   const std::int64_t planned = 2 * rank.total() - rank.data_bytes;
-  const std::int64_t before = restart_peak_rss();
+  const MemoryGrowth memory;
   (void)trained(start_run(config, data), data);
-  const std::int64_t found = peak_rss_bytes() - before;
-  if (found <= 0) GTEST_SKIP() << "this system does not tell the memory of a process";
+  const std::int64_t found = memory.peak();
+  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
   EXPECT_LE(found, planned * 1.05 + 64e6);
   EXPECT_GE(found, planned * 0.7 - 16e6);
 }

@@ -135,7 +135,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   if (task.linear) options.descent_steps = 3;
   if (options.steps == 0 && r.task == "image" && r.method != "imp")
     options.steps = r.method == "strong" ? 0 : 100;
-  const std::int64_t before = restart_peak_rss();
+  const MemoryGrowth memory;
   const Clock clock;
   found = recover(r.method, task.problem(), options,
                   [&, first = true](std::int64_t, double, std::int64_t) mutable {
@@ -158,7 +158,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
               {"steps", found.steps},
               {"starts", found.starts},
               {"seconds", seconds},
-              {"bytes_beyond_data", std::max<std::int64_t>(peak_rss_bytes() - before, 0)},
+              {"bytes_beyond_data", memory.peak()},
               {"peak_rss", peak_rss_bytes()}};
   const std::vector<double> outputs = task_outputs(task, false, net);
   const auto add_fit = [&](bool fresh, std::span<const double> of, const std::string& prefix) {
