@@ -34,14 +34,14 @@ void exchange(Network& network) {
 void update_averages(Network& network, double decay, std::int64_t step) {
   const auto t = static_cast<double>(step);
   const auto move = static_cast<float>(1.0 - std::min(decay, (1.0 + t) / (10.0 + t)));
-  for (const auto& [value, average] : averaged(network)) {
-    if (average->empty()) {
-      *average = *value;
+  for (const Averaged& one : averaged(network)) {
+    if (one.average->empty()) {
+      *one.average = *one.value;
       continue;
     }
-    parallel_ranges(std::ssize(*value), kGrain, [&](Range range) {
-      float* __restrict a = average->data();
-      const float* __restrict v = value->data();
+    parallel_ranges(std::ssize(*one.value), kGrain, [&](Range range) {
+      float* __restrict a = one.average->data();
+      const float* __restrict v = one.value->data();
       for (std::int64_t i = range.begin; i < range.end; ++i) a[i] += move * (v[i] - a[i]);
     });
   }
