@@ -167,19 +167,14 @@ void share_deviation(Scaling& scaling) {
 }  // namespace
 
 Scaling fit_scaling(const std::string& kind, const Features& train, const ImageShape& image) {
-  if (kind == "channel") {
-    if (train.is_sparse() || std::int64_t{image.channels} * image.height * image.width != train.features)
-      throw Error(ErrorKind::kConfig,
-                  "data.scale, found 'channel', expected another for data that are no images");
+  if (kind == "channel" &&
+      (train.is_sparse() || std::int64_t{image.channels} * image.height * image.width != train.features))
+    throw Error(ErrorKind::kConfig,
+                "data.scale, found 'channel', expected another for data that are no images");
+  if (kind == "channel" || kind == "center") {
     Scaling scaling = fit_scaling("standard", train);
     scaling.kind = kind;
-    share_in_channels(image, scaling);
-    return scaling;
-  }
-  if (kind == "center") {
-    Scaling scaling = fit_scaling("standard", train);
-    scaling.kind = kind;
-    share_deviation(scaling);
+    kind == "channel" ? share_in_channels(image, scaling) : share_deviation(scaling);
     return scaling;
   }
   Scaling scaling{.kind = kind, .mean = {}, .deviation = {}};
