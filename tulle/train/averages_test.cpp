@@ -33,22 +33,14 @@ std::vector<float> values_of(Network& network) {
 TEST(Averages, TheModelIsTheAverageOfTheWeightsAfterEachStep) {
   const Dataset data = small_data();
   tulle::Run run = start_run(with_averages(), data);
-  std::vector<double> average;
-  double step = 0.0;
+  ExpectedAverage average{kDecay};
   Diary diary;
-  diary.at_batch = [&](const Observer::Batch&) {
-    const std::vector<float> values = values_of(run.model.network);
-    if (average.empty()) average.assign(values.begin(), values.end());
-    ++step;
-    const double decay = std::min(kDecay, (1.0 + step) / (10.0 + step));
-    for (std::size_t i = 0; i < values.size(); ++i)
-      average[i] = decay * average[i] + (1.0 - decay) * values[i];
-  };
+  diary.at_batch = [&](const Observer::Batch&) { average.add(values_of(run.model.network)); };
   Signals none;
   train(run, data, nullptr, diary, none);
   const std::vector<float> model = values_of(run.model.network);
-  ASSERT_EQ(model.size(), average.size());
-  for (std::size_t i = 0; i < model.size(); ++i) EXPECT_NEAR(model[i], average[i], 1e-6) << i;
+  ASSERT_EQ(model.size(), average.values.size());
+  for (std::size_t i = 0; i < model.size(); ++i) EXPECT_NEAR(model[i], average.values[i], 1e-6) << i;
 }
 
 TEST(Averages, ChangeNothingOfTheTraining) {

@@ -139,8 +139,7 @@ TEST(Smlp, AveragesAreOfTheRunningStatisticsToo) {
   set_config_value(config, "train.ema_decay", "0.5");
   const Dataset data = images();
   tulle::Run run = start_run(finished(config), data);
-  std::vector<double> average;
-  double step = 0.0;
+  ExpectedAverage average{0.5};
   const auto running = [&] {
     std::vector<float> all;
     for (const Statistic& statistic : run.model.network.architecture()->statistics())
@@ -148,20 +147,14 @@ TEST(Smlp, AveragesAreOfTheRunningStatisticsToo) {
     return all;
   };
   Diary diary;
-  diary.at_batch = [&](const Observer::Batch&) {
-    const std::vector<float> now = running();
-    if (average.empty()) average.assign(now.begin(), now.end());
-    ++step;
-    const double decay = std::min(0.5, (1.0 + step) / (10.0 + step));
-    for (std::size_t i = 0; i < now.size(); ++i) average[i] = decay * average[i] + (1.0 - decay) * now[i];
-  };
+  diary.at_batch = [&](const Observer::Batch&) { average.add(running()); };
   Signals none;
   train(run, data, nullptr, diary, none);
   const std::vector<float> model = running();
-  ASSERT_EQ(model.size(), average.size());
+  ASSERT_EQ(model.size(), average.values.size());
   ASSERT_GT(model.size(), 0u);
   for (std::size_t i = 0; i < model.size(); ++i)
-    EXPECT_NEAR(model[i], average[i], 1e-5 * (1.0 + std::abs(average[i]))) << i;
+    EXPECT_NEAR(model[i], average.values[i], 1e-5 * (1.0 + std::abs(average.values[i]))) << i;
 }
 
 TEST(Smlp, EvolutionMovesConnectionsOfEveryPointwiseLayer) {

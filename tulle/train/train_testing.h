@@ -2,6 +2,7 @@
 
 // For tests only: a small problem that can be learnt, configs for it, and what a training says.
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
@@ -74,6 +75,20 @@ struct Diary : Observer {
   }
   void on_evolve(const EvolveRecord& record) override { events.push_back(record); }
   void on_checkpoint(const CheckpointRecord& record) override { saves.push_back(record); }
+};
+
+/// train.ema_decay in doubles, of values that are told after each step.
+struct ExpectedAverage {
+  double decay;
+  std::vector<double> values{};
+  double step = 0.0;
+
+  void add(const std::vector<float>& now) {
+    if (values.empty()) values.assign(now.begin(), now.end());
+    ++step;
+    const double kept = std::min(decay, (1.0 + step) / (10.0 + step));
+    for (std::size_t i = 0; i < now.size(); ++i) values[i] = kept * values[i] + (1.0 - kept) * now[i];
+  }
 };
 
 using Bits = std::map<std::string, std::string>;
