@@ -243,10 +243,11 @@ class SparseProduct {
     {
       const nb::gil_scoped_release release;
       index = make_source_index(topology(), std::max(topology().rows(), 1));
-      product = std::make_unique<SparseProduct>(
-          Topology(topology().cols(), topology().rows(),
-                   RawVector<std::int64_t>(index.source_ptr.begin(), index.source_ptr.end()),
-                   RawVector<std::int32_t>(index.targets.begin(), index.targets.end())));
+      RawVector<std::int32_t> targets(index.positions.size());
+      for (std::size_t k = 0; k < targets.size(); ++k) targets[k] = index.target(k);
+      product = std::make_unique<SparseProduct>(Topology(
+          topology().cols(), topology().rows(),
+          RawVector<std::int64_t>(index.source_ptr.begin(), index.source_ptr.end()), std::move(targets)));
     }
     return nb::make_tuple(nb::cast(product.release(), nb::rv_policy::take_ownership),
                           owned<std::uint32_t>(std::move(index.positions)));

@@ -22,10 +22,10 @@ void sparse_input_forward(const ActiveConnections& connections, const Entries& s
   }
 }
 
-void sparse_input_gradients(std::int64_t begin, std::int64_t end, const std::int32_t* targets,
-                            const Entries& sources, std::int64_t source, const float* errors,
-                            std::int64_t panel_size, int width, float* gradients) noexcept {
-  for (std::int64_t k = begin; k < end; ++k) {
+void sparse_input_gradients(std::int64_t count, const std::int32_t* targets, const Entries& sources,
+                            std::int64_t source, const float* errors, std::int64_t panel_size, int width,
+                            float* gradients) noexcept {
+  for (std::int64_t k = 0; k < count; ++k) {
     const float* const row = errors + std::int64_t{targets[k]} * width;
     float sum = 0.0f;
     for (std::int64_t e = sources.ptr[source]; e < sources.ptr[source + 1]; ++e) {

@@ -29,10 +29,10 @@ struct Entries {
 void sparse_input_forward(const ActiveConnections& connections, const Entries& samples, std::int32_t first,
                           std::int32_t count, std::int32_t targets, float* line) noexcept;
 
-/// Gradients of the connections from source i: the sum over the samples it occurs in, ascending, of value *
-/// errors[target][sample]. `errors` are panels [panel][target][width].
-void sparse_input_gradients(std::int64_t begin, std::int64_t end, const std::int32_t* targets,
-                            const Entries& sources, std::int64_t source, const float* errors,
-                            std::int64_t panel_size, int width, float* gradients) noexcept;
+/// Gradients of the `count` connections from source i, with their targets: the sum over the samples it occurs
+/// in, ascending, of value * errors[target][sample]. `errors` are panels [panel][target][width].
+void sparse_input_gradients(std::int64_t count, const std::int32_t* targets, const Entries& sources,
+                            std::int64_t source, const float* errors, std::int64_t panel_size, int width,
+                            float* gradients) noexcept;
 
 }  // namespace tulle::kernels

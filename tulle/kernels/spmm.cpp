@@ -69,6 +69,7 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
   constexpr int kVectors = kWidth / kLanes;
   const Floats d;
   PendingSums pending(add, dw);
+  const std::int32_t* HWY_RESTRICT targets = w.targets;
   const float* HWY_RESTRICT values = w.values;
   // Where no tile keeps dz in the nearest cache: with nothing but sums to make, a wrongly foreseen end of a
   // row would leave the loads behind it waiting. It pays for floats alone.
@@ -88,18 +89,19 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
       float* HWY_RESTRICT products = pending.next();
       for (std::int64_t j = 0; j < count; ++j) {
         if (!kWithDx && far) {
-          const auto* const ahead = dz + std::int64_t{w.targets[std::min(k + j + kAhead, last)]} * kStride;
+          const auto* const ahead = dz + std::int64_t{targets[std::min(j + kAhead, last - k)]} * kStride;
           for (int line = 0; line < kStride; line += kLine) hwy::Prefetch(ahead + line);
         }
         const Vector weight = hn::Set(d, kWithDx ? values[j] : 0.0f);
         Vector product[kVectorsPerLine];
-        Lines::template Multiply<kWidth>(own, dz + std::int64_t{w.targets[k + j]} * kStride, product,
+        Lines::template Multiply<kWidth>(own, dz + std::int64_t{targets[j]} * kStride, product,
                                          [&](int v, Vector error) {
                                            if (kWithDx) grad[v] = hn::MulAdd(weight, error, grad[v]);
                                          });
         for (int s = 0; s < kVectorsPerLine; ++s) hn::Store(product[s], d, products + j * kLine + s * kLanes);
       }
       pending.added(count);
+      targets += count;
       if (kWithDx) values += count;
       k += count;
     }

@@ -19,8 +19,8 @@ struct CsrView {
 };
 
 /// Connections by source neuron, all to the targets of one tile: those of source s are [begin[s],
-/// begin[s + 1]), their targets are counted from the tile's first one. `values` holds the weights of the
-/// sources asked for alone, from the first connection of the first of them on.
+/// begin[s + 1]), their targets are counted from the tile's first one. `targets` and `values` (weights) hold
+/// those of the sources asked for alone, from the first connection of the first of them on.
 struct SourceView {
   const std::int64_t* begin;
   const std::int32_t* targets;
@@ -46,8 +46,8 @@ void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float
 ///   dx[i] = gate( sum over connections k of source i: w_k * dz[target_k] )
 ///   dw_k  = (add ? dw_k : 0) + sum over samples: x[i] * dz[target_k]
 /// dx is skipped if it is null (first layer); w.values may then be null too. Each line of dz is loaded once
-/// and used twice. dw, like w.values, begins with the first connection of the first source. Shapes: x, dx
-/// [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop (2 if dx is null).
+/// and used twice. dw, like the arrays of w, begins with the first connection of the first source. Shapes: x,
+/// dx [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop (2 if dx is null).
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 

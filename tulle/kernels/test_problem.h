@@ -98,8 +98,8 @@ struct Problem {
 
   CsrView csr() const { return {row_ptr.data(), row_ptr.data() + 1, columns.data(), values.data()}; }
   SourceView by_source(std::int64_t first_source = 0) const {
-    return {source_ptr.data(), targets.data(),
-            values_by_source.data() + source_ptr[static_cast<std::size_t>(first_source)]};
+    const std::int64_t first = source_ptr[static_cast<std::size_t>(first_source)];
+    return {source_ptr.data(), targets.data() + first, values_by_source.data() + first};
   }
   std::int64_t nnz() const { return static_cast<std::int64_t>(links.size()); }
   Guarded<float> for_rows(float fill = 0.0f) const { return Guarded<float>(rows * width, fill); }

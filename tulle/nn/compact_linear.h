@@ -18,15 +18,14 @@ class CompactLinear final : public SparseLayer {
   /// Throws std::invalid_argument if the topology is not outputs x inputs.
   CompactLinear(const LayerOptions& options, Topology topology);
 
-  void set_weight_step(WeightStep step) override { step_ = std::move(step); }
-
  protected:
   using Layer::multiply;
   void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   /// Throws std::logic_error without a weight step.
   void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                      const kernels::Gate& gate) override;
-  void index() override { shared_among_ = 0; }
+  void forget_index() override { shared_among_ = 0; }
+  void index() override {}
 
  private:
   struct Block;
@@ -37,7 +36,6 @@ class CompactLinear final : public SparseLayer {
   void sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p, const kernels::Gate& gate);
   void learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz, Panels<float> dx);
 
-  WeightStep step_;
   int shared_among_ = 0;                                     // threads the ranges below are for
   std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
 };

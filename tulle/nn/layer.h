@@ -88,9 +88,12 @@ class Layer {
 
   /// Whether backward() takes its errors as dL/da and puts this layer's derivative to them as it reads them.
   bool gates_errors() const { return options_.storage == Storage::kCompact && activation_->piecewise(); }
-  /// The optimizer's step for weights whose gradient is not kept (Parameter::gradient), for the backward
-  /// passes to come. Layers that keep it leave the step to the caller.
+  /// The optimizer's step on the weights, for the backward passes to come: a sparse layer then takes it
+  /// within them and keeps no gradient of its weights (Parameter::gradient is empty). Dense layers, and all
+  /// without a step, leave it to the caller. An empty function takes it back.
   virtual void set_weight_step(WeightStep) {}
+  /// Memory that the layers of a network use in turn within their backward passes, in place of one's own.
+  virtual void share_scratch(const std::shared_ptr<AlignedVector<float>>&) {}
 
   Parameter& weight() { return weight_; }
   const Parameter& weight() const { return weight_; }

@@ -14,6 +14,8 @@ Network::Network(std::vector<std::unique_ptr<Layer>> layers)
   require(!layers_.empty(), "Network: at least one layer is needed");
   for (std::size_t l = 1; l < layers_.size(); ++l)
     require(layers_[l]->inputs() == layers_[l - 1]->outputs(), "Network: the layers do not chain");
+  const auto scratch = std::make_shared<AlignedVector<float>>();
+  for (const auto& layer : layers_) layer->share_scratch(scratch);
 }
 
 Network::Network(std::vector<std::unique_ptr<Layer>> layers, const Network& like) {

@@ -17,9 +17,9 @@ struct Parameter {
   std::string name;  // "layers.0.weight": the name in model files
   Kind kind = Kind::kWeight;
   AlignedVector<float> value;
-  AlignedVector<float> gradient;  // empty where a layer takes the step as it walks back (Storage::kCompact)
-  AlignedVector<float> m1;        // momentum or first moment
-  AlignedVector<float> m2;        // second moment
+  AlignedVector<float> gradient;     // empty where a layer takes the step within its backward pass
+  AlignedVector<float> m1;           // momentum or first moment
+  AlignedVector<float> m2;           // second moment
   AlignedVector<std::uint16_t> age;  // steps since birth, saturating
   AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
   AlignedVector<float> average;      // of value over the steps (train.ema_decay)
@@ -39,6 +39,15 @@ struct ParameterSlice {
   float* m2 = nullptr;
   std::uint16_t* age = nullptr;
 };
+
+/// The `size` entries from `begin` on, where they are.
+inline ParameterSlice slice_of(Parameter& parameter, std::int64_t begin, std::int64_t size) {
+  const auto from = [begin](auto& array) { return array.empty() ? nullptr : array.data() + begin; };
+  return {parameter.kind,        size,
+          from(parameter.value), from(parameter.gradient),
+          from(parameter.m1),    from(parameter.m2),
+          from(parameter.age)};
+}
 
 /// An optimizer's step on a slice; called by several threads at once.
 using WeightStep = std::function<void(const ParameterSlice&)>;

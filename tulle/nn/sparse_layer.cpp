@@ -18,15 +18,30 @@ void carry(const TopologyUpdate& update, AlignedVector<T>& values, T initial) {
 
 SparseLayer::SparseLayer(const LayerOptions& options, Topology topology, bool keeps_gradients)
     : Layer(options, static_cast<std::size_t>(topology.nnz()), keeps_gradients),
-      topology_(std::move(topology)) {
+      topology_(std::move(topology)),
+      keeps_gradients_(keeps_gradients) {
   require(topology_.rows() == outputs() && topology_.cols() == inputs(),
           "SparseLayer: the topology must be outputs x inputs");
+}
+
+void SparseLayer::set_weight_step(WeightStep step) {
+  step_ = std::move(step);
+  const bool kept = !step_ && keeps_gradients_;
+  if (weight_.gradient.empty() == kept)
+    weight_.gradient = AlignedVector<float>(kept ? weight_.value.size() : 0);
+}
+
+void SparseLayer::take_step(std::int64_t begin, std::span<const float> gradients) {
+  ParameterSlice slice = slice_of(weight_, begin, std::ssize(gradients));
+  slice.gradient = gradients.data();
+  step_(slice);
 }
 
 void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_values) {
   require(update.topology.rows() == outputs() && update.topology.cols() == inputs(),
           "SparseLayer: the new topology must be outputs x inputs");
   require(grown_values.size() == update.source.size(), "SparseLayer: one start value per connection");
+  forget_index();
   carry(update, weight_.value, 0.0f);
   carry(update, weight_.average, 0.0f);
   for (AlignedVector<float>* values : {&weight_.value, &weight_.average}) {

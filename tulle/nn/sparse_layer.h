@@ -18,14 +18,24 @@ class SparseLayer : public Layer {
   /// state.
   void replace(TopologyUpdate update, std::span<const float> grown_values);
 
+  void set_weight_step(WeightStep step) override;
+
  protected:
   /// Throws std::invalid_argument if the topology is not outputs x inputs.
   SparseLayer(const LayerOptions& options, Topology topology, bool keeps_gradients);
 
-  /// The topology is another one.
+  /// Takes the optimizer's step on the connections from `begin` on, one for each of `gradients`.
+  void take_step(std::int64_t begin, std::span<const float> gradients);
+
+  /// The topology is about to be another one, or is.
+  virtual void forget_index() = 0;
   virtual void index() = 0;
 
   Topology topology_;
+  WeightStep step_;
+
+ private:
+  const bool keeps_gradients_;  // without a weight step
 };
 
 /// The layer that options.storage asks for.

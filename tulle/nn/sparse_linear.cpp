@@ -30,23 +30,58 @@ SparseLinear::SparseLinear(const LayerOptions& options, Topology topology)
   SparseLinear::index();
 }
 
+void SparseLinear::forget_index() {
+  by_target_ = {};
+  by_source_.reset();
+}
+
 void SparseLinear::index() {
   by_target_ = make_row_tiles(topology_, tile_width(inputs(), topology_.density()));
-  by_source_ = make_source_index(topology_, tile_width(outputs(), topology_.density()));
   shared_among_ = 0;
+}
+
+// A first layer that takes panels may never need it.
+void SparseLinear::index_sources() {
+  if (by_source_) return;
+  by_source_ = make_source_index(topology_, tile_width(outputs(), topology_.density()));
+  source_ranges_.clear();
 }
 
 void SparseLinear::share_out() {
   if (shared_among_ == thread_count()) return;
   shared_among_ = thread_count();
   target_ranges_ = balanced_rows(topology_.row_ptr(), shared_among_);
+  source_ranges_.clear();
+  blocks_.resize(static_cast<std::size_t>(shared_among_));
+}
+
+void SparseLinear::share_out_sources() {
+  share_out();
+  index_sources();
+  if (!source_ranges_.empty()) return;
   std::vector<std::int64_t> ends(static_cast<std::size_t>(inputs()) + 1, 0);
-  for (std::size_t t = 0; t < static_cast<std::size_t>(by_source_.tiles); ++t) {
-    const std::int64_t* const ptr = by_source_.source_ptr.data() + t * (ends.size() - 1);
+  for (std::size_t t = 0; t < static_cast<std::size_t>(by_source_->tiles); ++t) {
+    const std::int64_t* const ptr = by_source_->source_ptr.data() + t * (ends.size() - 1);
     for (std::size_t s = 0; s < ends.size(); ++s) ends[s] += ptr[s] - ptr[0];
   }
   source_ranges_ = balanced_rows(ends, shared_among_);
-  blocks_.resize(static_cast<std::size_t>(shared_among_));
+}
+
+// One place for each connection.
+float* SparseLinear::scratch(bool zeroed) {
+  const std::size_t size = weight_.value.size();
+  if (scratch_->size() < size) scratch_->resize(size);
+  if (zeroed) std::fill_n(scratch_->data(), size, 0.0f);
+  return scratch_->data();
+}
+
+// Targets of connections by source, counted from their tile's first.
+const std::int32_t* SparseLinear::targets_of(Range connections, Block& block) const {
+  if (!by_source_->far_targets.empty()) return by_source_->far_targets.data() + connections.begin;
+  const auto count = static_cast<std::size_t>(connections.end - connections.begin);
+  if (block.targets.size() < count) block.targets.resize(count);
+  std::copy_n(by_source_->near_targets.data() + connections.begin, count, block.targets.data());
+  return block.targets.data();
 }
 
 // `stride`: elements of one feature of one panel; floats have one a sample, pairs of bfloat16 half as many.
@@ -86,27 +121,28 @@ void SparseLinear::multiply(Panels<const float> x, Panels<float> y, const kernel
 template <class Element>
 void SparseLinear::back_by_source(Range sources, const Element* x, const Element* dz, int stride,
                                   Panels<const float> shape, Panels<float> dx, const kernels::Gate& gate,
-                                  std::vector<float>& block) {
+                                  Block& block) {
   constexpr std::int64_t kConnections = 8192;
-  for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
-    const std::int64_t* const begin = by_source_.source_ptr.data() + std::int64_t{t} * inputs();
-    const std::int64_t first_target = std::int64_t{t} * by_source_.width;
-    const kernels::Tile tile{.first = t == 0, .last = t + 1 == by_source_.tiles};
+  for (std::int32_t t = 0; t < by_source_->tiles; ++t) {
+    const std::int64_t* const begin = by_source_->source_ptr.data() + std::int64_t{t} * inputs();
+    const std::int64_t first_target = std::int64_t{t} * by_source_->width;
+    const kernels::Tile tile{.first = t == 0, .last = t + 1 == by_source_->tiles};
     for (Range part{sources.begin, sources.begin}; part.begin < sources.end; part.begin = part.end) {
       while (part.end < sources.end &&
              (part.end == part.begin || begin[part.end + 1] - begin[part.begin] <= kConnections))
         ++part.end;
       const auto count = static_cast<std::size_t>(begin[part.end] - begin[part.begin]);
-      const std::uint32_t* const positions = by_source_.positions.data() + begin[part.begin];
-      if (dx && block.size() < count) block.resize(count);
+      const std::uint32_t* const positions = by_source_->positions.data() + begin[part.begin];
+      const std::int32_t* const targets = targets_of({begin[part.begin], begin[part.end]}, block);
+      if (dx && block.weights.size() < count) block.weights.resize(count);
       if (dx)
-        for (std::size_t k = 0; k < count; ++k) block[k] = weight_.value[positions[k]];
+        for (std::size_t k = 0; k < count; ++k) block.weights[k] = weight_.value[positions[k]];
       for (std::int64_t p = 0; p < shape.count(); ++p)
-        kernels::spmm_backward({begin, by_source_.targets.data(), block.data()}, part, shape.width,
+        kernels::spmm_backward({begin, targets, block.weights.data()}, part, shape.width,
                                x + p * inputs() * stride, dz + (p * outputs() + first_target) * stride,
                                dx ? dx.panel(static_cast<std::int32_t>(p)) : nullptr,
                                of_panel(gate, p, inputs(), shape.width), p > 0,
-                               gradients_by_source_.data() + begin[part.begin], tile);
+                               scratch_->data() + begin[part.begin], tile);
     }
   }
 }
@@ -117,19 +153,22 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
   share_out();
   if (!dx && by_target_.tiles == 1) {
     // A gradient of weights alone is the same sum seen from either side: by target it comes out in its place.
+    float* const gradients = step_ ? scratch() : weight_.gradient.data();
     parallel_parts(shared_among_, [&](int part) {
-      const auto i = static_cast<std::size_t>(part);
-      const Range rows{target_ranges_[i], target_ranges_[i + 1]};
-      const std::int64_t* const begin = topology_.row_ptr().data();
+      const Range rows = rows_of(static_cast<std::size_t>(part));
+      const std::int64_t* const ptr = topology_.row_ptr().data();
+      const std::int64_t begin = ptr[rows.begin], end = ptr[rows.end];
       for (std::int64_t p = 0; p < errors.count(); ++p)
-        kernels::spmm_backward({begin, topology_.columns().data(), nullptr}, rows, errors.width,
+        kernels::spmm_backward({ptr, topology_.columns().data() + begin, nullptr}, rows, errors.width,
                                dz + p * outputs() * stride, x + p * inputs() * stride, nullptr, {}, p > 0,
-                               weight_.gradient.data() + begin[rows.begin]);
+                               gradients + begin);
+      if (step_) take_step(begin, {gradients + begin, gradients + end});
       sum_bias_gradients(rows, errors);
     });
     return;
   }
-  gradients_by_source_.resize(weight_.gradient.size());
+  share_out_sources();
+  scratch();
   parallel_parts(shared_among_, [&](int part) {
     const auto i = static_cast<std::size_t>(part);
     back_by_source({source_ranges_[i], source_ranges_[i + 1]}, x, dz, stride, errors, dx, gate, blocks_[i]);
@@ -137,17 +176,23 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
   bring_gradients_home(errors);
 }
 
-// Gradients from the order of sources into that of targets, by the threads that own the targets; and bias
-// gradients.
+// Gradients from the order of sources into that of targets, by the threads that own the targets: to the
+// optimizer a piece at a time, or to where they are kept; and bias gradients.
 void SparseLinear::bring_gradients_home(Panels<const float> errors) {
   parallel_parts(shared_among_, [&](int part) {
-    const auto i = static_cast<std::size_t>(part);
-    const auto row_ptr = topology_.row_ptr();
-    const auto end = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i + 1])]);
-    for (auto k = static_cast<std::size_t>(row_ptr[static_cast<std::size_t>(target_ranges_[i])]); k < end;
-         ++k)
-      weight_.gradient[k] = gradients_by_source_[by_source_.slots[k]];
-    sum_bias_gradients({target_ranges_[i], target_ranges_[i + 1]}, errors);
+    const Range rows = rows_of(static_cast<std::size_t>(part));
+    const float* const by_source = scratch_->data();
+    const std::uint32_t* const slots = by_source_->slots.data();
+    const std::int64_t end = topology_.row_ptr().data()[rows.end];
+    constexpr std::int64_t kPiece = 1024;
+    alignas(64) float piece[kPiece];
+    for (std::int64_t k = topology_.row_ptr().data()[rows.begin]; k < end; k += kPiece) {
+      const std::int64_t count = std::min(kPiece, end - k);
+      float* const to = step_ ? piece : weight_.gradient.data() + k;
+      for (std::int64_t j = 0; j < count; ++j) to[j] = by_source[slots[k + j]];
+      if (step_) take_step(k, {piece, static_cast<std::size_t>(count)});
+    }
+    sum_bias_gradients(rows, errors);
   });
 }
 
@@ -155,12 +200,13 @@ void SparseLinear::bring_gradients_home(Panels<const float> errors) {
 // from the sums to the outputs, so that bits do not depend on the number of threads.
 void SparseLinear::multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue) {
   constexpr std::int32_t kLine = 16;
+  index_sources();
   const auto active = static_cast<std::int64_t>(x.active.size());
   active_begin_.assign(1, 0);
   for (const std::int32_t source : x.active) {
     std::int64_t count = 0;
-    for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
-      const std::int64_t* const begin = by_source_.source_ptr.data() + std::int64_t{t} * inputs() + source;
+    for (std::int32_t t = 0; t < by_source_->tiles; ++t) {
+      const std::int64_t* const begin = by_source_->source_ptr.data() + std::int64_t{t} * inputs() + source;
       count += begin[1] - begin[0];
     }
     active_begin_.push_back(active_begin_.back() + count);
@@ -170,13 +216,13 @@ void SparseLinear::multiply(const SparseBatch& x, Panels<float> y, const kernels
   parallel_ranges(active, 64, [&](Range range) {
     for (std::int64_t i = range.begin; i < range.end; ++i) {
       auto out = static_cast<std::size_t>(active_begin_[static_cast<std::size_t>(i)]);
-      for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
-        const std::int64_t* const begin =
-            by_source_.source_ptr.data() + std::int64_t{t} * inputs() + x.active[static_cast<std::size_t>(i)];
+      for (std::int32_t t = 0; t < by_source_->tiles; ++t) {
+        const std::int64_t* const begin = by_source_->source_ptr.data() + std::int64_t{t} * inputs() +
+                                          x.active[static_cast<std::size_t>(i)];
         for (auto k = static_cast<std::size_t>(begin[0]); k < static_cast<std::size_t>(begin[1]);
              ++k, ++out) {
-          active_targets_[out] = by_source_.targets[k] + t * by_source_.width;
-          active_weights_[out] = weight_.value[by_source_.positions[k]];
+          active_targets_[out] = by_source_->target(k) + t * by_source_->width;
+          active_weights_[out] = weight_.value[by_source_->positions[k]];
         }
       }
     }
@@ -207,16 +253,18 @@ void SparseLinear::multiply(const SparseBatch& x, Panels<float> y, const kernels
 
 void SparseLinear::backward(const SparseBatch& x, Panels<const float> dz) {
   share_out();
-  gradients_by_source_.assign(weight_.gradient.size(), 0.0f);
+  index_sources();
+  float* const gradients = scratch(/*zeroed=*/true);
   parallel_ranges(static_cast<std::int64_t>(x.active.size()), 16, [&](Range range) {
+    Block block;
     for (std::int64_t i = range.begin; i < range.end; ++i)
-      for (std::int32_t t = 0; t < by_source_.tiles; ++t) {
-        const std::int64_t* const begin =
-            by_source_.source_ptr.data() + std::int64_t{t} * inputs() + x.active[static_cast<std::size_t>(i)];
-        kernels::sparse_input_gradients(begin[0], begin[1], by_source_.targets.data(),
+      for (std::int32_t t = 0; t < by_source_->tiles; ++t) {
+        const std::int64_t* const begin = by_source_->source_ptr.data() + std::int64_t{t} * inputs() +
+                                          x.active[static_cast<std::size_t>(i)];
+        kernels::sparse_input_gradients(begin[1] - begin[0], targets_of({begin[0], begin[1]}, block),
                                         {x.active_ptr.data(), x.samples.data(), x.sample_values.data()}, i,
-                                        dz.data + std::int64_t{t} * by_source_.width * dz.width,
-                                        dz.panel_size(), dz.width, gradients_by_source_.data());
+                                        dz.data + std::int64_t{t} * by_source_->width * dz.width,
+                                        dz.panel_size(), dz.width, gradients + begin[0]);
       }
   });
   bring_gradients_home(dz);

@@ -4,7 +4,7 @@ namespace tulle {
 namespace {
 
 constexpr StorageInfo kStorages[] = {
-    {"fast", "both orders of the connections and their gradients", Storage::kFast},
+    {"fast", "both orders of the connections, for speed", Storage::kFast},
     {"compact", "one order, the step taken within the backward pass: for the largest networks",
      Storage::kCompact},
 };

@@ -6,9 +6,10 @@
 namespace tulle {
 
 /// How a sparse layer keeps its connections while it trains. Both give the same bits.
-///   kFast     in the order of targets and in that of sources, with gradients: 32 bytes a connection
+///   kFast     in the order of targets and in that of sources: 22 bytes a connection with momentum, 26 where
+///             gradients are kept, and 4 for each of the largest layer's
 ///   kCompact  in the order of targets alone; the optimizer's step is taken as the backward pass goes by, and
-///             no gradient is kept: 12 bytes a connection with momentum
+///             no gradient is ever kept: 12 bytes a connection with momentum
 enum class Storage { kFast, kCompact };
 
 struct StorageInfo {

@@ -5,10 +5,7 @@ namespace tulle {
 
 void Optimizer::step(Parameter& parameter, float rate) const {
   parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-    const auto from = [&](auto& array) { return array.empty() ? nullptr : array.data() + range.begin; };
-    step({parameter.kind, range.end - range.begin, from(parameter.value), from(parameter.gradient),
-          from(parameter.m1), from(parameter.m2), from(parameter.age)},
-         rate);
+    step(slice_of(parameter, range.begin, range.end - range.begin), rate);
   });
 }
 

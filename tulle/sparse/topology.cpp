@@ -139,10 +139,12 @@ SourceIndex make_source_index(const Topology& topology, std::int32_t width) {
   require(width > 0, "make_source_index: a tile must have targets");
   const auto nnz = static_cast<std::size_t>(topology.nnz());
   const auto cols = static_cast<std::size_t>(topology.cols());
+  const bool near = width <= 1 << 16;
   SourceIndex index{.tiles = tiles_for(topology.rows(), width),
                     .width = width,
                     .source_ptr = {},
-                    .targets = std::vector<std::int32_t>(nnz),
+                    .near_targets = std::vector<std::uint16_t>(near ? nnz : 0),
+                    .far_targets = std::vector<std::int32_t>(near ? 0 : nnz),
                     .positions = std::vector<std::uint32_t>(nnz),
                     .slots = std::vector<std::uint32_t>(nnz)};
   index.source_ptr.assign(static_cast<std::size_t>(index.tiles) * cols + 1, 0);
@@ -165,7 +167,10 @@ SourceIndex make_source_index(const Topology& topology, std::int32_t width) {
     for (std::int32_t r = first; r < end; ++r) {
       for (const std::int32_t column : topology.row(r)) {
         const auto slot = static_cast<std::size_t>(next[static_cast<std::size_t>(column)]++);
-        index.targets[slot] = r - first;
+        if (near)
+          index.near_targets[slot] = static_cast<std::uint16_t>(r - first);
+        else
+          index.far_targets[slot] = r - first;
         index.slots[position] = static_cast<std::uint32_t>(slot);
         index.positions[slot] = position++;
       }

@@ -115,7 +115,7 @@ TEST(TopologyHash, ChangesWithEveryConnectionEveryRowAndTheShape) {
 TEST(SourceIndex, OfASmallExampleReadsItsColumns) {
   const SourceIndex index = make_source_index(example(), 3);
   EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 1, 3, 4, 5}));
-  EXPECT_EQ(index.targets, (std::vector<std::int32_t>{2, 0, 2, 2, 0}));
+  EXPECT_EQ(index.near_targets, (std::vector<std::uint16_t>{2, 0, 2, 2, 0}));
   EXPECT_EQ(index.positions, (std::vector<std::uint32_t>{2, 0, 3, 4, 1}));
 }
 
@@ -123,8 +123,15 @@ TEST(SourceIndex, TilesCountTheirTargetsFromTheirFirst) {
   const SourceIndex index = make_source_index(example(), 2);
   EXPECT_EQ(index.tiles, 2);
   EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 0, 1, 1, 2, 3, 4, 5, 5}));
-  EXPECT_EQ(index.targets, (std::vector<std::int32_t>{0, 0, 0, 0, 0}));
+  EXPECT_EQ(index.near_targets, (std::vector<std::uint16_t>{0, 0, 0, 0, 0}));
   EXPECT_EQ(index.positions, (std::vector<std::uint32_t>{0, 1, 2, 3, 4}));
+}
+
+TEST(SourceIndex, CountsTargetsFurtherThan16BitsWhereItsTilesAreWider) {
+  const Topology last = Topology::from_keys(70000, 2, Keys{139999});
+  EXPECT_EQ(make_source_index(last, 70000).target(0), 69999);
+  EXPECT_EQ(make_source_index(last, 65536).target(0), 69999 - 65536);
+  EXPECT_TRUE(make_source_index(last, 65536).far_targets.empty());
 }
 
 // Up to 29 x 29, of any density.
@@ -187,12 +194,12 @@ TEST(SourceIndex, IsTheTransposeOfEveryRandomTopology) {
       for (auto i = static_cast<std::size_t>(index.source_ptr[place]);
            i < static_cast<std::size_t>(index.source_ptr[place + 1]); ++i) {
         const std::uint32_t position = index.positions[i];
-        ASSERT_LT(index.targets[i], width);
-        ASSERT_EQ(keys[position], static_cast<std::uint64_t>((tile * width + index.targets[i]) * cols + s));
+        ASSERT_LT(index.target(i), width);
+        ASSERT_EQ(keys[position], static_cast<std::uint64_t>((tile * width + index.target(i)) * cols + s));
         ASSERT_FALSE(seen[position]);
         seen[position] = true;
         ASSERT_TRUE(i == static_cast<std::size_t>(index.source_ptr[place]) ||
-                    index.targets[i - 1] < index.targets[i])
+                    index.target(i - 1) < index.target(i))
             << "targets ascend";
       }
     }

@@ -129,15 +129,27 @@ bool is_compact(const Network& network) {
   return false;
 }
 
+namespace {
+
+// What needs gradients of weights; empty: nothing does.
+std::string needs_gradients_for(const Config& config) {
+  if (config.model.kind != "mlp") return "model.kind = \"" + config.model.kind + "\"";
+  if (config.train.clip_norm > 0.0 || config.train.clip_value > 0.0) return "clipped gradients";
+  if (config.parallel.ranks > 1 || config.parallel.mode != "none") return "gradients shared by ranks";
+  const Evolution how = evolution_of(config);
+  if (how.drop != nullptr && how.drop->needs_gradients) return "evolve.rule = \"" + config.evolve.rule + "\"";
+  return "";
+}
+
+}  // namespace
+
+bool needs_gradients(const Config& config) { return !needs_gradients_for(config).empty(); }
+
 Storage storage_of(const Config& config, std::int64_t connections) {
   const Evolution how = evolution_of(config);
-  std::string needs;
-  if (config.model.kind != "mlp") needs = "model.kind = \"" + config.model.kind + "\"";
+  std::string needs = needs_gradients_for(config);
   if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
-  if (config.train.clip_norm > 0.0 || config.train.clip_value > 0.0) needs = "clipped gradients";
-  if (config.parallel.ranks > 1 || config.parallel.mode != "none") needs = "gradients shared by ranks";
-  if (how.drop != nullptr && (how.needs_errors() || how.drop->needs_gradients))
-    needs = "evolve.rule = \"" + config.evolve.rule + "\"";
+  if (how.needs_errors()) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
   if (wanted == "auto")
     return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;

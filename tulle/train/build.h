@@ -42,7 +42,11 @@ std::int64_t planned_connections(const Config& config, const Dataset& data);
 /// once.
 Storage storage_of(const Config& config, std::int64_t connections);
 
-/// Whether any layer keeps no gradients (Storage::kCompact).
+/// Whether training looks at the gradients of the weights between the backward pass and the step: clipping,
+/// modes that share them, rules that drop by them. Otherwise sparse layers keep none.
+bool needs_gradients(const Config& config);
+
+/// Whether any layer is of Storage::kCompact.
 bool is_compact(const Network& network);
 
 /// How the topology changes: evolve.rule with what evolve.drop and evolve.grow put in its place. Throws

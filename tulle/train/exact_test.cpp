@@ -86,6 +86,12 @@ TEST_P(EveryRecipe, GivesTheSameBitsForOneToEightThreads) {
   }
 }
 
+TEST_P(EveryRecipe, GivesTheSameBitsWhetherGradientsAreKeptOrUsedAtOnce) {
+  Config kept = config_;
+  kept.train.clip_value = 1e30;  // clips nothing
+  EXPECT_EQ(trained(start_run(kept, data_), data_) == trained(start_run(config_, data_), data_), true);
+}
+
 TEST_P(EveryRecipe, GivesOtherBitsForAnotherSeed) {
   Config other = config_;
   other.run.seed = 2;

@@ -144,6 +144,7 @@ TEST(RanksPlan, IsThatOfOneRankWithWhatItsMessagesTake) {
   const RanksPlan plan = plan_ranks(config, data, {});
   config.parallel = {};
   config.train.batch_size = 128;
+  config.train.clip_value = 1.0;  // gradients are kept, as for messages
   const Plan alone = make_plan(config, data);
   const RankTask task = rank_task(config, data);
   EXPECT_EQ(plan.rank.items.back().name, "messages");

@@ -75,7 +75,9 @@ std::int64_t split_bytes(const Split& split) {
       8 * split.sets.row_ptr.size());
 }
 
-std::int64_t index_bytes(const LayerPlan& layer, Storage storage) {
+// Of the connections by target and, in the fast form, by source: target, position and slot of each, and where
+// each source's begin in each tile. `panels`: a first layer whose inputs are.
+std::int64_t index_bytes(const LayerPlan& layer, Storage storage, bool panels) {
   if (layer.dense) return 0;
   const std::int64_t own = 4 * layer.connections + 8 * (layer.outputs + 1);
   if (storage == Storage::kCompact) return own;
@@ -85,8 +87,9 @@ std::int64_t index_bytes(const LayerPlan& layer, Storage storage) {
     const std::int64_t width = tile_width(static_cast<std::int32_t>(count), density);
     return (count + width - 1) / width;
   };
-  // By source: target, position and slot of each connection; where each source's begin in each tile.
-  return own + 12 * layer.connections + 8 * (tiles(layer.outputs) * layer.inputs + 1) +
+  if (panels && tiles(layer.inputs) == 1) return own;
+  const bool near = tile_width(static_cast<std::int32_t>(layer.outputs), density) <= 1 << 16;
+  return own + (near ? 10 : 12) * layer.connections + 8 * (tiles(layer.outputs) * layer.inputs + 1) +
          8 * (tiles(layer.inputs) - 1) * layer.outputs;
 }
 
@@ -125,16 +128,17 @@ Plan make_plan(const Config& config, const Dataset& data) {
   plan.storage = storage_of(config, plan.connections);
   const bool fast = plan.storage == Storage::kFast, bf16 = config.model.dtype == "bf16";
 
-  std::int64_t weights = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0, explored = 0,
-               keys = 0;
+  const bool keeps_gradients = needs_gradients(config);
+  std::int64_t weights = 0, scratch = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0,
+               explored = 0, keys = 0;
   std::int64_t errors[2] = {0, 0};  // of the layer at work and of the one below, in turn
   const Evolution how = evolution_of(config);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
     plan.neurons += layer.outputs;
-    index += index_bytes(layer, plan.storage);
-    // With the gradient, which the fast form keeps in both orders.
-    weights += (layer.dense ? 8 : fast ? 12 : 4) * layer.connections;
+    index += index_bytes(layer, plan.storage, l == 0 && !data.train.inputs.is_sparse());
+    weights += (layer.dense || keeps_gradients ? 8 : 4) * layer.connections;
+    if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
     optimizer += state * layer.connections;
     const bool last = l + 1 == layers.size();
     const auto activation = activation_of(config, last);
@@ -169,7 +173,7 @@ Plan make_plan(const Config& config, const Dataset& data) {
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
   plan.items = {{"data", plan.data_bytes},
                 {"connections", index * replicas},
-                {"weights", weights * replicas},
+                {"weights", (weights + scratch) * replicas},
                 {"optimizer state", optimizer * replicas},
                 {"biases", biases * replicas},
                 {"activations", activations * replicas},

@@ -40,6 +40,7 @@ float largest_magnitude(const Parameter& parameter) {
 Replica::Replica(Run& run, const Dataset& data)
     : run_(run),
       data_(data),
+      keeps_gradients_(needs_gradients(run.config)),
       loss_(find_name(losses(), "model.loss", run.config.model.loss)),
       class_weights_(class_weights(run.config, data)),
       augmentation_(parse_augmentation(run.config.data.augment)) {
@@ -82,12 +83,14 @@ LossResult Replica::learn(const Batch& batch, const Pass& pass,
       loss_.compute(outputs, {.classes = batch.classes, .values = batch.targets, .weights = batch.weights},
                     loss_options_, network().output_gradient());
   phases.forward += clock.restart();
+  if (!keeps_gradients_) check(loss);  // before a step can be taken with it
   network().backward(layer_done);
   phases.backward += clock.seconds();
   return loss;
 }
 
 void Replica::prepare_step(double rate) {
+  if (keeps_gradients_) return;
   for (std::size_t l = 0; l < network().size(); ++l)
     network().layer(l).set_weight_step([this, rate = static_cast<float>(rate)](const ParameterSlice& slice) {
       optimizer_->step(slice, rate);

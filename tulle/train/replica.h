@@ -32,12 +32,13 @@ class Replica {
   /// at the inputs and errors of every neuron.
   Batch get(Loader& loader, std::int64_t index, Loader::Part part = {}, bool whole = false);
 
-  /// The rate of the step that the next learn() is for: layers that keep no gradients (Storage::kCompact)
+  /// The rate of the step that the next learn() is for: unless something needs their gradients, sparse layers
   /// take it there.
   void prepare_step(double rate);
 
-  /// Loss of a batch, and its mean gradients in the network's parameters. layer_done as in
-  /// Network::backward().
+  /// Loss of a batch, and its mean gradients in the network's parameters, or the step already taken with them
+  /// (prepare_step()). layer_done as in Network::backward(). Throws tulle::Error (kDiverged) before a step is
+  /// taken with a loss that is no number.
   LossResult learn(const Batch& batch, const Pass& pass,
                    const std::function<void(std::size_t)>& layer_done = nullptr);
 
@@ -58,6 +59,7 @@ class Replica {
 
   Run& run_;
   const Dataset& data_;
+  const bool keeps_gradients_;  // of sparse layers
   const LossInfo& loss_;
   std::vector<float> class_weights_;
   LossOptions loss_options_;

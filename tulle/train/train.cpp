@@ -121,9 +121,9 @@ class Trainer {
       course_.schedule_options.plateau_factor = state.validation.rate_factor;
       const double before = rate_at(schedule_step() - 1);
       rate_ = observer_.learning_rate(rate_at(schedule_step()));
+      if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.prepare_step(rate_);
       count(mode_->gradients(whole));
-      if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.step(rate_ * rate_factor_);
       count(mode_->stepped(last));
       ++state.step;
