@@ -182,6 +182,13 @@ Content content_of(Model& model, const TrainingState* state) {
       if (const CellSet& explored = state->explored[l]; explored.cells() > 0)
         tensors.push_back(tensor(fmt::format("layers.{}.explored", l), DType::U8,
                                  {length(explored.bytes().size())}, explored.bytes()));
+  if (state != nullptr)
+    for (std::size_t l = 0; l < state->gathered.size(); ++l)
+      if (const CellScores& scores = state->gathered[l]; !scores.cells.empty()) {
+        tensors.push_back(tensor<std::uint64_t>(fmt::format("layers.{}.candidates", l), DType::U64,
+                                                {length(scores.cells.size())}, scores.cells));
+        add_floats(tensors, fmt::format("layers.{}.candidate_sums", l), scores.sums);
+      }
   add_floats(tensors, "data.mean", model.scaling.mean);
   add_floats(tensors, "data.std", model.scaling.deviation);
   return {metadata_of(model, state), std::move(tensors)};

@@ -9,6 +9,7 @@
 
 #include "tulle/base/file_ops.h"
 #include "tulle/checkpoint/model.h"
+#include "tulle/sparse/cell_scores.h"
 #include "tulle/sparse/cell_set.h"
 
 namespace tulle {
@@ -36,6 +37,8 @@ struct TrainingState {
   ValidationState validation;
   /// What each layer has explored; of 0 cells where it does not evolve, empty if none does.
   std::vector<CellSet> explored;
+  /// What each layer has gathered for the topology event to come; empty: none has.
+  std::vector<CellScores> gathered;
 };
 
 /// Writes a model file, or with `state` a checkpoint: the model plus optimizer state and counters. The format

@@ -198,6 +198,12 @@ const Damage kDamages[] = {
      [](Parts& f) {
        f.tensors["layers.0.weight.m1"] = {DType::F32, {4}, std::vector<std::byte>(16)};
      }},
+    {"CandidateOutside", "'layers.0.candidates', found other numbers, expected ascending ones below 12",
+     [](Parts& f) { f.tensors["layers.0.candidates"].at<std::uint64_t>(2) = 12; }},
+    {"CandidateTwice", "'layers.0.candidates', found other numbers",
+     [](Parts& f) { f.tensors["layers.0.candidates"].at<std::uint64_t>(1) = 1; }},
+    {"CandidatesWithoutSums", "'layers.0.candidate_sums', found none",
+     [](Parts& f) { f.tensors.erase("layers.0.candidate_sums"); }},
     {"AgeOfOtherType", "'layers.0.bias.age', found another type or shape",
      [](Parts& f) { f.tensors["layers.0.bias.age"].dtype = DType::I16; }},
 };

@@ -346,6 +346,7 @@ class Reader {
       for (const Statistic& statistic : architecture->statistics())
         read_optional(statistic.name + ".average", DType::F32, *statistic.average, statistic.value->size());
     read_explored(model.network, state);
+    read_gathered(model.network, state);
     return state;
   }
 
@@ -367,6 +368,23 @@ class Reader {
       any = true;
     }
     if (!any) state.explored.clear();
+  }
+
+  void read_gathered(const Network& network, TrainingState& state) const {
+    for (std::size_t l = 0; l < network.size(); ++l) {
+      const std::string name = fmt::format("layers.{}.candidates", l);
+      const TensorView* const tensor = file_.find(name);
+      if (tensor == nullptr || network.layer(l).topology() == nullptr) continue;
+      const std::uint64_t cells = network.layer(l).topology()->cells();
+      const std::int64_t count = tensor->shape.empty() ? 0 : tensor->shape[0];
+      const auto keys = values<std::uint64_t>(name, DType::U64, {count});
+      const auto sums = values<float>(fmt::format("layers.{}.candidate_sums", l), DType::F32, {count});
+      if (keys.empty() || keys.back() >= cells ||
+          std::ranges::adjacent_find(keys, std::greater_equal()) != keys.end())
+        in_.refuse("tensor '" + name + "'", "other numbers", fmt::format("ascending ones below {}", cells));
+      state.gathered.resize(network.size());
+      state.gathered[l] = {.cells = {keys.begin(), keys.end()}, .sums = {sums.begin(), sums.end()}};
+    }
   }
 
   SafetensorsFile file_;

@@ -41,12 +41,21 @@ class Event {
     const std::size_t inner = network.size() - (network.architecture() == nullptr ? 1 : 0);
     for (std::size_t l = 0; l < inner; ++l) {
       auto* layer = dynamic_cast<SparseLayer*>(&network.layer(l));
-      if (layer != nullptr && layer->topology()->density() <= how.max_density) work_.push_back({l, layer});
+      if (layer != nullptr && layer->topology()->density() <= how.max_density)
+        work_.push_back({.l = l, .layer = layer, .result = {.layer = l, .before = layer->connections()}});
+    }
+  }
+
+  void gather(std::vector<CellScores>& scores) {
+    scores.resize(network_.size());
+    for (const Work& work : work_) {
+      GrowInput input = grow_input(work, *work.layer->topology());
+      look_at_last_step(work, input);
+      how_.grow->gather(input, how_.momentum, scores[work.l]);
     }
   }
 
   std::vector<LayerEvolution> run() {
-    for (Work& work : work_) work.result = {.layer = work.l, .before = work.layer->connections()};
     set_budgets();
     if (how_.global || how_.chain_removal || how_.redistribute != Redistribute::kNone)
       stage_by_stage();
@@ -270,21 +279,29 @@ class Event {
     for (std::size_t i = 0; i < work_.size(); ++i) work_[i].count = shares[i];
   }
 
+  GrowInput grow_input(const Work& work, const Topology& taken) const {
+    return {.taken = taken,
+            .count = work.count,
+            .connections = work.result.before,
+            .candidates = how_.candidates,
+            .random = random(Stream::kGrow, work.l)};
+  }
+  void look_at_last_step(const Work& work, GrowInput& input) const {
+    input.inputs = network_.layer_inputs(work.l);
+    input.errors = network_.errors(work.l);
+    require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
+  }
+
   void grow(Work& work) const {
     const Topology& old = *work.layer->topology();
     const Topology& taken = how_.regrow_dropped ? work.kept.topology : old;
     std::vector<std::uint64_t> cells;
     if (work.count > 0) {
-      GrowInput input{.taken = taken,
-                      .count = work.count,
-                      .connections = work.result.before,
-                      .candidates = how_.candidates,
-                      .random = random(Stream::kGrow, work.l)};
-      if (how_.grow->needs_errors) {
-        input.inputs = network_.layer_inputs(work.l);
-        input.errors = network_.errors(work.l);
-        require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
-      }
+      GrowInput input = grow_input(work, taken);
+      if (!event_.gathered.empty())
+        input.gathered = &event_.gathered[work.l];
+      else if (how_.grow->needs_errors)
+        look_at_last_step(work, input);
       cells = how_.grow->grow(input);
     }
     work.result.regrown = count_existing(old, cells);
@@ -375,7 +392,15 @@ std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const
           "evolve: an incomplete Evolution");
   require(!how.global || how.drop->score != nullptr,
           "evolve: a global ranking needs a drop rule with a score");
+  require(event.gathered.empty() || event.gathered.size() == network.size(),
+          "evolve: gathered scores must be those of every layer");
   return Event(network, how, event).run();
+}
+
+void gather(Network& network, const Evolution& how, const EvolveEvent& event,
+            std::vector<CellScores>& scores) {
+  require(how.gathers(), "gather: a grow rule that gathers is needed");
+  Event(network, how, event).gather(scores);
 }
 
 }  // namespace tulle

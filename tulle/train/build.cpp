@@ -136,7 +136,7 @@ Storage storage_of(const Config& config, std::int64_t connections) {
   if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
   if (config.train.clip_norm > 0.0 || config.train.clip_value > 0.0) needs = "clipped gradients";
   if (config.parallel.ranks > 1 || config.parallel.mode != "none") needs = "gradients shared by ranks";
-  if (how.drop != nullptr && (how.needs_errors() || how.drop->needs_gradients))
+  if (how.drop != nullptr && (how.steps_looked_at() > 0 || how.drop->needs_gradients))
     needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
   if (wanted == "auto")
@@ -170,6 +170,8 @@ Evolution evolution_of(const Config& config) {
   how.mest_gamma = e.mest_gamma;
   how.threshold = e.drop_below;
   how.candidates = e.gse_candidates;
+  how.momentum = config.train.momentum;
+  how.momentum_steps = e.momentum_steps;
   how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";
   if (how.global && how.drop->score == nullptr)
     throw Error(

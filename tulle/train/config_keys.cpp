@@ -306,7 +306,11 @@ const KeyInfo kKeys[] = {
     {"evolve.drop_below", [](Config& c) -> Field { return &c.evolve.drop_below; },
      "threshold: weaker weights go", 0, kNone},
     {"evolve.gse_candidates", [](Config& c) -> Field { return &c.evolve.gse_candidates; },
-     "gse: cells looked at, as a multiple of the layer's connections", 1e-6, 1e6},
+     "gse, momentum: cells looked at, as a multiple of the layer's connections", 1e-6, 1e6},
+    {"evolve.momentum_steps", [](Config& c) -> Field { return &c.evolve.momentum_steps; },
+     "grow rule momentum: steps before an event over which gradients are summed, the sum times "
+     "train.momentum at each",
+     1, kCount},
     {"evolve.grow_max_cells", [](Config& c) -> Field { return &c.evolve.grow_max_cells; },
      "gradient: larger layers are refused", 1, kCount},
 

@@ -19,6 +19,7 @@ struct Recipe {
   bool importance = false;
   bool dense = false;  // the middle layer is stored and computed as a dense matrix
   bool averages = false;
+  std::int64_t momentum_steps = 10;
 
   Config config() const {
     Config config = small_config();
@@ -32,6 +33,7 @@ struct Recipe {
     if (rule == "mest") config.evolve.redistribute = "momentum";
     if (rule == "gse") config.evolve.drop = "momentum";
     if (rule == "rigl") config.evolve.scope = "global";
+    config.evolve.momentum_steps = momentum_steps;
     if (averages) config.train.ema_decay = 0.8;
     if (importance) {
       config.evolve.importance_percentile = 20.0;
@@ -60,7 +62,10 @@ std::vector<Recipe> recipes() {
     if (rule.name != "set")
       all.push_back({.optimizer = "sgd", .update_every = "2 step", .rule = std::string(rule.name)});
   all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = "rigl"});
-  for (const char* rule : {"none", "set", "rigl"})
+  // Scores that are gathered over a part of an epoch, over its end, and while neurons go.
+  all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = "snfs", .momentum_steps = 3});
+  all.push_back({.optimizer = "sgd", .update_every = "5 step", .rule = "snfs", .momentum_steps = 4});
+  for (const char* rule : {"none", "set", "rigl", "snfs"})
     all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = rule, .importance = true});
   all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .dense = true});
   all.push_back({.optimizer = "adam", .update_every = "3 step", .dense = true});

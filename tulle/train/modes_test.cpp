@@ -92,7 +92,8 @@ TEST_P(SyncRecipe, GivesTheSameBitsForOneToSixteenRanks) {
 INSTANTIATE_TEST_SUITE_P(Recipes, SyncRecipe,
                          ::testing::Values(Recipe{"set-sgd", "set", "1 epoch"},
                                            Recipe{"adamw", "set", "1 step"}, Recipe{"sgd", "rigl", "3 step"},
-                                           Recipe{"adam", "gse", "1 epoch"}, Recipe{"sgd", "mest", "2 step"}),
+                                           Recipe{"adam", "gse", "1 epoch"}, Recipe{"sgd", "mest", "2 step"},
+                                           Recipe{"set-sgd", "snfs", "1 epoch"}),
                          [](const auto& info) {
                            return test_title(std::string(info.param.optimizer) + "_" + info.param.rule);
                          });
@@ -519,6 +520,8 @@ TEST(Modes, RefuseWhatTheyHaveNoFormOf) {
   EXPECT_THAT(refusal("wassp", [](Config& c) { c.train.schedule = "plateau"; }), HasSubstr("schedule"));
   EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.importance_percentile = 5; }),
               HasSubstr("importance_percentile"));
+  EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.evolve.rule = "snfs"; }),
+              HasSubstr("evolve.grow, found 'momentum'"));
   EXPECT_EQ(refusal("sync", [](Config&) {}), "");
 }
 

@@ -115,8 +115,8 @@ class Trainer {
     while (state.batch_in_epoch < batches) {
       if (mode_->stop_asked() && (mode_->together() || !one_network_)) return false;
       const bool last = state.batch_in_epoch + 1 == batches;
-      const bool whole = course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
-                         event_follows(/*epoch_done=*/last, 1);
+      const bool looked_at = event_follows_within(course_.evolution.steps_looked_at());
+      const bool whole = looked_at && mode_->sees_whole_batch();
       replica_.network().keep_errors(whole);
       course_.schedule_options.plateau_factor = state.validation.rate_factor;
       const double before = rate_at(schedule_step() - 1);
@@ -129,6 +129,7 @@ class Trainer {
       ++state.step;
       ++state.batch_in_epoch;
       saved_ = false;
+      if (looked_at && course_.evolution.gathers()) gather_scores();
       observer_.on_batch({state.epoch + 1, state.batch_in_epoch, batches,
                           state.loss_sum / static_cast<double>(std::max<std::int64_t>(state.samples, 1))});
       if (last) break;  // the rest is finish_epoch()'s
@@ -256,33 +257,49 @@ class Trainer {
     return record;
   }
 
-  // Whether `every` falls on where the training stands `ahead` steps from now, an epoch's end if
-  // `epoch_done`.
-  bool is_due(const Interval& every, bool epoch_done, std::int64_t ahead = 0) const {
+  // Whether `every` falls on where the training stands, an epoch's end if `epoch_done`.
+  bool is_due(const Interval& every, bool epoch_done) const {
     const auto count = static_cast<std::int64_t>(every.count);
-    const bool inside = run_.state.batch_in_epoch + ahead > 0;  // of an epoch that is not counted yet
-    if (every.unit == Interval::Unit::kStep) return (run_.state.step + ahead) % count == 0;
+    const bool inside = run_.state.batch_in_epoch > 0;  // of an epoch that is not counted yet
+    if (every.unit == Interval::Unit::kStep) return run_.state.step % count == 0;
     if (every.unit == Interval::Unit::kEpoch)
       return epoch_done && (run_.state.epoch + (inside ? 1 : 0)) % count == 0;
     return every.unit == Interval::Unit::kMinute && checkpoints_ &&
            checkpoints_->seconds_since() >= 60.0 * every.count;
   }
 
-  // Whether the topology changes `ahead` steps from now, at the end of an epoch if `epoch_done`.
-  bool event_follows(bool epoch_done, std::int64_t ahead = 0) const {
+  // Whether the topology may change `ahead` steps from now.
+  bool may_evolve(std::int64_t ahead) const {
     // stop_after is at most 1: what would grow at the very end would stay untrained.
     return course_.evolution.drop != nullptr && mode_->evolves() &&
-           is_due(course_.evolve_every, epoch_done, ahead) &&
            static_cast<double>(schedule_step() + ahead) < run_.config.evolve.stop_after * total_steps();
+  }
+  // Whether it does now.
+  bool event_is_due(bool epoch_done) const {
+    return is_due(course_.evolve_every, epoch_done) && may_evolve(0);
+  }
+  // Whether it does after one of the next `steps` steps.
+  bool event_follows_within(std::int64_t steps) const {
+    const auto count = static_cast<std::int64_t>(course_.evolve_every.count);
+    std::int64_t ahead = 0;
+    if (course_.evolve_every.unit == Interval::Unit::kStep)
+      ahead = count - run_.state.step % count;
+    else if (course_.evolve_every.unit == Interval::Unit::kEpoch) {
+      ahead = mode_->batches(run_.state.epoch) - run_.state.batch_in_epoch;
+      for (std::int64_t epoch = run_.state.epoch + 1; epoch % count != 0 && ahead <= steps; ++epoch)
+        ahead += mode_->batches(epoch);
+    }
+    return ahead > 0 && ahead <= steps && may_evolve(ahead);
   }
   double total_steps() const { return static_cast<double>(course_.schedule_options.total_steps); }
 
   void evolve_if_due(bool epoch_done) {
-    if (!event_follows(epoch_done)) return;
+    if (!event_is_due(epoch_done)) return;
     Clock clock;
-    if (course_.evolution.needs_errors() && !mode_->sees_whole_batch()) make_signals_anew();
+    if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
     const std::vector<LayerEvolution> events =
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
+    run_.state.gathered.clear();
     mode_->topology_changed();
     if (mode_->alike()) compare_networks();
     replica_.phases.evolve += clock.seconds();
@@ -305,6 +322,18 @@ class Trainer {
       write(record);
       observer_.on_evolve(record);
     }
+  }
+
+  // Whether an event itself looks at inputs and errors; what was gathered has seen them before.
+  bool looks_at_last_step() const {
+    return course_.evolution.steps_looked_at() > 0 && !course_.evolution.gathers();
+  }
+
+  void gather_scores() {
+    const Clock clock;
+    if (!mode_->sees_whole_batch()) make_signals_anew();
+    gather(run_.model.network, course_.evolution, event_of(run_.state.step), run_.state.gathered);
+    replica_.phases.evolve += clock.seconds();
   }
 
   // Neurons go before connections do; only between epochs.
@@ -331,18 +360,34 @@ class Trainer {
           .min_neurons = e.min_neurons,
           .cascade = e.cascade};
       bool smaller = false;
+      rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.original_key(l, cell); });
       for (const LayerElimination& layer : eliminate_neurons(network, options)) {
         record.neurons.push_back(layer.after);
         smaller = smaller || layer.after < layer.before;
       }
-      if (smaller && course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
-          event_follows(/*epoch_done=*/true))
+      rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.current_key(l, cell); });
+      if (smaller && looks_at_last_step() && mode_->sees_whole_batch() && event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
     record.connections = network.connections();
     replica_.phases.evolve += clock.seconds();
     write(record);
     observer_.on_importance(record);
+  }
+
+  // Renames the cells that scores were gathered of; those that get no new key go.
+  template <class Key>
+  void rename_gathered(const Key& key) {
+    for (std::size_t l = 0; l < run_.state.gathered.size(); ++l) {
+      CellScores left;
+      const CellScores& scores = run_.state.gathered[l];
+      for (std::size_t i = 0; i < scores.cells.size(); ++i)
+        if (const std::optional<std::uint64_t> now = key(l, scores.cells[i])) {
+          left.cells.push_back(*now);
+          left.sums.push_back(scores.sums[i]);
+        }
+      run_.state.gathered[l] = std::move(left);
+    }
   }
 
   // Inputs and errors of the last batch, all of it, as the network sees it now. Every rank computes the same:
@@ -386,7 +431,8 @@ class Trainer {
                       .step = static_cast<std::uint32_t>(step),
                       .zeta = e.zeta * course_.zeta_schedule.factor(progress),
                       .learning_rate = rate_,
-                      .optimizer = &replica_.optimizer()};
+                      .optimizer = &replica_.optimizer(),
+                      .gathered = run_.state.gathered};
     if (e.final_density > 0.0)
       event.density = cubic_density(initial_density_, e.final_density, part / e.density_until);
     return event;

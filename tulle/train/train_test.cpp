@@ -69,6 +69,19 @@ INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
                          ::testing::ValuesIn(kernels::available_targets()),
                          [](const auto& info) { return info.param; });
 
+TEST_F(Training, GathersScoresInTheLastStepsBeforeAnEventAlone) {
+  Config config = small_config();
+  config.evolve.rule = "snfs";
+  config.evolve.momentum_steps = 3;
+  std::vector<std::int64_t> gathering;
+  diary_.at_batch = [&](const Observer::Batch&) {
+    if (!run_.state.gathered.empty()) gathering.push_back(run_.state.step);
+  };
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(4, 8));
+  EXPECT_THAT(gathering, ElementsAre(2, 3, 4, 6, 7, 8));
+}
+
 TEST_F(Training, TheRecordOfAnEpochTellsWhatHappenedInIt) {
   Config config = small_config();
   config.train.schedule = "linear";
