@@ -183,7 +183,7 @@ const KeyInfo kKeys[] = {
     {"topology.distribution", [](Config& c) -> Field { return &c.topology.distribution; },
      "connections of each layer", -kNone, kNone, false, [] { return names(distributions()); }},
     {"topology.epsilon", [](Config& c) -> Field { return &c.topology.epsilon; },
-     "epsilon: min(epsilon * (n_in + n_out), n_in * n_out) connections", 1e-9, 1e9},
+     "epsilon, er-bernoulli, er-replace: connections per neuron of both sides", 1e-9, 1e9},
     {"topology.density", [](Config& c) -> Field { return &c.topology.density; },
      "uniform, erk: share of all cells", 1e-12, 1},
     {"topology.fan_in", [](Config& c) -> Field { return &c.topology.fan_in; },
