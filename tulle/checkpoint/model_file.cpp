@@ -133,6 +133,9 @@ Metadata metadata_of(const Model& model, const TrainingState* state) {
                                         {"best_epoch", v.best_epoch},
                                         {"reduced_epoch", v.reduced_epoch},
                                         {"rate_factor", v.rate_factor}});
+    if (const StabilityState& s = state->stability; !s.connections.empty())
+      metadata["stability"] = text_of(
+          {{"connections", s.connections}, {"survivors", s.survivors}, {"stable_step", s.stable_step}});
     metadata["data"] = state->data_identity;
   }
   return metadata;

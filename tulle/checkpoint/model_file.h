@@ -24,6 +24,12 @@ struct ValidationState {
   double rate_factor = 1.0;        // what plateaus have made of the rate
 };
 
+/// How much of the topology the last events left as it was.
+struct StabilityState {
+  std::vector<std::int64_t> connections, survivors;  // before each event, and of these after it; oldest first
+  std::int64_t stable_step = 0;                      // after which the topology stays; 0: it does not
+};
+
 /// Where a training stands between two steps. Random numbers need no state: they are keyed by these counters.
 struct TrainingState {
   std::int64_t epoch = 0;           // completed epochs
@@ -37,6 +43,7 @@ struct TrainingState {
   ValidationState validation;
   /// What each layer has explored; of 0 cells where it does not evolve, empty if none does.
   std::vector<CellSet> explored;
+  StabilityState stability;
   /// What each layer has gathered for the topology event to come; empty: none has.
   std::vector<CellScores> gathered;
 };

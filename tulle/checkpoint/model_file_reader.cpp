@@ -333,6 +333,7 @@ class Reader {
                           .reduced_epoch = in_.count("validation", seen, "reduced_epoch"),
                           .rate_factor = in_.field<double>("validation", seen, "rate_factor")};
     }
+    read_stability(state.stability);
     state.data_identity = in_.text("data");
     for (Parameter* parameter : model.network.parameters()) {
       const std::size_t size = parameter->value.size();
@@ -348,6 +349,25 @@ class Reader {
     read_explored(model.network, state);
     read_gathered(model.network, state);
     return state;
+  }
+
+  void read_stability(StabilityState& state) const {
+    if (in_.optional_text("stability").empty()) return;
+    const Json seen = in_.json("stability");
+    const auto counts = [&](const char* name) {
+      std::vector<std::int64_t> numbers;
+      for (const Json& number : in_.field<Json>("stability", seen, name))
+        numbers.push_back(is_json<std::int64_t>(number) ? number.get<std::int64_t>() : -1);
+      return numbers;
+    };
+    state = {.connections = counts("connections"),
+             .survivors = counts("survivors"),
+             .stable_step = in_.count("stability", seen, "stable_step")};
+    const auto fits = [](std::int64_t before, std::int64_t after) { return after >= 0 && after <= before; };
+    if (state.connections.size() != state.survivors.size() ||
+        !std::ranges::equal(state.connections, state.survivors, fits))
+      in_.refuse("metadata 'stability', survivors", "other counts",
+                 "one for each of 'connections', at most it");
   }
 
   void read_explored(const Network& network, TrainingState& state) const {

@@ -89,6 +89,9 @@ TEST_F(ModelFile, ACheckpointIsAModelFileAndKeepsWhereTheTrainingStands) {
   EXPECT_EQ(loaded.state->samples, 8);
   EXPECT_EQ(loaded.state->seconds, 1.5);
   EXPECT_EQ(loaded.state->data_identity, "0123456789abcdef");
+  EXPECT_THAT(loaded.state->stability.connections, ElementsAre(9, 8));
+  EXPECT_THAT(loaded.state->stability.survivors, ElementsAre(7, 8));
+  EXPECT_EQ(loaded.state->stability.stable_step, 16);
   ASSERT_EQ(loaded.state->gathered.size(), 2u);
   EXPECT_EQ(loaded.state->gathered[0].cells, state.gathered[0].cells);
   EXPECT_EQ(loaded.state->gathered[0].sums, state.gathered[0].sums);
@@ -183,7 +186,7 @@ TEST_F(ModelFile, HasTheMetadataOfTheFormat) {
   for (const auto& [key, text] : parts.metadata) keys.push_back(key);
   EXPECT_THAT(keys, ElementsAre("batch_in_epoch", "classes", "config", "data", "epoch", "format",
                                 "format_version", "model", "preprocess", "progress", "rng", "seed", "sparse",
-                                "step", "tulle_version", "xxh3"));
+                                "stability", "step", "tulle_version", "xxh3"));
   EXPECT_EQ(parts.metadata.at("format"), "tulle");
   EXPECT_EQ(parts.metadata.at("format_version"), "1");
   EXPECT_EQ(parts.metadata.at("sparse"), R"({"layers.0.weight":{"layout":"csr","shape":[4,3]}})");

@@ -164,6 +164,11 @@ void add_line(RunRecord& run, const Json& line) {
                               .no_inputs = line.value("no_inputs", std::int64_t{0}),
                               .no_outputs = line.value("no_outputs", std::int64_t{0}),
                               .explored = number(line, "explored").value_or(0.0)});
+  } else if (event == "stable") {
+    run.stable = {.epoch = line.value("epoch", 0),
+                  .step = step_of(line),
+                  .events = line.value("events", std::int64_t{0}),
+                  .survivors = number(line, "survivors").value_or(0.0)};
   } else if (event == "importance") {
     run.eliminations.push_back({.epoch = line.value("epoch", 0),
                                 .step = step_of(line),
@@ -311,6 +316,14 @@ std::string to_json(const EvolveRecord& r) {
 }
 
 void MetricsFile::write(const EvolveRecord& r) { append(to_json(r)); }
+
+void MetricsFile::write(const StableRecord& r) {
+  append(dump({{"event", "stable"},
+               {"epoch", r.epoch},
+               {"step", r.step},
+               {"events", r.events},
+               {"survivors", r.survivors}}));
+}
 
 void MetricsFile::write(const ImportanceRecord& r) {
   append(dump({{"event", "importance"},

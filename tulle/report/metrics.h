@@ -64,6 +64,14 @@ struct EvolveRecord {
   double explored = 0;                         // share of the layer's cells that ever were connections
 };
 
+/// The end of topology events where connections no longer change (evolve.stable_events).
+struct StableRecord {
+  int epoch = 0;
+  std::int64_t step = 0;
+  std::int64_t events = 0;  // that were looked at
+  double survivors = 0;     // share of connections that were there before and after them
+};
+
 /// An importance event: neurons of each hidden layer after it.
 struct ImportanceRecord {
   int epoch = 0;
@@ -133,6 +141,7 @@ class MetricsFile {
   void write(const StartRecord&);
   void write(const EpochRecord&);
   void write(const EvolveRecord&);
+  void write(const StableRecord&);
   void write(const ImportanceRecord&);
   void write(const ParallelRecord&);
   void write(const CheckpointRecord&);
@@ -154,6 +163,7 @@ struct RunRecord {
   StartRecord start;
   std::vector<EpochRecord> epochs;
   std::vector<EvolveRecord> evolutions;
+  std::optional<StableRecord> stable;
   std::vector<ImportanceRecord> eliminations;
   std::optional<InputsRecord> inputs;
   std::optional<ResultRecord> result;

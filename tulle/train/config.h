@@ -133,6 +133,8 @@ struct Config {
     double drop_below = 0.001;
     double gse_candidates = 1.0;
     std::int64_t momentum_steps = 10;
+    std::int64_t stable_events = 0;
+    double stable_share = 0.9;
     std::int64_t grow_max_cells = std::int64_t{1} << 36;
     double importance_percentile = 0.0;
     std::string importance_form = "eliminate";

@@ -273,6 +273,12 @@ const KeyInfo kKeys[] = {
      "\"N epoch\" or \"N step\""},
     {"evolve.stop_after", [](Config& c) -> Field { return &c.evolve.stop_after; },
      "share of the training after which the topology stays", 0, 1},
+    {"evolve.stable_events", [](Config& c) -> Field { return &c.evolve.stable_events; },
+     "the topology stays once more than stable_share of the connections outlived the last so many events; 0: "
+     "never",
+     0, kCount},
+    {"evolve.stable_share", [](Config& c) -> Field { return &c.evolve.stable_share; },
+     "share of connections that were there before and after an event, in the mean of stable_events", 0, 1},
 
     {"evolve.final_density", [](Config& c) -> Field { return &c.evolve.final_density; },
      "density of the layers that evolve at the end, reached by a cubic; 0: as many connections throughout", 0,

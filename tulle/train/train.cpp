@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -271,7 +272,7 @@ class Trainer {
   // Whether the topology may change `ahead` steps from now.
   bool may_evolve(std::int64_t ahead) const {
     // stop_after is at most 1: what would grow at the very end would stay untrained.
-    return course_.evolution.drop != nullptr && mode_->evolves() &&
+    return course_.evolution.drop != nullptr && mode_->evolves() && run_.state.stability.stable_step == 0 &&
            static_cast<double>(schedule_step() + ahead) < run_.config.evolve.stop_after * total_steps();
   }
   // Whether it does now.
@@ -322,6 +323,35 @@ class Trainer {
       write(record);
       observer_.on_evolve(record);
     }
+    note_survivors(events);
+  }
+
+  // The topology stays once the last events left most of it as it was. A connection that went and came back
+  // at once counts as one that stayed.
+  void note_survivors(const std::vector<LayerEvolution>& events) {
+    const auto wanted = static_cast<std::size_t>(run_.config.evolve.stable_events);
+    if (wanted == 0) return;
+    StabilityState& state = run_.state.stability;
+    state.connections.push_back(0);
+    state.survivors.push_back(0);
+    for (const LayerEvolution& event : events) {
+      state.connections.back() += event.before;
+      state.survivors.back() += event.before - event.dropped + event.regrown;
+    }
+    if (state.connections.size() > wanted) {
+      state.connections.erase(state.connections.begin());
+      state.survivors.erase(state.survivors.begin());
+    }
+    const auto sum = [](const std::vector<std::int64_t>& counts) {
+      return static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
+    };
+    const double share = sum(state.survivors) / std::max(sum(state.connections), 1.0);
+    if (state.connections.size() < wanted || !(share > run_.config.evolve.stable_share)) return;
+    state.stable_step = run_.state.step;
+    write(StableRecord{.epoch = static_cast<int>(run_.state.epoch) + 1,
+                       .step = run_.state.step,
+                       .events = run_.config.evolve.stable_events,
+                       .survivors = share});
   }
 
   // Whether an event itself looks at inputs and errors; what was gathered has seen them before.

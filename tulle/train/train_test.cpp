@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "tulle/kernels/targets.h"
 #include "tulle/train/train_testing.h"
@@ -68,6 +69,61 @@ TEST_P(TrainingOnEveryInstructionSet, LearnsASeparableProblem) {
 INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
                          ::testing::ValuesIn(kernels::available_targets()),
                          [](const auto& info) { return info.param; });
+
+TEST_F(Training, TopologyStaysOnceTheLastEventsLeftMostOfIt) {
+  Config config = small_config();
+  config.train.epochs = 5;
+  config.evolve.rule = "set";
+  config.evolve.zeta = 0.4;
+  config.evolve.zeta_schedule = "linear";
+  config.evolve.update_every = "1 step";
+  config.evolve.stable_events = 3;
+  config.evolve.stable_share = 0.85;
+  go_with_directory(config);
+  // The oracle: what each event reported.
+  std::map<std::int64_t, std::pair<double, double>> by_step;  // connections, survivors
+  for (const EvolveRecord& event : diary_.events) {
+    by_step[event.step].first += static_cast<double>(event.before);
+    by_step[event.step].second += static_cast<double>(event.before - event.dropped + event.regrown);
+  }
+  std::int64_t stable = 0;
+  double share = 0.0;
+  for (std::int64_t step = 3; step <= 20 && stable == 0; ++step) {
+    double connections = 0.0, survivors = 0.0;
+    for (std::int64_t event = step - 2; event <= step; ++event) {
+      connections += by_step[event].first;
+      survivors += by_step[event].second;
+    }
+    share = survivors / connections;
+    if (share > 0.85) stable = step;
+  }
+  ASSERT_GT(stable, 3);
+  ASSERT_LT(stable, 19);
+  EXPECT_EQ(event_steps(diary_).back(), stable);
+  const RunRecord record = read_metrics(path());
+  ASSERT_TRUE(record.stable);
+  EXPECT_EQ(record.stable->step, stable);
+  EXPECT_EQ(record.stable->epoch, (stable + 3) / 4);
+  EXPECT_EQ(record.stable->events, 3);
+  EXPECT_DOUBLE_EQ(record.stable->survivors, share);
+}
+
+TEST_F(Training, TopologyStaysAfterAsManyEventsAsAreLookedAtIfNothingChangesAtAll) {
+  Config config = small_config();
+  config.evolve.zeta = 0.0;
+  config.evolve.update_every = "1 step";
+  config.evolve.stable_events = 3;
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(1, 2, 3));
+}
+
+TEST_F(Training, TopologyNeverStaysUnlessAskedTo) {
+  Config config = small_config();
+  config.evolve.zeta = 0.0;
+  config.evolve.update_every = "1 step";
+  go(config);
+  EXPECT_EQ(event_steps(diary_).size(), 11u);
+}
 
 TEST_F(Training, GathersScoresInTheLastStepsBeforeAnEventAlone) {
   Config config = small_config();
