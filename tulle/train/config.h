@@ -143,6 +143,7 @@ struct Config {
     std::string importance_every = "20 epoch";
     double min_neurons = 1.0;
     bool cascade = true;
+    std::string fold = "none";
   } evolve;
   struct Parallel {
     std::string mode = "none";

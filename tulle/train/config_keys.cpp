@@ -340,6 +340,13 @@ const KeyInfo kKeys[] = {
      "neurons that every hidden layer keeps; below 1: a share of those it had", 1e-9, 2147483647},
     {"evolve.cascade", [](Config& c) -> Field { return &c.evolve.cascade; },
      "neurons left without inputs or outputs are eliminated too"},
+    {"evolve.fold", [](Config& c) -> Field { return &c.evolve.fold; },
+     "what weak neurons that are eliminated leave in the biases they reach: nothing, or their mean over the "
+     "training samples",
+     -kNone, kNone, false,
+     [] {
+       return Names{"none", "mean"};
+     }},
 
     {"parallel.mode", [](Config& c) -> Field { return &c.parallel.mode; },
      "how several ranks share a training; none: sync where there are several", -kNone, kNone, false,

@@ -189,6 +189,29 @@ Evaluation evaluate(Model& model, const Split& split, Communicator& comm) {
   return evaluation_of(counts, split);
 }
 
+std::vector<std::vector<double>> mean_activations(Model& model, const Split& split, std::int64_t batch_size) {
+  Network& network = model.network;
+  require(network.architecture() == nullptr, "mean_activations: layers must follow each other");
+  std::vector<std::vector<double>> means;
+  for (std::size_t l = 0; l + 1 < network.size(); ++l)
+    means.emplace_back(static_cast<std::size_t>(network.layer(l).outputs()), 0.0);
+  Loader loader(split, model.scaling, static_cast<int>(batch_size), /*keep_last=*/true, model.seed);
+  loader.start_epoch(0, /*shuffled=*/false);
+  const double share = 1.0 / static_cast<double>(loader.samples());
+  for (std::int64_t b = 0; b < loader.batches(); ++b) {
+    (void)network.forward({}, loader.get(b, network.panel_width(batch_size)).inputs);
+    for (std::size_t l = 0; l < means.size(); ++l) {
+      const Panels<const float> outputs = network.activations(l);
+      parallel_ranges(outputs.features, 64, [&](Range neurons) {
+        for (auto j = static_cast<std::int32_t>(neurons.begin); j < neurons.end; ++j)
+          for (std::int32_t s = 0; s < outputs.batch; ++s)
+            means[l][static_cast<std::size_t>(j)] += share * static_cast<double>(outputs.at(s, j));
+      });
+    }
+  }
+  return means;
+}
+
 std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice) {
   const auto width = static_cast<std::size_t>(model.network.outputs());
   std::vector<float> outputs(static_cast<std::size_t>(inputs.samples) * width);

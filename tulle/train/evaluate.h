@@ -27,6 +27,11 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
 /// bit.
 Evaluation evaluate(Model& model, const Split& split, Communicator& comm);
 
+/// Mean output of every hidden neuron over the samples of `split`, without dropout: [layer][neuron]. Cost:
+/// one forward pass in batches of `batch_size` by the network itself. The same bits for any number of
+/// threads.
+std::vector<std::vector<double>> mean_activations(Model& model, const Split& split, std::int64_t batch_size);
+
 /// Outputs of all samples in their order: probabilities (cross-entropy, bce) or values (mse).
 /// Returns [sample][output]. Move the inputs in to spare a copy.
 std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice = {});

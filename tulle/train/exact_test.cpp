@@ -45,6 +45,7 @@ struct Recipe {
       config.evolve.importance_percentile = 20.0;
       config.evolve.importance_start = 1;
       config.evolve.importance_every = "1 epoch";
+      if (rule == "rigl") config.evolve.fold = "mean";
     }
     if (dense) {
       config.topology.distribution = "explicit";

@@ -117,6 +117,7 @@ TEST(Sync, OfSparseSamplesAndOfLayersThatLoseNeuronsGivesTheSameBitsToo) {
   config.evolve.importance_percentile = 20.0;
   config.evolve.importance_start = 1;
   config.evolve.importance_every = "1 epoch";
+  config.evolve.fold = "mean";
   const Outcome one = outcome_of(config, data);
   for (const int ranks : {2, 8}) {
     config.parallel.ranks = ranks;

@@ -384,11 +384,18 @@ class Trainer {
       for (std::size_t l = 0; l + 1 < network.size(); ++l)
         record.neurons.push_back(network.layer(l).outputs());
     } else {
+      // The mean over the training samples as the network is now: that over the epoch's steps is the same but
+      // for dropout and weights on their way, and would have to be in every checkpoint.
+      const bool fold = e.fold == "mean";
+      const std::vector<std::vector<double>> means =
+          fold ? mean_activations(run_.model, data_.train, run_.config.train.batch_size)
+               : std::vector<std::vector<double>>{};
       const ImportanceOptions options{
           .percentile = e.importance_percentile,
           .strength = &find_name(strengths(), "evolve.importance_strength", e.importance_strength),
           .min_neurons = e.min_neurons,
-          .cascade = e.cascade};
+          .cascade = e.cascade,
+          .means = means};
       bool smaller = false;
       rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.original_key(l, cell); });
       for (const LayerElimination& layer : eliminate_neurons(network, options)) {
@@ -396,7 +403,8 @@ class Trainer {
         smaller = smaller || layer.after < layer.before;
       }
       rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.current_key(l, cell); });
-      if (smaller && looks_at_last_step() && mode_->sees_whole_batch() && event_is_due(/*epoch_done=*/true))
+      if ((smaller || fold) && looks_at_last_step() && mode_->sees_whole_batch() &&
+          event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
     record.connections = network.connections();

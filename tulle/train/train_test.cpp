@@ -70,6 +70,35 @@ INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
                          ::testing::ValuesIn(kernels::available_targets()),
                          [](const auto& info) { return info.param; });
 
+// The network right after its first importance event.
+Bits after_elimination(const Config& config, const Dataset& data) {
+  struct : Observer {
+    tulle::Run run;
+    Bits bits;
+    void on_importance(const ImportanceRecord&) override {
+      if (bits.empty()) bits = bits_of(run.model.network);
+    }
+  } observer;
+  observer.run = start_run(config, data);
+  Signals none;
+  train(observer.run, data, nullptr, observer, none);
+  return observer.bits;
+}
+
+TEST_F(Training, NeuronsThatGoLeaveTheirMeansInTheBiasesIfAskedTo) {
+  Config config = small_config();
+  config.evolve.importance_percentile = 20.0;
+  config.evolve.importance_start = 1;
+  const Bits nothing = after_elimination(config, data_);
+  config.evolve.fold = "mean";
+  Bits means = after_elimination(config, data_);
+  ASSERT_FALSE(nothing.empty());
+  for (const auto& [name, bits] : nothing) {
+    const bool reached = name == "layers.1.bias" || name == "layers.2.bias";
+    EXPECT_EQ(means[name] != bits, reached) << name;
+  }
+}
+
 TEST_F(Training, TopologyStaysOnceTheLastEventsLeftMostOfIt) {
   Config config = small_config();
   config.train.epochs = 5;
