@@ -102,6 +102,8 @@ struct Config {
     double beta2 = 0.999;
     double weight_decay = 0.0002;
     double label_smoothing = 0.0;
+    std::int64_t mse_factor = 1;
+    double ce_clip = 0.0;
     std::string class_weights = "none";
     double ema_decay = 0.0;
     double clip_norm = 0.0;

@@ -236,6 +236,13 @@ const KeyInfo kKeys[] = {
      1e6},
     {"train.label_smoothing", [](Config& c) -> Field { return &c.train.label_smoothing; }, "cross-entropy", 0,
      1, true},
+    {"train.mse_factor", [](Config& c) -> Field { return &c.train.mse_factor; },
+     "mse: factor of the gradient; 1: as published, 2: the derivative of the square", 1, 2},
+    {"train.ce_clip", [](Config& c) -> Field { return &c.train.ce_clip; },
+     "cross-entropy: losses are told of probabilities clipped to this and 1 - this (published: 1e-7); 0: as "
+     "they "
+     "are",
+     0, 0.49},
 
     {"train.class_weights", [](Config& c) -> Field { return &c.train.class_weights; },
      "none, balanced (samples / (classes * samples of the class)), or a number for each class, \"1,2.5\""},

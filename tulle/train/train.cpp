@@ -233,7 +233,8 @@ class Trainer {
   // Where replicas differ, or workers wait for a server, rank 0 alone looks.
   bool evaluates() const { return mode_->alike() || comm_.rank() == 0; }
   Evaluation evaluated(const Split& split) {
-    return mode_->alike() ? evaluate(run_.model, split, comm_) : evaluate(run_.model, split);
+    const double clip = run_.config.train.ce_clip;
+    return mode_->alike() ? evaluate(run_.model, split, comm_, clip) : evaluate(run_.model, split, {}, clip);
   }
 
   EpochRecord epoch_record() const {

@@ -70,6 +70,19 @@ INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
                          ::testing::ValuesIn(kernels::available_targets()),
                          [](const auto& info) { return info.param; });
 
+TEST_F(Training, ClippedLossesAreToldAndTheWeightsAreTheSame) {
+  const Config plain = small_config();
+  Config clipped = plain;
+  clipped.train.ce_clip = 0.4;
+  EXPECT_EQ(trained(start_run(plain, data_), data_), trained(start_run(clipped, data_), data_));
+  go(clipped);
+  for (const EpochRecord& epoch : diary_.epochs)
+    for (const double loss : {epoch.train_loss, *epoch.test_loss}) {
+      EXPECT_GE(loss, -std::log(0.6));
+      EXPECT_LE(loss, -std::log(0.4));
+    }
+}
+
 // The network right after its first importance event.
 Bits after_elimination(const Config& config, const Dataset& data) {
   struct : Observer {
