@@ -292,7 +292,15 @@ class Event {
     require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
   }
 
+  SourceUse kept_inputs(const Work& work) const {
+    std::vector<float> weights;
+    for (const std::int64_t k : work.kept.source)
+      weights.push_back(work.layer->weight().value[static_cast<std::size_t>(k)]);
+    return source_use(work.kept.topology, weights);
+  }
+
   void grow(Work& work) const {
+    if (how_.tells_inputs && work.l == 0) work.result.kept = kept_inputs(work);
     const Topology& old = *work.layer->topology();
     const Topology& taken = how_.regrow_dropped ? work.kept.topology : old;
     std::vector<std::uint64_t> cells;
@@ -386,6 +394,18 @@ class Event {
 };
 
 }  // namespace
+
+SourceUse source_use(const Topology& topology, std::span<const float> weights) {
+  const auto sources = static_cast<std::size_t>(topology.cols());
+  SourceUse use{.connections = std::vector<std::int64_t>(sources, 0),
+                .strength = std::vector<double>(sources, 0.0)};
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    const auto source = static_cast<std::size_t>(topology.columns()[k]);
+    ++use.connections[source];
+    use.strength[source] += std::abs(static_cast<double>(weights[k]));
+  }
+  return use;
+}
 
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event) {
   require(how.drop != nullptr && how.grow != nullptr && how.law.law != nullptr,

@@ -37,6 +37,7 @@ struct Evolution {
   bool chain_removal = false;   // also drop connections that lead to or from nowhere
   bool regrow_dropped = true;   // what was just dropped may grow again
   double max_density = 1.0;     // denser layers stay as they are
+  bool tells_inputs = false;    // LayerEvolution::kept of the first layer
   bool dense_layers = false;    // hidden layers of density 1 draw their dropped weights anew
   Redistribute redistribute = Redistribute::kNone;
   double soft_beta = 1.0, mest_gamma = 0.0, threshold = 0.001, candidates = 1.0;  // DropInput, GrowInput
@@ -65,6 +66,15 @@ struct EvolveEvent {
   std::span<const CellScores> gathered{};  // of each layer, as gather() left them; or none
 };
 
+/// Which sources of a layer have connections, and how strong: with those of a network's first layer, how much
+/// it looks at each input.
+struct SourceUse {
+  std::vector<std::int64_t> connections;  // out of each source
+  std::vector<double> strength;           // sum of their magnitudes
+};
+/// Cost: O(connections + sources).
+SourceUse source_use(const Topology& topology, std::span<const float> weights);
+
 /// What one event did to one layer.
 struct LayerEvolution {
   std::size_t layer = 0;
@@ -73,6 +83,7 @@ struct LayerEvolution {
   std::int64_t no_inputs = 0;                // targets without a connection
   std::int64_t no_outputs = 0;               // sources without a connection
   std::vector<std::uint64_t> grown_cells{};  // sorted
+  std::optional<SourceUse> kept{};           // before anything grew, if asked for
 };
 
 /// One topology event on every sparse layer but the last of a chain. Weights and optimizer states of kept

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "tulle/report/append_file.h"
+
 namespace tulle {
 
 /// A file that a run read.
@@ -134,9 +136,6 @@ class MetricsFile {
   MetricsFile(const std::string& run_directory, std::int64_t step);
   /// Opens the file to go on where it ends; only a torn last line is cut off.
   explicit MetricsFile(const std::string& run_directory);
-  ~MetricsFile();
-  MetricsFile(const MetricsFile&) = delete;
-  MetricsFile& operator=(const MetricsFile&) = delete;
 
   void write(const StartRecord&);
   void write(const EpochRecord&);
@@ -150,11 +149,9 @@ class MetricsFile {
   void write(const EndRecord&);
 
  private:
-  void open_cut_to(std::uintmax_t bytes);
-  void append(const std::string& line);
+  void append(const std::string& line) { file_.append(line + "\n"); }
 
-  std::string path_;
-  int file_ = -1;
+  AppendFile file_;
 };
 
 /// Everything a metrics file tells.

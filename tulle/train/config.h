@@ -205,6 +205,7 @@ struct Config {
     bool report = true;
     bool tensorboard = false;
     std::string histograms_every = "5 epoch";
+    bool input_links = false;
     std::string compare_dense = "timing";
     double dense_learning_rate = 0.0;
   } log;

@@ -510,6 +510,10 @@ const KeyInfo kKeys[] = {
      "write RUN/tb, which TensorBoard shows"},
     {"log.histograms_every", [](Config& c) -> Field { return &c.log.histograms_every; },
      "time between histograms of weights and degrees in RUN/tb, \"N epoch\" or \"never\""},
+    {"log.input_links", [](Config& c) -> Field { return &c.log.input_links; },
+     "write RUN/input-links.csv: at each topology event the connections that every input keeps, and the sum "
+     "of "
+     "their magnitudes"},
     {"log.compare_dense", [](Config& c) -> Field { return &c.log.compare_dense; },
      "dense network of the same shape at the end: a few batches, a full training, or none", -kNone, kNone,
      false,

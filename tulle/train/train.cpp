@@ -16,8 +16,10 @@
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/optim/averaging.h"
+#include "tulle/report/input_links.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
+#include "tulle/sparse/sampling.h"
 #include "tulle/train/build.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/saving.h"
@@ -78,6 +80,10 @@ class Trainer {
       observer_.on_checkpoint(record);
     });
     metrics_.emplace(directory->path(), run_.state.step);
+    if (run.config.log.input_links) {
+      course_.evolution.tells_inputs = true;
+      input_links_.emplace(directory->path(), run_.state.step);
+    }
     if (run.config.log.tensorboard) tensorboard_.emplace(directory->path() + "/tb", run_.state.step);
   }
 
@@ -305,6 +311,7 @@ class Trainer {
     mode_->topology_changed();
     if (mode_->alike()) compare_networks();
     replica_.phases.evolve += clock.seconds();
+    if (input_links_) write_input_links(events);
     for (const LayerEvolution& event : events) {
       CellSet& explored = run_.state.explored[event.layer];
       std::vector<std::uint64_t> cells = event.grown_cells;
@@ -325,6 +332,18 @@ class Trainer {
       observer_.on_evolve(record);
     }
     note_survivors(events);
+  }
+
+  // A first layer that does not evolve keeps all it has.
+  void write_input_links(const std::vector<LayerEvolution>& events) {
+    const bool evolved = !events.empty() && events.front().kept.has_value();
+    const Layer& first = run_.model.network.layer(0);
+    const Topology* const own = first.topology();
+    const SourceUse use =
+        evolved ? *events.front().kept
+                : source_use(own != nullptr ? *own : full_topology(first.outputs(), first.inputs()),
+                             first.weight().value);
+    input_links_->write(run_.state.step, use.connections, use.strength);
   }
 
   // The topology stays once the last events left most of it as it was. A connection that went and came back
@@ -558,6 +577,7 @@ class Trainer {
   BestModel best_;
   double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
+  std::optional<InputLinksFile> input_links_;
   std::optional<TensorBoardLog> tensorboard_;
   std::optional<Loader> signals_loader_;
   double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds

@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <map>
+#include <sstream>
 
 #include "tulle/kernels/targets.h"
 #include "tulle/train/train_testing.h"
@@ -110,6 +113,72 @@ TEST_F(Training, NeuronsThatGoLeaveTheirMeansInTheBiasesIfAskedTo) {
     const bool reached = name == "layers.1.bias" || name == "layers.2.bias";
     EXPECT_EQ(means[name] != bits, reached) << name;
   }
+}
+
+// Lines of RUN/input-links.csv: step, input, links, strength.
+std::vector<std::array<double, 4>> input_links_of(const std::string& run_directory) {
+  std::istringstream text(read_text(run_directory + "/input-links.csv"));
+  std::vector<std::array<double, 4>> lines;
+  std::string line;
+  std::getline(text, line);
+  EXPECT_EQ(line, "step,input,links,strength");
+  while (std::getline(text, line)) {
+    auto& [step, input, links, strength] = lines.emplace_back();
+    EXPECT_EQ(std::sscanf(line.c_str(), "%lf,%lf,%lf,%lf", &step, &input, &links, &strength), 4);
+  }
+  return lines;
+}
+
+TEST_F(Training, TellsAtEachEventWhatEveryInputKeeps) {
+  Config config = small_config();
+  config.log.input_links = true;
+  config.evolve.grow = "none";  // so that what is kept is what the network has after the event
+  config.evolve.zeta = 0.1;
+  std::vector<std::array<double, 4>> wanted;
+  diary_.at_epoch = [&](const EpochRecord& record) {
+    if (record.epoch == 3) return true;  // no event
+    const Layer& layer = run_.model.network.layer(0);
+    std::vector<std::array<double, 4>> lines;
+    for (int input = 0; input < 12; ++input)
+      lines.push_back({static_cast<double>(record.step), static_cast<double>(input), 0.0, 0.0});
+    for (std::size_t k = 0; k < layer.weight().value.size(); ++k) {
+      auto& line = lines[static_cast<std::size_t>(layer.topology()->columns()[k])];
+      ++line[2];
+      line[3] += std::abs(static_cast<double>(layer.weight().value[k]));
+    }
+    wanted.insert(wanted.end(), lines.begin(), lines.end());
+    return true;
+  };
+  go_with_directory(config);
+  EXPECT_EQ(wanted.size(), 24u);
+  EXPECT_EQ(input_links_of(path()), wanted);
+}
+
+TEST_F(Training, WhatInputsKeepIsToldBeforeAnythingGrows) {
+  Config config = small_config();
+  config.log.input_links = true;
+  go_with_directory(config);
+  std::map<double, double> links;
+  for (const auto& line : input_links_of(path())) links[line[0]] += line[2];
+  for (const EvolveRecord& event : diary_.events)
+    if (event.layer == 0) {
+      EXPECT_EQ(links[static_cast<double>(event.step)], static_cast<double>(event.before - event.dropped));
+    }
+}
+
+TEST_F(Training, WhatInputsKeepIsToldOnceForEachEventOfATrainingThatWasResumed) {
+  Config config = small_config();
+  config.log.input_links = true;
+  config.evolve.update_every = "2 step";
+  config.checkpoint.save_every = "5 step";
+  config.checkpoint.keep = 1000;
+  go_with_directory(config);
+  const std::string whole = read_text(path() + "/input-links.csv");
+  RunDirectory directory = RunDirectory::open(path(), hasty_file_ops());
+  tulle::Run second = resume_run(config, data_, directory.checkpoint_path(5));
+  Observer nobody;
+  train(second, data_, &directory, nobody, signals_);
+  EXPECT_EQ(read_text(path() + "/input-links.csv"), whole);
 }
 
 TEST_F(Training, TopologyStaysOnceTheLastEventsLeftMostOfIt) {
