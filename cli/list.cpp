@@ -26,6 +26,7 @@
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/config.h"
 #include "tulle/train/modes.h"
+#include "tulle/vision/layers.h"
 #include "tulle/vision/smlp_shape.h"
 
 namespace tulle::cli {
@@ -76,6 +77,7 @@ constexpr Topic kTopics[] = {
     {"repairs", [] { return rows_of(repairs()); }},
     {"weight-inits", [] { return rows_of(weight_inits()); }},
     {"activations", [] { return rows_of(activations()); }},
+    {"layers", [] { return rows_of(layers()); }},
     {"losses", [] { return rows_of(losses()); }},
     {"optimizers", [] { return rows_of(optimizers()); }},
     {"schedules", [] { return rows_of(schedules()); }},

@@ -57,6 +57,7 @@ using ComputeLoss = LossResult(Panels<const float> z, const Targets&, const Loss
 struct LossInfo {
   std::string_view name;
   std::string_view help;
+  std::string_view source;
   ComputeLoss* compute;
 };
 
