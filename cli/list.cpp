@@ -22,6 +22,7 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/patterns.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/config.h"
@@ -74,6 +75,7 @@ constexpr Topic kTopics[] = {
     {"variants", [] { return rows_of(smlp_variants()); }},
     {"readers", [] { return rows_of(readers()); }},
     {"distributions", [] { return rows_of(distributions()); }},
+    {"patterns", [] { return rows_of(patterns()); }},
     {"repairs", [] { return rows_of(repairs()); }},
     {"weight-inits", [] { return rows_of(weight_inits()); }},
     {"activations", [] { return rows_of(activations()); }},

@@ -10,6 +10,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/sparse/erdos_renyi.h"
+#include "tulle/sparse/patterns.h"
 
 namespace tulle {
 namespace {
@@ -153,10 +154,6 @@ std::vector<std::int64_t> explicit_budgets(const TopologyOptions& options, Shape
   return options.budgets;
 }
 
-Topology draw_cells(const TopologyOptions&, const LayerShape& layer, std::int64_t budget, const Random& key) {
-  return random_topology(layer.outputs, layer.inputs, budget, key);
-}
-
 Topology draw_fan_in(const TopologyOptions&, const LayerShape& layer, std::int64_t budget,
                      const Random& key) {
   return fixed_fan_in_topology(layer.outputs, layer.inputs, static_cast<std::int32_t>(budget / layer.outputs),
@@ -177,16 +174,16 @@ Topology draw_with_replacement(const TopologyOptions& options, const LayerShape&
 // To add a distribution: its budgets and how they are drawn above, and one line here.
 constexpr DistributionInfo kDistributions[] = {
     {"epsilon", "Erdos-Renyi: epsilon * (n_in + n_out) connections per layer, at most all",
-     "Mocanu et al. 2018", epsilon_budgets, draw_cells},
+     "Mocanu et al. 2018", epsilon_budgets, nullptr},
     {"er-bernoulli", "each cell with probability epsilon * (n_in + n_out) / (n_in * n_out), by itself",
      "code of Curci et al. 2021, he_uniform and xavier", bernoulli_budgets, draw_bernoulli, false},
     {"er-replace", "floor(epsilon) * (n_in + n_out) cells drawn with replacement, those drawn again merged",
      "code of Curci et al. 2021, normal", replace_budgets, draw_with_replacement, false},
-    {"uniform", "the same density in every layer", "", uniform_budgets, draw_cells},
+    {"uniform", "the same density in every layer", "", uniform_budgets, nullptr},
     {"erk", "Erdos-Renyi with epsilon solved from the density of the whole net", "Evci et al. 2020",
-     erk_budgets, draw_cells},
+     erk_budgets, nullptr},
     {"fixed-fan-in", "every neuron has exactly fan_in inputs", "", fan_in_budgets, draw_fan_in},
-    {"explicit", "the numbers in topology.budgets", "", explicit_budgets, draw_cells},
+    {"explicit", "the numbers in topology.budgets", "", explicit_budgets, nullptr},
 };
 
 }  // namespace
@@ -200,6 +197,11 @@ std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Shapes l
               std::ranges::all_of(
                   layers, [](const LayerShape& layer) { return layer.inputs >= 1 && layer.outputs >= 1; }),
           "layer_budgets: a network needs a layer or more, each with inputs and outputs");
+  if (options.pattern != "random" && distribution.draw != nullptr)
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("topology.pattern, found '{}', expected 'random' with topology.distribution = \"{}\"",
+                    options.pattern, distribution.name));
   const auto count = static_cast<std::int64_t>(layers.size());
   for (const std::int64_t layer : options.dense_layers)
     if (layer < -count || layer >= count)
@@ -225,7 +227,9 @@ Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::
   const DistributionInfo& distribution =
       find_name(distributions(), "topology.distribution", options.distribution);
   if (budget == std::int64_t{n_in} * n_out) return full_topology(n_out, n_in);
-  return distribution.draw(options, {n_in, n_out}, budget, key);
+  if (distribution.draw != nullptr) return distribution.draw(options, {n_in, n_out}, budget, key);
+  return find_name(patterns(), "topology.pattern", options.pattern)
+      .draw(n_out, n_in, budget, options.rewire, key);
 }
 
 }  // namespace tulle

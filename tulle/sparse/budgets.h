@@ -19,6 +19,8 @@ struct TopologyOptions {
   std::vector<std::int64_t> budgets{};       // explicit: one number per layer
   std::vector<std::int64_t> dense_layers{};  // layers that get every connection, from 0, or from -1 at the
                                              // end; erk counts them toward its density
+  std::string pattern = "random";            // a name of patterns(): where the connections lie
+  double rewire = 0.1;                       // watts-strogatz: share of connections that are moved
 };
 
 /// A layer between its inputs and outputs.
@@ -35,7 +37,7 @@ struct DistributionInfo {
   std::string_view help;
   std::string_view source;
   std::vector<std::int64_t> (*budgets)(const TopologyOptions&, std::span<const LayerShape> layers);
-  /// A layer that is not dense with its budget.
+  /// A layer that is not dense with its budget; null: as the pattern lays it out.
   Topology (*draw)(const TopologyOptions&, const LayerShape&, std::int64_t budget, const Random& key);
   bool exact = true;  // false: the budget is what is expected; the number that is drawn is random
 };

@@ -201,6 +201,18 @@ TEST(ErVariants, ExpectTheConnectionsOfTheirLaws) {
   EXPECT_EQ(layer_budgets({.distribution = "er-bernoulli", .epsilon = 4.99}, Sizes{10, 10}), Budgets{99});
 }
 
+TEST(Patterns, LayOutTheBudgetOfADistributionAndAreRefusedByThoseThatDrawThemselves) {
+  const TopologyOptions blocks{.distribution = "erk", .density = 0.2, .pattern = "block"};
+  const Sizes sizes{64, 48, 10};
+  const Budgets budgets = layer_budgets(blocks, sizes);
+  const Topology t = draw_topology(blocks, 48, 64, budgets[0], 1, 0);
+  EXPECT_EQ(t.nnz(), budgets[0]);
+  EXPECT_NE(t, draw_topology({.distribution = "erk", .density = 0.2}, 48, 64, budgets[0], 1, 0));
+  for (const char* distribution : {"fixed-fan-in", "er-bernoulli", "er-replace"})
+    EXPECT_THAT(refusal({.distribution = distribution, .pattern = "block"}, sizes),
+                testing::HasSubstr("topology.pattern, found 'block', expected 'random'"));
+}
+
 TEST(DenseLayers, GetEveryConnectionAndErkGivesTheRestToTheOthers) {
   const std::vector<std::int32_t> sizes{100, 200, 50, 10};
   EXPECT_EQ(layer_budgets({.distribution = "epsilon", .epsilon = 2, .dense_layers = {-1}}, sizes),

@@ -62,7 +62,9 @@ TopologyOptions topology_options(const Config& config) {
           .density = config.topology.density,
           .fan_in = config.topology.fan_in,
           .budgets = config.topology.budgets,
-          .dense_layers = config.topology.dense_layers};
+          .dense_layers = config.topology.dense_layers,
+          .pattern = config.topology.pattern,
+          .rewire = config.topology.rewire};
 }
 
 DataOptions data_options(const Config& config) {

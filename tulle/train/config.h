@@ -80,6 +80,8 @@ struct Config {
     std::int64_t fan_in = 16;
     std::vector<std::int64_t> budgets;
     std::vector<std::int64_t> dense_layers;
+    std::string pattern = "random";
+    double rewire = 0.1;
     std::string repair_isolated = "none";
     std::string weight_init = "he-uniform";
     std::string fan = "dense";

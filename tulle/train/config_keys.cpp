@@ -16,6 +16,7 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/patterns.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/modes.h"
@@ -192,6 +193,11 @@ const KeyInfo kKeys[] = {
      "explicit: connections per layer", 1, kCount},
     {"topology.dense_layers", [](Config& c) -> Field { return &c.topology.dense_layers; },
      "layers that get every connection, from 0; -1 is the last", -1000000, 1000000},
+    {"topology.pattern", [](Config& c) -> Field { return &c.topology.pattern; },
+     "where connections lie at the start, of distributions that only count them", -kNone, kNone, false,
+     [] { return names(patterns()); }},
+    {"topology.rewire", [](Config& c) -> Field { return &c.topology.rewire; },
+     "watts-strogatz: share of connections that are moved to any source", 0, 1},
     {"topology.repair_isolated", [](Config& c) -> Field { return &c.topology.repair_isolated; },
      "neurons for which no connection was drawn get one from those with most", -kNone, kNone, false,
      [] { return names(repairs()); }},
