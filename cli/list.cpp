@@ -22,10 +22,12 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/patterns.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/config.h"
 #include "tulle/train/modes.h"
+#include "tulle/vision/layers.h"
 #include "tulle/vision/smlp_shape.h"
 
 namespace tulle::cli {
@@ -73,9 +75,11 @@ constexpr Topic kTopics[] = {
     {"variants", [] { return rows_of(smlp_variants()); }},
     {"readers", [] { return rows_of(readers()); }},
     {"distributions", [] { return rows_of(distributions()); }},
+    {"patterns", [] { return rows_of(patterns()); }},
     {"repairs", [] { return rows_of(repairs()); }},
     {"weight-inits", [] { return rows_of(weight_inits()); }},
     {"activations", [] { return rows_of(activations()); }},
+    {"layers", [] { return rows_of(layers()); }},
     {"losses", [] { return rows_of(losses()); }},
     {"optimizers", [] { return rows_of(optimizers()); }},
     {"schedules", [] { return rows_of(schedules()); }},

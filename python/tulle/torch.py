@@ -151,11 +151,12 @@ class SparseLinear(torch.nn.Module):
         """Replaces the share ``zeta`` of the connections as a rule of the engine does, in place and at constant nnz.
 
         rule: a name of ``tulle list rules`` ("set", "rigl", "mest", ...; "granet" replaces as "rigl" does and loses
-        none). "rigl", "granet" and "gse" need ``keep_gradients=True`` and a backward pass before; "mest" looks at
-        ``values.grad``. Every state tensor of ``optimizer`` that has one entry per connection moves along, and so does
-        ``values.grad``; grown connections have 0 there. Their values start at 0 or as the layer's start values,
-        whichever is the rule's way. What an optimizer counts per tensor (Adam's step) stays. Returns how many
-        connections were replaced. Cost: O(nnz), for "rigl" and "granet" batch * n_in * n_out multiplications.
+        none). "rigl", "granet", "gse" and "snfs" (of that step alone) need ``keep_gradients=True`` and a backward pass
+        before; "mest" looks at ``values.grad``. Every state tensor of ``optimizer`` that has one entry per connection
+        moves along, and so does ``values.grad``; grown connections have 0 there. Their values start at 0 or as the
+        layer's start values, whichever is the rule's way. What an optimizer counts per tensor (Adam's step) stays.
+        Returns how many connections were replaced. Cost: O(nnz), for "rigl" and "granet" batch * n_in * n_out
+        multiplications.
         """
         if optimizer is not None and not any(p is self.values for g in optimizer.param_groups for p in g["params"]):
             raise ValueError("optimizer, found one without this layer's values, expected the one that trains them")

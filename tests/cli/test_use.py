@@ -182,6 +182,13 @@ def test_every_choice_is_listed_under_its_own_topic(tulle):
     assert [row["help"] for row in topics["instruction-sets"]].count("in use") == 1
 
 
+@pytest.mark.parametrize("topic", ["rules", "drop-rules", "grow-rules", "losses", "layers", "optimizers", "readers"])
+def test_every_entry_names_its_paper_or_the_specification_of_its_format(topic, tulle):
+    without = {"none", "auto", "magnitude-soft", "momentum", "threshold"}  # nothing, a choice of others, rules of our own
+    for row in listed(tulle, topic):
+        assert row["source"] or row["name"] in without, row
+
+
 def test_the_catalogue_in_the_docs_is_that_of_the_tables(tulle):
     # If this fails: tulle list --markdown >docs/catalogue.md
     assert (REPOSITORY / "docs/catalogue.md").read_text() == tulle("list", "--markdown", check=True).out

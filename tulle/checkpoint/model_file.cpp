@@ -133,6 +133,9 @@ Metadata metadata_of(const Model& model, const TrainingState* state) {
                                         {"best_epoch", v.best_epoch},
                                         {"reduced_epoch", v.reduced_epoch},
                                         {"rate_factor", v.rate_factor}});
+    if (const StabilityState& s = state->stability; !s.connections.empty())
+      metadata["stability"] = text_of(
+          {{"connections", s.connections}, {"survivors", s.survivors}, {"stable_step", s.stable_step}});
     metadata["data"] = state->data_identity;
   }
   return metadata;
@@ -182,6 +185,13 @@ Content content_of(Model& model, const TrainingState* state) {
       if (const CellSet& explored = state->explored[l]; explored.cells() > 0)
         tensors.push_back(tensor(fmt::format("layers.{}.explored", l), DType::U8,
                                  {length(explored.bytes().size())}, explored.bytes()));
+  if (state != nullptr)
+    for (std::size_t l = 0; l < state->gathered.size(); ++l)
+      if (const CellScores& scores = state->gathered[l]; !scores.cells.empty()) {
+        tensors.push_back(tensor<std::uint64_t>(fmt::format("layers.{}.candidates", l), DType::U64,
+                                                {length(scores.cells.size())}, scores.cells));
+        add_floats(tensors, fmt::format("layers.{}.candidate_sums", l), scores.sums);
+      }
   add_floats(tensors, "data.mean", model.scaling.mean);
   add_floats(tensors, "data.std", model.scaling.deviation);
   return {metadata_of(model, state), std::move(tensors)};

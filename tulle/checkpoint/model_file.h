@@ -9,6 +9,7 @@
 
 #include "tulle/base/file_ops.h"
 #include "tulle/checkpoint/model.h"
+#include "tulle/sparse/cell_scores.h"
 #include "tulle/sparse/cell_set.h"
 
 namespace tulle {
@@ -21,6 +22,12 @@ struct ValidationState {
   std::int64_t best_epoch = 0;     // whose model is kept
   std::int64_t reduced_epoch = 0;  // schedule plateau: after which the rate last fell
   double rate_factor = 1.0;        // what plateaus have made of the rate
+};
+
+/// How much of the topology the last events left as it was.
+struct StabilityState {
+  std::vector<std::int64_t> connections, survivors;  // before each event, and of these after it; oldest first
+  std::int64_t stable_step = 0;                      // after which the topology stays; 0: it does not
 };
 
 /// Where a training stands between two steps. Random numbers need no state: they are keyed by these counters.
@@ -36,6 +43,9 @@ struct TrainingState {
   ValidationState validation;
   /// What each layer has explored; of 0 cells where it does not evolve, empty if none does.
   std::vector<CellSet> explored;
+  StabilityState stability;
+  /// What each layer has gathered for the topology event to come; empty: none has.
+  std::vector<CellScores> gathered;
 };
 
 /// Writes a model file, or with `state` a checkpoint: the model plus optimizer state and counters. The format

@@ -164,6 +164,14 @@ const Damage kDamages[] = {
      [](Parts& f) { f.edit("progress", [](Json& p) { p["correct"] = 0.5; }); }},
     {"SecondsMissing", "field 'seconds'",
      [](Parts& f) { f.edit("progress", [](Json& p) { p.erase("seconds"); }); }},
+    {"SurvivorsTooMany", "'stability', survivors, found other counts",
+     [](Parts& f) { f.edit("stability", [](Json& s) { s["survivors"][1] = 9; }); }},
+    {"SurvivorsTooFew", "'stability', survivors, found other counts",
+     [](Parts& f) { f.edit("stability", [](Json& s) { s["survivors"].erase(s["survivors"].begin()); }); }},
+    {"SurvivorsNoNumbers", "'stability', survivors",
+     [](Parts& f) { f.edit("stability", [](Json& s) { s["survivors"][0] = "7"; }); }},
+    {"StableStepMissing", "field 'stable_step'",
+     [](Parts& f) { f.edit("stability", [](Json& s) { s.erase("stable_step"); }); }},
     {"DataMissing", "metadata 'data', found none", [](Parts& f) { f.metadata.erase("data"); }},
     {"RowsStartLate", "layers.0.weight",
      [](Parts& f) { f.tensors["layers.0.weight.crow"].at<std::int64_t>(0) = 1; }},
@@ -198,6 +206,12 @@ const Damage kDamages[] = {
      [](Parts& f) {
        f.tensors["layers.0.weight.m1"] = {DType::F32, {4}, std::vector<std::byte>(16)};
      }},
+    {"CandidateOutside", "'layers.0.candidates', found other numbers, expected ascending ones below 12",
+     [](Parts& f) { f.tensors["layers.0.candidates"].at<std::uint64_t>(2) = 12; }},
+    {"CandidateTwice", "'layers.0.candidates', found other numbers",
+     [](Parts& f) { f.tensors["layers.0.candidates"].at<std::uint64_t>(1) = 1; }},
+    {"CandidatesWithoutSums", "'layers.0.candidate_sums', found none",
+     [](Parts& f) { f.tensors.erase("layers.0.candidate_sums"); }},
     {"AgeOfOtherType", "'layers.0.bias.age', found another type or shape",
      [](Parts& f) { f.tensors["layers.0.bias.age"].dtype = DType::I16; }},
 };

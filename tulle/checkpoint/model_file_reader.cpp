@@ -333,6 +333,7 @@ class Reader {
                           .reduced_epoch = in_.count("validation", seen, "reduced_epoch"),
                           .rate_factor = in_.field<double>("validation", seen, "rate_factor")};
     }
+    read_stability(state.stability);
     state.data_identity = in_.text("data");
     for (Parameter* parameter : model.network.parameters()) {
       const std::size_t size = parameter->value.size();
@@ -346,7 +347,27 @@ class Reader {
       for (const Statistic& statistic : architecture->statistics())
         read_optional(statistic.name + ".average", DType::F32, *statistic.average, statistic.value->size());
     read_explored(model.network, state);
+    read_gathered(model.network, state);
     return state;
+  }
+
+  void read_stability(StabilityState& state) const {
+    if (in_.optional_text("stability").empty()) return;
+    const Json seen = in_.json("stability");
+    const auto counts = [&](const char* name) {
+      std::vector<std::int64_t> numbers;
+      for (const Json& number : in_.field<Json>("stability", seen, name))
+        numbers.push_back(is_json<std::int64_t>(number) ? number.get<std::int64_t>() : -1);
+      return numbers;
+    };
+    state = {.connections = counts("connections"),
+             .survivors = counts("survivors"),
+             .stable_step = in_.count("stability", seen, "stable_step")};
+    const auto fits = [](std::int64_t before, std::int64_t after) { return after >= 0 && after <= before; };
+    if (state.connections.size() != state.survivors.size() ||
+        !std::ranges::equal(state.connections, state.survivors, fits))
+      in_.refuse("metadata 'stability', survivors", "other counts",
+                 "one for each of 'connections', at most it");
   }
 
   void read_explored(const Network& network, TrainingState& state) const {
@@ -367,6 +388,23 @@ class Reader {
       any = true;
     }
     if (!any) state.explored.clear();
+  }
+
+  void read_gathered(const Network& network, TrainingState& state) const {
+    for (std::size_t l = 0; l < network.size(); ++l) {
+      const std::string name = fmt::format("layers.{}.candidates", l);
+      const TensorView* const tensor = file_.find(name);
+      if (tensor == nullptr || network.layer(l).topology() == nullptr) continue;
+      const std::uint64_t cells = network.layer(l).topology()->cells();
+      const std::int64_t count = tensor->shape.empty() ? 0 : tensor->shape[0];
+      const auto keys = values<std::uint64_t>(name, DType::U64, {count});
+      const auto sums = values<float>(fmt::format("layers.{}.candidate_sums", l), DType::F32, {count});
+      if (keys.empty() || keys.back() >= cells ||
+          std::ranges::adjacent_find(keys, std::greater_equal()) != keys.end())
+        in_.refuse("tensor '" + name + "'", "other numbers", fmt::format("ascending ones below {}", cells));
+      state.gathered.resize(network.size());
+      state.gathered[l] = {.cells = {keys.begin(), keys.end()}, .sums = {sums.begin(), sums.end()}};
+    }
   }
 
   SafetensorsFile file_;

@@ -89,6 +89,13 @@ TEST_F(ModelFile, ACheckpointIsAModelFileAndKeepsWhereTheTrainingStands) {
   EXPECT_EQ(loaded.state->samples, 8);
   EXPECT_EQ(loaded.state->seconds, 1.5);
   EXPECT_EQ(loaded.state->data_identity, "0123456789abcdef");
+  EXPECT_THAT(loaded.state->stability.connections, ElementsAre(9, 8));
+  EXPECT_THAT(loaded.state->stability.survivors, ElementsAre(7, 8));
+  EXPECT_EQ(loaded.state->stability.stable_step, 16);
+  ASSERT_EQ(loaded.state->gathered.size(), 2u);
+  EXPECT_EQ(loaded.state->gathered[0].cells, state.gathered[0].cells);
+  EXPECT_EQ(loaded.state->gathered[0].sums, state.gathered[0].sums);
+  EXPECT_THAT(loaded.state->gathered[1].cells, IsEmpty());
 }
 
 TEST_F(ModelFile, KeepsWhatTurnsRawDataIntoPredictions) {
@@ -155,13 +162,13 @@ TEST_F(ModelFile, HasTheTensorsOfTheFormatInTheirOrderAtAlignedPlaces) {
   const SafetensorsFile file = SafetensorsFile::read(path_of("m"));
   std::vector<std::string> names;
   for (const TensorView& t : file.tensors()) names.push_back(t.name);
-  EXPECT_THAT(names,
-              ElementsAre("layers.0.weight.crow",  // 8 bytes an element
-                          "data.mean", "data.std", "layers.0.bias", "layers.0.bias.m1", "layers.0.bias.m2",
-                          "layers.0.weight.col", "layers.0.weight.m1", "layers.0.weight.m2",
-                          "layers.0.weight.val", "layers.1.bias", "layers.1.bias.m1", "layers.1.bias.m2",
-                          "layers.1.weight", "layers.1.weight.m1", "layers.1.weight.m2", "layers.0.bias.age",
-                          "layers.0.weight.age", "layers.1.bias.age", "layers.1.weight.age"));
+  EXPECT_THAT(names, ElementsAre("layers.0.candidates", "layers.0.weight.crow",  // 8 bytes an element
+                                 "data.mean", "data.std", "layers.0.bias", "layers.0.bias.m1",
+                                 "layers.0.bias.m2", "layers.0.candidate_sums", "layers.0.weight.col",
+                                 "layers.0.weight.m1", "layers.0.weight.m2", "layers.0.weight.val",
+                                 "layers.1.bias", "layers.1.bias.m1", "layers.1.bias.m2", "layers.1.weight",
+                                 "layers.1.weight.m1", "layers.1.weight.m2", "layers.0.bias.age",
+                                 "layers.0.weight.age", "layers.1.bias.age", "layers.1.weight.age"));
   const std::vector<std::int64_t> matrix{2, 4};
   EXPECT_EQ(file.find("layers.1.weight")->shape, matrix);
   std::uint64_t header = 0;
@@ -179,7 +186,7 @@ TEST_F(ModelFile, HasTheMetadataOfTheFormat) {
   for (const auto& [key, text] : parts.metadata) keys.push_back(key);
   EXPECT_THAT(keys, ElementsAre("batch_in_epoch", "classes", "config", "data", "epoch", "format",
                                 "format_version", "model", "preprocess", "progress", "rng", "seed", "sparse",
-                                "step", "tulle_version", "xxh3"));
+                                "stability", "step", "tulle_version", "xxh3"));
   EXPECT_EQ(parts.metadata.at("format"), "tulle");
   EXPECT_EQ(parts.metadata.at("format_version"), "1");
   EXPECT_EQ(parts.metadata.at("sparse"), R"({"layers.0.weight":{"layout":"csr","shape":[4,3]}})");

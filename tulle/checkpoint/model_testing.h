@@ -124,7 +124,9 @@ inline TrainingState some_state() {
           .correct = 5,
           .samples = 8,
           .seconds = 1.5,
-          .data_identity = "0123456789abcdef"};
+          .data_identity = "0123456789abcdef",
+          .stability = {.connections = {9, 8}, .survivors = {7, 8}, .stable_step = 16},
+          .gathered = {{.cells = {1, 3, 11}, .sums = {0.5f, -2.0f, 1e-30f}}, {}}};
 }
 
 }  // namespace tulle::testing

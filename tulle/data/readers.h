@@ -41,6 +41,7 @@ using FitsBytes = bool(std::span<const std::byte> bytes);
 struct ReaderInfo {
   std::string_view name;
   std::string_view help;
+  std::string_view source;    // specification of the format
   ReadBytes* read = nullptr;  // null: a name that stands for others (auto, built-in data)
   FitsBytes* fits = nullptr;
   std::array<std::string_view, 4> endings{};  // of file names, without .gz

@@ -49,7 +49,7 @@ constexpr DropInfo kDropRules[] = {
      .source = "Zhang et al. 2024",
      .score = score_relative},
     {.name = "threshold",
-     .help = "weights below evolve.threshold, the weakest first and at most the share zeta",
+     .help = "weights below evolve.drop_below, the weakest first and at most the share zeta",
      .source = "",
      .mark = drop_threshold},
 };

@@ -41,12 +41,21 @@ class Event {
     const std::size_t inner = network.size() - (network.architecture() == nullptr ? 1 : 0);
     for (std::size_t l = 0; l < inner; ++l) {
       auto* layer = dynamic_cast<SparseLayer*>(&network.layer(l));
-      if (layer != nullptr && layer->topology()->density() <= how.max_density) work_.push_back({l, layer});
+      if (layer != nullptr && layer->topology()->density() <= how.max_density)
+        work_.push_back({.l = l, .layer = layer, .result = {.layer = l, .before = layer->connections()}});
+    }
+  }
+
+  void gather(std::vector<CellScores>& scores) {
+    scores.resize(network_.size());
+    for (const Work& work : work_) {
+      GrowInput input = grow_input(work, *work.layer->topology());
+      look_at_last_step(work, input);
+      how_.grow->gather(input, how_.momentum, scores[work.l]);
     }
   }
 
   std::vector<LayerEvolution> run() {
-    for (Work& work : work_) work.result = {.layer = work.l, .before = work.layer->connections()};
     set_budgets();
     if (how_.global || how_.chain_removal || how_.redistribute != Redistribute::kNone)
       stage_by_stage();
@@ -270,21 +279,37 @@ class Event {
     for (std::size_t i = 0; i < work_.size(); ++i) work_[i].count = shares[i];
   }
 
+  GrowInput grow_input(const Work& work, const Topology& taken) const {
+    return {.taken = taken,
+            .count = work.count,
+            .connections = work.result.before,
+            .candidates = how_.candidates,
+            .random = random(Stream::kGrow, work.l)};
+  }
+  void look_at_last_step(const Work& work, GrowInput& input) const {
+    input.inputs = network_.layer_inputs(work.l);
+    input.errors = network_.errors(work.l);
+    require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
+  }
+
+  SourceUse kept_inputs(const Work& work) const {
+    std::vector<float> weights;
+    for (const std::int64_t k : work.kept.source)
+      weights.push_back(work.layer->weight().value[static_cast<std::size_t>(k)]);
+    return source_use(work.kept.topology, weights);
+  }
+
   void grow(Work& work) const {
+    if (how_.tells_inputs && work.l == 0) work.result.kept = kept_inputs(work);
     const Topology& old = *work.layer->topology();
     const Topology& taken = how_.regrow_dropped ? work.kept.topology : old;
     std::vector<std::uint64_t> cells;
     if (work.count > 0) {
-      GrowInput input{.taken = taken,
-                      .count = work.count,
-                      .connections = work.result.before,
-                      .candidates = how_.candidates,
-                      .random = random(Stream::kGrow, work.l)};
-      if (how_.grow->needs_errors) {
-        input.inputs = network_.layer_inputs(work.l);
-        input.errors = network_.errors(work.l);
-        require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
-      }
+      GrowInput input = grow_input(work, taken);
+      if (!event_.gathered.empty())
+        input.gathered = &event_.gathered[work.l];
+      else if (how_.grow->needs_errors)
+        look_at_last_step(work, input);
       cells = how_.grow->grow(input);
     }
     work.result.regrown = count_existing(old, cells);
@@ -370,12 +395,32 @@ class Event {
 
 }  // namespace
 
+SourceUse source_use(const Topology& topology, std::span<const float> weights) {
+  const auto sources = static_cast<std::size_t>(topology.cols());
+  SourceUse use{.connections = std::vector<std::int64_t>(sources, 0),
+                .strength = std::vector<double>(sources, 0.0)};
+  for (std::size_t k = 0; k < weights.size(); ++k) {
+    const auto source = static_cast<std::size_t>(topology.columns()[k]);
+    ++use.connections[source];
+    use.strength[source] += std::abs(static_cast<double>(weights[k]));
+  }
+  return use;
+}
+
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event) {
   require(how.drop != nullptr && how.grow != nullptr && how.law.law != nullptr,
           "evolve: an incomplete Evolution");
   require(!how.global || how.drop->score != nullptr,
           "evolve: a global ranking needs a drop rule with a score");
+  require(event.gathered.empty() || event.gathered.size() == network.size(),
+          "evolve: gathered scores must be those of every layer");
   return Event(network, how, event).run();
+}
+
+void gather(Network& network, const Evolution& how, const EvolveEvent& event,
+            std::vector<CellScores>& scores) {
+  require(how.gathers(), "gather: a grow rule that gathers is needed");
+  Event(network, how, event).gather(scores);
 }
 
 }  // namespace tulle

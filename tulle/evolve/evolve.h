@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,13 +37,21 @@ struct Evolution {
   bool chain_removal = false;   // also drop connections that lead to or from nowhere
   bool regrow_dropped = true;   // what was just dropped may grow again
   double max_density = 1.0;     // denser layers stay as they are
+  bool tells_inputs = false;    // LayerEvolution::kept of the first layer
   bool dense_layers = false;    // hidden layers of density 1 draw their dropped weights anew
   Redistribute redistribute = Redistribute::kNone;
   double soft_beta = 1.0, mest_gamma = 0.0, threshold = 0.001, candidates = 1.0;  // DropInput, GrowInput
   std::string distribution = "erk";  // of the connections at a scheduled density: erk or uniform
+  double momentum = 0.9;             // of sums that are gathered
+  std::int64_t momentum_steps = 10;  // over which they are
 
-  /// Whether events look at the errors of the step before them (Network::keep_errors).
-  bool needs_errors() const { return grow != nullptr && grow->needs_errors; }
+  /// How many steps before an event are looked at: their inputs and errors (Network::keep_errors).
+  std::int64_t steps_looked_at() const {
+    if (grow == nullptr || !grow->needs_errors) return 0;
+    return gathers() ? momentum_steps : 1;
+  }
+  /// Whether gather() is to be called in each of these.
+  bool gathers() const { return grow != nullptr && grow->gather != nullptr; }
 };
 
 /// One event of a training.
@@ -53,8 +62,18 @@ struct EvolveEvent {
   double learning_rate = 0.01;
   std::optional<double>
       density{};  // of all layers that evolve together; nothing: as many connections as before
-  const Optimizer* optimizer = nullptr;  // for rules that look at momentum
+  const Optimizer* optimizer = nullptr;    // for rules that look at momentum
+  std::span<const CellScores> gathered{};  // of each layer, as gather() left them; or none
 };
+
+/// Which sources of a layer have connections, and how strong: with those of a network's first layer, how much
+/// it looks at each input.
+struct SourceUse {
+  std::vector<std::int64_t> connections;  // out of each source
+  std::vector<double> strength;           // sum of their magnitudes
+};
+/// Cost: O(connections + sources).
+SourceUse source_use(const Topology& topology, std::span<const float> weights);
 
 /// What one event did to one layer.
 struct LayerEvolution {
@@ -64,6 +83,7 @@ struct LayerEvolution {
   std::int64_t no_inputs = 0;                // targets without a connection
   std::int64_t no_outputs = 0;               // sources without a connection
   std::vector<std::uint64_t> grown_cells{};  // sorted
+  std::optional<SourceUse> kept{};           // before anything grew, if asked for
 };
 
 /// One topology event on every sparse layer but the last of a chain. Weights and optimizer states of kept
@@ -71,5 +91,11 @@ struct LayerEvolution {
 /// density, each layer first loses its weakest weights down to its budget. The same (seed, step) on the same
 /// network always gives the same result, with any number of threads. Cost: O(nnz) and that of the rules.
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event);
+
+/// For rules that gather: in each of the last steps before an event, after the backward pass, whose inputs
+/// and errors must be there. `scores` has one entry per layer, or none before the first of these steps; the
+/// cells are drawn from (seed, step) then. Cost: that of the rule.
+void gather(Network& network, const Evolution& how, const EvolveEvent& event,
+            std::vector<CellScores>& scores);
 
 }  // namespace tulle

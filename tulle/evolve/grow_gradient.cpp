@@ -1,6 +1,4 @@
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "tulle/base/parallel.h"
 #include "tulle/evolve/grow.h"
@@ -58,10 +56,7 @@ void offer_row(std::span<const std::int32_t> taken, std::int32_t source, std::sp
       ++next;
       continue;
     }
-    const float size = std::abs(gradients[i]);
-    // A training that diverges has NaN, which must not leave the network with too few connections.
-    best.offer(size <= std::numeric_limits<float>::max() ? size : std::numeric_limits<float>::infinity(),
-               row_start + static_cast<std::uint64_t>(column));
+    best.offer(score_of(gradients[i]), row_start + static_cast<std::uint64_t>(column));
   }
 }
 

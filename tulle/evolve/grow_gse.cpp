@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
+#include <optional>
 
 #include "tulle/base/parallel.h"
 #include "tulle/evolve/grow.h"
@@ -52,7 +53,7 @@ class Draw {
   std::vector<double> sums_;
 };
 
-// Distinct free cells among `draws` pairs of neurons, sorted.
+// Distinct cells among `draws` pairs of neurons, sorted.
 std::vector<std::uint64_t> draw_cells(const GrowInput& input, const Draw& sources, const Draw& targets,
                                       std::int64_t draws) {
   const auto width = static_cast<std::uint64_t>(input.taken.cols());
@@ -67,7 +68,6 @@ std::vector<std::uint64_t> draw_cells(const GrowInput& input, const Draw& source
   });
   sort_keys(cells, input.taken.cells());
   cells.erase(std::unique(cells.begin(), cells.end()), cells.end());
-  strike_out_existing(input.taken, cells);
   return cells;
 }
 
@@ -85,36 +85,44 @@ float gradient_of(const GrowInput& input, std::uint64_t cell) {
   }
   float sum = 0.0f;
   for (const float part : sums) sum += part;
-  return std::abs(sum) <= std::numeric_limits<float>::max() ? std::abs(sum)
-                                                            : std::numeric_limits<float>::infinity();
+  return sum;
+}
+
+// How many pairs of neurons are drawn; nothing: as many as there are free cells, so that every one is a
+// candidate.
+std::optional<std::int64_t> draws_of(const GrowInput& input) {
+  const std::uint64_t absent = input.taken.cells() - static_cast<std::uint64_t>(input.taken.nnz());
+  const double draws = input.candidates * static_cast<double>(input.connections);
+  if (draws >= static_cast<double>(absent)) return std::nullopt;
+  return std::max(static_cast<std::int64_t>(draws), input.count);
 }
 
 std::vector<std::uint64_t> grow_guided(const GrowInput& input, const Draw& sources, const Draw& targets) {
-  const std::uint64_t absent = input.taken.cells() - static_cast<std::uint64_t>(input.taken.nnz());
-  const double draws = input.candidates * static_cast<double>(input.connections);
-  if (draws >= static_cast<double>(absent)) return grow_gradient(input);  // every cell is a candidate
-  const std::vector<std::uint64_t> cells =
-      draw_cells(input, sources, targets, std::max(static_cast<std::int64_t>(draws), input.count));
+  const std::optional<std::int64_t> draws = draws_of(input);
+  if (!draws) return grow_gradient(input);
+  std::vector<std::uint64_t> cells = draw_cells(input, sources, targets, *draws);
+  strike_out_existing(input.taken, cells);
+  const std::vector<float> gradients = cell_gradients(input, cells);
   std::vector<ScoredCell> scored(cells.size());
-  parallel_ranges(static_cast<std::int64_t>(cells.size()), 256, [&](Range range) {
-    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      scored[i] = {gradient_of(input, cells[i]), cells[i]};
-  });
-  std::vector<std::uint64_t> grown = best_cells(std::move(scored), input.count);
-  const auto missing = input.count - static_cast<std::int64_t>(grown.size());
-  if (missing <= 0) return grown;
-  // Few neurons were at work: what they could not give grows anywhere.
-  std::vector<std::uint64_t> both = input.taken.keys();
-  const auto middle = static_cast<std::ptrdiff_t>(both.size());
-  both.insert(both.end(), grown.begin(), grown.end());
-  std::inplace_merge(both.begin(), both.begin() + middle, both.end());
-  const auto taken = Topology::from_keys(input.taken.rows(), input.taken.cols(), both);
-  Random rest = input.random;
-  rest.stream = Stream::kGrowRest;
-  for (const std::uint64_t cell : random_absent_cells(taken, missing, rest)) grown.push_back(cell);
-  std::sort(grown.begin(), grown.end());
-  return grown;
+  for (std::size_t i = 0; i < cells.size(); ++i) scored[i] = {score_of(gradients[i]), cells[i]};
+  return best_cells_and_others(input, std::move(scored));  // few neurons may have been at work
 }
+
+// Activities of gse-estimate: sums over the batch with random signs.
+struct Estimate {
+  std::vector<double> sign;
+
+  explicit Estimate(const GrowInput& input) : sign(static_cast<std::size_t>(input.inputs.batch)) {
+    Random signs = input.random;
+    signs.stream = Stream::kGrowSigns;
+    for (std::size_t b = 0; b < sign.size(); ++b) sign[b] = (signs.words(b)[0] & 1u) != 0 ? 1.0 : -1.0;
+  }
+  Draw of(Panels<const float> panels) const {
+    return Draw(activity(panels, [this](std::int32_t b, float x) {
+      return sign[static_cast<std::size_t>(b)] * static_cast<double>(x);
+    }));
+  }
+};
 
 }  // namespace
 
@@ -131,15 +139,27 @@ std::vector<std::uint64_t> grow_gse_bound(const GrowInput& input) {
 }
 
 std::vector<std::uint64_t> grow_gse_estimate(const GrowInput& input) {
-  Random signs = input.random;
-  signs.stream = Stream::kGrowSigns;
-  std::vector<double> sign(static_cast<std::size_t>(input.inputs.batch));
-  for (std::size_t b = 0; b < sign.size(); ++b) sign[b] = (signs.words(b)[0] & 1u) != 0 ? 1.0 : -1.0;
-  const auto signed_value = [&](std::int32_t b, float x) {
-    return sign[static_cast<std::size_t>(b)] * static_cast<double>(x);
-  };
-  return grow_guided(input, Draw(activity(input.inputs, signed_value)),
-                     Draw(activity(input.errors, signed_value)));
+  const Estimate estimate(input);
+  return grow_guided(input, estimate.of(input.inputs), estimate.of(input.errors));
+}
+
+std::vector<std::uint64_t> proposed_cells(const GrowInput& input) {
+  if (const std::optional<std::int64_t> draws = draws_of(input)) {
+    const Estimate estimate(input);
+    return draw_cells(input, estimate.of(input.inputs), estimate.of(input.errors), *draws);
+  }
+  std::vector<std::uint64_t> cells(input.taken.cells());
+  std::iota(cells.begin(), cells.end(), std::uint64_t{0});
+  return cells;
+}
+
+std::vector<float> cell_gradients(const GrowInput& input, std::span<const std::uint64_t> cells) {
+  std::vector<float> gradients(cells.size());
+  parallel_ranges(std::ssize(cells), 256, [&](Range range) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+      gradients[i] = gradient_of(input, cells[i]);
+  });
+  return gradients;
 }
 
 }  // namespace tulle

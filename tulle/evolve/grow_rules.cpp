@@ -1,10 +1,12 @@
 #include <algorithm>
 
 #include "tulle/evolve/grow.h"
+#include "tulle/sparse/sampling.h"
 
 namespace tulle {
 
-Grow grow_random, grow_gradient, grow_gse_uniform, grow_gse_bound, grow_gse_estimate;
+Grow grow_random, grow_gradient, grow_gse_uniform, grow_gse_bound, grow_gse_estimate, grow_momentum;
+Gather gather_momentum;
 
 namespace {
 
@@ -36,6 +38,15 @@ constexpr GrowInfo kGrowRules[] = {
      .grow = grow_gse_estimate,
      .needs_errors = true,
      .zero_start = true},
+    {.name = "momentum",
+     .help =
+         "the largest sums of gradients over the last momentum_steps, among cells drawn as by gse-estimate "
+         "before these",
+     .source = "Dettmers and Zettlemoyer 2019",
+     .grow = grow_momentum,
+     .needs_errors = true,
+     .zero_start = true,
+     .gather = gather_momentum},
     {.name = "none", .help = "nothing: the network only loses connections", .source = ""},
 };
 
@@ -51,6 +62,22 @@ std::vector<std::uint64_t> best_cells(std::vector<ScoredCell> cells, std::int64_
   for (std::size_t i = 0; i < wanted; ++i) keys[i] = cells[i].key;
   std::sort(keys.begin(), keys.end());
   return keys;
+}
+
+std::vector<std::uint64_t> best_cells_and_others(const GrowInput& input, std::vector<ScoredCell> cells) {
+  std::vector<std::uint64_t> grown = best_cells(std::move(cells), input.count);
+  const auto missing = input.count - static_cast<std::int64_t>(grown.size());
+  if (missing <= 0) return grown;
+  std::vector<std::uint64_t> both = input.taken.keys();
+  const auto middle = static_cast<std::ptrdiff_t>(both.size());
+  both.insert(both.end(), grown.begin(), grown.end());
+  std::inplace_merge(both.begin(), both.begin() + middle, both.end());
+  const auto taken = Topology::from_keys(input.taken.rows(), input.taken.cols(), both);
+  Random rest = input.random;
+  rest.stream = Stream::kGrowRest;
+  for (const std::uint64_t cell : random_absent_cells(taken, missing, rest)) grown.push_back(cell);
+  std::sort(grown.begin(), grown.end());
+  return grown;
 }
 
 }  // namespace tulle

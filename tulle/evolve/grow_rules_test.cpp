@@ -9,7 +9,8 @@
 
 namespace tulle {
 
-Grow grow_gradient, grow_gse_uniform, grow_gse_bound, grow_gse_estimate;
+Grow grow_gradient, grow_gse_uniform, grow_gse_bound, grow_gse_estimate, grow_momentum;
+Gather gather_momentum;
 
 namespace {
 
@@ -110,6 +111,70 @@ TEST_F(GrowRules, GuidedFindsEnoughEvenWhereNothingIsAtWork) {
       EXPECT_TRUE(std::adjacent_find(grown.begin(), grown.end(), std::greater_equal<>()) == grown.end());
     }
   }
+}
+
+TEST_F(GrowRules, MomentumGrowsTheLargestSumsOfGradientsOverTheStepsGathered) {
+  constexpr double kMomentum = 0.5;
+  const Topology before = random_topology(13, 17, 90, {.seed = 5});
+  std::vector<std::uint8_t> marks(90, 0);
+  for (std::size_t k = 0; k < 90; k += 4) marks[k] = 1;
+  const Topology taken = without(before, marks).topology;  // what is dropped may grow again
+  CellScores scores;
+  std::vector<double> sums(13 * 17, 0.0);
+  for (const std::uint64_t step : {1u, 2u, 3u}) {
+    const TestSignals signals(before, step);
+    make_whole(signals.inputs);
+    make_whole(signals.errors);
+    GrowInput input = signals.grow_input(before, 0, 90);
+    input.candidates = 100.0;
+    gather_momentum(input, kMomentum, scores);
+    const std::vector<double> gradient = dense_gradient(input);
+    for (std::size_t cell = 0; cell < sums.size(); ++cell)
+      sums[cell] = kMomentum * sums[cell] + gradient[cell];
+  }
+  std::vector<std::pair<double, std::uint64_t>> oracle;  // by falling sum, then rising key
+  const std::vector<std::uint64_t> kept = taken.keys();
+  for (std::uint64_t cell = 0; cell < sums.size(); ++cell)
+    if (!std::binary_search(kept.begin(), kept.end(), cell)) oracle.emplace_back(-std::abs(sums[cell]), cell);
+  std::sort(oracle.begin(), oracle.end());
+  std::vector<std::uint64_t> wanted;
+  for (std::size_t i = 0; i < 23; ++i) wanted.push_back(oracle[i].second);
+  std::sort(wanted.begin(), wanted.end());
+  EXPECT_EQ(grow_momentum({.taken = taken, .count = 23, .connections = 90, .gathered = &scores}), wanted);
+}
+
+TEST_F(GrowRules, MomentumDrawsItsCandidatesInTheFirstStepAlone) {
+  const Topology taken = random_topology(40, 50, 200, {.seed = 6});
+  CellScores scores;
+  std::vector<std::uint64_t> first;
+  for (const std::uint64_t step : {1u, 2u, 3u}) {
+    const TestSignals signals(taken, step);
+    GrowInput input = signals.grow_input(taken, 0, 200);
+    input.random.event = static_cast<std::uint32_t>(step);
+    if (step == 1) first = proposed_cells(input);
+    gather_momentum(input, 0.9, scores);
+    EXPECT_EQ(scores.cells, first) << "step " << step;
+  }
+  EXPECT_LE(first.size(), 200u);
+  EXPECT_GT(first.size(), 150u);
+  // What they cannot give grows elsewhere.
+  const auto grown = grow_momentum({.taken = taken, .count = 300, .connections = 200, .gathered = &scores});
+  EXPECT_EQ(grown.size(), 300u);
+  std::vector<std::uint64_t> free = first;
+  strike_out_existing(taken, free);
+  EXPECT_TRUE(std::includes(grown.begin(), grown.end(), free.begin(), free.end()));
+}
+
+TEST_F(GrowRules, MomentumOfTheLastStepAloneIsThatOfItsGradientsAtThoseCandidates) {
+  const Topology taken = random_topology(40, 50, 200, {.seed = 6});
+  const TestSignals signals(taken);
+  GrowInput input = signals.grow_input(taken, 60, 200);
+  const std::vector<std::uint64_t> alone = grow_momentum(input);
+  EXPECT_EQ(alone, grow_gse_estimate(input));
+  CellScores scores;
+  gather_momentum(input, 0.9, scores);
+  input.gathered = &scores;
+  EXPECT_EQ(grow_momentum(input), alone);
 }
 
 TEST_F(GrowRules, EveryRuleAnswersTheSameForAnyNumberOfThreads) {

@@ -93,7 +93,13 @@ class Elimination {
     const auto wanted =
         static_cast<std::int64_t>(options_.percentile * static_cast<double>(order.size()) / 100.0);
     const auto count = static_cast<std::size_t>(std::min(wanted, spare(l)));
-    for (std::size_t i = 0; i < count; ++i) alive_[l][order[i]] = 0;
+    std::vector<std::uint8_t> gone(strength.size(), 0);
+    for (std::size_t i = 0; i < count; ++i) {
+      alive_[l][order[i]] = 0;
+      gone[order[i]] = 1;
+    }
+    if (!options_.means.empty())
+      leave_constants(l, gone, [&](std::int32_t neuron) { return options_.means[l][at(neuron)]; });
   }
 
   // body(target, source, place) for the weights of layer l between live neurons.
@@ -113,7 +119,11 @@ class Elimination {
       const std::vector<std::uint8_t> gone = remove(l, fed);
       if (gone.empty()) continue;
       removed += std::count(gone.begin(), gone.end(), std::uint8_t{1});
-      add_constants(l, gone);
+      // A neuron without inputs always says f(bias).
+      const Layer& layer = network_.layer(l);
+      leave_constants(l, gone, [&](std::int32_t neuron) {
+        return layer.activation().value(layer.bias().value[at(neuron)], neuron);
+      });
     }
     return removed;
   }
@@ -143,14 +153,13 @@ class Elimination {
     return gone;
   }
 
-  // A neuron without inputs always says f(bias): what follows takes it into its bias.
-  void add_constants(std::size_t l, const std::vector<std::uint8_t>& gone) {
-    const Layer& layer = network_.layer(l);
+  // What follows layer l takes what neurons that go say, constant(neuron), into its biases.
+  template <class Constant>
+  void leave_constants(std::size_t l, const std::vector<std::uint8_t>& gone, const Constant& constant) {
     Layer& next = network_.layer(l + 1);
     for_weights(next, [&](std::int32_t target, std::int32_t source, std::size_t place) {
-      if (gone[at(source)] == 0) return;
-      const double constant = layer.activation().value(layer.bias().value[at(source)], source);
-      next.bias().value[at(target)] += static_cast<float>(constant * next.weight().value[place]);
+      if (gone[at(source)] != 0)
+        next.bias().value[at(target)] += static_cast<float>(constant(source) * next.weight().value[place]);
     });
   }
 
@@ -167,6 +176,11 @@ std::vector<LayerElimination> eliminate_neurons(Network& network, const Importan
   require(options.percentile >= 0.0 && options.percentile <= 100.0,
           "eliminate_neurons: a percentile is 0 to 100");
   require(network.architecture() == nullptr, "eliminate_neurons: layers must follow each other");
+  require(options.means.empty() || options.means.size() + 1 == network.size(),
+          "eliminate_neurons: means must be those of every hidden layer");
+  for (std::size_t l = 0; l < options.means.size(); ++l)
+    require(std::cmp_equal(options.means[l].size(), network.layer(l).outputs()),
+            "eliminate_neurons: means must be those of every neuron");
   return Elimination(network, options).run();
 }
 

@@ -22,6 +22,9 @@ struct ImportanceOptions {
   const StrengthInfo* strength = nullptr;  // null: the first, inputs alone, as published
   double min_neurons = 1.0;  // that every hidden layer keeps; below 1: a share of those it had at the start
   bool cascade = true;       // neurons left without inputs or without outputs go too
+  /// Mean outputs of every hidden layer's neurons: those that go for their strength leave theirs in the
+  /// biases that they reach. Empty: they leave nothing.
+  std::span<const std::vector<double>> means{};
 };
 
 /// What became of one hidden layer.
@@ -34,9 +37,10 @@ struct LayerElimination {
 /// belongs to them; layers become smaller. Equal strengths go by number, the lowest first, and
 /// floor(percentile / 100 * live) go of each layer at most. With `cascade`, neurons left without inputs or
 /// outputs follow, to a fixed point; the constant that a neuron without inputs contributes is added to the
-/// biases it reaches, so that outputs do not change by that. Inputs and outputs of the network stay.
+/// biases it reaches, so that outputs do not change by that. With `means` the weakest leave their mean there,
+/// exact for those that never change. Inputs and outputs of the network stay.
 /// The rule is that of arXiv 2102.01732 made good: there, removed neurons grow again in the same call.
-/// Cost: O(connections) a round of the cascade.
+/// Cost: O(connections) a round of the cascade. Throws std::invalid_argument for means of other layers.
 std::vector<LayerElimination> eliminate_neurons(Network& network, const ImportanceOptions& options);
 
 /// The rule as the code published with arXiv 2102.01732 has it: of every sparse hidden layer, neurons whose

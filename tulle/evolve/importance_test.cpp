@@ -103,6 +103,78 @@ TEST(Eliminate, WithoutInputsFoldsItsConstantIntoTheNextBiases) {
   }
 }
 
+// The mean outputs of every hidden layer, in double precision: each is the last layer of a shorter network.
+std::vector<std::vector<double>> means_of(Network& network, const oracle::Batch& batch) {
+  std::vector<std::vector<double>> means;
+  for (std::size_t l = 0; l + 1 < network.size(); ++l) {
+    oracle::Network shorter = oracle_of(network);
+    shorter.layers.resize(l + 1);
+    const auto hidden = oracle::evaluate(shorter, batch, {.name = "cross-entropy"}).outputs;
+    means.emplace_back(hidden.front().size(), 0.0);
+    for (const std::vector<double>& sample : hidden)
+      for (std::size_t j = 0; j < sample.size(); ++j)
+        means[l][j] += sample[j] / static_cast<double>(hidden.size());
+  }
+  return means;
+}
+
+double squared_distance(const std::vector<std::vector<float>>& a, const std::vector<std::vector<float>>& b) {
+  double sum = 0.0;
+  for (std::size_t s = 0; s < a.size(); ++s)
+    for (std::size_t c = 0; c < a[s].size(); ++c) sum += (a[s][c] - b[s][c]) * (a[s][c] - b[s][c]);
+  return sum;
+}
+
+TEST(Eliminate, WithMeansStaysNearerToTheWholeNetwork) {
+  for (const char* activation : {"all-relu", "sigmoid", "gelu"}) {
+    Dice dice;
+    Network whole =
+        make_network({.sizes = {20, 40, 30, 5}, .activation = activation, .densities = {0.4}}, dice);
+    const oracle::Batch batch = make_batch("cross-entropy", 20, 5, 64, dice);
+    const auto wanted = outputs(whole, batch);
+    const auto means = means_of(whole, batch);
+    Network without = without_neurons(whole, all_alive(whole)),
+            with = without_neurons(whole, all_alive(whole));
+    (void)eliminate_neurons(without, {.percentile = 25});
+    (void)eliminate_neurons(with, {.percentile = 25, .means = means});
+    EXPECT_EQ(with.layer(0).options().neurons, without.layer(0).options().neurons);
+    EXPECT_LT(squared_distance(outputs(with, batch), wanted),
+              0.8 * squared_distance(outputs(without, batch), wanted))
+        << activation;
+  }
+}
+
+TEST(Eliminate, WithMeansChangesNothingWhereNeuronsNeverChange) {
+  Dice dice;
+  Network network =
+      make_network({.sizes = {20, 40, 30, 5}, .activation = "sigmoid", .densities = {0.4}}, dice);
+  // A quarter of each hidden layer looks at nothing, by weights of 0, and says sigmoid(bias).
+  for (std::size_t l = 0; l < 2; ++l)
+    for (std::int32_t j = 0; j < network.layer(l).outputs() / 4; ++j) {
+      const auto& row_ptr = network.layer(l).topology()->row_ptr();
+      for (auto k = row_ptr[static_cast<std::size_t>(j)]; k < row_ptr[static_cast<std::size_t>(j) + 1]; ++k)
+        network.layer(l).weight().value[static_cast<std::size_t>(k)] = 0.0f;
+    }
+  const oracle::Batch batch = make_batch("cross-entropy", 20, 5, 33, dice);
+  const auto before = outputs(network, batch);
+  const auto means = means_of(network, batch);
+  const auto events = eliminate_neurons(network, {.percentile = 25, .cascade = false, .means = means});
+  EXPECT_EQ(events[0].after, 30);
+  EXPECT_EQ(events[1].after, 23);
+  const auto after = outputs(network, batch);
+  for (std::size_t b = 0; b < before.size(); ++b)
+    for (std::size_t c = 0; c < before[b].size(); ++c) EXPECT_NEAR(after[b][c], before[b][c], 2e-6);
+}
+
+TEST(Eliminate, RefusesMeansOfAnotherNetwork) {
+  Dice dice;
+  Network network = make_network({.sizes = {10, 20, 20, 3}, .densities = {0.2}}, dice);
+  const std::vector<std::vector<double>> few{std::vector<double>(20)},
+      other{std::vector<double>(20), std::vector<double>(19)};
+  EXPECT_THROW(eliminate_neurons(network, {.means = few}), std::invalid_argument);
+  EXPECT_THROW(eliminate_neurons(network, {.means = other}), std::invalid_argument);
+}
+
 TEST(Eliminate, HonoursCountsWhateverTheStrengths) {
   Dice dice;
   const auto left = [&](ImportanceOptions options) {

@@ -13,6 +13,8 @@ constexpr Values kMest[] = {{"evolve.zeta", "0.3"},
                             {"evolve.zeta_schedule", "linear"},
                             {"evolve.grow_init", "zero"},
                             {"evolve.stop_after", "0.75"}};
+constexpr Values kSnfs[] = {
+    {"evolve.zeta", "0.5"}, {"evolve.zeta_schedule", "cosine"}, {"evolve.stop_after", "0.75"}};
 
 // To add a rule: one line here.
 constexpr RuleInfo kRules[] = {
@@ -26,6 +28,8 @@ constexpr RuleInfo kRules[] = {
      "gradient", kRigl},
     {"gse", "the same among cells that a random sample guided by the batch proposes", "Heddes et al. 2024",
      "magnitude", "gse-estimate", kRigl},
+    {"snfs", "replace the weakest weights where gradients point the same way step after step",
+     "Dettmers and Zettlemoyer 2019", "magnitude", "momentum", kSnfs},
     {"mest", "replace weights that are weak and about to stay so at random", "Yuan et al. 2021", "mest",
      "random", kMest},
     {"granet", "lose connections down to evolve.final_density, and replace as rigl does", "Liu et al. 2021",

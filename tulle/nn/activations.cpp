@@ -28,8 +28,8 @@ class Piecewise final : public Activation {
 
 // To add an activation: its file, its name above, one line here.
 constexpr ActivationInfo kActivations[] = {
-    {"relu", "max(z, 0)", make_relu},
-    {"leaky-relu", "z, or alpha * z below 0", make_leaky_relu},
+    {"relu", "max(z, 0)", make_relu, "Nair and Hinton 2010"},
+    {"leaky-relu", "z, or alpha * z below 0", make_leaky_relu, "Maas et al. 2013"},
     {"all-relu", "z, or below 0 -alpha * z in the 1st, 3rd, ... and +alpha * z in the 2nd, ... hidden layer",
      make_all_relu, "Curci et al. 2021"},
     {"srelu", "S-shaped, four trained parameters per neuron", make_srelu, "Jin et al. 2016"},

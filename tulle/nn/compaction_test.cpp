@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cmath>
+#include <numeric>
 
 #include "tulle/nn/test_network.h"
 
@@ -116,6 +117,17 @@ TEST(WithoutNeurons, RemembersTheOriginalNumbersThroughSeveralRounds) {
   EXPECT_EQ(network.original_cells(1), 32u);
   EXPECT_EQ(network.original_key(1, 3 * 4 + 2), 3u * 8 + 6);
   EXPECT_EQ(network.original_key(0, 2 * 6 + 5), 6u * 6 + 5);
+  for (std::size_t l = 0; l < 2; ++l) {
+    std::vector<std::uint64_t> current;
+    for (std::uint64_t original = 0; original < network.original_cells(l); ++original)
+      if (const auto key = network.current_key(l, original)) {
+        EXPECT_EQ(network.original_key(l, *key), original);
+        current.push_back(*key);
+      }
+    std::vector<std::uint64_t> all(l == 0 ? 24 : 16);  // of 4 x 6 and 4 x 4 cells
+    std::iota(all.begin(), all.end(), std::uint64_t{0});
+    EXPECT_EQ(current, all) << "layer " << l;
+  }
 }
 
 TEST(WithoutNeurons, RefusesToEmptyALayerOrToTakeOutputs) {

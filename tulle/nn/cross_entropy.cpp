@@ -27,7 +27,10 @@ LossResult cross_entropy(Panels<const float> z, const Targets& targets, const Lo
     for (std::int32_t c = 0; c < classes; ++c) {
       const float wanted =
           (1.0f - smoothing) * targets.at(b, c, classes) + smoothing / static_cast<float>(classes);
-      if (wanted != 0.0f) loss -= wanted * (static_cast<double>(z.at(b, c)) - largest - log_sum);
+      double log_p = static_cast<double>(z.at(b, c)) - largest - log_sum;
+      if (options.ce_clip > 0.0)
+        log_p = std::clamp(log_p, std::log(options.ce_clip), std::log1p(-options.ce_clip));
+      if (wanted != 0.0f) loss -= wanted * log_p;
       if (gradient)
         gradient.at(b, c) =
             weight * (p[static_cast<std::size_t>(c)] / static_cast<float>(sum) - wanted) * inverse_batch;

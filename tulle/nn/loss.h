@@ -25,6 +25,10 @@ struct Targets {
 
 struct LossOptions {
   double label_smoothing = 0.0;  // cross-entropy: y <- (1 - s) y + s / classes
+  double mse_factor = 1.0;       // mse: what the gradient is multiplied by; 2: the derivative of the square
+  /// cross-entropy: probabilities count as this to 1 - this in the value, as published codes report it; the
+  /// gradient knows nothing of it. 0: as they are.
+  double ce_clip = 0.0;
   /// What the loss and gradient of a sample of each class are multiplied by; the mean is still over the
   /// batch, and a sample's own weight multiplies that of its class. Empty: nothing.
   std::span<const float> class_weights{};
@@ -53,6 +57,7 @@ using ComputeLoss = LossResult(Panels<const float> z, const Targets&, const Loss
 struct LossInfo {
   std::string_view name;
   std::string_view help;
+  std::string_view source;
   ComputeLoss* compute;
 };
 

@@ -11,9 +11,10 @@ namespace {
 
 // To add a loss: its file, its name above, one line here.
 constexpr LossInfo kLosses[] = {
-    {"cross-entropy", "softmax and negative log likelihood of the class", cross_entropy},
-    {"mse", "mean of squared differences, linear outputs", squared_error},
-    {"bce", "sigmoid and binary cross entropy of each output (multi-label)", binary_cross_entropy},
+    {"cross-entropy", "softmax and negative log likelihood of the class", "Bridle 1990", cross_entropy},
+    {"mse", "mean of squared differences, linear outputs", "Rumelhart et al. 1986", squared_error},
+    {"bce", "sigmoid and binary cross entropy of each output (multi-label)", "Baum and Wilczek 1988",
+     binary_cross_entropy},
 };
 
 }  // namespace

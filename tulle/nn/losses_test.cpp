@@ -8,6 +8,9 @@
 #include "tulle/nn/test_network.h"
 
 namespace tulle {
+
+ComputeLoss cross_entropy, squared_error;
+
 namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -204,6 +207,33 @@ TEST(SquaredError, HasThePublishedGradientWithoutTheFactorTwo) {
   const Found found = compute(named("mse"), {{3.0f, 1.0f}, {2.0f, 0.0f}}, {.values = values});
   EXPECT_EQ(found.gradient, (Rows{{1.0f, 0.5f}, {0.0f, -1.0f}}));  // (z - y) / 2 samples
   EXPECT_EQ(found.result.loss_sum, 2.5 + 2.0);
+}
+
+TEST(SquaredError, WithFactorTwoHasTheDerivativeOfTheSquareAndTheSameValue) {
+  PanelBuffer memory, plain_memory, twice_memory;
+  const Panels<float> z = to_panels({{3, -1}, {0.5, 2}}, 16, memory);
+  const Panels<float> plain = plain_memory.view(2, 2, 16), twice = twice_memory.view(2, 2, 16);
+  const std::vector<float> wanted{1, 0, 0, 2};
+  const Targets targets{.classes = {}, .values = wanted};
+  EXPECT_EQ(squared_error(z, targets, {.mse_factor = 2.0}, twice).loss_sum,
+            squared_error(z, targets, {}, plain).loss_sum);
+  for (std::int32_t b = 0; b < 2; ++b)
+    for (std::int32_t c = 0; c < 2; ++c) EXPECT_EQ(twice.at(b, c), 2.0f * plain.at(b, c));
+  EXPECT_EQ(twice.at(0, 0), 2.0f);  // 2 (3 - 1) / batch
+}
+
+TEST(CrossEntropy, ClippedReportsProbabilitiesInsideTheirLimitsAndLearnsAsBefore) {
+  PanelBuffer memory, plain_memory, clipped_memory;
+  const Panels<float> z = to_panels({{0, 100}, {50, 0}, {1, 0}}, 16, memory);
+  const Panels<float> plain = plain_memory.view(2, 3, 16), clipped = clipped_memory.view(2, 3, 16);
+  const std::vector<std::int32_t> classes{0, 0, 0};
+  const Targets targets{.classes = classes, .values = {}};
+  const double whole = cross_entropy(z, targets, {}, plain).loss_sum;
+  const double found = cross_entropy(z, targets, {.ce_clip = 1e-3}, clipped).loss_sum;
+  EXPECT_NEAR(whole, 100.0 + std::log1p(std::exp(-1.0)), 1e-6);
+  EXPECT_NEAR(found, -std::log(1e-3) - std::log1p(-1e-3) + std::log1p(std::exp(-1.0)), 1e-6);
+  for (std::int32_t b = 0; b < 3; ++b)
+    for (std::int32_t c = 0; c < 2; ++c) EXPECT_EQ(clipped.at(b, c), plain.at(b, c));
 }
 
 TEST(BinaryCrossEntropy, KeepsTinyLossesOfSureAnswers) {

@@ -68,6 +68,23 @@ std::uint64_t Network::original_key(std::size_t l, std::uint64_t key) const {
   return layers_[l]->original_neuron(target) * original_width + original_source;
 }
 
+std::optional<std::uint64_t> Network::current_key(std::size_t l, std::uint64_t original) const {
+  if (architecture_) return original;
+  const auto place = [](const Layer& layer, std::uint64_t neuron) -> std::optional<std::uint64_t> {
+    const std::vector<std::uint32_t>& left = layer.options().neurons;
+    if (left.empty()) return neuron;
+    const auto found = std::ranges::lower_bound(left, neuron);
+    if (found == left.end() || *found != neuron) return std::nullopt;
+    return static_cast<std::uint64_t>(found - left.begin());
+  };
+  const auto width = static_cast<std::uint64_t>(l == 0 ? inputs() : layers_[l - 1]->original_outputs());
+  const std::optional<std::uint64_t> target = place(*layers_[l], original / width),
+                                     source =
+                                         l == 0 ? original % width : place(*layers_[l - 1], original % width);
+  if (!target || !source) return std::nullopt;
+  return *target * static_cast<std::uint64_t>(layers_[l]->inputs()) + *source;
+}
+
 int Network::panel_width(std::int64_t batch) const {
   const bool pairs = std::ranges::any_of(
       layers_, [](const auto& layer) { return layer->options().precision == Precision::kBf16; });

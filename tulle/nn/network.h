@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "tulle/nn/architecture.h"
@@ -43,6 +44,8 @@ class Network {
   /// Cells of layer l before any neuron was removed, and the key in them of a cell of the layer as it is.
   std::uint64_t original_cells(std::size_t l) const;
   std::uint64_t original_key(std::size_t l, std::uint64_t key) const;
+  /// The other way round; nothing if one of the cell's neurons was removed. Cost: O(log neurons).
+  std::optional<std::uint64_t> current_key(std::size_t l, std::uint64_t original) const;
   double density() const { return static_cast<double>(connections()) / static_cast<double>(cells()); }
 
   /// Samples per panel for batches of `batch`: what the instruction set likes and every layer takes.

@@ -1,8 +1,6 @@
 #include "tulle/report/metrics.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
@@ -164,6 +162,11 @@ void add_line(RunRecord& run, const Json& line) {
                               .no_inputs = line.value("no_inputs", std::int64_t{0}),
                               .no_outputs = line.value("no_outputs", std::int64_t{0}),
                               .explored = number(line, "explored").value_or(0.0)});
+  } else if (event == "stable") {
+    run.stable = {.epoch = line.value("epoch", 0),
+                  .step = step_of(line),
+                  .events = line.value("events", std::int64_t{0}),
+                  .survivors = number(line, "survivors").value_or(0.0)};
   } else if (event == "importance") {
     run.eliminations.push_back({.epoch = line.value("epoch", 0),
                                 .step = step_of(line),
@@ -205,35 +208,10 @@ std::string to_json(const ResultRecord& record) {
 }
 
 MetricsFile::MetricsFile(const std::string& run_directory, std::int64_t step)
-    : path_(metrics_path(run_directory)) {
-  open_cut_to(bytes_to_keep(path_, step));
-}
+    : file_(metrics_path(run_directory), bytes_to_keep(metrics_path(run_directory), step)) {}
 
-MetricsFile::MetricsFile(const std::string& run_directory) : path_(metrics_path(run_directory)) {
-  open_cut_to(bytes_of_whole_lines(path_));
-}
-
-void MetricsFile::open_cut_to(std::uintmax_t bytes) {
-  file_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (file_ < 0) throw system_error(errno, path_, "open");
-  if (ftruncate(file_, static_cast<off_t>(bytes)) != 0) {
-    const int error_number = errno;
-    close(file_);
-    throw system_error(error_number, path_, "cut");
-  }
-}
-
-MetricsFile::~MetricsFile() { close(file_); }
-
-void MetricsFile::append(const std::string& line) {
-  const std::string text = line + "\n";
-  for (std::size_t done = 0; done < text.size();) {
-    const ssize_t written = ::write(file_, text.data() + done, text.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw system_error(errno, path_, "write");
-    done += static_cast<std::size_t>(written);
-  }
-}
+MetricsFile::MetricsFile(const std::string& run_directory)
+    : file_(metrics_path(run_directory), bytes_of_whole_lines(metrics_path(run_directory))) {}
 
 std::vector<DataFile> data_files(const std::vector<std::string>& paths) {
   std::vector<DataFile> files;
@@ -311,6 +289,14 @@ std::string to_json(const EvolveRecord& r) {
 }
 
 void MetricsFile::write(const EvolveRecord& r) { append(to_json(r)); }
+
+void MetricsFile::write(const StableRecord& r) {
+  append(dump({{"event", "stable"},
+               {"epoch", r.epoch},
+               {"step", r.step},
+               {"events", r.events},
+               {"survivors", r.survivors}}));
+}
 
 void MetricsFile::write(const ImportanceRecord& r) {
   append(dump({{"event", "importance"},

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "tulle/report/append_file.h"
+
 namespace tulle {
 
 /// A file that a run read.
@@ -62,6 +64,14 @@ struct EvolveRecord {
   std::int64_t regrown = 0;                    // of those grown: dropped by the same event
   std::int64_t no_inputs = 0, no_outputs = 0;  // targets and sources without a connection
   double explored = 0;                         // share of the layer's cells that ever were connections
+};
+
+/// The end of topology events where connections no longer change (evolve.stable_events).
+struct StableRecord {
+  int epoch = 0;
+  std::int64_t step = 0;
+  std::int64_t events = 0;  // that were looked at
+  double survivors = 0;     // share of connections that were there before and after them
 };
 
 /// An importance event: neurons of each hidden layer after it.
@@ -126,13 +136,11 @@ class MetricsFile {
   MetricsFile(const std::string& run_directory, std::int64_t step);
   /// Opens the file to go on where it ends; only a torn last line is cut off.
   explicit MetricsFile(const std::string& run_directory);
-  ~MetricsFile();
-  MetricsFile(const MetricsFile&) = delete;
-  MetricsFile& operator=(const MetricsFile&) = delete;
 
   void write(const StartRecord&);
   void write(const EpochRecord&);
   void write(const EvolveRecord&);
+  void write(const StableRecord&);
   void write(const ImportanceRecord&);
   void write(const ParallelRecord&);
   void write(const CheckpointRecord&);
@@ -141,11 +149,9 @@ class MetricsFile {
   void write(const EndRecord&);
 
  private:
-  void open_cut_to(std::uintmax_t bytes);
-  void append(const std::string& line);
+  void append(const std::string& line) { file_.append(line + "\n"); }
 
-  std::string path_;
-  int file_ = -1;
+  AppendFile file_;
 };
 
 /// Everything a metrics file tells.
@@ -154,6 +160,7 @@ struct RunRecord {
   StartRecord start;
   std::vector<EpochRecord> epochs;
   std::vector<EvolveRecord> evolutions;
+  std::optional<StableRecord> stable;
   std::vector<ImportanceRecord> eliminations;
   std::optional<InputsRecord> inputs;
   std::optional<ResultRecord> result;

@@ -146,7 +146,13 @@ std::string layer_table(const RunRecord& run) {
     html += fmt::format("<tr><th>{}</th>{}<td>{}</td><td>{}</td><td>{}</td></tr>", layer, bar(density[layer]),
                         percent(density[layer]), grouped(sum.dropped), grouped(sum.grown));
   }
-  return html + "</tbody></table></div>\n";
+  html += "</tbody></table>";
+  if (run.stable)
+    html += fmt::format(
+        "<p class=\"quiet\">The topology stays after epoch {}: {} of the connections outlived the "
+        "last {} events.</p>",
+        run.stable->epoch, percent(run.stable->survivors), run.stable->events);
+  return html + "</div>\n";
 }
 
 }  // namespace tulle

@@ -9,6 +9,8 @@
 #include "tulle/base/check.h"
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/sparse/erdos_renyi.h"
+#include "tulle/sparse/patterns.h"
 
 namespace tulle {
 namespace {
@@ -32,14 +34,48 @@ std::vector<std::int64_t> round_by_largest_remainder(const std::vector<double>& 
   return rounded;
 }
 
-std::vector<std::int64_t> epsilon_budgets(const TopologyOptions& options, Shapes layers) {
+void check_epsilon(const TopologyOptions& options) {
   if (!(options.epsilon > 0.0))
     throw Error(ErrorKind::kConfig,
                 fmt::format("topology.epsilon, found {}, expected above 0", options.epsilon));
+}
+
+std::vector<std::int64_t> epsilon_budgets(const TopologyOptions& options, Shapes layers) {
+  check_epsilon(options);
   std::vector<std::int64_t> budgets;
   for (std::size_t l = 0; l < layers.size(); ++l)
     budgets.push_back(static_cast<std::int64_t>(
         std::floor(std::min(options.epsilon * layers[l].sides(), layers[l].cells()) + 0.5)));
+  return budgets;
+}
+
+double bernoulli_probability(const TopologyOptions& options, const LayerShape& layer) {
+  return std::min(1.0, options.epsilon * layer.sides() / layer.cells());
+}
+
+// Rounded down: as many as cells only where every cell is certain.
+std::vector<std::int64_t> bernoulli_budgets(const TopologyOptions& options, Shapes layers) {
+  check_epsilon(options);
+  std::vector<std::int64_t> budgets;
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    budgets.push_back(
+        static_cast<std::int64_t>(std::min(options.epsilon * layers[l].sides(), layers[l].cells())));
+  return budgets;
+}
+
+double replaced_draws(const TopologyOptions& options, const LayerShape& layer) {
+  return std::floor(options.epsilon) * layer.sides();
+}
+
+std::vector<std::int64_t> replace_budgets(const TopologyOptions& options, Shapes layers) {
+  if (!(options.epsilon >= 1.0))
+    throw Error(ErrorKind::kConfig, fmt::format("topology.epsilon, found {}, expected 1 or more with "
+                                                "topology.distribution = \"er-replace\"",
+                                                options.epsilon));
+  std::vector<std::int64_t> budgets;
+  for (std::size_t l = 0; l < layers.size(); ++l)
+    budgets.push_back(static_cast<std::int64_t>(
+        expected_merged_draws(layers[l].cells(), replaced_draws(options, layers[l]))));
   return budgets;
 }
 
@@ -118,15 +154,36 @@ std::vector<std::int64_t> explicit_budgets(const TopologyOptions& options, Shape
   return options.budgets;
 }
 
-// To add a distribution: its budget function above and one line here.
+Topology draw_fan_in(const TopologyOptions&, const LayerShape& layer, std::int64_t budget,
+                     const Random& key) {
+  return fixed_fan_in_topology(layer.outputs, layer.inputs, static_cast<std::int32_t>(budget / layer.outputs),
+                               key);
+}
+
+Topology draw_bernoulli(const TopologyOptions& options, const LayerShape& layer, std::int64_t,
+                        const Random& key) {
+  return bernoulli_topology(layer.outputs, layer.inputs, bernoulli_probability(options, layer), key);
+}
+
+Topology draw_with_replacement(const TopologyOptions& options, const LayerShape& layer, std::int64_t,
+                               const Random& key) {
+  return merged_draws_topology(layer.outputs, layer.inputs,
+                               static_cast<std::int64_t>(replaced_draws(options, layer)), key);
+}
+
+// To add a distribution: its budgets and how they are drawn above, and one line here.
 constexpr DistributionInfo kDistributions[] = {
-    {"epsilon", "epsilon * (n_in + n_out) connections per layer, at most all (Mocanu et al. 2018)",
-     epsilon_budgets},
-    {"uniform", "the same density in every layer", uniform_budgets},
-    {"erk", "Erdos-Renyi with epsilon solved from the density of the whole net (Evci et al. 2020)",
-     erk_budgets},
-    {"fixed-fan-in", "every neuron has exactly fan_in inputs", fan_in_budgets, true},
-    {"explicit", "the numbers in topology.budgets", explicit_budgets},
+    {"epsilon", "Erdos-Renyi: epsilon * (n_in + n_out) connections per layer, at most all",
+     "Mocanu et al. 2018", epsilon_budgets, nullptr},
+    {"er-bernoulli", "each cell with probability epsilon * (n_in + n_out) / (n_in * n_out), by itself",
+     "code of Curci et al. 2021, he_uniform and xavier", bernoulli_budgets, draw_bernoulli, false},
+    {"er-replace", "floor(epsilon) * (n_in + n_out) cells drawn with replacement, those drawn again merged",
+     "code of Curci et al. 2021, normal", replace_budgets, draw_with_replacement, false},
+    {"uniform", "the same density in every layer", "", uniform_budgets, nullptr},
+    {"erk", "Erdos-Renyi with epsilon solved from the density of the whole net", "Evci et al. 2020",
+     erk_budgets, nullptr},
+    {"fixed-fan-in", "every neuron has exactly fan_in inputs", "", fan_in_budgets, draw_fan_in},
+    {"explicit", "the numbers in topology.budgets", "", explicit_budgets, nullptr},
 };
 
 }  // namespace
@@ -140,6 +197,11 @@ std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Shapes l
               std::ranges::all_of(
                   layers, [](const LayerShape& layer) { return layer.inputs >= 1 && layer.outputs >= 1; }),
           "layer_budgets: a network needs a layer or more, each with inputs and outputs");
+  if (options.pattern != "random" && distribution.draw != nullptr)
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("topology.pattern, found '{}', expected 'random' with topology.distribution = \"{}\"",
+                    options.pattern, distribution.name));
   const auto count = static_cast<std::int64_t>(layers.size());
   for (const std::int64_t layer : options.dense_layers)
     if (layer < -count || layer >= count)
@@ -164,9 +226,10 @@ Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::
   const Random key{.seed = seed, .stream = Stream::kTopology, .layer = layer};
   const DistributionInfo& distribution =
       find_name(distributions(), "topology.distribution", options.distribution);
-  if (distribution.fixed_fan_in)
-    return fixed_fan_in_topology(n_out, n_in, static_cast<std::int32_t>(budget / n_out), key);
-  return random_topology(n_out, n_in, budget, key);
+  if (budget == std::int64_t{n_in} * n_out) return full_topology(n_out, n_in);
+  if (distribution.draw != nullptr) return distribution.draw(options, {n_in, n_out}, budget, key);
+  return find_name(patterns(), "topology.pattern", options.pattern)
+      .draw(n_out, n_in, budget, options.rewire, key);
 }
 
 }  // namespace tulle

@@ -12,13 +12,15 @@ namespace tulle {
 
 /// How many connections each layer of a network gets, as the config's [topology] describes it.
 struct TopologyOptions {
-  std::string distribution = "epsilon";  // a name of distributions()
-  double epsilon = 20.0;                 // epsilon: min(epsilon * (n_in + n_out), n_in * n_out) connections
-  double density = 0.1;                  // uniform, erk: share of all cells
-  std::int64_t fan_in = 16;              // fixed-fan-in
-  std::vector<std::int64_t> budgets{};   // explicit: one number per layer
+  std::string distribution = "epsilon";      // a name of distributions()
+  double epsilon = 20.0;                     // epsilon, er-*: connections per neuron of both sides
+  double density = 0.1;                      // uniform, erk: share of all cells
+  std::int64_t fan_in = 16;                  // fixed-fan-in
+  std::vector<std::int64_t> budgets{};       // explicit: one number per layer
   std::vector<std::int64_t> dense_layers{};  // layers that get every connection, from 0, or from -1 at the
                                              // end; erk counts them toward its density
+  std::string pattern = "random";            // a name of patterns(): where the connections lie
+  double rewire = 0.1;                       // watts-strogatz: share of connections that are moved
 };
 
 /// A layer between its inputs and outputs.
@@ -33,21 +35,25 @@ struct LayerShape {
 struct DistributionInfo {
   std::string_view name;
   std::string_view help;
+  std::string_view source;
   std::vector<std::int64_t> (*budgets)(const TopologyOptions&, std::span<const LayerShape> layers);
-  bool fixed_fan_in = false;
+  /// A layer that is not dense with its budget; null: as the pattern lays it out.
+  Topology (*draw)(const TopologyOptions&, const LayerShape&, std::int64_t budget, const Random& key);
+  bool exact = true;  // false: the budget is what is expected; the number that is drawn is random
 };
 
 std::span<const DistributionInfo> distributions();
 
-/// The exact number of connections per layer, each at least 1 and at most n_in * n_out.
+/// The number of connections per layer, each at least 1 and at most n_in * n_out; exact where the
+/// distribution is.
 /// Throws tulle::Error (kConfig) for an unknown name or options that make no sense, std::invalid_argument
 /// unless there is a layer or more, each with inputs and outputs.
-/// Source: Mocanu et al. 2018 (epsilon), Evci et al. 2020 (erk).
 std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const LayerShape> layers);
 /// The same for consecutive layers sizes[l] -> sizes[l + 1].
 std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, std::span<const std::int32_t> sizes);
 
-/// Layer `layer` (from 0) with its budget, drawn from (seed, Stream::kTopology, layer). Cost: O(budget).
+/// Layer `layer` (from 0) with its budget, drawn from (seed, Stream::kTopology, layer). Cost: O(budget), of
+/// er-replace O(draws).
 Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::int32_t n_in,
                        std::int64_t budget, std::uint64_t seed, std::uint32_t layer);
 

@@ -5,6 +5,7 @@
 #include "tulle/base/clock.h"
 #include "tulle/base/parallel.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/erdos_renyi.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/topology_update.h"
 #include "tulle/sparse/weight_init.h"
@@ -33,6 +34,15 @@ TEST(Memory, DrawingAHugeLayerTakesItsResultAnd16BytesPerConnection) {
   EXPECT_LE(bytes_of([] { EXPECT_EQ(huge_layer().nnz(), std::int64_t{kLinks}); }),
             kResult + 16 * kLinks + kSmall);
   EXPECT_LT(clock.seconds(), 1.0);
+}
+
+TEST(Memory, DrawingWithProbabilitiesOrReplacementTakesLittleMore) {
+  // Blocks have room for a tenth more than they expect, of 8 bytes; then come the keys, of 8 bytes too.
+  constexpr double kProbability = double{kLinks} / kSide / kSide;
+  EXPECT_LE(bytes_of([] { bernoulli_topology(kSide, kSide, kProbability, {.seed = 1}); }),
+            kResult + 18 * kLinks + kSmall);
+  EXPECT_LE(bytes_of([] { merged_draws_topology(kSide, kSide, kLinks, {.seed = 1}); }),
+            kResult + 16 * kLinks + kSmall);
 }
 
 TEST(Memory, FixedFanInTakesItsResultAndALittlePerTarget) {

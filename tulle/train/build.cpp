@@ -62,7 +62,9 @@ TopologyOptions topology_options(const Config& config) {
           .density = config.topology.density,
           .fan_in = config.topology.fan_in,
           .budgets = config.topology.budgets,
-          .dense_layers = config.topology.dense_layers};
+          .dense_layers = config.topology.dense_layers,
+          .pattern = config.topology.pattern,
+          .rewire = config.topology.rewire};
 }
 
 DataOptions data_options(const Config& config) {
@@ -149,7 +151,7 @@ Storage storage_of(const Config& config, std::int64_t connections) {
   const Evolution how = evolution_of(config);
   std::string needs = needs_gradients_for(config);
   if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
-  if (how.needs_errors()) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
+  if (how.steps_looked_at() > 0) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
   if (wanted == "auto")
     return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;
@@ -182,6 +184,8 @@ Evolution evolution_of(const Config& config) {
   how.mest_gamma = e.mest_gamma;
   how.threshold = e.drop_below;
   how.candidates = e.gse_candidates;
+  how.momentum = config.train.momentum;
+  how.momentum_steps = e.momentum_steps;
   how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";
   if (how.global && how.drop->score == nullptr)
     throw Error(

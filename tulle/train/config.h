@@ -80,6 +80,8 @@ struct Config {
     std::int64_t fan_in = 16;
     std::vector<std::int64_t> budgets;
     std::vector<std::int64_t> dense_layers;
+    std::string pattern = "random";
+    double rewire = 0.1;
     std::string repair_isolated = "none";
     std::string weight_init = "he-uniform";
     std::string fan = "dense";
@@ -102,6 +104,8 @@ struct Config {
     double beta2 = 0.999;
     double weight_decay = 0.0002;
     double label_smoothing = 0.0;
+    std::int64_t mse_factor = 1;
+    double ce_clip = 0.0;
     std::string class_weights = "none";
     double ema_decay = 0.0;
     double clip_norm = 0.0;
@@ -132,6 +136,9 @@ struct Config {
     double mest_gamma = 0.0;
     double drop_below = 0.001;
     double gse_candidates = 1.0;
+    std::int64_t momentum_steps = 10;
+    std::int64_t stable_events = 0;
+    double stable_share = 0.9;
     std::int64_t grow_max_cells = std::int64_t{1} << 36;
     double importance_percentile = 0.0;
     std::string importance_form = "eliminate";
@@ -140,6 +147,7 @@ struct Config {
     std::string importance_every = "20 epoch";
     double min_neurons = 1.0;
     bool cascade = true;
+    std::string fold = "none";
   } evolve;
   struct Parallel {
     std::string mode = "none";
@@ -199,6 +207,7 @@ struct Config {
     bool report = true;
     bool tensorboard = false;
     std::string histograms_every = "5 epoch";
+    bool input_links = false;
     std::string compare_dense = "timing";
     double dense_learning_rate = 0.0;
   } log;

@@ -16,6 +16,7 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/patterns.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
 #include "tulle/train/modes.h"
@@ -183,7 +184,7 @@ const KeyInfo kKeys[] = {
     {"topology.distribution", [](Config& c) -> Field { return &c.topology.distribution; },
      "connections of each layer", -kNone, kNone, false, [] { return names(distributions()); }},
     {"topology.epsilon", [](Config& c) -> Field { return &c.topology.epsilon; },
-     "epsilon: min(epsilon * (n_in + n_out), n_in * n_out) connections", 1e-9, 1e9},
+     "epsilon, er-bernoulli, er-replace: connections per neuron of both sides", 1e-9, 1e9},
     {"topology.density", [](Config& c) -> Field { return &c.topology.density; },
      "uniform, erk: share of all cells", 1e-12, 1},
     {"topology.fan_in", [](Config& c) -> Field { return &c.topology.fan_in; },
@@ -192,6 +193,11 @@ const KeyInfo kKeys[] = {
      "explicit: connections per layer", 1, kCount},
     {"topology.dense_layers", [](Config& c) -> Field { return &c.topology.dense_layers; },
      "layers that get every connection, from 0; -1 is the last", -1000000, 1000000},
+    {"topology.pattern", [](Config& c) -> Field { return &c.topology.pattern; },
+     "where connections lie at the start, of distributions that only count them", -kNone, kNone, false,
+     [] { return names(patterns()); }},
+    {"topology.rewire", [](Config& c) -> Field { return &c.topology.rewire; },
+     "watts-strogatz: share of connections that are moved to any source", 0, 1},
     {"topology.repair_isolated", [](Config& c) -> Field { return &c.topology.repair_isolated; },
      "neurons for which no connection was drawn get one from those with most", -kNone, kNone, false,
      [] { return names(repairs()); }},
@@ -236,6 +242,13 @@ const KeyInfo kKeys[] = {
      1e6},
     {"train.label_smoothing", [](Config& c) -> Field { return &c.train.label_smoothing; }, "cross-entropy", 0,
      1, true},
+    {"train.mse_factor", [](Config& c) -> Field { return &c.train.mse_factor; },
+     "mse: factor of the gradient; 1: as published, 2: the derivative of the square", 1, 2},
+    {"train.ce_clip", [](Config& c) -> Field { return &c.train.ce_clip; },
+     "cross-entropy: losses are told of probabilities clipped to this and 1 - this (published: 1e-7); 0: as "
+     "they "
+     "are",
+     0, 0.49},
 
     {"train.class_weights", [](Config& c) -> Field { return &c.train.class_weights; },
      "none, balanced (samples / (classes * samples of the class)), or a number for each class, \"1,2.5\""},
@@ -273,6 +286,12 @@ const KeyInfo kKeys[] = {
      "\"N epoch\" or \"N step\""},
     {"evolve.stop_after", [](Config& c) -> Field { return &c.evolve.stop_after; },
      "share of the training after which the topology stays", 0, 1},
+    {"evolve.stable_events", [](Config& c) -> Field { return &c.evolve.stable_events; },
+     "the topology stays once more than stable_share of the connections outlived the last so many events; 0: "
+     "never",
+     0, kCount},
+    {"evolve.stable_share", [](Config& c) -> Field { return &c.evolve.stable_share; },
+     "share of connections that were there before and after an event, in the mean of stable_events", 0, 1},
 
     {"evolve.final_density", [](Config& c) -> Field { return &c.evolve.final_density; },
      "density of the layers that evolve at the end, reached by a cubic; 0: as many connections throughout", 0,
@@ -306,7 +325,11 @@ const KeyInfo kKeys[] = {
     {"evolve.drop_below", [](Config& c) -> Field { return &c.evolve.drop_below; },
      "threshold: weaker weights go", 0, kNone},
     {"evolve.gse_candidates", [](Config& c) -> Field { return &c.evolve.gse_candidates; },
-     "gse: cells looked at, as a multiple of the layer's connections", 1e-6, 1e6},
+     "gse, momentum: cells looked at, as a multiple of the layer's connections", 1e-6, 1e6},
+    {"evolve.momentum_steps", [](Config& c) -> Field { return &c.evolve.momentum_steps; },
+     "grow rule momentum: steps before an event over which gradients are summed, the sum times "
+     "train.momentum at each",
+     1, kCount},
     {"evolve.grow_max_cells", [](Config& c) -> Field { return &c.evolve.grow_max_cells; },
      "gradient: larger layers are refused", 1, kCount},
 
@@ -330,6 +353,13 @@ const KeyInfo kKeys[] = {
      "neurons that every hidden layer keeps; below 1: a share of those it had", 1e-9, 2147483647},
     {"evolve.cascade", [](Config& c) -> Field { return &c.evolve.cascade; },
      "neurons left without inputs or outputs are eliminated too"},
+    {"evolve.fold", [](Config& c) -> Field { return &c.evolve.fold; },
+     "what weak neurons that are eliminated leave in the biases they reach: nothing, or their mean over the "
+     "training samples",
+     -kNone, kNone, false,
+     [] {
+       return Names{"none", "mean"};
+     }},
 
     {"parallel.mode", [](Config& c) -> Field { return &c.parallel.mode; },
      "how several ranks share a training; none: sync where there are several", -kNone, kNone, false,
@@ -486,6 +516,10 @@ const KeyInfo kKeys[] = {
      "write RUN/tb, which TensorBoard shows"},
     {"log.histograms_every", [](Config& c) -> Field { return &c.log.histograms_every; },
      "time between histograms of weights and degrees in RUN/tb, \"N epoch\" or \"never\""},
+    {"log.input_links", [](Config& c) -> Field { return &c.log.input_links; },
+     "write RUN/input-links.csv: at each topology event the connections that every input keeps, and the sum "
+     "of "
+     "their magnitudes"},
     {"log.compare_dense", [](Config& c) -> Field { return &c.log.compare_dense; },
      "dense network of the same shape at the end: a few batches, a full training, or none", -kNone, kNone,
      false,

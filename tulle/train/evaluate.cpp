@@ -121,7 +121,8 @@ void append_all(Communicator& comm, std::vector<T>& values, bool add) {
   values = std::move(together);
 }
 
-Counts count(Model& model, const Split& split, const InferenceChoice& choice, int part, int parts) {
+Counts count(Model& model, const Split& split, const InferenceChoice& choice, double ce_clip, int part,
+             int parts) {
   const LossInfo& loss = find_name(losses(), "model.loss", model.loss);
   const std::size_t classes = model.class_names.size();
   const auto is_class = [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < classes; };
@@ -142,7 +143,7 @@ Counts count(Model& model, const Split& split, const InferenceChoice& choice, in
       [&](Panels<const float> z, const Batch& batch) {
         if (sets) count_right(z, batch.targets, right);
         const Targets targets{.classes = batch.classes, .values = batch.targets, .weights = batch.weights};
-        const LossResult batch_result = loss.compute(z, targets, LossOptions{}, Panels<float>{});
+        const LossResult batch_result = loss.compute(z, targets, {.ce_clip = ce_clip}, Panels<float>{});
         counts.losses.push_back(batch_result.loss_sum);
         counts.correct.push_back(targets.weights.empty() ? static_cast<double>(batch_result.correct)
                                                          : right_weight(z, targets));
@@ -177,16 +178,39 @@ Evaluation evaluation_of(const Counts& counts, const Split& split) {
 
 }  // namespace
 
-Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice) {
-  return evaluation_of(count(model, split, choice, 0, 1), split);
+Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice, double ce_clip) {
+  return evaluation_of(count(model, split, choice, ce_clip, 0, 1), split);
 }
 
-Evaluation evaluate(Model& model, const Split& split, Communicator& comm) {
-  Counts counts = count(model, split, {}, comm.rank(), comm.size());
+Evaluation evaluate(Model& model, const Split& split, Communicator& comm, double ce_clip) {
+  Counts counts = count(model, split, {}, ce_clip, comm.rank(), comm.size());
   append_all(comm, counts.losses, /*add=*/false);
   append_all(comm, counts.correct, /*add=*/false);
   append_all(comm, counts.numbers, /*add=*/true);
   return evaluation_of(counts, split);
+}
+
+std::vector<std::vector<double>> mean_activations(Model& model, const Split& split, std::int64_t batch_size) {
+  Network& network = model.network;
+  require(network.architecture() == nullptr, "mean_activations: layers must follow each other");
+  std::vector<std::vector<double>> means;
+  for (std::size_t l = 0; l + 1 < network.size(); ++l)
+    means.emplace_back(static_cast<std::size_t>(network.layer(l).outputs()), 0.0);
+  Loader loader(split, model.scaling, static_cast<int>(batch_size), /*keep_last=*/true, model.seed);
+  loader.start_epoch(0, /*shuffled=*/false);
+  const double share = 1.0 / static_cast<double>(loader.samples());
+  for (std::int64_t b = 0; b < loader.batches(); ++b) {
+    (void)network.forward({}, loader.get(b, network.panel_width(batch_size)).inputs);
+    for (std::size_t l = 0; l < means.size(); ++l) {
+      const Panels<const float> outputs = network.activations(l);
+      parallel_ranges(outputs.features, 64, [&](Range neurons) {
+        for (auto j = static_cast<std::int32_t>(neurons.begin); j < neurons.end; ++j)
+          for (std::int32_t s = 0; s < outputs.batch; ++s)
+            means[l][static_cast<std::size_t>(j)] += share * static_cast<double>(outputs.at(s, j));
+      });
+    }
+  }
+  return means;
 }
 
 std::vector<float> predict(Model& model, Features inputs, const InferenceChoice& choice) {

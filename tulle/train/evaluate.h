@@ -21,11 +21,17 @@ struct Evaluation {
 
 /// Loss and accuracy over every sample of `split`, at least one, without dropout. Throws
 /// std::invalid_argument if the samples are not of the model's features and labels. Cost: one forward pass,
-/// no training buffers.
-Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice = {});
+/// no training buffers. ce_clip: LossOptions::ce_clip.
+Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice = {},
+                    double ce_clip = 0.0);
 /// The same by all ranks together, a part of the samples each; every rank gets the result of one, bit for
 /// bit.
-Evaluation evaluate(Model& model, const Split& split, Communicator& comm);
+Evaluation evaluate(Model& model, const Split& split, Communicator& comm, double ce_clip = 0.0);
+
+/// Mean output of every hidden neuron over the samples of `split`, without dropout: [layer][neuron]. Cost:
+/// one forward pass in batches of `batch_size` by the network itself. The same bits for any number of
+/// threads.
+std::vector<std::vector<double>> mean_activations(Model& model, const Split& split, std::int64_t batch_size);
 
 /// Outputs of all samples in their order: probabilities (cross-entropy, bce) or values (mse).
 /// Returns [sample][output]. Move the inputs in to spare a copy.

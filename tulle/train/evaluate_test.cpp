@@ -103,6 +103,27 @@ TEST(Evaluate, RefusesLabelsAndFeaturesThatAreNotTheModels) {
   EXPECT_THROW(evaluate(model, wide), std::invalid_argument);
 }
 
+TEST(MeanActivations, AreThoseOfEverySampleWithoutDropoutForAnyThreads) {
+  const Dataset data = small_data();
+  tulle::Run run = start_run(small_config(), data);
+  const auto means = mean_activations(run.model, data.train, 16);
+  ASSERT_EQ(means.size(), 2u);
+  // The oracle: sample after sample, a batch of its own.
+  std::vector<std::vector<double>> wanted{std::vector<double>(24), std::vector<double>(16)};
+  Loader loader(data.train, data.scaling, 1, true, 1);
+  loader.start_epoch(0, false);
+  for (std::int64_t s = 0; s < 52; ++s) {
+    (void)run.model.network.forward({}, loader.get(s, run.model.network.panel_width(1)).inputs);
+    for (std::size_t l = 0; l < 2; ++l)
+      for (std::size_t j = 0; j < wanted[l].size(); ++j)
+        wanted[l][j] += run.model.network.activations(l).at(0, static_cast<std::int32_t>(j)) / 52.0;
+  }
+  for (std::size_t l = 0; l < 2; ++l)
+    for (std::size_t j = 0; j < wanted[l].size(); ++j) EXPECT_NEAR(means[l][j], wanted[l][j], 1e-6);
+  const Threads three(3);
+  EXPECT_EQ(mean_activations(run.model, data.train, 16), means);
+}
+
 TEST(Predict, GivesOneRowPerSampleInTheirOrder) {
   Model model = sign_model("mse");
   std::vector<float> x(700);

@@ -19,6 +19,8 @@ struct Recipe {
   bool importance = false;
   bool dense = false;  // the middle layer is stored and computed as a dense matrix
   bool averages = false;
+  std::int64_t momentum_steps = 10;
+  bool stable = false;  // the topology stays from some event on
 
   Config config() const {
     Config config = small_config();
@@ -32,11 +34,18 @@ struct Recipe {
     if (rule == "mest") config.evolve.redistribute = "momentum";
     if (rule == "gse") config.evolve.drop = "momentum";
     if (rule == "rigl") config.evolve.scope = "global";
+    if (stable) {
+      config.evolve.zeta_schedule = "linear";
+      config.evolve.stable_events = 3;
+      config.evolve.stable_share = 0.85;
+    }
+    config.evolve.momentum_steps = momentum_steps;
     if (averages) config.train.ema_decay = 0.8;
     if (importance) {
       config.evolve.importance_percentile = 20.0;
       config.evolve.importance_start = 1;
       config.evolve.importance_every = "1 epoch";
+      if (rule == "rigl") config.evolve.fold = "mean";
     }
     if (dense) {
       config.topology.distribution = "explicit";
@@ -60,7 +69,11 @@ std::vector<Recipe> recipes() {
     if (rule.name != "set")
       all.push_back({.optimizer = "sgd", .update_every = "2 step", .rule = std::string(rule.name)});
   all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = "rigl"});
-  for (const char* rule : {"none", "set", "rigl"})
+  all.push_back({.optimizer = "adam", .update_every = "1 step", .stable = true});
+  // Scores that are gathered over a part of an epoch, over its end, and while neurons go.
+  all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = "snfs", .momentum_steps = 3});
+  all.push_back({.optimizer = "sgd", .update_every = "5 step", .rule = "snfs", .momentum_steps = 4});
+  for (const char* rule : {"none", "set", "rigl", "snfs"})
     all.push_back({.optimizer = "adam", .update_every = "1 epoch", .rule = rule, .importance = true});
   all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .dense = true});
   all.push_back({.optimizer = "adam", .update_every = "3 step", .dense = true});
@@ -124,7 +137,7 @@ TEST_P(EveryRecipe, ResumedAtAnyStepWithAnyThreadsGivesTheBitsOfAnUninterruptedT
 INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()), [](const auto& info) {
   return test_title(info.param.optimizer + " " + info.param.update_every + " " + info.param.rule) +
          (info.param.importance ? "_importance" : "") + (info.param.dense ? "_dense" : "") +
-         (info.param.averages ? "_averages" : "");
+         (info.param.averages ? "_averages" : "") + (info.param.stable ? "_stable" : "");
 });
 
 // Sparse samples: mostly as they are, as panels before the events of a rule that looks at them.

@@ -8,6 +8,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/comm/collectives.h"
+#include "tulle/train/build.h"
 
 namespace tulle {
 namespace {
@@ -55,6 +56,8 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
       refuse("evolve.update_every", fmt::format("'{}'", config.evolve.update_every),
              fmt::format("epochs or a multiple of parallel.local_steps ({})", config.parallel.local_steps),
              name);
+    if (evolution_of(config).gathers())  // ranks are apart while they would gather
+      refuse("evolve.grow", fmt::format("'{}'", evolution_of(config).grow->name), "another grow rule", name);
   }
   if (name != "sync" && config.train.ema_decay > 0.0)
     refuse("train.ema_decay", fmt::format("{}", config.train.ema_decay), "0", name);
@@ -64,6 +67,8 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
     const Interval update = parse_interval("evolve.update_every", config.evolve.update_every);
     if (update.unit == Interval::Unit::kStep) refuse("evolve.update_every", "steps", "epochs", name);
   }
+  if (name == "wasap" && config.evolve.stable_events > 0)  // workers do not see the server's events
+    refuse("evolve.stable_events", fmt::format("{}", config.evolve.stable_events), "0", name);
   if (name == "wasap" && config.evolve.importance_percentile > 0.0)
     refuse("evolve.importance_percentile", "some", "0", name);
   return mode;

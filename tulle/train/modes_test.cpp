@@ -92,7 +92,8 @@ TEST_P(SyncRecipe, GivesTheSameBitsForOneToSixteenRanks) {
 INSTANTIATE_TEST_SUITE_P(Recipes, SyncRecipe,
                          ::testing::Values(Recipe{"set-sgd", "set", "1 epoch"},
                                            Recipe{"adamw", "set", "1 step"}, Recipe{"sgd", "rigl", "3 step"},
-                                           Recipe{"adam", "gse", "1 epoch"}, Recipe{"sgd", "mest", "2 step"}),
+                                           Recipe{"adam", "gse", "1 epoch"}, Recipe{"sgd", "mest", "2 step"},
+                                           Recipe{"set-sgd", "snfs", "1 epoch"}),
                          [](const auto& info) {
                            return test_title(std::string(info.param.optimizer) + "_" + info.param.rule);
                          });
@@ -116,6 +117,7 @@ TEST(Sync, OfSparseSamplesAndOfLayersThatLoseNeuronsGivesTheSameBitsToo) {
   config.evolve.importance_percentile = 20.0;
   config.evolve.importance_start = 1;
   config.evolve.importance_every = "1 epoch";
+  config.evolve.fold = "mean";
   const Outcome one = outcome_of(config, data);
   for (const int ranks : {2, 8}) {
     config.parallel.ranks = ranks;
@@ -519,6 +521,10 @@ TEST(Modes, RefuseWhatTheyHaveNoFormOf) {
   EXPECT_THAT(refusal("wassp", [](Config& c) { c.train.schedule = "plateau"; }), HasSubstr("schedule"));
   EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.importance_percentile = 5; }),
               HasSubstr("importance_percentile"));
+  EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.stable_events = 3; }),
+              HasSubstr("evolve.stable_events, found 3, expected 0"));
+  EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.evolve.rule = "snfs"; }),
+              HasSubstr("evolve.grow, found 'momentum'"));
   EXPECT_EQ(refusal("sync", [](Config&) {}), "");
 }
 

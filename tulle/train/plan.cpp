@@ -102,6 +102,13 @@ std::int64_t event_bytes(const Config& config, const LayerPlan& layer) {
          24 * layer.outputs;
 }
 
+// Of the candidates of one layer: a key and a sum each.
+std::int64_t gathered_bytes(const Config& config, const LayerPlan& layer) {
+  const double cells = static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs);
+  return static_cast<std::int64_t>(
+      12.0 * std::min(config.evolve.gse_candidates * static_cast<double>(layer.connections), cells));
+}
+
 }  // namespace
 
 std::int64_t Plan::total() const {
@@ -130,7 +137,7 @@ Plan make_plan(const Config& config, const Dataset& data) {
 
   const bool keeps_gradients = needs_gradients(config);
   std::int64_t weights = 0, scratch = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0,
-               explored = 0, keys = 0;
+               explored = 0, keys = 0, gathered = 0, all_errors = 0;
   std::int64_t errors[2] = {0, 0};  // of the layer at work and of the one below, in turn
   const Evolution how = evolution_of(config);
   for (std::size_t l = 0; l < layers.size(); ++l) {
@@ -149,12 +156,14 @@ Plan make_plan(const Config& config, const Dataset& data) {
         layer.outputs * lanes * (activation->piecewise() ? 4 : 8) + layer.outputs * lanes / 8 * bits;
     if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
     errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
+    all_errors += layer.outputs * lanes * 4;
     if (how.drop == nullptr || last || layer.dense) continue;
     event = std::max(event, event_bytes(config, layer));
     keys = std::max(keys, 8 * layer.connections);
     explored += static_cast<std::int64_t>(CellSet::size_in_bytes(static_cast<std::uint64_t>(layer.inputs) *
                                                                  static_cast<std::uint64_t>(layer.outputs)));
     explored += static_cast<std::int64_t>(8.0 * config.evolve.zeta * static_cast<double>(layer.connections));
+    if (how.gathers()) gathered += gathered_bytes(config, layer);
   }
   std::int64_t batch = features * lanes * 4;
   if (data.train.inputs.is_generated()) batch += features * config.train.batch_size * 4;
@@ -177,10 +186,10 @@ Plan make_plan(const Config& config, const Dataset& data) {
                 {"optimizer state", optimizer * replicas},
                 {"biases", biases * replicas},
                 {"activations", activations * replicas},
-                {"errors", (errors[0] + errors[1]) * replicas},
+                {"errors", (how.steps_looked_at() > 0 ? all_errors : errors[0] + errors[1]) * replicas},
                 {"batch", batch * replicas},
                 {"checkpoint", checkpoint},
-                {"topology events", explored + std::max(event, keys) * replicas},
+                {"topology events", explored + (gathered + std::max(event, keys)) * replicas},
                 {"evaluation", evaluation}};
   return plan;
 }

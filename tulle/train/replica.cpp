@@ -45,7 +45,10 @@ Replica::Replica(Run& run, const Dataset& data)
       class_weights_(class_weights(run.config, data)),
       augmentation_(parse_augmentation(run.config.data.augment)) {
   const Config::Train& t = run.config.train;
-  loss_options_ = {.label_smoothing = t.label_smoothing, .class_weights = class_weights_};
+  loss_options_ = {.label_smoothing = t.label_smoothing,
+                   .mse_factor = static_cast<double>(t.mse_factor),
+                   .ce_clip = t.ce_clip,
+                   .class_weights = class_weights_};
   optimizer_ = make_optimizer(t);
   if (!augmentation_.none() && data.image.channels == 0)
     throw Error(ErrorKind::kConfig, "data.augment, found some, expected none for data that are no images");

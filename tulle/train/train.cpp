@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -15,8 +16,10 @@
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/optim/averaging.h"
+#include "tulle/report/input_links.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
+#include "tulle/sparse/sampling.h"
 #include "tulle/train/build.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/saving.h"
@@ -77,6 +80,10 @@ class Trainer {
       observer_.on_checkpoint(record);
     });
     metrics_.emplace(directory->path(), run_.state.step);
+    if (run.config.log.input_links) {
+      course_.evolution.tells_inputs = true;
+      input_links_.emplace(directory->path(), run_.state.step);
+    }
     if (run.config.log.tensorboard) tensorboard_.emplace(directory->path() + "/tb", run_.state.step);
   }
 
@@ -115,8 +122,8 @@ class Trainer {
     while (state.batch_in_epoch < batches) {
       if (mode_->stop_asked() && (mode_->together() || !one_network_)) return false;
       const bool last = state.batch_in_epoch + 1 == batches;
-      const bool whole = course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
-                         event_follows(/*epoch_done=*/last, 1);
+      const bool looked_at = event_follows_within(course_.evolution.steps_looked_at());
+      const bool whole = looked_at && mode_->sees_whole_batch();
       replica_.network().keep_errors(whole);
       course_.schedule_options.plateau_factor = state.validation.rate_factor;
       const double before = rate_at(schedule_step() - 1);
@@ -129,6 +136,7 @@ class Trainer {
       ++state.step;
       ++state.batch_in_epoch;
       saved_ = false;
+      if (looked_at && course_.evolution.gathers()) gather_scores();
       observer_.on_batch({state.epoch + 1, state.batch_in_epoch, batches,
                           state.loss_sum / static_cast<double>(std::max<std::int64_t>(state.samples, 1))});
       if (last) break;  // the rest is finish_epoch()'s
@@ -231,7 +239,8 @@ class Trainer {
   // Where replicas differ, or workers wait for a server, rank 0 alone looks.
   bool evaluates() const { return mode_->alike() || comm_.rank() == 0; }
   Evaluation evaluated(const Split& split) {
-    return mode_->alike() ? evaluate(run_.model, split, comm_) : evaluate(run_.model, split);
+    const double clip = run_.config.train.ce_clip;
+    return mode_->alike() ? evaluate(run_.model, split, comm_, clip) : evaluate(run_.model, split, {}, clip);
   }
 
   EpochRecord epoch_record() const {
@@ -256,36 +265,53 @@ class Trainer {
     return record;
   }
 
-  // Whether `every` falls on where the training stands `ahead` steps from now, an epoch's end if
-  // `epoch_done`.
-  bool is_due(const Interval& every, bool epoch_done, std::int64_t ahead = 0) const {
+  // Whether `every` falls on where the training stands, an epoch's end if `epoch_done`.
+  bool is_due(const Interval& every, bool epoch_done) const {
     const auto count = static_cast<std::int64_t>(every.count);
-    const bool inside = run_.state.batch_in_epoch + ahead > 0;  // of an epoch that is not counted yet
-    if (every.unit == Interval::Unit::kStep) return (run_.state.step + ahead) % count == 0;
+    const bool inside = run_.state.batch_in_epoch > 0;  // of an epoch that is not counted yet
+    if (every.unit == Interval::Unit::kStep) return run_.state.step % count == 0;
     if (every.unit == Interval::Unit::kEpoch)
       return epoch_done && (run_.state.epoch + (inside ? 1 : 0)) % count == 0;
     return every.unit == Interval::Unit::kMinute && checkpoints_ &&
            checkpoints_->seconds_since() >= 60.0 * every.count;
   }
 
-  // Whether the topology changes `ahead` steps from now, at the end of an epoch if `epoch_done`.
-  bool event_follows(bool epoch_done, std::int64_t ahead = 0) const {
+  // Whether the topology may change `ahead` steps from now.
+  bool may_evolve(std::int64_t ahead) const {
     // stop_after is at most 1: what would grow at the very end would stay untrained.
-    return course_.evolution.drop != nullptr && mode_->evolves() &&
-           is_due(course_.evolve_every, epoch_done, ahead) &&
+    return course_.evolution.drop != nullptr && mode_->evolves() && run_.state.stability.stable_step == 0 &&
            static_cast<double>(schedule_step() + ahead) < run_.config.evolve.stop_after * total_steps();
+  }
+  // Whether it does now.
+  bool event_is_due(bool epoch_done) const {
+    return is_due(course_.evolve_every, epoch_done) && may_evolve(0);
+  }
+  // Whether it does after one of the next `steps` steps.
+  bool event_follows_within(std::int64_t steps) const {
+    const auto count = static_cast<std::int64_t>(course_.evolve_every.count);
+    std::int64_t ahead = 0;
+    if (course_.evolve_every.unit == Interval::Unit::kStep)
+      ahead = count - run_.state.step % count;
+    else if (course_.evolve_every.unit == Interval::Unit::kEpoch) {
+      ahead = mode_->batches(run_.state.epoch) - run_.state.batch_in_epoch;
+      for (std::int64_t epoch = run_.state.epoch + 1; epoch % count != 0 && ahead <= steps; ++epoch)
+        ahead += mode_->batches(epoch);
+    }
+    return ahead > 0 && ahead <= steps && may_evolve(ahead);
   }
   double total_steps() const { return static_cast<double>(course_.schedule_options.total_steps); }
 
   void evolve_if_due(bool epoch_done) {
-    if (!event_follows(epoch_done)) return;
+    if (!event_is_due(epoch_done)) return;
     Clock clock;
-    if (course_.evolution.needs_errors() && !mode_->sees_whole_batch()) make_signals_anew();
+    if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
     const std::vector<LayerEvolution> events =
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
+    run_.state.gathered.clear();
     mode_->topology_changed();
     if (mode_->alike()) compare_networks();
     replica_.phases.evolve += clock.seconds();
+    if (input_links_) write_input_links(events);
     for (const LayerEvolution& event : events) {
       CellSet& explored = run_.state.explored[event.layer];
       std::vector<std::uint64_t> cells = event.grown_cells;
@@ -305,6 +331,59 @@ class Trainer {
       write(record);
       observer_.on_evolve(record);
     }
+    note_survivors(events);
+  }
+
+  // A first layer that does not evolve keeps all it has.
+  void write_input_links(const std::vector<LayerEvolution>& events) {
+    const bool evolved = !events.empty() && events.front().kept.has_value();
+    const Layer& first = run_.model.network.layer(0);
+    const Topology* const own = first.topology();
+    const SourceUse use =
+        evolved ? *events.front().kept
+                : source_use(own != nullptr ? *own : full_topology(first.outputs(), first.inputs()),
+                             first.weight().value);
+    input_links_->write(run_.state.step, use.connections, use.strength);
+  }
+
+  // The topology stays once the last events left most of it as it was. A connection that went and came back
+  // at once counts as one that stayed.
+  void note_survivors(const std::vector<LayerEvolution>& events) {
+    const auto wanted = static_cast<std::size_t>(run_.config.evolve.stable_events);
+    if (wanted == 0) return;
+    StabilityState& state = run_.state.stability;
+    state.connections.push_back(0);
+    state.survivors.push_back(0);
+    for (const LayerEvolution& event : events) {
+      state.connections.back() += event.before;
+      state.survivors.back() += event.before - event.dropped + event.regrown;
+    }
+    if (state.connections.size() > wanted) {
+      state.connections.erase(state.connections.begin());
+      state.survivors.erase(state.survivors.begin());
+    }
+    const auto sum = [](const std::vector<std::int64_t>& counts) {
+      return static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
+    };
+    const double share = sum(state.survivors) / std::max(sum(state.connections), 1.0);
+    if (state.connections.size() < wanted || !(share > run_.config.evolve.stable_share)) return;
+    state.stable_step = run_.state.step;
+    write(StableRecord{.epoch = static_cast<int>(run_.state.epoch) + 1,
+                       .step = run_.state.step,
+                       .events = run_.config.evolve.stable_events,
+                       .survivors = share});
+  }
+
+  // Whether an event itself looks at inputs and errors; what was gathered has seen them before.
+  bool looks_at_last_step() const {
+    return course_.evolution.steps_looked_at() > 0 && !course_.evolution.gathers();
+  }
+
+  void gather_scores() {
+    const Clock clock;
+    if (!mode_->sees_whole_batch()) make_signals_anew();
+    gather(run_.model.network, course_.evolution, event_of(run_.state.step), run_.state.gathered);
+    replica_.phases.evolve += clock.seconds();
   }
 
   // Neurons go before connections do; only between epochs.
@@ -325,24 +404,48 @@ class Trainer {
       for (std::size_t l = 0; l + 1 < network.size(); ++l)
         record.neurons.push_back(network.layer(l).outputs());
     } else {
+      // The mean over the training samples as the network is now: that over the epoch's steps is the same but
+      // for dropout and weights on their way, and would have to be in every checkpoint.
+      const bool fold = e.fold == "mean";
+      const std::vector<std::vector<double>> means =
+          fold ? mean_activations(run_.model, data_.train, run_.config.train.batch_size)
+               : std::vector<std::vector<double>>{};
       const ImportanceOptions options{
           .percentile = e.importance_percentile,
           .strength = &find_name(strengths(), "evolve.importance_strength", e.importance_strength),
           .min_neurons = e.min_neurons,
-          .cascade = e.cascade};
+          .cascade = e.cascade,
+          .means = means};
       bool smaller = false;
+      rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.original_key(l, cell); });
       for (const LayerElimination& layer : eliminate_neurons(network, options)) {
         record.neurons.push_back(layer.after);
         smaller = smaller || layer.after < layer.before;
       }
-      if (smaller && course_.evolution.needs_errors() && mode_->sees_whole_batch() &&
-          event_follows(/*epoch_done=*/true))
+      rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.current_key(l, cell); });
+      if ((smaller || fold) && looks_at_last_step() && mode_->sees_whole_batch() &&
+          event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
     record.connections = network.connections();
     replica_.phases.evolve += clock.seconds();
     write(record);
     observer_.on_importance(record);
+  }
+
+  // Renames the cells that scores were gathered of; those that get no new key go.
+  template <class Key>
+  void rename_gathered(const Key& key) {
+    for (std::size_t l = 0; l < run_.state.gathered.size(); ++l) {
+      CellScores left;
+      const CellScores& scores = run_.state.gathered[l];
+      for (std::size_t i = 0; i < scores.cells.size(); ++i)
+        if (const std::optional<std::uint64_t> now = key(l, scores.cells[i])) {
+          left.cells.push_back(*now);
+          left.sums.push_back(scores.sums[i]);
+        }
+      run_.state.gathered[l] = std::move(left);
+    }
   }
 
   // Inputs and errors of the last batch, all of it, as the network sees it now. Every rank computes the same:
@@ -386,7 +489,8 @@ class Trainer {
                       .step = static_cast<std::uint32_t>(step),
                       .zeta = e.zeta * course_.zeta_schedule.factor(progress),
                       .learning_rate = rate_,
-                      .optimizer = &replica_.optimizer()};
+                      .optimizer = &replica_.optimizer(),
+                      .gathered = run_.state.gathered};
     if (e.final_density > 0.0)
       event.density = cubic_density(initial_density_, e.final_density, part / e.density_until);
     return event;
@@ -473,6 +577,7 @@ class Trainer {
   BestModel best_;
   double initial_density_;  // of the layers that evolve
   std::optional<MetricsFile> metrics_;
+  std::optional<InputLinksFile> input_links_;
   std::optional<TensorBoardLog> tensorboard_;
   std::optional<Loader> signals_loader_;
   double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds

@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
+#include <cstdio>
+#include <map>
+#include <sstream>
 
 #include "tulle/kernels/targets.h"
 #include "tulle/train/train_testing.h"
@@ -68,6 +72,182 @@ TEST_P(TrainingOnEveryInstructionSet, LearnsASeparableProblem) {
 INSTANTIATE_TEST_SUITE_P(Targets, TrainingOnEveryInstructionSet,
                          ::testing::ValuesIn(kernels::available_targets()),
                          [](const auto& info) { return info.param; });
+
+TEST_F(Training, ClippedLossesAreToldAndTheWeightsAreTheSame) {
+  const Config plain = small_config();
+  Config clipped = plain;
+  clipped.train.ce_clip = 0.4;
+  EXPECT_EQ(trained(start_run(plain, data_), data_), trained(start_run(clipped, data_), data_));
+  go(clipped);
+  for (const EpochRecord& epoch : diary_.epochs)
+    for (const double loss : {epoch.train_loss, *epoch.test_loss}) {
+      EXPECT_GE(loss, -std::log(0.6));
+      EXPECT_LE(loss, -std::log(0.4));
+    }
+}
+
+// The network right after its first importance event.
+Bits after_elimination(const Config& config, const Dataset& data) {
+  struct : Observer {
+    tulle::Run run;
+    Bits bits;
+    void on_importance(const ImportanceRecord&) override {
+      if (bits.empty()) bits = bits_of(run.model.network);
+    }
+  } observer;
+  observer.run = start_run(config, data);
+  Signals none;
+  train(observer.run, data, nullptr, observer, none);
+  return observer.bits;
+}
+
+TEST_F(Training, NeuronsThatGoLeaveTheirMeansInTheBiasesIfAskedTo) {
+  Config config = small_config();
+  config.evolve.importance_percentile = 20.0;
+  config.evolve.importance_start = 1;
+  const Bits nothing = after_elimination(config, data_);
+  config.evolve.fold = "mean";
+  Bits means = after_elimination(config, data_);
+  ASSERT_FALSE(nothing.empty());
+  for (const auto& [name, bits] : nothing) {
+    const bool reached = name == "layers.1.bias" || name == "layers.2.bias";
+    EXPECT_EQ(means[name] != bits, reached) << name;
+  }
+}
+
+// Lines of RUN/input-links.csv: step, input, links, strength.
+std::vector<std::array<double, 4>> input_links_of(const std::string& run_directory) {
+  std::istringstream text(read_text(run_directory + "/input-links.csv"));
+  std::vector<std::array<double, 4>> lines;
+  std::string line;
+  std::getline(text, line);
+  EXPECT_EQ(line, "step,input,links,strength");
+  while (std::getline(text, line)) {
+    auto& [step, input, links, strength] = lines.emplace_back();
+    EXPECT_EQ(std::sscanf(line.c_str(), "%lf,%lf,%lf,%lf", &step, &input, &links, &strength), 4);
+  }
+  return lines;
+}
+
+TEST_F(Training, TellsAtEachEventWhatEveryInputKeeps) {
+  Config config = small_config();
+  config.log.input_links = true;
+  config.evolve.grow = "none";  // so that what is kept is what the network has after the event
+  config.evolve.zeta = 0.1;
+  std::vector<std::array<double, 4>> wanted;
+  diary_.at_epoch = [&](const EpochRecord& record) {
+    if (record.epoch == 3) return true;  // no event
+    const Layer& layer = run_.model.network.layer(0);
+    std::vector<std::array<double, 4>> lines;
+    for (int input = 0; input < 12; ++input)
+      lines.push_back({static_cast<double>(record.step), static_cast<double>(input), 0.0, 0.0});
+    for (std::size_t k = 0; k < layer.weight().value.size(); ++k) {
+      auto& line = lines[static_cast<std::size_t>(layer.topology()->columns()[k])];
+      ++line[2];
+      line[3] += std::abs(static_cast<double>(layer.weight().value[k]));
+    }
+    wanted.insert(wanted.end(), lines.begin(), lines.end());
+    return true;
+  };
+  go_with_directory(config);
+  EXPECT_EQ(wanted.size(), 24u);
+  EXPECT_EQ(input_links_of(path()), wanted);
+}
+
+TEST_F(Training, WhatInputsKeepIsToldBeforeAnythingGrows) {
+  Config config = small_config();
+  config.log.input_links = true;
+  go_with_directory(config);
+  std::map<double, double> links;
+  for (const auto& line : input_links_of(path())) links[line[0]] += line[2];
+  for (const EvolveRecord& event : diary_.events)
+    if (event.layer == 0) {
+      EXPECT_EQ(links[static_cast<double>(event.step)], static_cast<double>(event.before - event.dropped));
+    }
+}
+
+TEST_F(Training, WhatInputsKeepIsToldOnceForEachEventOfATrainingThatWasResumed) {
+  Config config = small_config();
+  config.log.input_links = true;
+  config.evolve.update_every = "2 step";
+  config.checkpoint.save_every = "5 step";
+  config.checkpoint.keep = 1000;
+  go_with_directory(config);
+  const std::string whole = read_text(path() + "/input-links.csv");
+  RunDirectory directory = RunDirectory::open(path(), hasty_file_ops());
+  tulle::Run second = resume_run(config, data_, directory.checkpoint_path(5));
+  Observer nobody;
+  train(second, data_, &directory, nobody, signals_);
+  EXPECT_EQ(read_text(path() + "/input-links.csv"), whole);
+}
+
+TEST_F(Training, TopologyStaysOnceTheLastEventsLeftMostOfIt) {
+  Config config = small_config();
+  config.train.epochs = 5;
+  config.evolve.rule = "set";
+  config.evolve.zeta = 0.4;
+  config.evolve.zeta_schedule = "linear";
+  config.evolve.update_every = "1 step";
+  config.evolve.stable_events = 3;
+  config.evolve.stable_share = 0.85;
+  go_with_directory(config);
+  // The oracle: what each event reported.
+  std::map<std::int64_t, std::pair<double, double>> by_step;  // connections, survivors
+  for (const EvolveRecord& event : diary_.events) {
+    by_step[event.step].first += static_cast<double>(event.before);
+    by_step[event.step].second += static_cast<double>(event.before - event.dropped + event.regrown);
+  }
+  std::int64_t stable = 0;
+  double share = 0.0;
+  for (std::int64_t step = 3; step <= 20 && stable == 0; ++step) {
+    double connections = 0.0, survivors = 0.0;
+    for (std::int64_t event = step - 2; event <= step; ++event) {
+      connections += by_step[event].first;
+      survivors += by_step[event].second;
+    }
+    share = survivors / connections;
+    if (share > 0.85) stable = step;
+  }
+  ASSERT_GT(stable, 3);
+  ASSERT_LT(stable, 19);
+  EXPECT_EQ(event_steps(diary_).back(), stable);
+  const RunRecord record = read_metrics(path());
+  ASSERT_TRUE(record.stable);
+  EXPECT_EQ(record.stable->step, stable);
+  EXPECT_EQ(record.stable->epoch, (stable + 3) / 4);
+  EXPECT_EQ(record.stable->events, 3);
+  EXPECT_DOUBLE_EQ(record.stable->survivors, share);
+}
+
+TEST_F(Training, TopologyStaysAfterAsManyEventsAsAreLookedAtIfNothingChangesAtAll) {
+  Config config = small_config();
+  config.evolve.zeta = 0.0;
+  config.evolve.update_every = "1 step";
+  config.evolve.stable_events = 3;
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(1, 2, 3));
+}
+
+TEST_F(Training, TopologyNeverStaysUnlessAskedTo) {
+  Config config = small_config();
+  config.evolve.zeta = 0.0;
+  config.evolve.update_every = "1 step";
+  go(config);
+  EXPECT_EQ(event_steps(diary_).size(), 11u);
+}
+
+TEST_F(Training, GathersScoresInTheLastStepsBeforeAnEventAlone) {
+  Config config = small_config();
+  config.evolve.rule = "snfs";
+  config.evolve.momentum_steps = 3;
+  std::vector<std::int64_t> gathering;
+  diary_.at_batch = [&](const Observer::Batch&) {
+    if (!run_.state.gathered.empty()) gathering.push_back(run_.state.step);
+  };
+  go(config);
+  EXPECT_THAT(event_steps(diary_), ElementsAre(4, 8));
+  EXPECT_THAT(gathering, ElementsAre(2, 3, 4, 6, 7, 8));
+}
 
 TEST_F(Training, TheRecordOfAnEpochTellsWhatHappenedInIt) {
   Config config = small_config();
