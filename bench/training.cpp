@@ -1,14 +1,17 @@
-// How long does a training step of the Fashion-MNIST network take, and how near is it to what the machine can
-// do? 784-1000-1000-1000-10, epsilon 20, batch 128, All-ReLU, dropout 0.3, set-sgd, random input.
-//   bench_training [--threads N] [--json]
-// bench/run prints it beside PyTorch.
+// How long does a training step of the Fashion-MNIST network, or of another one, take, and how near is it to
+// what the machine can do? Epsilon 20, batch 128, All-ReLU, dropout 0.3, set-sgd, random input.
+//   bench_training [--sizes 784,1000,1000,1000,10] [--threads N] [--json]
+// compare/pytorch_training.py prints it beside PyTorch.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
+#include <vector>
 
 #include "bench/machine.h"
 #include "tulle/base/clock.h"
@@ -31,15 +34,15 @@ struct Times {
   double forward = 1e9, backward = 1e9, update = 1e9, step = 1e9;
 };
 
-// Random samples in the shape of Fashion-MNIST.
-Dataset random_dataset(std::int64_t samples) {
+Dataset random_dataset(std::int64_t samples, std::int32_t features, std::int32_t classes) {
   Dataset data;
-  data.train.inputs = {.samples = samples, .features = 784, .bytes = {}, .floats = {}};
+  data.train.inputs = {.samples = samples, .features = features, .bytes = {}, .floats = {}};
   const Random random{.seed = 5, .stream = Stream::kData};
-  for (std::int64_t i = 0; i < samples * 784; ++i)
+  for (std::int64_t i = 0; i < samples * features; ++i)
     data.train.inputs.floats.push_back(random.normal(static_cast<std::uint64_t>(i)));
-  for (std::int64_t i = 0; i < samples; ++i) data.train.classes.push_back(static_cast<std::int32_t>(i % 10));
-  for (int c = 0; c < 10; ++c) data.class_names.push_back(std::to_string(c));
+  for (std::int64_t i = 0; i < samples; ++i)
+    data.train.classes.push_back(static_cast<std::int32_t>(i % classes));
+  for (int c = 0; c < classes; ++c) data.class_names.push_back(std::to_string(c));
   return data;
 }
 
@@ -48,6 +51,9 @@ Times time_steps(Model& model, const Dataset& data, int steps) {
   const auto optimizer =
       find_name(optimizers(), "optimizer", "set-sgd").make({.momentum = 0.9, .weight_decay = 0.0002});
   for (Parameter* parameter : model.network.parameters()) optimizer->prepare(*parameter);
+  for (std::size_t l = 0; l < model.network.size(); ++l)
+    model.network.layer(l).set_weight_step(
+        [&](const ParameterSlice& slice) { optimizer->step(slice, 0.01f); });
   const auto compute_loss = find_name(losses(), "loss", "cross-entropy").compute;
   Loader loader(data.train, data.scaling, kBatch, true, 1);
   loader.start_epoch(0, true);
@@ -62,7 +68,8 @@ Times time_steps(Model& model, const Dataset& data, int steps) {
     const double forward = clock.restart();
     model.network.backward();
     const double backward = clock.restart();
-    for (Parameter* parameter : model.network.parameters()) optimizer->step(*parameter, 0.01f);
+    for (Parameter* parameter : model.network.parameters())
+      if (parameter->gradient.size() == parameter->value.size()) optimizer->step(*parameter, 0.01f);
     const double update = clock.restart();
     if (step < 3) continue;  // warm-up
     best.forward = std::min(best.forward, forward);
@@ -70,7 +77,18 @@ Times time_steps(Model& model, const Dataset& data, int steps) {
     best.update = std::min(best.update, update);
     best.step = std::min(best.step, whole.seconds());
   }
+  for (std::size_t l = 0; l < model.network.size(); ++l) model.network.layer(l).set_weight_step({});
   return best;
+}
+
+// Of the layers, inputs first: "784,1000,10".
+std::vector<std::int64_t> parse_sizes(const char* text) {
+  std::vector<std::int64_t> sizes;
+  std::istringstream numbers(text);
+  for (std::string number; std::getline(numbers, number, ',');) sizes.push_back(std::stoll(number));
+  if (sizes.size() >= 2) return sizes;
+  fmt::print(stderr, "bench_training: --sizes, found '{}', expected numbers of neurons\n", text);
+  std::exit(2);
 }
 
 std::string cpu_name() {
@@ -89,15 +107,19 @@ double load_average() {
 
 int main(int argc, char** argv) {
   bool json = false;
+  std::vector<std::int64_t> sizes{784, 1000, 1000, 1000, 10};
   set_thread_count(2);
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--json") == 0) json = true;
+    if (std::strcmp(argv[i], "--sizes") == 0 && i + 1 < argc) sizes = parse_sizes(argv[++i]);
     if (std::strcmp(argv[i], "--threads") == 0 && i + 1 < argc) set_thread_count(std::atoi(argv[++i]));
   }
   const double peak_before = bench::fma_peak();
-  const Dataset data = random_dataset(1280);
+  const Dataset data =
+      random_dataset(1280, static_cast<std::int32_t>(sizes.front()), static_cast<std::int32_t>(sizes.back()));
 
   Config config;
+  config.model.hidden.assign(sizes.begin() + 1, sizes.end() - 1);
   finish_config(config);
   const MemoryGrowth memory;
   Model sparse = build_model(config, data);
@@ -155,9 +177,8 @@ int main(int argc, char** argv) {
   for (const std::size_t kilobytes : {16, 512, 4096, 262144})
     fmt::print("{:>10} kB / thread {:>16.1f} {:>14.1f}\n", kilobytes,
                bench::read_bandwidth(kilobytes << 10, false), bench::read_bandwidth(kilobytes << 10, true));
-  fmt::print(
-      "\n784-1000-1000-1000-10, epsilon 20 ({} connections), batch 128, dropout 0.3; minimum of 300 steps\n",
-      sparse.network.connections());
+  fmt::print("\n{}, epsilon 20 ({} connections), batch 128, dropout 0.3; minimum of 300 steps\n",
+             fmt::join(sizes, "-"), sparse.network.connections());
   fmt::print("{:<10} {:>9} {:>10} {:>10}\n", "", "ms", "GFLOP/s", "of peak");
   const auto row = [&](const char* name, double seconds, double flop) {
     fmt::print("{:<10} {:>9.3f} {:>10.1f} {:>8.1f} %\n", name, 1e3 * seconds, flop / seconds * 1e-9,

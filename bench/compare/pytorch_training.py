@@ -1,11 +1,11 @@
-"""A training step of the Fashion-MNIST network in tulle and in PyTorch, side by side in one run.
+"""A training step of the Fashion-MNIST network, or of another one, in tulle and in PyTorch, side by side in one run.
 
-Same network (784-1000-1000-1000-10, the same budgets), batch 128, All-ReLU, dropout 0.3, momentum and decay, threads.
+Same network (the same budgets), batch 128, All-ReLU, dropout 0.3, momentum and decay, threads.
 PyTorch runs in three ways: sparse CSR with its own autograd, sparse CSR with the best hand-written autograd function
 (values as the parameter, sampled_addmm for the gradient on the pattern, a transposed copy for the way back), and dense.
 Rounds alternate between the programs; the minimum of all counts.
 
-    python pytorch_training.py BENCH_TRAINING [--threads 2] [--rounds 3]
+    python pytorch_training.py BENCH_TRAINING [--sizes 784,1000,1000,1000,10] [--threads 2] [--rounds 3]
 """
 
 import argparse
@@ -15,7 +15,6 @@ import time
 
 import torch
 
-SIZES = [784, 1000, 1000, 1000, 10]
 BATCH, EPSILON, ALPHA, DROPOUT = 128, 20, 0.6, 0.3
 
 
@@ -93,10 +92,10 @@ class DenseLayer:
 class Net:
     """Activations lie [feature][sample], which is PyTorch's fastest order for sparse and dense products alike."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, sizes):
         generator = torch.Generator().manual_seed(1)
         self.layers = []
-        for n_in, n_out in zip(SIZES, SIZES[1:]):
+        for n_in, n_out in zip(sizes, sizes[1:]):
             full = EPSILON * (n_in + n_out) >= n_in * n_out
             self.layers.append(DenseLayer(n_in, n_out) if kind == "dense" or full
                                else SparseLayer(n_in, n_out, generator, kind == "csr, own autograd"))
@@ -132,18 +131,20 @@ def best_step(net, x, y, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bench_training")
+    parser.add_argument("--sizes", default="784,1000,1000,1000,10")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(1)
 
-    x, y = torch.randn(SIZES[0], BATCH), torch.arange(BATCH) % SIZES[-1]
-    peers = {name: Net(name) for name in ("csr", "csr, own autograd", "dense")}
+    sizes = [int(size) for size in options.sizes.split(",")]
+    x, y = torch.randn(sizes[0], BATCH), torch.arange(BATCH) % sizes[-1]
+    peers = {name: Net(name, sizes) for name in ("csr", "csr, own autograd", "dense")}
     best = dict.fromkeys(peers, float("inf"))
     ours = []
     for _ in range(options.rounds):
-        command = [options.bench_training, "--json", "--threads", str(options.threads)]
+        command = [options.bench_training, "--json", "--sizes", options.sizes, "--threads", str(options.threads)]
         ours.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         for name, net in peers.items():
             best[name] = min(best[name], best_step(net, x, y, 30))
