@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -16,11 +15,10 @@
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/optim/averaging.h"
-#include "tulle/report/input_links.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
-#include "tulle/sparse/sampling.h"
 #include "tulle/train/build.h"
+#include "tulle/train/evolving.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/saving.h"
 #include "tulle/train/validation.h"
@@ -311,7 +309,7 @@ class Trainer {
     mode_->topology_changed();
     if (mode_->alike()) compare_networks();
     replica_.phases.evolve += clock.seconds();
-    if (input_links_) write_input_links(events);
+    if (input_links_) write_input_links(*input_links_, run_.state.step, run_.model.network, events);
     for (const LayerEvolution& event : events) {
       CellSet& explored = run_.state.explored[event.layer];
       std::vector<std::uint64_t> cells = event.grown_cells;
@@ -334,44 +332,17 @@ class Trainer {
     note_survivors(events);
   }
 
-  // A first layer that does not evolve keeps all it has.
-  void write_input_links(const std::vector<LayerEvolution>& events) {
-    const bool evolved = !events.empty() && events.front().kept.has_value();
-    const Layer& first = run_.model.network.layer(0);
-    const Topology* const own = first.topology();
-    const SourceUse use =
-        evolved ? *events.front().kept
-                : source_use(own != nullptr ? *own : full_topology(first.outputs(), first.inputs()),
-                             first.weight().value);
-    input_links_->write(run_.state.step, use.connections, use.strength);
-  }
-
-  // The topology stays once the last events left most of it as it was. A connection that went and came back
-  // at once counts as one that stayed.
+  // The topology stays once the last events left most of it as it was.
   void note_survivors(const std::vector<LayerEvolution>& events) {
-    const auto wanted = static_cast<std::size_t>(run_.config.evolve.stable_events);
-    if (wanted == 0) return;
-    StabilityState& state = run_.state.stability;
-    state.connections.push_back(0);
-    state.survivors.push_back(0);
-    for (const LayerEvolution& event : events) {
-      state.connections.back() += event.before;
-      state.survivors.back() += event.before - event.dropped + event.regrown;
-    }
-    if (state.connections.size() > wanted) {
-      state.connections.erase(state.connections.begin());
-      state.survivors.erase(state.survivors.begin());
-    }
-    const auto sum = [](const std::vector<std::int64_t>& counts) {
-      return static_cast<double>(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}));
-    };
-    const double share = sum(state.survivors) / std::max(sum(state.connections), 1.0);
-    if (state.connections.size() < wanted || !(share > run_.config.evolve.stable_share)) return;
-    state.stable_step = run_.state.step;
+    const Config::Evolve& e = run_.config.evolve;
+    if (e.stable_events == 0) return;
+    const auto share = stable_share(run_.state.stability, events, e.stable_events, e.stable_share);
+    if (!share) return;
+    run_.state.stability.stable_step = run_.state.step;
     write(StableRecord{.epoch = static_cast<int>(run_.state.epoch) + 1,
                        .step = run_.state.step,
-                       .events = run_.config.evolve.stable_events,
-                       .survivors = share});
+                       .events = e.stable_events,
+                       .survivors = *share});
   }
 
   // Whether an event itself looks at inputs and errors; what was gathered has seen them before.
@@ -417,12 +388,14 @@ class Trainer {
           .cascade = e.cascade,
           .means = means};
       bool smaller = false;
-      rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.original_key(l, cell); });
+      rename_cells(run_.state.gathered,
+                   [&](std::size_t l, std::uint64_t cell) { return network.original_key(l, cell); });
       for (const LayerElimination& layer : eliminate_neurons(network, options)) {
         record.neurons.push_back(layer.after);
         smaller = smaller || layer.after < layer.before;
       }
-      rename_gathered([&](std::size_t l, std::uint64_t cell) { return network.current_key(l, cell); });
+      rename_cells(run_.state.gathered,
+                   [&](std::size_t l, std::uint64_t cell) { return network.current_key(l, cell); });
       if ((smaller || fold) && looks_at_last_step() && mode_->sees_whole_batch() &&
           event_is_due(/*epoch_done=*/true))
         make_signals_anew();
@@ -431,21 +404,6 @@ class Trainer {
     replica_.phases.evolve += clock.seconds();
     write(record);
     observer_.on_importance(record);
-  }
-
-  // Renames the cells that scores were gathered of; those that get no new key go.
-  template <class Key>
-  void rename_gathered(const Key& key) {
-    for (std::size_t l = 0; l < run_.state.gathered.size(); ++l) {
-      CellScores left;
-      const CellScores& scores = run_.state.gathered[l];
-      for (std::size_t i = 0; i < scores.cells.size(); ++i)
-        if (const std::optional<std::uint64_t> now = key(l, scores.cells[i])) {
-          left.cells.push_back(*now);
-          left.sums.push_back(scores.sums[i]);
-        }
-      run_.state.gathered[l] = std::move(left);
-    }
   }
 
   // Inputs and errors of the last batch, all of it, as the network sees it now. Every rank computes the same:
