@@ -8,6 +8,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
@@ -101,10 +102,14 @@ class Event {
     auto one = [&](int i) { body(work_[static_cast<std::size_t>(i)]); };
     const auto count = static_cast<int>(work_.size());
     // Rules that go through every cell use all threads for each layer.
-    if (network_.connections() < kSideBySide && !how_.grow->every_cell)
+    if (network_.connections() < kSideBySide && !how_.grow->every_cell && !spilling()) {
       parallel_parts(count, one);
-    else
-      for (int i = 0; i < count; ++i) one(i);
+      return;
+    }
+    for (int i = 0; i < count; ++i) {
+      one(i);
+      release_spilled();
+    }
   }
 
   Random random(Stream stream, std::size_t l) const {
