@@ -91,13 +91,13 @@ std::int64_t index_bytes(const LayerPlan& layer, Storage storage) {
          8 * (tiles(layer.inputs) - 1) * layer.outputs;
 }
 
-// Of the event on one layer, at its most: the old topology without what goes, cells that grow, the new
-// topology with the places its connections had (evolve.cpp).
+// Of the event on one layer, at its most (evolve.cpp): marks, cells that grow and the new topology with the
+// places its connections had; then these, start values and one array of the layer, without the old topology;
+// or, before, the topology that is kept and the cells that are drawn, sorted in a second array.
 std::int64_t event_bytes(const Config& config, const LayerPlan& layer) {
-  const double kept = 1.0 - config.evolve.zeta;
-  return static_cast<std::int64_t>((12.0 * kept + 16.0 * config.evolve.zeta + 12.0) *
-                                   static_cast<double>(layer.connections)) +
-         24 * layer.outputs;
+  const double zeta = config.evolve.zeta;
+  const double most = std::max({13.0 + 8.0 * zeta, 12.0 + 12.0 * zeta, 5.0 + 12.0 * zeta});
+  return static_cast<std::int64_t>(most * static_cast<double>(layer.connections)) + 16 * layer.outputs;
 }
 
 }  // namespace

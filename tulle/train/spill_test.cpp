@@ -74,6 +74,7 @@ TEST(Spill, GivesTheBitsOfATrainingInMemoryAlsoWhenResumed) {
   const std::string newest = *newest_checkpoint(directory.path(), skipped);
   tulle::Run resumed = resume_run(files, data, newest);
   EXPECT_TRUE(lies_in_files(resumed.model.network));
+  EXPECT_EQ(resumed.spill, files.run.spill);  // events go there too
   EXPECT_TRUE(trained(std::move(resumed), data) == expected);
   EXPECT_TRUE(trained(resume_run(config, data, newest), data) == expected);  // in memory from here on
 }
