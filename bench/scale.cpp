@@ -1,7 +1,7 @@
 // How long do steps, topology events and checkpoints of the largest networks take, how much memory do they
 // need, and how near is that to what the machine's memory can do?
 //   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
-//               [--save FOLDER] [--threads N] [--json]
+//               [--save FOLDER] [--threads N] [--json] [--spill FOLDER --memory-limit 2G]
 // Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -13,9 +13,11 @@
 
 #include "tulle/base/clock.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
 #include "tulle/train/machine_rates.h"
+#include "tulle/train/plan.h"
 #include "tulle/train/replica.h"
 
 namespace {
@@ -46,6 +48,8 @@ int main(int argc, char** argv) {
   app.add_option("--fan-in", config.topology.fan_in, "connections of each neuron, in place of epsilon");
   app.add_option("--batch", config.train.batch_size, "samples of a step");
   app.add_option("--storage", config.run.storage, "run.storage");
+  app.add_option("--spill", config.run.spill, "run.spill");
+  app.add_option("--memory-limit", config.run.memory_limit, "run.memory_limit");
   app.add_option("--optimizer", config.train.optimizer, "train.optimizer");
   app.add_option("--features", config.data.features, "features of a sample");
   app.add_option("--steps", steps, "steps that are timed, after one that is not");
@@ -61,8 +65,10 @@ int main(int argc, char** argv) {
   set_thread_count(threads);
 
   const double lines = random_lines_per_second(std::size_t{1} << 30);
-  const MemoryGrowth memory;
   const Dataset data = load_dataset(data_options(config));
+  const Plan plan = make_plan(config, data);
+  const DiskRates disk = plan.spill.empty() ? DiskRates{} : disk_rates(plan.spill, std::size_t{1} << 30);
+  const MemoryGrowth memory;
   Clock clock;
   Run run = start_run(config, data);
   const double init = clock.seconds();
@@ -93,6 +99,7 @@ int main(int argc, char** argv) {
   std::vector<double> event_seconds;
   for (int event = 0; event < events; ++event) {
     clock.restart();
+    const Spilling files(run.spill);
     evolve(run.model.network, evolution_of(config),
            {.seed = 1, .step = static_cast<std::uint32_t>(event), .zeta = config.evolve.zeta});
     event_seconds.push_back(clock.seconds());
@@ -129,6 +136,17 @@ int main(int argc, char** argv) {
                      {"init_gib", static_cast<double>(built) / (1 << 30)},
                      {"training_gib", static_cast<double>(training) / (1 << 30)},
                      {"loss", loss}};
+  if (!plan.spill.empty()) {
+    out["plan_gib"] = static_cast<double>(plan.total()) / (1 << 30);
+    out["spilled_gb"] = 1e-9 * static_cast<double>(plan.spilled);
+    out["step_read_gb"] = 1e-9 * static_cast<double>(plan.read);
+    out["step_written_gb"] = 1e-9 * static_cast<double>(plan.written);
+    out["disk_read_mb_per_s"] = 1e-6 * disk.read;
+    out["disk_written_mb_per_s"] = 1e-6 * disk.written;
+    // What the disk alone needs for a step.
+    out["disk_s"] =
+        static_cast<double>(plan.read) / disk.read + static_cast<double>(plan.written) / disk.written;
+  }
   if (events > 0) {
     out["event_s"] = *std::ranges::min_element(event_seconds);
     out["event_gib"] = static_cast<double>(after_events) / (1 << 30);

@@ -70,6 +70,11 @@ nlohmann::json json_of(const Plan& plan, const Config& config, std::int64_t limi
                      {"fits", limit < 0 || plan.total() <= limit},
                      {"batch_size", config.train.batch_size}};
   if (limit >= 0) out["limit"] = limit;
+  if (!plan.spill.empty())
+    out["spill"] = {{"folder", plan.spill},
+                    {"bytes", plan.spilled},
+                    {"read_bytes", plan.read},
+                    {"written_bytes", plan.written}};
   return out;
 }
 
@@ -78,6 +83,9 @@ void print_memory(const Plan& plan, const Config& config, const std::string& who
              storage_name(plan), config.train.batch_size, whose);
   for (const Plan::Item& item : plan.items) fmt::print("{:<18} {:>12}\n", item.name, bytes_text(item.bytes));
   fmt::print("{:<18} {:>12}\n", "in all", bytes_text(plan.total()));
+  if (!plan.spill.empty())
+    fmt::print("{:<18} {:>12}   in {}; a step reads {} and writes {}\n", "in files", bytes_text(plan.spilled),
+               plan.spill, bytes_text(plan.read), bytes_text(plan.written));
 }
 
 int verdict(const Plan& plan, std::int64_t limit, bool json) {
@@ -102,7 +110,8 @@ int plan_alone(const Config& config, const Dataset& data, bool json) {
     print_memory(plan, config, "");
     if (limit >= 0)
       fmt::print("{:<18} {:>12}   largest batch that fits: {}\n", "limit", bytes_text(limit), batch);
-    fmt::print("{:<18} {:>10.4g} s   from what this machine's memory does now\n", "a training step", seconds);
+    fmt::print("{:<18} {:>10.4g} s   from what this machine's memory {} now\n", "a training step", seconds,
+               plan.spill.empty() ? "does" : "and disk do");
   }
   return verdict(plan, limit, json);
 }

@@ -284,9 +284,9 @@ class SparseProduct {
                           .gradients = gradients ? span_of(*gradients) : std::span<const float>(),
                           .zeta = zeta,
                           .random = {seed, Stream::kDrop, 0, event}});
-      const TopologyUpdate kept = without(topology(), marks);
+      const std::int64_t dropped = std::ranges::count(marks, std::uint8_t{1});
       GrowInput input{.taken = topology(),
-                      .count = topology().nnz() - kept.topology.nnz(),
+                      .count = dropped,
                       .connections = topology().nnz(),
                       .random = {seed, Stream::kGrow, 0, event}};
       require(
@@ -297,7 +297,7 @@ class SparseProduct {
         input.errors = errors.panels();
         gather(*g, errors.panels());
       }
-      TopologyUpdate update = with_grown(kept, grow.grow(input));
+      TopologyUpdate update = replace_connections(topology(), marks, grow.grow(input));
       places = std::move(update.source);
       product = std::make_unique<SparseProduct>(std::move(update.topology));
     }

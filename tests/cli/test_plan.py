@@ -59,6 +59,51 @@ def test_compact_storage_is_refused_where_gradients_are_needed(tulle):
     assert result.code == 78 and "expected 'fast'" in result.err
 
 
+# 8 layers of 120,000 connections; without files the plan is 21 MB.
+DEEP = ["--format=synthetic", "--set=data.features=2000", "--scale=none", "--samples=64", "--test-samples=16",
+        "--hidden=" + ",".join(["30000"] * 8), "--epsilon=4", "--batch-size=16", "--compare-dense=none",
+        "--storage=compact", "--save-every=1 epoch"]
+
+
+@pytest.fixture
+def limit(tulle):
+    """One byte less than the plan of DEEP in memory."""
+    plan = json.loads(tulle("plan", *DEEP, "--memory-limit=none", "--json", check=True).out)
+    assert "spill" not in plan
+    return f"--memory-limit={plan['total'] - 1}"
+
+
+def test_a_plan_beyond_the_limit_goes_to_files_where_a_folder_is_given(tulle, limit, tmp_path):
+    assert tulle("plan", *DEEP, limit).code == 12
+    plan = json.loads(tulle("plan", *DEEP, limit, "--spill=spill", "--json", check=True).out)
+    assert plan["fits"] and plan["total"] == sum(plan["bytes"].values()) < plan["limit"]
+    files = plan["spill"]
+    sparse = plan["connections"] - 60_000  # the output layer is dense
+    assert files["bytes"] == 12 * sparse and files["read_bytes"] == 20 * sparse and files["written_bytes"] == 8 * sparse
+    out = tulle("plan", *DEEP, limit, "--spill=spill", check=True).out
+    assert "in files" in out and "a step reads" in out and "disk" in out
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert tulle("plan", *DEEP, "--memory-limit=1M", "--spill=spill").code == 12
+
+
+def test_a_training_from_files_writes_the_same_model_after_one_was_killed(tulle, limit, tmp_path):
+    killed = tulle.start("train", *DEEP, "--epochs=1000", limit, "--spill=spill", "--name=killed")
+    for line in killed.stderr:  # of the first epoch
+        if "epoch" in line:
+            break
+    killed.kill()
+    killed.wait()
+    killed.stderr.close()
+    assert list((tmp_path / "spill").iterdir()) == []
+    tulle("train", *DEEP, "--epochs=1", limit, "--spill=spill", "--name=files", check=True)
+    tulle("train", *DEEP, "--epochs=2", limit, "--spill=spill", "--name=files", "--resume=auto", check=True)
+    tulle("train", *DEEP, "--epochs=1", "--name=memory", check=True)
+    tulle("train", *DEEP, "--epochs=2", "--name=memory", "--resume=auto", check=True)
+    models = {digest(tmp_path / "out" / name / "model.safetensors") for name in ["files", "memory"]}
+    assert len(models) == 1
+    assert list((tmp_path / "spill").iterdir()) == []
+
+
 def test_synthetic_data_need_no_file_and_take_none(tulle):
     assert tulle("train", *SMALL, "--train=x.csv").code == 78
     result = tulle("train", *SMALL, "--set=data.features=100")

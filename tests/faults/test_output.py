@@ -140,6 +140,22 @@ def fill(folder, leave):
             assert leave == 0
 
 
+DEEP = ["--format=synthetic", "--set=data.features=2000", "--scale=none", "--samples=64", "--test-samples=16",
+        "--hidden=" + ",".join(["30000"] * 8), "--epsilon=4", "--batch-size=16", "--compare-dense=none",
+        "--storage=compact", "--save-every=1 epoch"]
+
+
+def test_a_full_disk_under_the_spilled_connections_ends_the_training_and_keeps_the_checkpoints(small_disk, tulle):
+    tulle("train", *DEEP, "--epochs=1", check=True)
+    plan = json.loads(tulle("plan", *DEEP, "--json", check=True).out)
+    before = {path: path.read_bytes() for path in checkpoints(tulle.folder / "out/run")}
+    limit = [f"--memory-limit={plan['total'] - 1}", f"--spill={small_disk}"]
+    assert_refused(tulle("train", *DEEP, "--epochs=2", "--resume=auto", *limit), 73, str(small_disk), "o space")
+    assert {path: path.read_bytes() for path in checkpoints(tulle.folder / "out/run")} == before
+    assert list(small_disk.iterdir()) == []
+    tulle("train", *DEEP, "--epochs=2", "--resume=auto", check=True)
+
+
 def test_too_little_space_for_two_checkpoints_is_refused_before_the_training(problem, small_disk, tulle):
     fill(small_disk, 20_000)
     result = tulle("train", "config.toml", f"--out={small_disk}")

@@ -2,6 +2,8 @@
 
 #include <new>
 
+#include "tulle/base/spill.h"
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -18,6 +20,7 @@ std::align_val_t alignment_of(std::size_t bytes) {
 }  // namespace
 
 void* allocate_aligned(std::size_t bytes) {
+  if (void* const file = allocate_spilled(bytes)) return file;
   const std::align_val_t alignment = alignment_of(bytes);
   void* const memory = ::operator new(bytes, alignment);
 #ifdef MADV_HUGEPAGE
@@ -29,7 +32,7 @@ void* allocate_aligned(std::size_t bytes) {
 }
 
 void free_aligned(void* memory, std::size_t bytes) noexcept {
-  ::operator delete(memory, alignment_of(bytes));
+  if (!free_spilled(memory, bytes)) ::operator delete(memory, alignment_of(bytes));
 }
 
 }  // namespace tulle

@@ -11,6 +11,8 @@
 #include <fstream>
 #include <random>
 
+#include "tulle/base/spill.h"
+
 namespace tulle {
 namespace {
 
@@ -73,13 +75,15 @@ class Temporary {
     throw write_error(errno, path_, fmt::format("reserve {} bytes for", size));
   }
 
-  void write(std::span<const std::byte> bytes) {
+  void write(const std::span<const std::byte> piece) {
+    std::span<const std::byte> bytes = piece;
     while (!bytes.empty()) {
       const ssize_t count =
           uninterrupted([&] { return files_.write(file_.get(), bytes.data(), bytes.size()); });
       if (count == -1) throw write_error(errno, path_, "write");
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     }
+    release(piece);
   }
 
   FileOps& files_;

@@ -12,6 +12,8 @@
 #include <memory>
 #include <new>
 
+#include "tulle/base/spill.h"
+
 namespace tulle {
 namespace {
 
@@ -77,7 +79,8 @@ std::vector<std::byte> crc_table(Pieces pieces) {
     crc = 0;
     in_block = 0;
   };
-  for (std::span<const std::byte> piece : pieces) {
+  for (const std::span<const std::byte> whole : pieces) {
+    std::span<const std::byte> piece = whole;
     while (!piece.empty()) {
       const std::size_t count = std::min<std::uint64_t>(piece.size(), kCrcBlock - in_block);
       crc = crc32c(piece.first(count), crc);
@@ -85,6 +88,7 @@ std::vector<std::byte> crc_table(Pieces pieces) {
       piece = piece.subspan(count);
       if (in_block == kCrcBlock) end_block();
     }
+    release(whole);
   }
   if (in_block > 0) end_block();
   return table;
@@ -98,7 +102,10 @@ Digest xxh3_digest(Pieces pieces) {
   const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
   if (state == nullptr) throw std::bad_alloc();
   XXH3_128bits_reset(state.get());
-  for (const auto& piece : pieces) XXH3_128bits_update(state.get(), piece.data(), piece.size());
+  for (const auto& piece : pieces) {
+    XXH3_128bits_update(state.get(), piece.data(), piece.size());
+    release(piece);
+  }
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
   return std::bit_cast<Digest>(canonical);

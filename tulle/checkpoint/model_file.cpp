@@ -10,6 +10,7 @@
 #include "tulle/base/aligned.h"
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/checkpoint/model_metadata.h"
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/version.h"
@@ -149,7 +150,10 @@ struct Content {
 
 void add_hashes(Content& content) {
   Json hashes = Json::object();
-  for (const TensorView& tensor : content.tensors) hashes[tensor.name] = hash_of(tensor.bytes);
+  for (const TensorView& tensor : content.tensors) {
+    hashes[tensor.name] = hash_of(tensor.bytes);
+    release(tensor.bytes);
+  }
   content.metadata["xxh3"] = text_of(hashes);
   for (const auto& [key, text] : content.metadata)
     require(text.size() <= kMaxJsonBytes, "save_model: metadata '" + key + "' is too long");

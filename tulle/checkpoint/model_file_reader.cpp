@@ -7,6 +7,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/spill.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/checkpoint/model_metadata.h"
 #include "tulle/checkpoint/safetensors.h"
@@ -157,6 +158,7 @@ class Reader {
       layer = std::make_unique<DenseLinear>(options);
     }
     std::ranges::copy(weights, layer->weight().value.begin());
+    release_spilled();
     for (Parameter* parameter : layer->parameters())
       if (parameter->kind != Parameter::Kind::kWeight)
         std::ranges::copy(values<float>(parameter->name, DType::F32, {length(parameter->value.size())}),
@@ -342,6 +344,7 @@ class Reader {
       read_optional(parameter->name + ".outer", DType::F32, parameter->outer, size);
       read_optional(parameter->name + ".average", DType::F32, parameter->average, size);
       read_optional(parameter->name + ".age", DType::U16, parameter->age, size);
+      release_spilled();
     }
     if (Architecture* const architecture = model.network.architecture(); architecture != nullptr)
       for (const Statistic& statistic : architecture->statistics())

@@ -133,31 +133,36 @@ SafetensorsFile SafetensorsFile::read(const std::string& path, FileOps& files) {
     read_exactly(files, file, path, kLengthBytes, json);
     parse_header(text_of(json), size - kLengthBytes - json.size(), path);
   }
-  std::vector<std::byte> bytes(size);
-  read_exactly(files, file, path, 0, bytes);
-  return parse(std::move(bytes), path);
+  SafetensorsFile whole;
+  whole.read_.resize(size);
+  read_exactly(files, file, path, 0, whole.read_);
+  whole.take(whole.read_, path);
+  return whole;
 }
 
 SafetensorsFile SafetensorsFile::parse(std::vector<std::byte> bytes, const std::string& name) {
-  const std::uint64_t length = json_bytes(bytes, bytes.size(), name);
   SafetensorsFile file;
-  file.name_ = name;
-  file.bytes_ = std::move(bytes);
-  const auto data = std::span<const std::byte>(file.bytes_).subspan(kLengthBytes + length);
-  SafetensorsHeader header =
-      parse_header(text_of(std::span(file.bytes_).subspan(kLengthBytes, length)), data.size(), name);
-  file.metadata_ = std::move(header.metadata);
-  file.tensors_.reserve(header.tensors.size());
-  for (TensorEntry& entry : header.tensors)
-    file.tensors_.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape),
-                             data.subspan(entry.begin, entry.end - entry.begin)});
-  file.check_integrity();
-
-  file.by_name_.resize(file.tensors_.size());
-  std::iota(file.by_name_.begin(), file.by_name_.end(), 0u);
-  std::ranges::sort(file.by_name_, {},
-                    [&](std::uint32_t i) -> const std::string& { return file.tensors_[i].name; });
+  file.given_ = std::move(bytes);
+  file.take(file.given_, name);
   return file;
+}
+
+void SafetensorsFile::take(std::span<const std::byte> bytes, const std::string& name) {
+  const std::uint64_t length = json_bytes(bytes, bytes.size(), name);
+  name_ = name;
+  bytes_ = bytes;
+  const auto data = bytes_.subspan(kLengthBytes + length);
+  SafetensorsHeader header = parse_header(text_of(bytes_.subspan(kLengthBytes, length)), data.size(), name);
+  metadata_ = std::move(header.metadata);
+  tensors_.reserve(header.tensors.size());
+  for (TensorEntry& entry : header.tensors)
+    tensors_.push_back({std::move(entry.name), entry.dtype, std::move(entry.shape),
+                        data.subspan(entry.begin, entry.end - entry.begin)});
+  check_integrity();
+
+  by_name_.resize(tensors_.size());
+  std::iota(by_name_.begin(), by_name_.end(), 0u);
+  std::ranges::sort(by_name_, {}, [&](std::uint32_t i) -> const std::string& { return tensors_[i].name; });
 }
 
 /// Takes the checksums off the list of tensors, if there are any, and compares them with the bytes.

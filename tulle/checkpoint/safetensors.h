@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "tulle/base/aligned.h"
 #include "tulle/base/file_ops.h"
 #include "tulle/checkpoint/safetensors_header.h"
 
@@ -114,13 +115,16 @@ class SafetensorsFile {
 
  private:
   SafetensorsFile() = default;
+  void take(std::span<const std::byte> bytes, const std::string& name);
   void check_integrity();
   const TensorView& get(std::string_view tensor, bool (*fits)(DType), std::size_t alignment) const;
   std::int64_t offset_of(const TensorView& tensor) const { return tensor.bytes.data() - bytes_.data(); }
 
   std::string name_;
-  std::vector<std::byte>
-      bytes_;  // what the views look at; its buffer stays where it is when the object moves
+  // What the views look at lies in one of these, whose buffers stay where they are when the object moves.
+  std::vector<std::byte> given_;
+  RawVector<std::byte> read_;
+  std::span<const std::byte> bytes_;
   Metadata metadata_;
   std::vector<TensorView> tensors_;
   std::vector<std::uint32_t> by_name_;  // indices into tensors_

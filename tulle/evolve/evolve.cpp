@@ -8,6 +8,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
@@ -28,8 +29,8 @@ InitContext init_context(const Network& network, std::size_t l, const Topology& 
 
 namespace {
 
-// Networks with fewer connections evolve their layers side by side; in larger ones the temporaries of about
-// 40 bytes for each connection of a layer would add up.
+// Networks with fewer connections evolve their layers side by side; in larger ones the temporaries, 16 bytes
+// for each connection of a layer, would add up.
 constexpr std::int64_t kSideBySide = std::int64_t{1} << 24;
 
 /// One event at work: the layers go through each stage together, because some choices look at all of them.
@@ -81,7 +82,7 @@ class Event {
     std::int64_t count = 0;   // to grow
     std::vector<float> pending{};
     std::vector<std::uint8_t> marks{};
-    TopologyUpdate kept{};
+    Topology kept{};
     LayerEvolution result{};
   };
 
@@ -100,9 +101,8 @@ class Event {
 
   void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }
   void drop(Work& work) const {
-    work.kept = without(*work.layer->topology(), work.marks);
-    if (how_.grow->grow != nullptr)
-      work.count = std::max<std::int64_t>(work.budget - work.kept.topology.nnz(), 0);
+    work.kept = without(*work.layer->topology(), work.marks).topology;
+    if (how_.grow->grow != nullptr) work.count = std::max<std::int64_t>(work.budget - work.kept.nnz(), 0);
   }
 
   template <class Body>
@@ -110,10 +110,14 @@ class Event {
     auto one = [&](int i) { body(work_[static_cast<std::size_t>(i)]); };
     const auto count = static_cast<int>(work_.size());
     // Rules that go through every cell use all threads for each layer.
-    if (network_.connections() < kSideBySide && !how_.grow->every_cell)
+    if (network_.connections() < kSideBySide && !how_.grow->every_cell && !spilling()) {
       parallel_parts(count, one);
-    else
-      for (int i = 0; i < count; ++i) one(i);
+      return;
+    }
+    for (int i = 0; i < count; ++i) {
+      one(i);
+      release_spilled();
+    }
   }
 
   Random random(Stream stream, std::size_t l) const {
@@ -164,8 +168,7 @@ class Event {
     std::ranges::transform(weights, magnitudes.begin(), [](float w) { return std::abs(w); });
     std::vector<std::uint8_t> marks(weights.size(), 0);
     mark_weakest_of_each_sign(magnitudes, 0, excess, marks);
-    const TopologyUpdate update = without(*work.layer->topology(), marks);
-    work.layer->replace(update, std::vector<float>(update.source.size(), 0.0f));
+    work.layer->replace(without(*work.layer->topology(), marks), {});
   }
 
   void mark_over_all_layers() {
@@ -253,14 +256,13 @@ class Event {
   }
 
   double statistic(const Work& work) const {
-    if (how_.redistribute == Redistribute::kNonzeros) return static_cast<double>(work.kept.topology.nnz());
+    if (how_.redistribute == Redistribute::kNonzeros) return static_cast<double>(work.kept.nnz());
     const Parameter& weight = work.layer->weight();
     const std::vector<float> pending =
         how_.redistribute == Redistribute::kMomentum ? pending_steps(weight) : std::vector<float>{};
     double sum = 0.0;
-    for (const std::int64_t k : work.kept.source)
-      sum += std::abs(pending.empty() ? weight.value[static_cast<std::size_t>(k)]
-                                      : pending[static_cast<std::size_t>(k)]);
+    for (std::size_t k = 0; k < work.marks.size(); ++k)
+      if (work.marks[k] == 0) sum += std::abs(pending.empty() ? weight.value[k] : pending[k]);
     return std::isfinite(sum) ? sum : 0.0;
   }
 
@@ -272,7 +274,7 @@ class Event {
     for (Work& work : work_) {
       left += std::exchange(work.count, 0);
       weight.push_back(statistic(work));
-      const Topology& taken = how_.regrow_dropped ? work.kept.topology : *work.layer->topology();
+      const Topology& taken = how_.regrow_dropped ? work.kept : *work.layer->topology();
       room.push_back(static_cast<std::int64_t>(taken.cells()) - taken.nnz());
     }
     const std::vector<std::int64_t> shares = shared_out(left, weight, room);
@@ -294,15 +296,15 @@ class Event {
 
   SourceUse kept_inputs(const Work& work) const {
     std::vector<float> weights;
-    for (const std::int64_t k : work.kept.source)
-      weights.push_back(work.layer->weight().value[static_cast<std::size_t>(k)]);
-    return source_use(work.kept.topology, weights);
+    for (std::size_t k = 0; k < work.marks.size(); ++k)
+      if (work.marks[k] == 0) weights.push_back(work.layer->weight().value[k]);
+    return source_use(work.kept, weights);
   }
 
   void grow(Work& work) const {
     if (how_.tells_inputs && work.l == 0) work.result.kept = kept_inputs(work);
     const Topology& old = *work.layer->topology();
-    const Topology& taken = how_.regrow_dropped ? work.kept.topology : old;
+    const Topology& taken = how_.regrow_dropped ? work.kept : old;
     std::vector<std::uint64_t> cells;
     if (work.count > 0) {
       GrowInput input = grow_input(work, taken);
@@ -313,13 +315,13 @@ class Event {
       cells = how_.grow->grow(input);
     }
     work.result.regrown = count_existing(old, cells);
-    TopologyUpdate update = with_grown(work.kept, cells);
     work.result.grown = static_cast<std::int64_t>(cells.size());
-    work.result.dropped = work.result.before - work.kept.topology.nnz();
+    work.result.dropped = work.result.before - work.kept.nnz();
     work.kept = {};
+    TopologyUpdate update = replace_connections(old, work.marks, cells);
     work.marks = {};
     work.result.after = update.topology.nnz();
-    const std::vector<float> values = start_values(work, update);
+    const std::vector<float> values = start_values(work, update.topology, cells);
     work.layer->replace(std::move(update), values);
     count_isolated(*work.layer->topology(), work.result);
     work.result.grown_cells = std::move(cells);
@@ -343,21 +345,18 @@ class Event {
       result.no_inputs += topology.row(target).empty() ? 1 : 0;
   }
 
-  std::vector<float> start_values(const Work& work, const TopologyUpdate& update) const {
-    const InitContext context = init_context(network_, work.l, update.topology, how_.law);
+  // Of the connections that grow into `topology`, in their order.
+  std::vector<float> start_values(const Work& work, const Topology& topology,
+                                  std::span<const std::uint64_t> cells) const {
+    const InitContext context = init_context(network_, work.l, topology, how_.law);
     const Random values_of = random(Stream::kGrowValue, work.l);
-    std::vector<float> values(update.source.size(), 0.0f);
-    parallel_ranges(update.topology.rows(), 64, [&](Range rows) {
-      auto k = static_cast<std::size_t>(update.topology.row_ptr()[static_cast<std::size_t>(rows.begin)]);
-      for (auto target = static_cast<std::int32_t>(rows.begin); target < rows.end; ++target)
-        for (const std::int32_t source : update.topology.row(target)) {
-          const std::uint64_t cell =
-              static_cast<std::uint64_t>(target) * static_cast<std::uint64_t>(work.layer->inputs()) +
-              static_cast<std::uint64_t>(source);
-          if (update.source[k] == TopologyUpdate::kGrown)
-            values[k] = draw_weight(*how_.law.law, how_.law.law->spread(context, target), values_of, cell);
-          ++k;
-        }
+    const auto width = static_cast<std::uint64_t>(work.layer->inputs());
+    std::vector<float> values(cells.size());
+    parallel_ranges(std::ssize(cells), 1 << 10, [&](Range range) {
+      for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
+        const double spread = how_.law.law->spread(context, static_cast<std::int32_t>(cells[i] / width));
+        values[i] = draw_weight(*how_.law.law, spread, values_of, cells[i]);
+      }
     });
     return values;
   }

@@ -200,9 +200,9 @@ std::int64_t prune_as_published(Network& network, double percentile) {
     for_weights(*layer, [&](std::int32_t target, std::int32_t, std::size_t k) {
       marks[k] = strength[at(target)] <= limit ? 1 : 0;
     });
-    const TopologyUpdate update = without(*layer->topology(), marks);
+    TopologyUpdate update = without(*layer->topology(), marks);
     pruned += update.dropped(layer->connections());
-    layer->replace(update, std::vector<float>(update.source.size(), 0.0f));
+    layer->replace(std::move(update), {});
   }
   return pruned;
 }

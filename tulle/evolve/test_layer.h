@@ -66,11 +66,12 @@ inline TopologyUpdate evolve_layer(const DropInfo& drop, const GrowInfo& grow, c
   const TestSignals signals(layer.topology, 1000 * seed + event);
   DropInput drop_input = signals.drop_input(layer, zeta);
   drop_input.random = {.seed = seed, .stream = Stream::kDrop, .layer = 1, .event = event};
-  const TopologyUpdate kept = without(layer.topology, marks_of(drop, drop_input));
-  GrowInput input =
-      signals.grow_input(kept.topology, layer.topology.nnz() - kept.topology.nnz(), layer.topology.nnz());
+  const std::vector<std::uint8_t> marks = marks_of(drop, drop_input);
+  const Topology kept = without(layer.topology, marks).topology;
+  GrowInput input = signals.grow_input(kept, layer.topology.nnz() - kept.nnz(), layer.topology.nnz());
   input.random = {.seed = seed, .stream = Stream::kGrow, .layer = 1, .event = event};
-  return with_grown(kept, grow.grow == nullptr ? std::vector<std::uint64_t>{} : grow.grow(input));
+  return replace_connections(layer.topology, marks,
+                             grow.grow == nullptr ? std::vector<std::uint64_t>{} : grow.grow(input));
 }
 inline TopologyUpdate evolve_layer(std::string_view drop, std::string_view grow, const TestLayer& layer,
                                    double zeta, std::uint64_t seed, std::uint32_t event) {

@@ -7,6 +7,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/kernels/fused.h"
 #include "tulle/kernels/spmm.h"
 
@@ -25,6 +26,8 @@ kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
   return gate;
 }
 
+std::span<const std::byte> bytes(const auto& array) { return std::as_bytes(std::span(array)); }
+
 }  // namespace
 
 // A few rows, or part of a long one, with the connections in them that come from the walk's sources.
@@ -40,7 +43,7 @@ struct CompactLinear::Block {
 struct CompactLinear::Walk {
   Range sources, biases;  // what it owns: inputs, and outputs whose bias gradients it sums
   std::int32_t rows_of_block = 0;
-  std::int32_t row = 0;  // where it stands
+  std::int32_t row = 0, end = 0;  // where it stands, and ends
   std::int64_t at = 0;
   std::array<Block, 2> blocks;
   std::array<std::int32_t, kLinks + 1> row_of;  // of each connection of a block, also others'
@@ -58,7 +61,18 @@ CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
 void CompactLinear::share_out() {
   if (shared_among_ == thread_count()) return;
   shared_among_ = thread_count();
-  target_ranges_ = balanced_rows(topology_.row_ptr(), shared_among_);
+  const std::span<const std::int64_t> row_ptr = topology_.row_ptr();
+  const std::int64_t most = is_spilled(topology_.columns().data()) ? kWindow : topology_.nnz();
+  windows_.clear();
+  for (std::int64_t row = 0; row < outputs();) {
+    // Whole rows, at least one.
+    const auto after = std::upper_bound(row_ptr.begin() + row + 2, row_ptr.end(), row_ptr[row] + most);
+    const std::int64_t end = after - row_ptr.begin() - 1;
+    windows_.push_back(
+        {row_ptr[row], row_ptr[end], balanced_rows(row_ptr.subspan(row, end - row + 1), shared_among_)});
+    for (std::int64_t& target : windows_.back().targets) target += row;
+    row = end;
+  }
   constexpr std::int64_t kGroups = 4096;
   const std::int64_t group = std::max<std::int64_t>((inputs() + kGroups - 1) / kGroups, 1);
   std::vector<std::int64_t> ends(static_cast<std::size_t>((inputs() + group - 1) / group) + 1, 0);
@@ -68,17 +82,44 @@ void CompactLinear::share_out() {
   for (std::size_t g = 1; g < ends.size(); ++g) ends[g] += ends[g - 1];
   source_ranges_ = balanced_rows(ends, shared_among_);
   for (std::int64_t& range : source_ranges_) range = std::min<std::int64_t>(range * group, inputs());
+  release(bytes(topology_.columns()));
+}
+
+// body(window) for all of them in order. Meanwhile its part of each of the arrays, which have an entry for
+// every connection or are empty, is in memory.
+void CompactLinear::for_windows(std::initializer_list<std::span<const std::byte>> arrays,
+                                const std::function<void(const Window&)>& body) const {
+  const auto all = static_cast<std::size_t>(std::max<std::int64_t>(topology_.nnz(), 1));
+  const auto with_window = [&](std::size_t i, void (*act)(std::span<const std::byte>)) {
+    const auto first = static_cast<std::size_t>(windows_[i].first);
+    const auto count = static_cast<std::size_t>(windows_[i].last) - first;
+    for (const std::span<const std::byte> array : arrays) {
+      const std::size_t entry = array.size() / all;
+      act(array.subspan(first * entry, count * entry));
+    }
+  };
+  const std::size_t count = windows_.size();
+  for (std::size_t i = 0; i < std::min(kWindowsAhead, count); ++i) with_window(i, ask_for);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i + kWindowsAhead < count) with_window(i + kWindowsAhead, ask_for);
+    body(windows_[i]);
+    with_window(i, write_back);
+    if (i >= kWindowsAhead) with_window(i - kWindowsAhead, release);
+  }
+  for (std::size_t i = count - std::min(kWindowsAhead, count); i < count; ++i) with_window(i, release);
 }
 
 void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
   share_out();
   const std::int64_t* const row_ptr = topology_.row_ptr().data();
   const kernels::CsrView weights{row_ptr, row_ptr + 1, topology_.columns().data(), weight_.value.data()};
-  parallel_parts(shared_among_, [&](int part) {
-    const auto i = static_cast<std::size_t>(part);
-    for (std::int32_t p = 0; p < y.count(); ++p)
-      kernels::spmm_forward(weights, {target_ranges_[i], target_ranges_[i + 1]}, y.width, x.panel(p),
-                            y.panel(p), of_panel(epilogue, p, outputs(), y.width), {.far = true});
+  for_windows({bytes(topology_.columns()), bytes(weight_.value)}, [&](const Window& window) {
+    parallel_parts(shared_among_, [&](int part) {
+      const auto i = static_cast<std::size_t>(part);
+      for (std::int32_t p = 0; p < y.count(); ++p)
+        kernels::spmm_forward(weights, {window.targets[i], window.targets[i + 1]}, y.width, x.panel(p),
+                              y.panel(p), of_panel(epilogue, p, outputs(), y.width), {.far = true});
+    });
   });
 }
 
@@ -89,24 +130,11 @@ void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz,
   if (dx)
     parallel_ranges(dx.count() * dx.panel_size(), 4096,
                     [&](Range range) { std::fill(dx.data + range.begin, dx.data + range.end, 0.0f); });
-  parallel_parts(shared_among_, [&](int part) {
-    const auto i = static_cast<std::size_t>(part);
-    const auto walk = std::make_unique<Walk>();
-    walk->sources = {source_ranges_[i], source_ranges_[i + 1]};
-    walk->biases = {target_ranges_[i], target_ranges_[i + 1]};
-    walk->rows_of_block = kErrorFloats / dz.width;
-    std::size_t now = 0;
-    for (bool more = fill(*walk, walk->blocks[now]); more; now = 1 - now) {
-      Block &block = walk->blocks[now], &next = walk->blocks[1 - now];
-      more = fill(*walk, next);
-      // What is asked for ahead of its use goes on with the next block; at the end it is no longer new.
-      const std::int64_t known = more ? std::min<std::int64_t>(next.count, kernels::Links::kAhead) : 0;
-      std::int32_t* const after = block.columns.data() + block.count;
-      std::copy_n(next.columns.data(), known, after);
-      std::fill(after + known, after + kernels::Links::kAhead, block.columns[0]);
-      learn(*walk, block, x, dz, dx);
-    }
-  });
+  for_windows({bytes(topology_.columns()), bytes(weight_.value), bytes(weight_.m1), bytes(weight_.m2),
+               bytes(weight_.age)},
+              [&](const Window& window) {
+                parallel_parts(shared_among_, [&](int part) { walk_back(window, part, x, dz, dx); });
+              });
   if (!dx || gate.open()) return;
   parallel_ranges(inputs(), 1, [&](Range rows) {
     for (std::int32_t p = 0; p < dx.count(); ++p)
@@ -114,15 +142,39 @@ void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz,
   });
 }
 
+// One thread's part of a window.
+void CompactLinear::walk_back(const Window& window, int part, Panels<const float> x, Panels<const float> dz,
+                              Panels<float> dx) {
+  const auto i = static_cast<std::size_t>(part);
+  const auto walk = std::make_unique<Walk>();
+  walk->sources = {source_ranges_[i], source_ranges_[i + 1]};
+  walk->biases = {window.targets[i], window.targets[i + 1]};
+  walk->rows_of_block = kErrorFloats / dz.width;
+  walk->row = static_cast<std::int32_t>(window.targets.front());
+  walk->end = static_cast<std::int32_t>(window.targets.back());
+  walk->at = window.first;
+  std::size_t now = 0;
+  for (bool more = fill(*walk, walk->blocks[now]); more; now = 1 - now) {
+    Block &block = walk->blocks[now], &next = walk->blocks[1 - now];
+    more = fill(*walk, next);
+    // What is asked for ahead of its use goes on with the next block; at the end it is no longer new.
+    const std::int64_t known = more ? std::min<std::int64_t>(next.count, kernels::Links::kAhead) : 0;
+    std::int32_t* const after = block.columns.data() + block.count;
+    std::copy_n(next.columns.data(), known, after);
+    std::fill(after + known, after + kernels::Links::kAhead, block.columns[0]);
+    learn(*walk, block, x, dz, dx);
+  }
+}
+
 // The next rows and the connections in them from the walk's sources; false if there are none any more.
 bool CompactLinear::fill(Walk& walk, Block& block) const {
   block.count = 0;
   block.columns[0] = 0;
-  if (walk.row == outputs()) return false;
+  if (walk.row == walk.end) return false;
   const std::int64_t* const row_ptr = topology_.row_ptr().data();
   block.first = walk.row;
   block.begin = walk.at;
-  const std::int32_t most = std::min(outputs(), block.first + walk.rows_of_block);
+  const std::int32_t most = std::min(walk.end, block.first + walk.rows_of_block);
   block.end = std::min(row_ptr[most], block.begin + kLinks);
   // Rows that end within the block: all of them, but for long ones.
   block.ended = row_ptr[most] <= block.end
@@ -130,7 +182,7 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
                     : static_cast<std::int32_t>(
                           std::upper_bound(row_ptr + block.first + 1, row_ptr + most, block.end) - row_ptr) -
                           1;
-  block.last = std::min(block.ended + (row_ptr[block.ended] < block.end ? 1 : 0), outputs());
+  block.last = std::min(block.ended + (row_ptr[block.ended] < block.end ? 1 : 0), walk.end);
   walk.row = block.ended;
   walk.at = block.end;
   // The row of a connection: how many rows have begun up to it.

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "tulle/nn/sparse_layer.h"
@@ -11,10 +14,15 @@ namespace tulle {
 /// of targets, takes those from its sources, adds to dx of these sources alone and takes the optimizer's step
 /// at once. So nothing has two writers, no gradient needs a place, and no bit depends on the number of
 /// threads. The price: every thread reads all errors.
-/// Memory: 8 bytes a connection (source, weight) and what the optimizer keeps of it (4 with momentum).
+/// Memory: 8 bytes a connection (source, weight) and what the optimizer keeps of it (4 with momentum). Arrays
+/// that lie in files (base/spill.h) are walked a window at a time: the next ones are read meanwhile, those
+/// before written. A window is kWindow connections, or one target's if these are more.
 /// Source: column-owned update, docs/scale.md.
 class CompactLinear final : public SparseLayer {
  public:
+  static constexpr std::int64_t kWindow = 1 << 20;
+  static constexpr std::size_t kWindowsAhead = 2;  // are read meanwhile; and as many behind are written
+
   /// Throws std::invalid_argument if the topology is not outputs x inputs.
   CompactLinear(const LayerOptions& options, Topology topology);
 
@@ -30,14 +38,23 @@ class CompactLinear final : public SparseLayer {
  private:
   struct Block;
   struct Walk;
+  struct Window {
+    std::int64_t first, last;           // connections
+    std::vector<std::int64_t> targets;  // of each thread, nearly equal numbers of connections
+  };
 
   void share_out();
+  void for_windows(std::initializer_list<std::span<const std::byte>> arrays,
+                   const std::function<void(const Window&)>& body) const;
+  void walk_back(const Window& window, int part, Panels<const float> x, Panels<const float> dz,
+                 Panels<float> dx);
   bool fill(Walk& walk, Block& block) const;
   void sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p, const kernels::Gate& gate);
   void learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz, Panels<float> dx);
 
-  int shared_among_ = 0;                                     // threads the ranges below are for
-  std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
+  int shared_among_ = 0;  // threads the ranges below are for
+  std::vector<Window> windows_;
+  std::vector<std::int64_t> source_ranges_;  // of each thread, nearly equal numbers of connections
 };
 
 }  // namespace tulle

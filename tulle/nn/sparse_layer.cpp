@@ -1,7 +1,8 @@
 #include "tulle/nn/sparse_layer.h"
 
+#include <utility>
+
 #include "tulle/base/check.h"
-#include "tulle/base/parallel.h"
 #include "tulle/nn/compact_linear.h"
 #include "tulle/nn/sparse_linear.h"
 
@@ -40,23 +41,20 @@ void SparseLayer::take_step(std::int64_t begin, std::span<const float> gradients
 void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_values) {
   require(update.topology.rows() == outputs() && update.topology.cols() == inputs(),
           "SparseLayer: the new topology must be outputs x inputs");
-  require(grown_values.size() == update.source.size(), "SparseLayer: one start value per connection");
+  require(std::cmp_equal(grown_values.size(), update.grown()),
+          "SparseLayer: one start value per grown connection");
   forget_index();
-  carry(update, weight_.value, 0.0f);
-  carry(update, weight_.average, 0.0f);
+  topology_ = std::move(update.topology);  // the old one makes room
   for (AlignedVector<float>* values : {&weight_.value, &weight_.average}) {
     if (values->empty()) continue;
-    parallel_ranges(std::ssize(update.source), 1 << 14, [&](Range range) {
-      for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
-        if (update.source[k] == TopologyUpdate::kGrown) (*values)[k] = grown_values[k];
-    });
+    carry(update, *values, 0.0f);
+    start_grown(update, grown_values, *values);
   }
   carry(update, weight_.gradient, 0.0f);
   carry(update, weight_.m1, 0.0f);
   carry(update, weight_.m2, 0.0f);
   carry(update, weight_.outer, 0.0f);
   carry(update, weight_.age, std::uint16_t{0});
-  topology_ = std::move(update.topology);
   index();
 }
 

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <optional>
 
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/nn/test_network.h"
 
 namespace tulle {
@@ -25,6 +27,7 @@ struct Case {
   NetworkSpec spec;
   std::int32_t batch;
   bool long_state = false;  // m2 and age too
+  std::string folder{};     // for its arrays; empty: they are in memory
 };
 
 enum class Gradients { kKept, kUsedAtOnce };
@@ -35,12 +38,18 @@ std::vector<float> after_steps(const Case& wanted, Storage storage, Gradients gr
   Dice dice;
   NetworkSpec spec = wanted.spec;
   spec.storage = storage;
+  std::optional<Spilling> files(wanted.folder);
   Network network = make_network(spec, dice);
   for (Parameter* parameter : network.parameters()) {
     parameter->m1.assign(parameter->value.size(), 0.0f);
     if (!wanted.long_state) continue;
     parameter->m2.assign(parameter->value.size(), 0.0f);
     parameter->age.assign(parameter->value.size(), 0);
+  }
+  files.reset();
+  if (!wanted.folder.empty()) {
+    EXPECT_TRUE(is_spilled(network.layer(0).weight().value.data()));
+    release_spilled();
   }
   if (gradients == Gradients::kUsedAtOnce)
     for (std::size_t l = 0; l < network.size(); ++l) {
@@ -106,6 +115,18 @@ TEST(WeightStep, LearnsTheBitsOfKeptGradientsWithRowsThatAreEmptyOrLongerThanABl
   expect_the_same_bits({.spec = {.sizes = {50, 3000, 2}, .densities = {0.002, 0.9}}, .batch = 16});
   expect_the_same_bits({.spec = {.sizes = {9000, 2, 40}, .densities = {0.8, 0.5}}, .batch = 16});
   expect_the_same_bits({.spec = {.sizes = {20, 700, 30, 2}, .densities = {0.001, 0.0001, 0.2}}, .batch = 16});
+}
+
+TEST(WeightStep, LearnsTheSameBitsFromFiles) {
+  // The first layer has 2.4 million connections and so three windows, cut at no page; the rest is one.
+  for (const bool long_state : {false, true}) {
+    Case wanted{.spec = {.sizes = {1501, 2003, 1}, .densities = {0.8, 1.0}, .dropout = 0.2},
+                .batch = 20,
+                .long_state = long_state};
+    const std::vector<float> expected = after_steps(wanted, Storage::kCompact, Gradients::kUsedAtOnce, 1);
+    wanted.folder = ::testing::TempDir();
+    EXPECT_EQ(after_steps(wanted, Storage::kCompact, Gradients::kUsedAtOnce, 3), expected);
+  }
 }
 
 TEST(CompactLinear, KeepsNoGradient) {

@@ -67,10 +67,7 @@ TEST(Memory, GrowingInAHugeLayerDependsOnTheGrownAndTheStoredConnectionsOnly) {
   EXPECT_LE(bytes_of([&] { grown = random_absent_cells(t, count, {.seed = 1, .stream = Stream::kGrow}); }),
             16 * count + kSmall);
   const std::vector<std::uint8_t> drop(kLinks, 0);
-  TopologyUpdate kept;
-  EXPECT_LE(bytes_of([&] { kept = without(t, drop); }),
-            8 * (std::size_t{kSide} + 1) + (4 + 8) * kLinks + kSmall);
-  EXPECT_LE(bytes_of([&] { with_grown(kept, grown); }),
+  EXPECT_LE(bytes_of([&] { replace_connections(t, drop, grown); }),
             8 * (std::size_t{kSide} + 1) + (4 + 8) * (kLinks + count) + kSmall);
 }
 

@@ -57,32 +57,13 @@ TopologyUpdate by_rows(const Topology& old, std::int64_t most, const Count& coun
 
 }  // namespace
 
-TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop) {
-  require(static_cast<std::int64_t>(drop.size()) == old.nnz(), "without: one drop flag per connection");
-  const std::int64_t* const row_ptr = old.row_ptr().data();
-  const std::int32_t* const columns = old.columns().data();
-  return by_rows(
-      old, old.nnz(),
-      [&](std::int64_t) {
-        return [&](std::int32_t r) {
-          return std::count(drop.begin() + row_ptr[r], drop.begin() + row_ptr[r + 1], std::uint8_t{0});
-        };
-      },
-      [&](std::int64_t) {
-        return [&](std::int32_t r, std::int32_t* column, std::int64_t* source) {
-          for (std::int64_t k = row_ptr[r]; k < row_ptr[r + 1]; ++k)
-            if (drop[static_cast<std::size_t>(k)] == 0) {
-              *column++ = columns[k];
-              *source++ = k;
-            }
-        };
-      });
-}
-
-TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint64_t> grown) {
-  require(std::is_sorted(grown.begin(), grown.end()), "with_grown: grown keys must be sorted");
-  const Topology& old = kept.topology;
-  require(grown.empty() || grown.back() < old.cells(), "with_grown: a grown key lies outside the layer");
+TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
+                                   std::span<const std::uint64_t> grown) {
+  require(static_cast<std::int64_t>(drop.size()) == old.nnz(),
+          "replace_connections: one drop flag per connection");
+  require(std::is_sorted(grown.begin(), grown.end()), "replace_connections: grown keys must be sorted");
+  require(grown.empty() || grown.back() < old.cells(),
+          "replace_connections: a grown key lies outside the layer");
   const auto width = static_cast<std::uint64_t>(old.cols());
   // Place in `grown` of the first key that is not below row r.
   const auto first_of = [&](std::int64_t r) {
@@ -96,7 +77,8 @@ TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint6
       [&](std::int64_t first) {
         return [&, next = first_of(first)](std::int32_t r) mutable {
           const std::uint64_t end = (static_cast<std::uint64_t>(r) + 1) * width;
-          std::int64_t count = row_ptr[r + 1] - row_ptr[r];
+          std::int64_t count =
+              std::count(drop.begin() + row_ptr[r], drop.begin() + row_ptr[r + 1], std::uint8_t{0});
           for (; next < grown.size() && grown[next] < end; ++next) ++count;
           return count;
         };
@@ -108,8 +90,9 @@ TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint6
               std::int64_t k = row_ptr[r];
               const auto keep_below = [&](std::int32_t end) {
                 for (; k < row_ptr[r + 1] && columns[k] < end; ++k) {
+                  if (drop[static_cast<std::size_t>(k)] != 0) continue;
                   *column++ = columns[k];
-                  *source++ = kept.source[static_cast<std::size_t>(k)];
+                  *source++ = k;
                 }
               };
               for (; next < grown.size() && grown[next] < row_start + width; ++next) {
@@ -123,9 +106,35 @@ TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint6
       });
 }
 
-TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
-                                   std::span<const std::uint64_t> grown) {
-  return with_grown(without(old, drop), grown);
+TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop) {
+  return replace_connections(old, drop, {});
+}
+
+void start_grown(const TopologyUpdate& update, std::span<const float> grown_values, std::span<float> values) {
+  require(values.size() == update.source.size(), "start_grown: one value per connection");
+  const std::int64_t size = std::ssize(update.source);
+  const int parts = size < kSerialBelow ? 1 : thread_count();
+  // Each thread begins after the values of those before it.
+  std::vector<std::size_t> first(static_cast<std::size_t>(parts) + 1, 0);
+  const auto sources = [&](int part) {
+    const Range range = even_range(size, parts, part);
+    return std::span(update.source)
+        .subspan(static_cast<std::size_t>(range.begin), static_cast<std::size_t>(range.end - range.begin));
+  };
+  parallel_parts(parts, [&](int part) {
+    first[static_cast<std::size_t>(part) + 1] =
+        static_cast<std::size_t>(std::ranges::count(sources(part), TopologyUpdate::kGrown));
+  });
+  std::partial_sum(first.begin(), first.end(), first.begin());
+  require(first.back() == grown_values.size(), "start_grown: one start value per grown connection");
+  parallel_parts(parts, [&](int part) {
+    const float* next = grown_values.data() + first[static_cast<std::size_t>(part)];
+    float* value = values.data() + even_range(size, parts, part).begin;
+    for (const std::int64_t source : sources(part)) {
+      if (source == TopologyUpdate::kGrown) *value = *next++;
+      ++value;
+    }
+  });
 }
 
 }  // namespace tulle

@@ -21,17 +21,18 @@ struct TopologyUpdate {
   std::int64_t dropped(std::int64_t old_nnz) const { return old_nnz - (topology.nnz() - grown()); }
 };
 
-/// The old topology without the connections marked in `drop` (nnz flags). Throws std::invalid_argument if
-/// there are more or fewer flags. Cost: O(nnz).
-TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop);
-
-/// What was kept and the cells `grown` (sorted keys that it does not hold). Throws std::invalid_argument if
-/// `grown` is not that. Cost: O(nnz + grown).
-TopologyUpdate with_grown(const TopologyUpdate& kept, std::span<const std::uint64_t> grown);
-
-/// Both: a dropped cell that grows again counts as grown.
+/// The old topology without the connections marked in `drop` (nnz flags), and with the cells `grown` (sorted
+/// keys, which no kept connection has); a dropped cell that grows again counts as grown. Throws
+/// std::invalid_argument for anything else. Cost: O(nnz + grown). Memory: 12 bytes for each new connection.
 TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
                                    std::span<const std::uint64_t> grown);
+
+/// The same where nothing grows.
+TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop);
+
+/// values[k] = grown_values[i] for the i-th grown connection k. Throws std::invalid_argument unless there is
+/// one for each. Cost: O(nnz).
+void start_grown(const TopologyUpdate& update, std::span<const float> grown_values, std::span<float> values);
 
 /// Moves any array of one entry per connection to the new order; grown connections get `initial`. Cost:
 /// O(nnz).

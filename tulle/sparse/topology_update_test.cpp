@@ -4,6 +4,7 @@
 
 #include "tulle/base/parallel.h"
 
+#include <numeric>
 #include <random>
 #include <set>
 #include <stdexcept>
@@ -124,18 +125,39 @@ TEST(TopologyUpdate, IsTheSameForAnyNumberOfThreads) {
   std::vector<std::uint8_t> drop(90'000, 0);
   for (std::size_t k = 0; k < drop.size(); k += 3) drop[k] = 1;
   set_thread_count(1);
-  const TopologyUpdate kept = without(old, drop);
-  const std::vector<std::uint64_t> cells = random_absent_cells(kept.topology, 40'000, {.seed = 2});
-  const TopologyUpdate grown = with_grown(kept, cells);
+  const Topology kept = without(old, drop).topology;
+  const std::vector<std::uint64_t> cells = random_absent_cells(kept, 40'000, {.seed = 2});
+  std::vector<float> starts(cells.size());
+  std::iota(starts.begin(), starts.end(), 1.0f);
+  const TopologyUpdate grown = replace_connections(old, drop, cells);
   EXPECT_EQ(grown.topology.nnz(), 100'000);
   EXPECT_EQ(grown.grown(), 40'000);
+  std::vector<float> values(100'000, 0.0f);
+  start_grown(grown, starts, values);
+  EXPECT_EQ(std::count(values.begin(), values.end(), 0.0f), 60'000);
+  std::size_t seen = 0;
+  for (std::size_t k = 0; k < values.size(); ++k)
+    if (grown.source[k] == kGrown) {
+      ASSERT_EQ(values[k], starts[seen++]) << "in their order";
+    }
   for (const int threads : {2, 3, 8}) {
     set_thread_count(threads);
-    const TopologyUpdate again = with_grown(without(old, drop), cells);
+    const TopologyUpdate again = replace_connections(old, drop, cells);
+    std::vector<float> same(100'000, 0.0f);
+    start_grown(again, starts, same);
+    EXPECT_EQ(same, values) << threads;
     EXPECT_EQ(again.topology, grown.topology) << threads;
     EXPECT_EQ(again.source, grown.source) << threads;
   }
   set_thread_count(0);
+}
+
+TEST(StartGrown, RefusesTooFewValuesAndTooMany) {
+  const TopologyUpdate update = replace_connections(example(), Flags(5, 0), Keys{0, 6});
+  std::vector<float> values(7);
+  EXPECT_THROW(start_grown(update, std::vector<float>(1), values), std::invalid_argument);
+  EXPECT_THROW(start_grown(update, std::vector<float>(3), values), std::invalid_argument);
+  EXPECT_NO_THROW(start_grown(update, std::vector<float>(2), values));
 }
 
 }  // namespace

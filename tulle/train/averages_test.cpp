@@ -101,7 +101,7 @@ TEST(Averages, MoveWithTheirConnectionsAndStartAtTheValueOfThoseThatGrow) {
   // (0, 0) goes, (1, 3) comes.
   const std::vector<std::uint8_t> drop{1, 0, 0};
   const std::vector<std::uint64_t> grow{7};
-  const std::vector<float> values{0.0f, 0.0f, 0.5f};
+  const std::vector<float> values{0.5f};
   layer.replace(replace_connections(*layer.topology(), drop, grow), values);
   EXPECT_EQ(layer.weight().average, (AlignedVector<float>{4.0f, 6.0f, 0.5f}));
   EXPECT_EQ(layer.weight().value, (AlignedVector<float>{6.0f, 9.0f, 0.5f}));

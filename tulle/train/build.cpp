@@ -10,6 +10,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/spill.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/evolve/rule.h"
 #include "tulle/nn/dense_linear.h"
@@ -153,6 +154,14 @@ Storage storage_of(const Config& config, std::int64_t connections) {
   if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
   if (how.steps_looked_at() > 0) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
+  if (!config.run.spill.empty()) {
+    if (wanted == "fast") needs = "run.storage = \"fast\"";
+    if (config.train.ema_decay > 0.0) needs = "train.ema_decay";
+    if (!config.train.start_from.empty()) needs = "train.start_from";
+    if (needs.empty()) return Storage::kCompact;
+    throw Error(ErrorKind::kConfig,
+                fmt::format("run.spill, found '{}', expected none with {}", config.run.spill, needs));
+  }
   if (wanted == "auto")
     return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;
   const Storage storage = find_name(storages(), "run.storage", wanted).storage;
@@ -339,6 +348,7 @@ Model build_model(const Config& config, const Dataset& data) {
           repair_isolated(
               draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, static_cast<std::uint32_t>(l)),
               repair, {.seed = seed, .stream = Stream::kTopology, .layer = static_cast<std::uint32_t>(l)})));
+    release_spilled();
   }
 
   Model model{.network = config.train.start_from.empty()
@@ -361,6 +371,7 @@ Model build_model(const Config& config, const Dataset& data) {
     layer.weight().value =
         initial_weights(*law.law, init_context(model.network, l, topology, law),
                         {.seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(l)});
+    release_spilled();
   }
   return model;
 }

@@ -23,6 +23,7 @@ struct Config {
     std::int64_t threads = 0;
     std::string storage = "auto";
     std::string memory_limit = "auto";
+    std::string spill;
     std::string preset = "none";
   } run;
   struct Data {

@@ -61,6 +61,10 @@ const KeyInfo kKeys[] = {
     {"run.memory_limit", [](Config& c) -> Field { return &c.run.memory_limit; },
      "a training whose plan needs more is refused: bytes (\"6G\"), auto (what this machine has left) or "
      "none"},
+    {"run.spill", [](Config& c) -> Field { return &c.run.spill; },
+     "folder for the connections of a network that would need more than run.memory_limit: they are read from "
+     "there and written back in every step; empty: refused instead",
+     -kNone, kNone, false, nullptr, true},
     {"run.preset", [](Config& c) -> Field { return &c.run.preset; }, "sets defaults; keys you give win",
      -kNone, kNone, false, [] { return names(presets()); }},
 

@@ -10,6 +10,7 @@
 #include "tulle/base/aligned.h"
 #include "tulle/base/clock.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/kernels/spmm.h"
 #include "tulle/sparse/sampling.h"
 
@@ -96,6 +97,40 @@ double near_products_per_second() {
   return static_cast<double>(topology.nnz()) * kWidth * kRepeats * thread_count() / best;
 }
 
+DiskRates disk_rates(const std::string& folder, std::size_t bytes) {
+  constexpr std::size_t kWindow = std::size_t{8} << 20;
+  const Spilling files(folder);
+  RawVector<std::uint64_t> array(bytes / sizeof(std::uint64_t));
+  const std::size_t size = array.size() * sizeof(std::uint64_t);
+  // As CompactLinear goes through its windows.
+  const auto seconds = [&](const auto& body) {
+    const Clock clock;
+    const auto window = [&](std::size_t first) {
+      return std::as_bytes(std::span(array)).subspan(first, std::min(kWindow, size - first));
+    };
+    for (std::size_t first = 0; first < size; first += kWindow) {
+      if (first + kWindow < size) ask_for(window(first + kWindow));
+      const std::span<const std::byte> now = window(first);
+      body(std::span(array).subspan(first / sizeof(std::uint64_t), now.size() / sizeof(std::uint64_t)));
+      write_back(now);
+      if (first > 0) release(window(first - kWindow));
+    }
+    release_spilled();
+    return clock.seconds();
+  };
+  // First there must be something to read.
+  seconds([&](auto words) { std::ranges::fill(words, std::uint64_t{1}); });
+  std::uint64_t sum = 0;
+  const double reading = seconds([&](auto words) {
+    for (const std::uint64_t word : words) sum += word;
+  });
+  const double both = seconds([&](auto words) {
+    for (std::uint64_t& word : words) word += sum + 1;
+  });
+  return {.written = static_cast<double>(size) / std::max(both - reading, 0.1 * both),
+          .read = static_cast<double>(size) / reading};
+}
+
 double MachineRates::lines(std::int64_t bytes) const {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;
   const int power =
@@ -108,6 +143,11 @@ double MachineRates::lines(std::int64_t bytes) const {
 double MachineRates::near_products() const {
   if (near_products_ == 0.0) near_products_ = near_products_per_second();
   return near_products_;
+}
+
+const DiskRates& MachineRates::disk(const std::string& folder) const {
+  if (disk_.read == 0.0) disk_ = disk_rates(folder, std::size_t{256} << 20);
+  return disk_;
 }
 
 double MachineRates::bytes() const {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <string>
 
 namespace tulle {
 
@@ -18,6 +19,14 @@ double copied_bytes_per_second(std::size_t bytes);
 /// together.
 double near_products_per_second();
 
+/// Bytes a second that files of a folder take and give, in order.
+struct DiskRates {
+  double written = 0.0, read = 0.0;
+};
+/// By a file of `bytes`, written and read a window at a time past what the system keeps in memory. Throws
+/// tulle::Error if it cannot be made.
+DiskRates disk_rates(const std::string& folder, std::size_t bytes);
+
 /// This machine's rates, each measured when it is first asked for.
 class MachineRates {
  public:
@@ -26,10 +35,13 @@ class MachineRates {
   double bytes() const;
   /// Fused multiply-adds of sparse products whose activations stay in the nearest caches.
   double near_products() const;
+  /// Of one folder, always the same.
+  const DiskRates& disk(const std::string& folder) const;
 
  private:
   mutable std::map<int, double> lines_;  // by the power of two
   mutable double bytes_ = 0.0, near_products_ = 0.0;
+  mutable DiskRates disk_;
 };
 
 }  // namespace tulle

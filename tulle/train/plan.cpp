@@ -11,6 +11,7 @@
 #include "tulle/base/name_table.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
+#include "tulle/nn/compact_linear.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/report/memory.h"
 #include "tulle/sparse/budgets.h"
@@ -93,13 +94,13 @@ std::int64_t index_bytes(const LayerPlan& layer, Storage storage, bool panels) {
          8 * (tiles(layer.inputs) - 1) * layer.outputs;
 }
 
-// Of the event on one layer, at its most: the old topology without what goes, cells that grow, the new
-// topology with the places its connections had (evolve.cpp).
+// Of the event on one layer, at its most (evolve.cpp): marks, cells that grow and the new topology with the
+// places its connections had; then these, start values and one array of the layer, without the old topology;
+// or, before, the topology that is kept and the cells that are drawn, sorted in a second array.
 std::int64_t event_bytes(const Config& config, const LayerPlan& layer) {
-  const double kept = 1.0 - config.evolve.zeta;
-  return static_cast<std::int64_t>((12.0 * kept + 16.0 * config.evolve.zeta + 12.0) *
-                                   static_cast<double>(layer.connections)) +
-         24 * layer.outputs;
+  const double zeta = config.evolve.zeta;
+  const double most = std::max({13.0 + 8.0 * zeta, 12.0 + 12.0 * zeta, 5.0 + 12.0 * zeta});
+  return static_cast<std::int64_t>(most * static_cast<double>(layer.connections)) + 16 * layer.outputs;
 }
 
 // Of the candidates of one layer: a key and a sum each.
@@ -138,7 +139,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
   const bool keeps_gradients = needs_gradients(config);
   std::int64_t weights = 0, scratch = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0,
                explored = 0, keys = 0, gathered = 0, all_errors = 0;
-  std::int64_t errors[2] = {0, 0};  // of the layer at work and of the one below, in turn
+  std::int64_t sparse = 0, largest = 0, longest = 0;  // connections of sparse layers, of one, of one target
+  std::int64_t errors[2] = {0, 0};                    // of the layer at work and of the one below, in turn
   const Evolution how = evolution_of(config);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
@@ -157,7 +159,11 @@ Plan make_plan(const Config& config, const Dataset& data) {
     if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
     errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
     all_errors += layer.outputs * lanes * 4;
-    if (how.drop == nullptr || last || layer.dense) continue;
+    if (layer.dense) continue;
+    sparse += layer.connections;
+    largest = std::max(largest, layer.connections);
+    longest = std::max(longest, layer.connections / layer.outputs);
+    if (how.drop == nullptr || last) continue;
     event = std::max(event, event_bytes(config, layer));
     keys = std::max(keys, 8 * layer.connections);
     explored += static_cast<std::int64_t>(CellSet::size_in_bytes(static_cast<std::uint64_t>(layer.inputs) *
@@ -190,6 +196,29 @@ Plan make_plan(const Config& config, const Dataset& data) {
                 {"batch", batch * replicas},
                 {"checkpoint", checkpoint},
                 {"topology events", explored + (gathered + std::max(event, keys)) * replicas},
+                {"evaluation", evaluation}};
+  const std::int64_t limit = config.run.spill.empty() ? -1 : memory_limit(config, plan);
+  if (limit < 0 || plan.total() <= limit) return plan;
+
+  // The connections go to files. At the start and in an event one layer is in memory as a whole.
+  const std::int64_t link = 8 + state;  // source, weight and state
+  constexpr std::int64_t kWindows = 2 * CompactLinear::kWindowsAhead + 1;
+  const std::int64_t windows = link * std::min(kWindows * std::max(CompactLinear::kWindow, longest), largest);
+  const std::int64_t at_start = 16 * largest, in_event = event > 0 ? event + link * largest : 0;
+  plan.spill = config.run.spill;
+  plan.spilled = link * sparse;
+  plan.read = (8 + link) * sparse;      // sources and weights forward, all backward
+  plan.written = (4 + state) * sparse;  // weights and state
+  plan.items = {{"data", plan.data_bytes},
+                {"connections", index - 4 * sparse},
+                {"weights", weights - 4 * sparse},
+                {"optimizer state", optimizer - state * sparse},
+                {"biases", biases},
+                {"activations", activations},
+                {"errors", errors[0] + errors[1]},
+                {"batch", batch},
+                {"windows", windows},
+                {"one layer whole", explored + std::max({at_start, in_event, keys})},
                 {"evaluation", evaluation}};
   return plan;
 }
@@ -239,7 +268,12 @@ double predicted_step_seconds(const Config& config, const Dataset& data, const P
     seconds += static_cast<double>(layer.outputs * lanes * 4) * 5.0 / rates.bytes();
   }
   const double updated = static_cast<double>(plan.connections * (state_bytes(config) + 8));
-  return seconds + updated / rates.bytes();
+  seconds += updated / rates.bytes();
+  if (plan.spill.empty()) return seconds;
+  // Reads and writes go on while threads compute, but the system's part in them takes the same cores.
+  const DiskRates& disk = rates.disk(plan.spill);
+  return seconds + static_cast<double>(plan.read) / disk.read +
+         static_cast<double>(plan.written) / disk.written;
 }
 
 std::int64_t memory_limit(const Config& config, const Plan& plan) {
@@ -263,6 +297,10 @@ std::int64_t memory_limit(const Config& config, const Plan& plan) {
                             "or none",
                             text));
   return static_cast<std::int64_t>(number * std::exp2(10.0 * static_cast<double>(power)));
+}
+
+std::string spill_of(const Config& config, const Dataset& data) {
+  return config.run.spill.empty() ? "" : make_plan(config, data).spill;
 }
 
 void check_plan(const Config& config, const Dataset& data) {

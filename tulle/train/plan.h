@@ -25,12 +25,18 @@ struct Plan {
   std::vector<Item> items;  // what is there at the same time, at its most; of all replicas in this process
   std::int64_t data_bytes = 0;  // of these: is there already
 
+  /// Where connections lie in files because the limit would not hold them: run.spill, the bytes that lie
+  /// there, and those that each step reads and writes.
+  std::string spill{};
+  std::int64_t spilled = 0, read = 0, written = 0;
+
   std::int64_t total() const;
   /// "weights 1.20 GB, ..., in all 5.64 GB".
   std::string text() const;
 };
 
-/// Real peaks are within 5 % and 64 MB. Throws tulle::Error (kConfig) for networks that it does not know.
+/// Real peaks are within 5 % and 64 MB. With run.spill, a plan that memory_limit() does not hold is made anew
+/// with the connections in files. Throws tulle::Error (kConfig) for networks that it does not know.
 Plan make_plan(const Config& config, const Dataset& data);
 
 /// What the network of such a training shares with other ranks: arrays, states and largest_layer of a task.
@@ -40,8 +46,9 @@ RankTask rank_task(const Config& config, const Dataset& data);
 std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit);
 
 /// Seconds a training step of such a plan will take, from what this machine's memory does now: lines read at
-/// random and bytes in order, and what a product does whose activations stay in caches. Right within a
-/// quarter where nothing else runs. Memory: up to 1 GiB for a second. Source of the form: docs/scale.md.
+/// random and bytes in order, and what a product does whose activations stay in caches; where connections
+/// lie in files, also what their disk takes. Right within a quarter where nothing else runs. Memory: up
+/// to 1 GiB for a second. Source of the form: docs/scale.md.
 /// `rates` keeps what it measured, for several plans.
 double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan,
                               const MachineRates& rates = {});
@@ -49,6 +56,9 @@ double predicted_step_seconds(const Config& config, const Dataset& data, const P
 /// The bytes that run.memory_limit allows: what it says, or 95 % of what is available beside the data that
 /// are there; negative: any number. Throws tulle::Error (kConfig) for text that is not that.
 std::int64_t memory_limit(const Config& config, const Plan& plan);
+
+/// Plan::spill, which costs a plan only where run.spill is given.
+std::string spill_of(const Config& config, const Dataset& data);
 
 /// Throws tulle::Error (kMemory) with the plan if it needs more than memory_limit().
 void check_plan(const Config& config, const Dataset& data);

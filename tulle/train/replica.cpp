@@ -11,6 +11,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/nn/compaction.h"
 #include "tulle/optim/averaging.h"
 #include "tulle/optim/clipping.h"
@@ -22,13 +23,17 @@ namespace {
 
 // NaN counts as more than infinity: without the sign, floats are ordered as their bits are, and whole numbers
 // compare in vectors.
+std::int32_t largest_bits(const float* values, std::int64_t count) {
+  std::int32_t largest = 0;
+  for (std::int64_t i = 0; i < count; ++i)
+    largest = std::max(largest, std::bit_cast<std::int32_t>(values[i]) & 0x7fffffff);
+  return largest;
+}
+
 float largest_magnitude(const Parameter& parameter) {
   std::atomic<std::int32_t> largest = 0;
   parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-    std::int32_t here = 0;
-    for (std::int64_t i = range.begin; i < range.end; ++i)
-      here = std::max(here,
-                      std::bit_cast<std::int32_t>(parameter.value[static_cast<std::size_t>(i)]) & 0x7fffffff);
+    const std::int32_t here = largest_bits(parameter.value.data() + range.begin, range.end - range.begin);
     for (std::int32_t seen = largest; seen < here && !largest.compare_exchange_weak(seen, here);) {
     }
   });
@@ -56,7 +61,11 @@ Replica::Replica(Run& run, const Dataset& data)
     throw Error(ErrorKind::kConfig,
                 "data.augment, found mixup or cutmix, expected none where samples have no class each");
   if (SmlpNet* const net = smlp_of(network()); net != nullptr) net->recompute(run.config.model.recompute);
-  for (Parameter* parameter : network().parameters()) optimizer_->prepare(*parameter);
+  const Spilling files(run.spill);
+  for (Parameter* parameter : network().parameters()) {
+    optimizer_->prepare(*parameter);
+    release_spilled();
+  }
 }
 
 Loader Replica::make_loader(const Shard& shard) const {
@@ -97,6 +106,8 @@ void Replica::prepare_step(double rate) {
   for (std::size_t l = 0; l < network().size(); ++l)
     network().layer(l).set_weight_step([this, rate = static_cast<float>(rate)](const ParameterSlice& slice) {
       optimizer_->step(slice, rate);
+      if (!std::isfinite(std::bit_cast<float>(largest_bits(slice.value, slice.size))))
+        overflowed_.store(true, std::memory_order_relaxed);
     });
 }
 
@@ -125,11 +136,13 @@ void Replica::check(const LossResult& loss) const {
 }
 
 // Weights can overflow where the loss does not see it, behind a sigmoid or in the last step. Cost: one read
-// of the weights.
+// of the weights that keep gradients; the others were looked at as they took their step.
 void Replica::check_parameters() const {
-  for (const Parameter* parameter : run_.model.network.parameters())
+  for (const Parameter* parameter : run_.model.network.parameters()) {
+    if (parameter->gradient.size() != parameter->value.size() && !overflowed_) continue;
     if (const float largest = largest_magnitude(*parameter); !std::isfinite(largest))
       diverged("weights", largest);
+  }
 }
 
 void Replica::diverged(std::string_view what, double found) const {

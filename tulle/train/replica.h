@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <span>
@@ -65,6 +66,7 @@ class Replica {
   LossOptions loss_options_;
   std::unique_ptr<Optimizer> optimizer_;
   Augmentation augmentation_;
+  std::atomic<bool> overflowed_{false};  // a weight whose gradient is not kept
 };
 
 /// The same network, learning state and all; without a name of its own.

@@ -5,7 +5,9 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/spill.h"
 #include "tulle/train/build_smlp.h"
+#include "tulle/train/plan.h"
 #include "tulle/train/train.h"
 #include "tulle/vision/smlp_net.h"
 
@@ -114,13 +116,17 @@ void check_counters(const TrainingState& state, const Config& config, const Data
 
 Run start_run(const Config& config, const Dataset& data) {
   batches_per_epoch(config, data);  // at least one
-  Run run{.config = config, .model = build_model(config, data), .state = {}};
+  const std::string spill = spill_of(config, data);
+  const Spilling files(spill);
+  Run run{.config = config, .model = build_model(config, data), .state = {}, .spill = spill};
   run.model.config = learning_config(config);
   run.state.data_identity = data_identity(data.train);
   return run;
 }
 
 Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint) {
+  const std::string spill = spill_of(config, data);
+  const Spilling files(spill);
   LoadedModel loaded = load_model(
       checkpoint, storage_of(config, config.model.kind == "mlp" ? planned_connections(config, data) : 0));
   if (!loaded.state)
@@ -136,7 +142,7 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
                     identity, loaded.state->data_identity));
   check_optimizer_state(loaded.model.network, config, checkpoint);
   check_counters(*loaded.state, config, data, checkpoint);
-  Run run{.config = config, .model = std::move(loaded.model), .state = *loaded.state};
+  Run run{.config = config, .model = std::move(loaded.model), .state = *loaded.state, .spill = spill};
   if (config.parallel.mode == "none") run.config.parallel.mode = stored.parallel.mode;
   if (config.parallel.mode == "none" || config.parallel.virtual_shards == 0)
     run.config.parallel.virtual_shards = stored.parallel.virtual_shards;
@@ -151,7 +157,7 @@ std::optional<std::string> newest_checkpoint(const std::string& directory,
   for (const CheckpointFile& candidate : checkpoints) {
     std::string fault = candidate.path + ": found a model without training state, expected a checkpoint";
     try {
-      if (load_model(candidate.path).state) return candidate.path;
+      if (load_model(candidate.path, Storage::kCompact).state) return candidate.path;
     } catch (const Error& error) {
       fault = error.what();
     }

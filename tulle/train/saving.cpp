@@ -52,7 +52,8 @@ void CheckpointWriter::save() {
 
 // Only where the copy leaves as much memory as it takes.
 bool CheckpointWriter::saves_in_background() const {
-  if (!writes_meanwhile(run_.config.checkpoint, run_.model.network.connections())) return false;
+  if (!run_.spill.empty() || !writes_meanwhile(run_.config.checkpoint, run_.model.network.connections()))
+    return false;
   return available_bytes() == 0 || available_bytes() > 2 * Snapshot::bytes_of(run_.model, &run_.state);
 }
 

@@ -9,6 +9,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/base/spill.h"
 #include "tulle/checkpoint/integrity.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/evolve/importance.h"
@@ -97,6 +98,7 @@ class Trainer {
     settle_save(/*wait=*/true);
     if (!over) return Ending::kStopped;
     take_averages(run_.model.network);
+    const Spilling files(run_.spill);
     if (chooses_epoch()) best_.restore(run_);
     return Ending::kFinished;
   }
@@ -303,6 +305,7 @@ class Trainer {
     if (!event_is_due(epoch_done)) return;
     Clock clock;
     if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
+    const Spilling files(run_.spill);
     const std::vector<LayerEvolution> events =
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
     run_.state.gathered.clear();
@@ -366,6 +369,7 @@ class Trainer {
         epoch >= run_.config.train.epochs || !mode_->together())
       return;
     Clock clock;
+    const Spilling files(run_.spill);
     Network& network = run_.model.network;
     ImportanceRecord record{.epoch = static_cast<int>(epoch),
                             .step = run_.state.step,
@@ -461,6 +465,7 @@ class Trainer {
       const Topology* const topology = run_.model.network.layer(l).topology();
       run_.state.explored.emplace_back(topology == nullptr ? 0 : topology->cells());
       if (topology != nullptr) run_.state.explored[l].insert(topology->keys());
+      release_spilled();
     }
   }
 

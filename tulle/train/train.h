@@ -21,6 +21,7 @@ struct Run {
   Config config;
   Model model;
   TrainingState state;
+  std::string spill{};  // folder of the connections' files (Plan::spill); empty: they are in memory
 };
 
 /// What the training tells while it goes on. Every method may be left out.

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tulle/nn/compaction.h"
+#include "tulle/train/build.h"
 
 namespace tulle {
 
@@ -40,10 +41,11 @@ void BestModel::judge(const Evaluation& valid, Run& run) {
 void BestModel::restore(Run& run) {
   const std::int64_t best = run.state.validation.best_epoch;
   if (best == 0 || best == run.state.epoch) return;
+  const Storage storage = is_compact(run.model.network) ? Storage::kCompact : Storage::kFast;
   if (network_)
     run.model.network = std::move(*network_);
   else if (directory_ != nullptr)
-    run.model.network = std::move(load_model(path(best)).model.network);
+    run.model.network = std::move(load_model(path(best), storage).model.network);
 }
 
 std::string BestModel::path(std::int64_t epoch) const {
