@@ -9,7 +9,8 @@ SYNTHETIC = ["--format=synthetic", "--set=data.features=500", "--scale=none", "-
 SMALL_NET = [*SYNTHETIC, "--hidden=300,200", "--epsilon=4", "--batch-size=16", "--compare-dense=none"]
 SMALL = [*SMALL_NET, "--epochs=2"]
 # 5 GB of network.
-LARGE = ["--format=synthetic", "--hidden=20000000,20000000", "--epsilon=1", "--batch-size=16", "--dropout=0"]
+LARGE = ["--format=synthetic", "--samples=200", "--test-samples=50", "--hidden=20000000,20000000", "--epsilon=1", "--batch-size=16",
+         "--dropout=0"]
 
 
 def digest(path):
