@@ -10,6 +10,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/kernels/test_problem.h"
 #include "tulle/optim/optimizer.h"
+#include "tulle/optim/pytorch_sequences.h"
 #include "tulle/optim/reference.h"
 
 namespace tulle {
@@ -100,6 +101,16 @@ TEST(Adam, FollowsThreeStepsByHand) {
   EXPECT_NEAR(found[0], 0.75, 1e-7);
   EXPECT_NEAR(found[1], second, 2e-7);
   EXPECT_NEAR(found[2], third, 3e-7);
+}
+
+TEST(RecordedSequences, OfPyTorchAreFollowedStepByStep) {
+  for (const reference::Recorded& recorded : reference::kRecorded) {
+    const std::vector<float> found = sequence(recorded.name, recorded.options, reference::kRecordedRate,
+                                              reference::kRecordedStart, reference::kRecordedGradients);
+    ASSERT_EQ(found.size(), recorded.values.size());
+    for (std::size_t step = 0; step < found.size(); ++step)
+      EXPECT_NEAR(found[step], recorded.values[step], 1e-6) << recorded.name << ", step " << step + 1;
+  }
 }
 
 TEST(Adam, AddsDecayToTheGradientWhereAdamwShrinksTheWeight) {
