@@ -140,6 +140,18 @@ INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()),
          (info.param.averages ? "_averages" : "") + (info.param.stable ? "_stable" : "");
 });
 
+// With means to fold, the last batch is looked at once more before the event, even if no neuron goes.
+TEST(FoldedMeans, AreFoundWithoutAStep) {
+  const Dataset data = small_data();
+  Config config =
+      Recipe{.optimizer = "sgd", .update_every = "1 epoch", .rule = "rigl", .importance = true}.config();
+  config.evolve.fold = "mean";
+  config.evolve.min_neurons = 24;  // all stay
+  const Bits used_at_once = trained(start_run(config, data), data);
+  config.train.clip_value = 1e30;  // gradients are kept, the step is another call
+  EXPECT_EQ(trained(start_run(config, data), data) == used_at_once, true);
+}
+
 // Sparse samples: mostly as they are, as panels before the events of a rule that looks at them.
 TEST(SparseTraining, GivesTheSameBitsForAnyThreadsAndAfterAnyResume) {
   Dataset data = small_data();

@@ -111,6 +111,11 @@ void Replica::prepare_step(double rate) {
     });
 }
 
+void Replica::look(const Batch& batch, const Pass& pass) {
+  for (std::size_t l = 0; l < network().size(); ++l) network().layer(l).set_weight_step({});
+  learn(batch, pass);
+}
+
 void Replica::step(double rate) {
   const Clock clock;
   const std::vector<Parameter*> parameters = network().parameters();

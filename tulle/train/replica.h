@@ -43,6 +43,9 @@ class Replica {
   LossResult learn(const Batch& batch, const Pass& pass,
                    const std::function<void(std::size_t)>& layer_done = nullptr);
 
+  /// The passes alone, without a step: inputs and errors are left behind in the network.
+  void look(const Batch& batch, const Pass& pass);
+
   /// One step of the optimizer with the gradients that are kept.
   void step(double rate);
 

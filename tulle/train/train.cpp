@@ -418,7 +418,7 @@ class Trainer {
     const std::int64_t index = std::min(run_.state.batch_in_epoch, signals_loader_->batches()) - 1;
     replica_.network().keep_errors(true);
     const Batch batch = replica_.get(*signals_loader_, index, {}, /*whole=*/true);
-    replica_.learn(
+    replica_.look(
         batch,
         {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(run_.state.step - 1)});
   }
