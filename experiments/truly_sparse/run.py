@@ -26,6 +26,7 @@ METHODS = {
     "set": {"rule": "set"},
     "rigl": {"rule": "rigl"},
     "gse": {"rule": "gse"},
+    "snfs": {"rule": "snfs"},
     "mest": {"rule": "mest"},
     "set-relu": {"rule": "set", "activation": "relu"},
     "set-srelu": {"rule": "set", "activation": "srelu"},
