@@ -18,7 +18,7 @@ ReadBytes read_libsvm;
 
 namespace {
 
-std::vector<std::byte> made_text() {
+tulle::Content made_text() {
   const tulle::Random random{.seed = 1, .stream = tulle::Stream::kData};
   std::string text;
   std::uint64_t place = 0;
@@ -41,7 +41,7 @@ std::vector<std::byte> made_text() {
 int main(int argc, char** argv) {
   using namespace tulle;
   set_thread_count(1);
-  const std::vector<std::byte> bytes = argc > 1 ? read_content(argv[1]) : made_text();
+  const Content bytes = argc > 1 ? read_content(argv[1]) : made_text();
   double best = 1e9;
   std::size_t entries = 0;
   for (int i = 0; i < 7; ++i) {

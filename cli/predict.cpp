@@ -113,7 +113,8 @@ Features picture_inputs(const PredictOptions& options, const Model& model) {
                 fmt::format("image, found {} x {} pixels, expected {} x {}", picture.shape.width,
                             picture.shape.height, shape.width, shape.height));
   Features inputs{.samples = 1, .features = model.network.inputs()};
-  inputs.bytes = fit_square(picture, shape.width, shape.channels).bytes;
+  const Picture fitted = fit_square(picture, shape.width, shape.channels);
+  inputs.bytes.assign(fitted.bytes.begin(), fitted.bytes.end());
   return inputs;
 }
 

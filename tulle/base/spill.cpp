@@ -44,7 +44,8 @@ struct Pages {
   off_t offset;
 };
 
-std::optional<Pages> pages_of(std::span<const std::byte> part) {
+// `all_pages`: with those that the part shares with what follows.
+std::optional<Pages> pages_of(std::span<const std::byte> part, bool all_pages = false) {
   Mappings& all = mappings();
   if (all.count.load(std::memory_order_acquire) == 0 || part.empty()) return std::nullopt;
   const std::lock_guard lock(all.mutex);
@@ -56,7 +57,8 @@ std::optional<Pages> pages_of(std::span<const std::byte> part) {
   if (begin >= mapping.bytes) return std::nullopt;
   const std::size_t end = std::min(begin + part.size(), mapping.bytes);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t first = begin / page * page, last = end == mapping.bytes ? end : end / page * page;
+  const std::size_t first = begin / page * page;
+  const std::size_t last = all_pages || end == mapping.bytes ? end : end / page * page;
   if (first >= last) return std::nullopt;
   return Pages{const_cast<std::byte*>(start) + first, last - first, mapping.file.get(),
                static_cast<off_t>(first)};
@@ -75,7 +77,7 @@ void release(const Pages& pages) {
   const auto size = static_cast<off_t>(pages.bytes);
   if (uninterrupted([&] { return ::sync_file_range(pages.file, pages.offset, size, kWritten); }) == -1 &&
       (errno == EIO || errno == ENOSPC || errno == EDQUOT))
-    throw system_error(errno, "a file of run.spill", "write");
+    throw system_error(errno, "a file of run.spill or data.scratch", "write");
   (void)::posix_fadvise(pages.file, pages.offset, size, POSIX_FADV_DONTNEED);
 }
 #else
@@ -130,7 +132,8 @@ bool free_spilled(void* memory, std::size_t bytes) noexcept {
 }
 
 void ask_for(std::span<const std::byte> part) {
-  if (const auto pages = pages_of(part)) (void)::madvise(pages->memory, pages->bytes, MADV_WILLNEED);
+  if (const auto pages = pages_of(part, /*all_pages=*/true))
+    (void)::madvise(pages->memory, pages->bytes, MADV_WILLNEED);
 }
 
 void write_back(std::span<const std::byte> part) {
@@ -139,6 +142,10 @@ void write_back(std::span<const std::byte> part) {
 
 void release(std::span<const std::byte> part) {
   if (const auto pages = pages_of(part)) release(*pages);
+}
+
+void unmap(std::span<const std::byte> part) {
+  if (const auto pages = pages_of(part)) (void)::madvise(pages->memory, pages->bytes, MADV_DONTNEED);
 }
 
 void release_spilled() {

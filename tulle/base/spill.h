@@ -41,14 +41,16 @@ void* allocate_spilled(std::size_t bytes);
 bool free_spilled(void* memory, std::size_t bytes) noexcept;
 
 /// What is done with a part of an array that lies in a file; of one in memory nothing is. Pages that it
-/// shares with what follows are left to that.
+/// shares with what follows are left to that, but for ask_for.
 ///   ask_for     it will be needed soon: reading begins
 ///   write_back  it will not change for a while: writing begins
 ///   release     it is not needed for a while: is written, and gives its memory back
+///   unmap       it leaves this process; the system keeps it in memory as long as it likes
 /// Throws tulle::Error (kIo) if it cannot be written.
 void ask_for(std::span<const std::byte> part);
 void write_back(std::span<const std::byte> part);
 void release(std::span<const std::byte> part);
+void unmap(std::span<const std::byte> part);
 /// All arrays of this process that lie in files.
 void release_spilled();
 

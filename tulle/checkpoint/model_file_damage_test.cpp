@@ -28,6 +28,10 @@ class Checkpoint {
     save_model(path(), model, &state);
   }
   std::string path() const { return folder_ / "m.safetensors"; }
+  std::vector<std::byte> bytes() const {
+    const Content content = bytes_of(read_text(path()));
+    return {content.begin(), content.end()};
+  }
 
  private:
   TemporaryDirectory folder_;
@@ -265,7 +269,7 @@ TEST(DamagedModelFile, WithAHashThatIsNotItsTensorsIsRefused) {
 
 TEST(DamagedModelFile, EveryTruncationIsRefused) {
   const Checkpoint checkpoint;
-  const std::vector<std::byte> whole = bytes_of(read_text(checkpoint.path()));
+  const std::vector<std::byte> whole = checkpoint.bytes();
   EXPECT_TRUE(parse_model(whole, "m").checksummed);
   for (std::size_t size = 0; size < whole.size(); ++size)
     EXPECT_THAT(refusal([&] {
@@ -277,7 +281,7 @@ TEST(DamagedModelFile, EveryTruncationIsRefused) {
 
 TEST(DamagedModelFile, EveryFlippedBitIsFound) {
   const Checkpoint checkpoint;
-  const std::vector<std::byte> whole = bytes_of(read_text(checkpoint.path()));
+  const std::vector<std::byte> whole = checkpoint.bytes();
   std::mt19937 dice(test_seed());
   for (int i = 0; i < 1000; ++i) {
     std::vector<std::byte> damaged = whole;

@@ -36,9 +36,8 @@ std::string message_of(archive* reader) {
   return text == nullptr ? "broken data" : text;
 }
 
-std::vector<std::byte> read_member(archive* reader, const std::string& file, const std::string& name,
-                                   std::uint64_t& left) {
-  std::vector<std::byte> bytes;
+Content read_member(archive* reader, const std::string& file, const std::string& name, std::uint64_t& left) {
+  Content bytes;
   std::byte piece[1 << 16];
   while (true) {
     const la_ssize_t got = archive_read_data(reader, piece, sizeof piece);

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tulle/data/gzip.h"
+
 struct archive;  // libarchive's
 
 namespace tulle {
@@ -15,7 +17,7 @@ namespace tulle {
 /// A regular file in an archive.
 struct Member {
   std::string name;
-  std::vector<std::byte> bytes;
+  Content bytes;
 };
 
 /// visit() for every regular file of a tar or zip archive in memory, in its order; nothing is ever written to

@@ -51,7 +51,7 @@ TEST(NpyHead, IsReadBackAndEndsWhereValuesMayBeAligned) {
   for (const std::vector<std::int64_t>& shape : shapes) {
     const std::string head = npy_head("<i4", shape);
     EXPECT_EQ(head.size() % 64, 0u);
-    const std::vector<std::byte> bytes = bytes_of(head + std::string(24, '\1'));
+    const Content bytes = bytes_of(head + std::string(24, '\1'));
     const Array array = parse_npy(bytes, "x", "x.npy");
     EXPECT_EQ(array.shape, shape);
     EXPECT_EQ(array.type, Array::Type::kInt);

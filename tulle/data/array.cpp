@@ -105,10 +105,11 @@ struct Entry {
 };
 
 // A sparse matrix as save_npz writes it, entry by entry.
-std::vector<Entry> sparse_entries(std::span<const Array> arrays, const std::string& format, std::int64_t rows,
-                                  std::int64_t columns, const std::string& file, const ReadOptions& options) {
+AlignedVector<Entry> sparse_entries(std::span<const Array> arrays, const std::string& format,
+                                    std::int64_t rows, std::int64_t columns, const std::string& file,
+                                    const ReadOptions& options) {
   const Array& data = needed(arrays, "data", file);
-  std::vector<Entry> entries(static_cast<std::size_t>(data.size()));
+  AlignedVector<Entry> entries(static_cast<std::size_t>(data.size()));
   const auto fill = [&](std::int64_t k, std::int64_t row, std::int64_t column) {
     const auto value = static_cast<float>(data.at(k));
     check_finite(value, data, k, file, options);
@@ -156,11 +157,12 @@ Features sparse_features(std::span<const Array> arrays, const std::string& file,
   const std::int64_t rows = whole_at(shape, 0, std::int64_t{1} << 32, file),
                      columns = whole_at(shape, 1, kMost, file);
   const Array* const format = find(arrays, "format");
-  std::vector<Entry> entries =
+  AlignedVector<Entry> entries =
       sparse_entries(arrays, format == nullptr ? "csr" : format->text(), rows, columns, file, options);
-  std::ranges::stable_sort(entries, [](const Entry& a, const Entry& b) {
+  const auto before = [](const Entry& a, const Entry& b) {
     return a.row < b.row || (a.row == b.row && a.column < b.column);
-  });
+  };
+  if (!std::ranges::is_sorted(entries, before)) std::ranges::stable_sort(entries, before);
   Features inputs;
   inputs.samples = options.max_rows > 0 ? std::min(options.max_rows, rows) : rows;
   // A row pointer for every row that is claimed: no more than the file's own size can pay for, or empty rows.

@@ -60,7 +60,7 @@ TEST(Augmentation, ShiftsByWholePixelsAndFillsWithBlack) {
 }
 
 TEST(Augmentation, CropsAndTurnsBetweenPixels) {
-  const Features flat{.samples = 1, .features = 24, .bytes = std::vector<std::uint8_t>(24, 50)};
+  const Features flat{.samples = 1, .features = 24, .bytes = AlignedVector<std::uint8_t>(24, 50)};
   std::vector<float> out(24);
   for (std::uint64_t draw = 0; draw < 50; ++draw) {
     augment(flat, 0, kShape, {.crop = 0.3}, {.seed = 1, .stream = Stream::kAugment}, 8 * draw, out.data());

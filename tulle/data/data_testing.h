@@ -16,10 +16,11 @@
 #include <vector>
 
 #include "tulle/base/error.h"
+#include "tulle/data/gzip.h"
 
 namespace tulle::testing {
 
-inline std::vector<std::byte> bytes_of(std::string_view text) {
+inline Content bytes_of(std::string_view text) {
   const auto* const first = reinterpret_cast<const std::byte*>(text.data());
   return {first, first + text.size()};
 }

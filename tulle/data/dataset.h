@@ -1,10 +1,14 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "tulle/base/aligned.h"
 
 namespace tulle {
 
@@ -12,8 +16,8 @@ namespace tulle {
 /// file is stored.
 struct SparseRows {
   std::vector<std::int64_t> row_ptr;  // empty: no rows are stored this way
-  std::vector<std::int32_t> columns;
-  std::vector<float> values;
+  AlignedVector<std::int32_t> columns;
+  AlignedVector<float> values;
 };
 
 /// What makes samples when they are asked for.
@@ -31,17 +35,23 @@ struct GeneratedRows {
 
 /// The inputs of many samples. Exactly one of the four forms is filled. Dense ones are row-major
 /// [sample][feature]: pixels stay bytes, so that an image set takes one byte a value; scaling happens when a
-/// batch is gathered. Sparse ones are never made dense; generated ones are never stored.
+/// batch is gathered. Sparse ones are never made dense; generated ones are never stored. What is stored lies
+/// in memory or, with data.scratch, in files (base/spill.h).
 struct Features {
   std::int64_t samples = 0;
   std::int32_t features = 0;
-  std::vector<std::uint8_t> bytes;
-  std::vector<float> floats;
+  AlignedVector<std::uint8_t> bytes;
+  AlignedVector<float> floats;
   SparseRows sparse;
   GeneratedRows generated{};
 
   bool is_generated() const { return generated.source != nullptr; }
   bool is_sparse() const { return !sparse.row_ptr.empty(); }
+  /// What is stored, as bytes; some are empty.
+  std::array<std::span<const std::byte>, 4> arrays() const {
+    return {std::as_bytes(std::span(bytes)), std::as_bytes(std::span(floats)),
+            std::as_bytes(std::span(sparse.columns)), std::as_bytes(std::span(sparse.values))};
+  }
   /// One value, of stored dense inputs only.
   float at(std::int64_t sample, std::int64_t feature) const {
     const auto i = static_cast<std::size_t>(sample * features + feature);

@@ -42,7 +42,9 @@ inline std::string npy(std::string_view descr, std::string_view shape, std::stri
 inline std::string archived(int (*format)(archive*),
                             const std::vector<std::pair<std::string, std::string>>& members,
                             const char* options = "") {
-  std::string out(1 << 20, '\0');
+  std::size_t room = 1 << 20;
+  for (const auto& [name, bytes] : members) room += bytes.size() + 2048;
+  std::string out(room, '\0');
   std::size_t used = 0;
   archive* writer = archive_write_new();
   format(writer);

@@ -6,27 +6,32 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 #include <memory>
 #include <new>
 
 #include "tulle/base/error.h"
+#include "tulle/base/spill.h"
 
 namespace tulle {
 namespace {
 
+constexpr std::uint64_t kMostInMemory = std::uint64_t{8} << 30;
 constexpr std::size_t kChunk = std::size_t{1} << 20;
 constexpr std::size_t kMaxPiece = std::size_t{1} << 30;  // zlib counts in 32 bits
 
 Error too_large(const std::string& name, std::uint64_t limit) {
-  return {
-      ErrorKind::kBadData, {.file = name}, fmt::format("size, found more, expected at most {} bytes", limit)};
+  return {ErrorKind::kBadData,
+          {.file = name},
+          fmt::format("size, found more, expected at most {} bytes{}", limit,
+                      limit == kMostInMemory ? "; data.scratch lets files be larger" : "")};
 }
 
-std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit, FileOps& files) {
+Content read_file(const std::string& path, std::uint64_t limit, FileOps& files) {
   std::uint64_t size = 0;
   const FileHandle file = open_for_reading(files, path, &size);
   if (size > limit) throw too_large(path, limit);
-  std::vector<std::byte> bytes(size);
+  Content bytes(size);
   read_exactly(files, file, path, 0, bytes);
   // Files of /proc have no size and yet a content; a file that is still being written is no better.
   std::byte beyond{};
@@ -40,8 +45,8 @@ std::vector<std::byte> read_file(const std::string& path, std::uint64_t limit, F
   return bytes;
 }
 
-std::vector<std::byte> read_standard_input(const std::string& name, std::uint64_t limit) {
-  std::vector<std::byte> bytes;
+Content read_standard_input(const std::string& name, std::uint64_t limit) {
+  Content bytes;
   std::size_t done = 0;
   while (true) {
     bytes.resize(std::max(done + kChunk, done + done / 2));
@@ -60,7 +65,7 @@ class Inflater {
  public:
   enum class Wrapper { kZlib = 0, kGzip = 16 };  // as zlib wants to be told; both have checksums
 
-  Inflater(std::vector<std::byte> packed, const std::string& name, std::uint64_t limit, Wrapper wrapper)
+  Inflater(Content packed, const std::string& name, std::uint64_t limit, Wrapper wrapper)
       : packed_(std::move(packed)), name_(name), limit_(limit), wrapper_(wrapper) {
     if (inflateInit2(&stream_, 15 + static_cast<int>(wrapper)) != Z_OK) throw std::bad_alloc();
     stream_.next_in = reinterpret_cast<Bytef*>(packed_.data());
@@ -69,7 +74,7 @@ class Inflater {
   Inflater(const Inflater&) = delete;
   Inflater& operator=(const Inflater&) = delete;
 
-  std::vector<std::byte> run() {
+  Content run() {
     while (true) {
       const int status = step();
       if (status == Z_STREAM_END) {
@@ -115,29 +120,32 @@ class Inflater {
                             wrapper_ == Wrapper::kGzip ? "gzip" : "zlib", found, limit_));
   }
 
-  std::vector<std::byte> packed_;
+  Content packed_;
   const std::string& name_;
   std::uint64_t limit_;
   Wrapper wrapper_;
   z_stream stream_{};
-  std::vector<std::byte> content_;
+  Content content_;
   std::size_t done_ = 0;
 };
 
 }  // namespace
 
-std::vector<std::byte> read_content(const std::string& path, std::uint64_t limit, FileOps& files) {
+std::uint64_t content_limit() {
+  return spilling() ? std::numeric_limits<std::int64_t>::max() : kMostInMemory;
+}
+
+Content read_content(const std::string& path, std::uint64_t limit, FileOps& files) {
   const std::string name = path == "-" ? "standard input" : path;
   return unpack(path == "-" ? read_standard_input(name, limit) : read_file(path, limit, files), name, limit);
 }
 
-std::vector<std::byte> unpack(std::vector<std::byte> bytes, const std::string& name, std::uint64_t limit) {
+Content unpack(Content bytes, const std::string& name, std::uint64_t limit) {
   if (bytes.size() < 2 || bytes[0] != std::byte{0x1f} || bytes[1] != std::byte{0x8b}) return bytes;
   return Inflater(std::move(bytes), name, limit, Inflater::Wrapper::kGzip).run();
 }
 
-std::vector<std::byte> unpack_zlib(std::span<const std::byte> bytes, const std::string& name,
-                                   std::uint64_t limit) {
+Content unpack_zlib(std::span<const std::byte> bytes, const std::string& name, std::uint64_t limit) {
   return Inflater({bytes.begin(), bytes.end()}, name, limit, Inflater::Wrapper::kZlib).run();
 }
 

@@ -15,7 +15,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::string unpacked(const std::string& text, std::uint64_t limit = kMaxUnpackedBytes) {
+std::string unpacked(const std::string& text, std::uint64_t limit = content_limit()) {
   return text_of(unpack(bytes_of(text), "f.gz", limit));
 }
 
@@ -119,7 +119,7 @@ TEST(ReadContent, MinusIsStandardInputUpToTheLimit) {
     close(file);
     return text_of(read_content("-", limit));
   };
-  EXPECT_EQ(read_input(kMaxUnpackedBytes), content);
+  EXPECT_EQ(read_input(content_limit()), content);
   EXPECT_THAT(refusal([&] { read_input(1000); }), StartsWith("standard input: "));
   dup2(saved, STDIN_FILENO);
   close(saved);
@@ -130,10 +130,10 @@ TEST(ReadContent, AFaultAtAnyCallIsAnErrorAndShortReadsAreNone) {
   write_text(folder / "file", "content");
   for (int call = 1; call <= 4; ++call) {  // open, look at, read, look whether more follows
     FailingFileOps failing(call, EIO);
-    refusal([&] { read_content(folder / "file", kMaxUnpackedBytes, failing); }, ErrorKind::kIo);
+    refusal([&] { read_content(folder / "file", content_limit(), failing); }, ErrorKind::kIo);
   }
   FailingFileOps slow(1, FailingFileOps::kShortCount, /*from_then_on=*/true);
-  EXPECT_EQ(text_of(read_content(folder / "file", kMaxUnpackedBytes, slow)), "content");
+  EXPECT_EQ(text_of(read_content(folder / "file", content_limit(), slow)), "content");
 }
 
 }  // namespace

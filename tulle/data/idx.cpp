@@ -124,8 +124,8 @@ class File {
   double value(std::uint64_t i) const { return value_of(*type_, bytes_.subspan(place(i), type_->bytes)); }
   std::uint64_t place(std::uint64_t i) const { return start_ + i * type_->bytes; }
 
-  std::vector<float> floats(std::uint64_t count, bool allow_nonfinite) const {
-    std::vector<float> values(count);
+  AlignedVector<float> floats(std::uint64_t count, bool allow_nonfinite) const {
+    AlignedVector<float> values(count);
     for (std::uint64_t i = 0; i < count; ++i) {
       const double number = value(i);
       values[i] = static_cast<float>(number);

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #define STB_IMAGE_IMPLEMENTATION
@@ -73,99 +73,120 @@ std::string split_of(const std::string& name) {
 
 bool is_test(const std::string& split) { return split == "test" || split == "val" || split == "valid"; }
 
-struct Image {
-  std::string name;
-  std::vector<std::byte> bytes;  // of the file
-  Picture picture{};             // once it is decoded; no bytes: it is to be left out
-};
+// Of training and test images, where there are both, those that are wanted; of these the first max_rows.
+std::set<std::string> chosen(std::vector<std::string> names, const ReadOptions& options) {
+  const auto role = [](const std::string& name) {
+    const std::string split = split_of(name);
+    return split == "train" ? 1 : is_test(split) ? 2 : 0;
+  };
+  const bool both =
+      std::ranges::find(names, 1, role) != names.end() && std::ranges::find(names, 2, role) != names.end();
+  if (both)
+    std::erase_if(names,
+                  [&](const std::string& name) { return role(name) != (options.test_images ? 2 : 1); });
+  if (options.max_rows > 0 && static_cast<std::int64_t>(names.size()) > options.max_rows)
+    names.resize(static_cast<std::size_t>(options.max_rows));
+  return {names.begin(), names.end()};
+}
 
-// Images as they come, gathered into one split. Files are kept as they are until all are there; then they are
-// decoded by all threads.
+// Images as they come, gathered into one split. Files are kept until there are enough for all threads; then
+// their pixels take their place.
 class Gathering {
  public:
-  Gathering(const std::string& file, const ReadOptions& options) : file_(file), options_(options) {}
+  // Of at most `count` images.
+  Gathering(const std::string& file, std::size_t count, const ReadOptions& options)
+      : file_(file), count_(count), options_(options) {}
 
-  static bool wants(const std::string& name) { return is_image(name); }
-  void add(const Member& member) {
-    images_.push_back({member.name, {member.bytes.begin(), member.bytes.end()}});
+  void add(Member member) {
+    waiting_bytes_ += member.bytes.size();
+    waiting_.push_back(std::move(member));
+    if (waiting_.size() == kMostWaiting || waiting_bytes_ >= kMostBytes) decode();
   }
 
   RawSplit split() {
-    keep_one_split();
     decode();
-    RawSplit split;
-    if (images_.empty()) refuse(file_, "images", "none", "JPEG or PNG files in a folder for each class");
-    const ImageShape& first = images_.front().picture.shape;
-    split.image = {.channels = channels_, .height = first.height, .width = first.width};
-    const std::int64_t features = std::int64_t{channels_} * first.height * first.width;
-    if (features > 2147483647)
-      refuse(file_, "images", fmt::format("{} values each", features), "fewer than 2^31");
-    split.inputs = {.samples = static_cast<std::int64_t>(images_.size()),
-                    .features = static_cast<std::int32_t>(features),
-                    .bytes = {},
-                    .floats = {}};
-    split.inputs.bytes.reserve(images_.size() * static_cast<std::size_t>(features));
-    for (Image& image : images_) {
-      const auto plane = static_cast<std::int64_t>(first.height) * first.width;
-      for (int c = 0; c < channels_; ++c) {
-        const auto from = image.picture.bytes.begin() + std::min(c, image.picture.shape.channels - 1) * plane;
-        split.inputs.bytes.insert(split.inputs.bytes.end(), from, from + plane);
-      }
-      image.picture.bytes = {};
-      split.labels.names.push_back(class_of(image.name));
-    }
-    if (std::ranges::any_of(split.labels.names, &std::string::empty))
-      split.labels.names.clear();  // no folders: no labels
-    return split;
+    if (split_.labels.names.empty())
+      refuse(file_, "images", "none", "JPEG or PNG files in a folder for each class");
+    if (std::ranges::any_of(split_.labels.names, &std::string::empty))
+      split_.labels.names.clear();  // no folders: no labels
+    return std::move(split_);
   }
 
  private:
-  // Where there are training and test images, those that are wanted.
-  void keep_one_split() {
-    const auto role = [](const Image& image) {
-      const std::string split = split_of(image.name);
-      return split == "train" ? 1 : is_test(split) ? 2 : 0;
-    };
-    const bool both = std::ranges::find(images_, 1, role) != images_.end() &&
-                      std::ranges::find(images_, 2, role) != images_.end();
-    if (both)
-      std::erase_if(images_, [&](const Image& i) { return role(i) != (options_.test_images ? 2 : 1); });
-    if (options_.max_rows > 0 && static_cast<std::int64_t>(images_.size()) > options_.max_rows)
-      images_.resize(static_cast<std::size_t>(options_.max_rows));
-  }
+  static constexpr std::size_t kMostWaiting = 1024, kMostBytes = std::size_t{64} << 20;
 
   void decode() {
-    parallel_ranges(static_cast<std::int64_t>(images_.size()), 1, [&](Range range) {
-      for (std::int64_t i = range.begin; i < range.end; ++i) decode(images_[static_cast<std::size_t>(i)]);
+    std::vector<Picture> pictures(waiting_.size());
+    parallel_ranges(static_cast<std::int64_t>(waiting_.size()), 1, [&](Range range) {
+      for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
+        pictures[i] = decoded(waiting_[i]);
     });
-    std::erase_if(images_, [](const Image& image) { return image.picture.bytes.empty(); });
-    for (const Image& image : images_) {
-      const ImageShape& shape = image.picture.shape;
-      const ImageShape& first = images_.front().picture.shape;
-      if (shape.width != first.width || shape.height != first.height)
-        refuse(file_, fmt::format("image '{}'", image.name),
-               fmt::format("{} x {} pixels", shape.width, shape.height),
-               fmt::format("{} x {} as in '{}' (data.resize makes them alike)", first.width, first.height,
-                           images_.front().name));
-      channels_ = std::max(channels_, shape.channels);
+    for (std::size_t i = 0; i < pictures.size(); ++i)
+      if (!pictures[i].bytes.empty()) append(pictures[i], waiting_[i].name);
+    waiting_.clear();
+    waiting_bytes_ = 0;
+  }
+
+  // Without bytes if it is to be left out.
+  Picture decoded(const Member& image) const {
+    Picture picture;
+    try {
+      picture = decode_picture(image.bytes, file_, fmt::format("image '{}'", image.name));
+    } catch (const Error&) {
+      if (!options_.skip_bad_images) throw;
+      return {};
+    }
+    return options_.resize > 0 ? fit_square(picture, options_.resize, picture.shape.channels) : picture;
+  }
+
+  void append(const Picture& picture, const std::string& name) {
+    const ImageShape& shape = picture.shape;
+    ImageShape& first = split_.image;
+    if (split_.inputs.samples == 0) {
+      first = shape;
+      first_name_ = name;
+    }
+    if (shape.width != first.width || shape.height != first.height)
+      refuse(file_, fmt::format("image '{}'", name), fmt::format("{} x {} pixels", shape.width, shape.height),
+             fmt::format("{} x {} as in '{}' (data.resize makes them alike)", first.width, first.height,
+                         first_name_));
+    if (shape.channels > first.channels || split_.inputs.samples == 0) give_channels(shape.channels);
+    append_planes(picture.bytes, shape.channels);
+    ++split_.inputs.samples;
+    split_.labels.names.push_back(class_of(name));
+  }
+
+  // Planes of one image; of a gray one as often as the split has channels.
+  void append_planes(std::span<const std::uint8_t> planes, int channels) {
+    AlignedVector<std::uint8_t>& to = split_.inputs.bytes;
+    const std::size_t plane = planes.size() / static_cast<std::size_t>(channels);
+    for (int c = 0; c < split_.image.channels; ++c) {
+      const auto from = planes.subspan(static_cast<std::size_t>(std::min(c, channels - 1)) * plane, plane);
+      to.insert(to.end(), from.begin(), from.end());
     }
   }
 
-  void decode(Image& image) const {
-    try {
-      image.picture = decode_picture(image.bytes, file_, fmt::format("image '{}'", image.name));
-    } catch (const Error&) {
-      if (!options_.skip_bad_images) throw;
-    }
-    image.bytes = {};
-    if (options_.resize > 0 && !image.picture.bytes.empty())
-      image.picture = fit_square(image.picture, options_.resize, image.picture.shape.channels);
+  // To the first image, and to a coloured one after gray ones.
+  void give_channels(int channels) {
+    Features& inputs = split_.inputs;
+    const auto plane = static_cast<std::size_t>(inputs.features);  // of the gray ones
+    const AlignedVector<std::uint8_t> gray = std::move(inputs.bytes);
+    split_.image.channels = channels;
+    inputs.features =
+        static_cast<std::int32_t>(std::int64_t{channels} * split_.image.height * split_.image.width);
+    inputs.bytes = {};
+    inputs.bytes.reserve(count_ * static_cast<std::size_t>(inputs.features));
+    for (std::size_t at = 0; at < gray.size(); at += plane)
+      append_planes(std::span(gray).subspan(at, plane), 1);
   }
 
   const std::string& file_;
+  std::size_t count_;
   const ReadOptions& options_;
-  std::vector<Image> images_;
-  int channels_ = 1;
+  std::vector<Member> waiting_;
+  std::size_t waiting_bytes_ = 0;
+  std::string first_name_;
+  RawSplit split_;
 };
 
 }  // namespace
@@ -201,26 +222,35 @@ bool is_tar(std::span<const std::byte> bytes) {
 }
 
 RawSplit read_images(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
-  Gathering gathering(name, options);
+  std::vector<std::string> names;
+  const auto collect = [&](const std::string& member) {
+    if (is_image(member)) names.push_back(member);
+    return false;
+  };
+  for_members(bytes, name, 0, collect, [](const Member&) {});
+  const std::set<std::string> wanted = chosen(std::move(names), options);
+  Gathering gathering(name, wanted.size(), options);
   for_members(
-      bytes, name, kMaxUnpackedBytes, [&](const std::string& member) { return gathering.wants(member); },
-      [&](const Member& member) { gathering.add(member); });
+      bytes, name, content_limit(), [&](const std::string& member) { return wanted.contains(member); },
+      [&](Member member) { gathering.add(std::move(member)); });
   return gathering.split();
 }
 
 RawSplit read_image_folder(const std::string& path, const ReadOptions& options) {
   namespace fs = std::filesystem;
   std::vector<std::string> names;
-  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file())
-      names.push_back(fs::relative(entry.path(), path).generic_string());
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
+    const std::string name = fs::relative(entry.path(), path).generic_string();
+    if (entry.is_regular_file() && is_image(name))
+      names.push_back(name);
     else if (entry.is_directory() && fs::is_empty(entry.path()))
-      refuse(path, fmt::format("folder '{}'", fs::relative(entry.path(), path).generic_string()), "no files",
-             "images of the class it is named after");
+      refuse(path, fmt::format("folder '{}'", name), "no files", "images of the class it is named after");
+  }
   std::ranges::sort(names);
-  Gathering gathering(path, options);
-  for (const std::string& name : names)
-    if (gathering.wants(name)) gathering.add({name, read_content((fs::path(path) / name).string())});
+  const std::set<std::string> wanted = chosen(std::move(names), options);
+  Gathering gathering(path, wanted.size(), options);
+  for (const std::string& name : wanted)
+    gathering.add({name, read_content((fs::path(path) / name).string())});
   return gathering.split();
 }
 

@@ -19,6 +19,7 @@ namespace tulle::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
 RawSplit from_tar(const std::vector<std::pair<std::string, std::string>>& members) {
@@ -34,6 +35,21 @@ TEST(Images, FoldersAreClassesAndGrayOnesAreRepeatedInAllChannels) {
   EXPECT_EQ(split.image.width, 2);
   EXPECT_THAT(split.inputs.bytes, ElementsAre('r', 'R', 'g', 'G', 'b', 'B', 'x', 'y', 'x', 'y', 'x', 'y'));
   EXPECT_EQ(from_tar({{"a/1.png", png(2, 2, 1, "abcd")}}).image.channels, 1);
+}
+
+TEST(Images, ManyGrayOnesBeforeAColouredOneAreRepeatedToo) {
+  std::vector<std::pair<std::string, std::string>> members;
+  std::vector<std::uint8_t> expected;
+  for (int i = 0; i < 1500; ++i) {  // more than are decoded at a time
+    const bool gray = i != 1200;
+    members.emplace_back("a/" + std::to_string(i) + ".png",
+                         png(1, 1, gray ? 1 : 3, gray ? std::string(1, static_cast<char>(i)) : "rgb"));
+    for (int c = 0; c < 3; ++c) expected.push_back(static_cast<std::uint8_t>(gray ? i : "rgb"[c]));
+  }
+  const RawSplit split = from_tar(members);
+  EXPECT_EQ(split.image.channels, 3);
+  EXPECT_EQ(split.labels.names.size(), 1500u);
+  EXPECT_THAT(split.inputs.bytes, ElementsAreArray(expected));
 }
 
 TEST(Images, AFolderOnDiskEqualsATarOfIt) {

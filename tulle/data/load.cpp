@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "tulle/base/error.h"
+#include "tulle/base/spill.h"
 #include "tulle/data/labels.h"
 #include "tulle/data/readers.h"
 #include "tulle/data/rows.h"
@@ -128,7 +129,7 @@ RawSplit read_labelled(const DataOptions& options, const Source& from) {
 // Sets what is not finite to 0, or drops its samples. Readers have refused it already under "error".
 void treat_nonfinite(Split& split, const std::string& policy) {
   Features& inputs = split.inputs;
-  std::vector<float>& values = inputs.is_sparse() ? inputs.sparse.values : inputs.floats;
+  AlignedVector<float>& values = inputs.is_sparse() ? inputs.sparse.values : inputs.floats;
   if (policy == "zero")
     std::replace_if(
         values.begin(), values.end(), [](float x) { return !std::isfinite(x); }, 0.0f);
@@ -193,6 +194,7 @@ DataOptions of_training(DataOptions options, const DataFacts& known) {
 
 Dataset load_dataset(const DataOptions& options) {
   check_options(options);
+  const Spilling files(options.scratch);
   Dataset data;
   Sources from;
   if (options.format == kSynthetic) {
@@ -217,6 +219,8 @@ Dataset load_dataset(const DataOptions& options) {
     data.test = labelled_split(std::move(raw), from.test, options, data.class_names);
   }
   prepare_dataset(data, options);
+  for (const Split* const split : {&data.train, &data.valid, &data.test})
+    for (const std::span<const std::byte> array : split->inputs.arrays()) unmap(array);
   return data;
 }
 
@@ -229,6 +233,7 @@ void prepare_dataset(Dataset& data, const DataOptions& options) {
 
 Split load_labelled_split(const DataOptions& options, const DataFacts& model) {
   check_options(options);
+  const Spilling files(options.scratch);
   const Source from = use_source(options);
   RawSplit raw = read_labelled(of_training(options, model), from);
   check_features(raw.inputs, model.features, from.inputs, "the model");
@@ -237,6 +242,7 @@ Split load_labelled_split(const DataOptions& options, const DataFacts& model) {
 
 Features load_inputs(const DataOptions& options, const DataFacts& model) {
   check_options(options);
+  const Spilling files(options.scratch);
   const Source from = use_source(options);
   Split split;
   split.inputs = read_inputs(of_training(options, model), from.inputs, options.label_column).inputs;

@@ -22,6 +22,7 @@ struct DataOptions {
   std::string duplicates = "error";
   std::string arrays = "auto";
   std::int64_t max_rows = 0;  // of each file; 0: all
+  std::string scratch = "";   // folder for what is read, in place of memory; empty: memory
   int resize = 0;             // images: ReadOptions::resize
   bool skip_bad_images = false;
   bool test_images = false;   // of an archive with several splits, for what is not load_dataset()
@@ -34,7 +35,10 @@ struct DataOptions {
 
 /// Reads training and test data, maps labels to classes (labels.h), splits off validation samples (rows.h)
 /// and fits the scaling to what is left (standardize.h). With format "fashion-mnist" no files are named.
-/// Memory  the raw data once, and the validation samples twice for a moment.
+/// Memory  the raw data once, and the validation samples twice for a moment; while a file is read, its
+/// content
+///         too. With options.scratch all of that lies in files of this folder (base/spill.h), and labels
+///         alone in memory: data may be larger than memory.
 /// Throws  tulle::Error: kMissingInput, kPermission, kIo, kConfig for an option that cannot be, or kBadData
 /// with the
 ///         file, what was found and what was expected.

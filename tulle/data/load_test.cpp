@@ -147,7 +147,7 @@ TEST_F(Load, ScalingIsFittedToTrainingSamplesAloneAfterTheSplit) {
   wanted.scale = "standard";
   wanted.valid_fraction = 0.5;
   const Dataset split = load_dataset(wanted);
-  const std::vector<float>& left = split.train.inputs.floats;
+  const AlignedVector<float>& left = split.train.inputs.floats;
   ASSERT_EQ(left.size(), 2u);
   EXPECT_THAT(split.scaling.mean, ElementsAre((left[0] + left[1]) / 2));
   EXPECT_EQ(split.valid.inputs.samples, 2);

@@ -7,6 +7,7 @@
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/random.h"
+#include "tulle/base/spill.h"
 #include "tulle/kernels/gather.h"
 
 namespace tulle {
@@ -74,6 +75,8 @@ Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool 
           "Loader: fewer samples than one batch, and incomplete batches are dropped");
   mean_ = scaling_means(scaling, split.inputs.features);
   factor_ = scaling_factors(scaling, split.inputs.features);
+  for (const std::span<const std::byte> array : split.inputs.arrays())
+    in_files_ = in_files_ || is_spilled(array.data());
   start_epoch(0, /*shuffled=*/false);
 }
 
@@ -139,6 +142,7 @@ Batch Loader::get(std::int64_t index, int panel_width, Part part) {
   Batch batch = labelled(place);
   batch.inputs = panels;
   if (shuffled_ && mixed_classes_ > 0) batch.targets = mixed_targets(index);
+  look_ahead(index, panel_width, part);
   return batch;
 }
 
@@ -162,7 +166,39 @@ Batch Loader::get_sparse(std::int64_t index, int panel_width, Part part) {
   Batch batch = labelled(place);
   batch.inputs = {nullptr, split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width};
   batch.sparse = &sparse_;
+  look_ahead(index, panel_width, part);
   return batch;
+}
+
+// The disk reads the next batch's samples while this batch is learnt from. What has been read stays in memory
+// as long as the system likes, but not in this process.
+void Loader::look_ahead(std::int64_t index, int panel_width, Part part) {
+  if (!in_files_) return;
+  if (index + 1 < batches()) ask_for_rows(rows_of(index + 1, panel_width, part).rows);
+  constexpr std::int64_t kPage = 4096, kMostTouched = std::int64_t{256} << 20;
+  std::int64_t bytes = 0;
+  for (const std::span<const std::byte> array : split_.inputs.arrays()) bytes += std::ssize(array);
+  touched_ += batch_size_ * std::max(bytes / split_.inputs.samples, kPage);
+  if (touched_ < kMostTouched) return;
+  for (const std::span<const std::byte> array : split_.inputs.arrays()) unmap(array);
+  touched_ = 0;
+}
+
+void Loader::ask_for_rows(std::span<const std::uint32_t> rows) const {
+  const Features& inputs = split_.inputs;
+  const auto samples = static_cast<std::size_t>(inputs.samples);
+  for (const std::uint32_t row : rows) {
+    // Entries [begin, end) of each array that is filled.
+    std::size_t begin = row, end = row + std::size_t{1};
+    if (inputs.is_sparse()) {
+      begin = static_cast<std::size_t>(inputs.sparse.row_ptr[begin]);
+      end = static_cast<std::size_t>(inputs.sparse.row_ptr[end]);
+    }
+    for (const std::span<const std::byte> array : inputs.arrays()) {
+      const std::size_t entry = inputs.is_sparse() ? sizeof(float) : array.size() / samples;
+      if (!array.empty()) ask_for(array.subspan(begin * entry, (end - begin) * entry));
+    }
+  }
 }
 
 Batch Loader::labelled(const Rows& rows) {

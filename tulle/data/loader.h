@@ -83,12 +83,16 @@ class Loader {
   void gather_generated(std::span<const std::uint32_t> rows, Panels<float> panels);
   void gather_made(Panels<float> panels);
   void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index);
+  void ask_for_rows(std::span<const std::uint32_t> rows) const;
+  void look_ahead(std::int64_t index, int panel_width, Part part);
   ImageMix mix_of(std::int64_t index) const;
   std::span<const float> mixed_targets(std::int64_t index);
   void mix_images(std::span<const std::uint32_t> rows, std::int64_t index);
   void scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const;
 
   const Split& split_;
+  bool in_files_ = false;     // the inputs (data.scratch)
+  std::int64_t touched_ = 0;  // bytes of pages since they were last unmapped
   std::int64_t batch_size_;
   bool keep_last_;
   std::uint64_t seed_;

@@ -113,10 +113,10 @@ RawSplit read_mat(std::span<const std::byte> bytes, const std::string& name, con
     refuse(name, "file", text.starts_with("MATLAB 7.3") ? "version 7.3 (HDF5)" : "another format",
            "version 5");
   if (text.substr(126, 2) != "IM") refuse(name, "byte order", "that of another machine", "little-endian");
-  std::deque<std::vector<std::byte>> unpacked;  // arrays point into them
+  std::deque<Content> unpacked;  // arrays point into them
   std::vector<Array> arrays;
   std::uint64_t left =
-      std::min<std::uint64_t>(kMaxUnpackedBytes, 1032 * std::uint64_t{bytes.size()} + (1 << 16));
+      std::min<std::uint64_t>(content_limit(), 1032 * std::uint64_t{bytes.size()} + (1 << 16));
   for (std::span<const std::byte> rest = bytes.subspan(kHeader); rest.size() >= 8;) {
     Element element = next_element(rest, name);
     if (element.type == kCompressed) {

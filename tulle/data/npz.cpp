@@ -21,7 +21,7 @@ bool is_npz(std::span<const std::byte> bytes) {
 RawSplit read_npz(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
   // A deflated byte gives at most 1032: more is a lie of the archive.
   const std::uint64_t limit =
-      std::min<std::uint64_t>(kMaxUnpackedBytes, 1032 * std::uint64_t{bytes.size()} + (1 << 16));
+      std::min<std::uint64_t>(content_limit(), 1032 * std::uint64_t{bytes.size()} + (1 << 16));
   std::deque<Member> members;  // arrays point into them
   std::vector<Array> arrays;
   for_members(

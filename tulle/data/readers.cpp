@@ -108,7 +108,7 @@ RawSplit read_file(const std::string& format, const std::string& path, const Rea
     split.reader = "images";
     return split;
   }
-  const std::vector<std::byte> bytes = read_content(path);
+  const Content bytes = read_content(path);
   const ReaderInfo& reader = choose(format, bytes, path);
   RawSplit split = reader.read(bytes, path, options);
   split.reader = reader.name;

@@ -30,7 +30,7 @@ std::vector<std::int64_t> class_counts(const Split& split, std::size_t classes) 
 }
 
 // CRC-32 as zlib has it; the expected ones were taken with Python's zlib from files of well-known MD5.
-std::uint32_t crc(const std::vector<std::uint8_t>& bytes) {
+std::uint32_t crc(std::span<const std::uint8_t> bytes) {
   return static_cast<std::uint32_t>(crc32(0, bytes.data(), static_cast<uInt>(bytes.size())));
 }
 
@@ -143,7 +143,7 @@ TEST_F(RealFiles, ATableWithoutHeaderAndItsLabelLast) {
   options.train = file("small/digits.csv.gz");
   const Dataset data = load_dataset(options);
   EXPECT_THAT(class_counts(data.train, 10), ElementsAre(178, 182, 177, 183, 181, 182, 181, 179, 174, 180));
-  const std::vector<float>& values = data.train.inputs.floats;
+  const AlignedVector<float>& values = data.train.inputs.floats;
   EXPECT_EQ(std::accumulate(values.begin(), values.end(), 0.0), 561718.0);
 }
 
@@ -172,7 +172,7 @@ TEST_F(RealFiles, BlanksAtLineEndsAndLabelsApart) {
     EXPECT_EQ(data.train.inputs.features, 500);
     EXPECT_THAT(data.class_names, ElementsAre("-1", "1"));
     EXPECT_THAT(class_counts(data.train, 2), Each(samples / 2));
-    const std::vector<float>& values = data.train.inputs.floats;
+    const AlignedVector<float>& values = data.train.inputs.floats;
     EXPECT_EQ(std::accumulate(values.begin(), values.end(), 0.0), sum) << part;  // madelon.param
   }
 }

@@ -11,9 +11,8 @@ namespace {
 
 // Values of row rows[i] to row i of `out`, which may be `in` if rows ascend. Nothing for an array that is not
 // filled.
-template <class T>
-void gather_rows(const std::vector<T>& in, std::span<const std::uint32_t> rows, std::size_t per_row,
-                 std::vector<T>& out) {
+template <class Vector>
+void gather_rows(const Vector& in, std::span<const std::uint32_t> rows, std::size_t per_row, Vector& out) {
   if (in.empty()) return;
   if (out.size() < rows.size() * per_row) out.resize(rows.size() * per_row);
   for (std::size_t i = 0; i < rows.size(); ++i)
@@ -23,10 +22,10 @@ void gather_rows(const std::vector<T>& in, std::span<const std::uint32_t> rows, 
 }
 
 // The same for rows of different lengths.
-template <class T>
-void gather_ragged(const std::vector<std::int64_t>& row_ptr, const std::vector<T>& in,
-                   std::span<const std::uint32_t> rows, std::vector<T>& out) {
-  std::vector<T> taken;
+template <class Vector>
+void gather_ragged(const std::vector<std::int64_t>& row_ptr, const Vector& in,
+                   std::span<const std::uint32_t> rows, Vector& out) {
+  Vector taken;
   for (const std::uint32_t row : rows)
     taken.insert(taken.end(), in.begin() + row_ptr[row], in.begin() + row_ptr[std::size_t{row} + 1]);
   out = std::move(taken);

@@ -52,7 +52,7 @@ TEST(SplitOff, TakesTheSameShareOfEachClassAndEverySampleOnce) {
   EXPECT_EQ(count(valid, 0), 10);
   EXPECT_EQ(count(valid, 1), 5);
   EXPECT_EQ(train.inputs.samples, 45);
-  std::vector<std::uint8_t> all = train.inputs.bytes;
+  AlignedVector<std::uint8_t> all = train.inputs.bytes;
   all.insert(all.end(), valid.inputs.bytes.begin(), valid.inputs.bytes.end());
   std::sort(all.begin(), all.end());
   EXPECT_EQ(all, split_of(classes).inputs.bytes);

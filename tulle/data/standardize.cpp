@@ -23,8 +23,8 @@ float usable(double deviation) {
 
 // body(feature, value as double) for all values. A thread has a range of features and goes through their
 // samples in order, so no sum depends on the number of threads.
-template <class T, class Body>
-void for_values(const std::vector<T>& values, std::size_t features, const Body& body) {
+template <class Vector, class Body>
+void for_values(const Vector& values, std::size_t features, const Body& body) {
   const std::size_t samples = values.size() / features;
   parallel_ranges(static_cast<std::int64_t>(features), 64, [&](Range range) {
     for (std::size_t row = 0; row < samples; ++row)
@@ -33,8 +33,8 @@ void for_values(const std::vector<T>& values, std::size_t features, const Body& 
   });
 }
 
-template <class T>
-void fit_standard(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
+template <class Vector>
+void fit_standard(const Vector& values, std::size_t features, Scaling& scaling) {
   const std::size_t rows = values.size() / features;
   const auto samples = static_cast<double>(rows);
   std::vector<double> mean(features, 0.0), squares(features, 0.0);
@@ -47,8 +47,8 @@ void fit_standard(const std::vector<T>& values, std::size_t features, Scaling& s
   }
 }
 
-template <class T>
-void fit_minmax(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
+template <class Vector>
+void fit_minmax(const Vector& values, std::size_t features, Scaling& scaling) {
   std::vector<double> low(features, HUGE_VAL), high(features, -HUGE_VAL);
   for_values(values, features, [&](std::size_t f, double x) {
     low[f] = std::min(low[f], x);
@@ -60,8 +60,8 @@ void fit_minmax(const std::vector<T>& values, std::size_t features, Scaling& sca
   }
 }
 
-template <class T>
-void fit_maxabs(const std::vector<T>& values, std::size_t features, Scaling& scaling) {
+template <class Vector>
+void fit_maxabs(const Vector& values, std::size_t features, Scaling& scaling) {
   std::vector<double> high(features, 0.0);
   for_values(values, features, [&](std::size_t f, double x) { high[f] = std::max(high[f], std::abs(x)); });
   for (std::size_t f = 0; f < features; ++f) scaling.deviation[f] = usable(high[f]);

@@ -18,7 +18,7 @@ using ::testing::FloatEq;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-Features floats(std::int64_t samples, std::vector<float> values) {
+Features floats(std::int64_t samples, AlignedVector<float> values) {
   Features features;
   features.samples = samples;
   features.features = static_cast<std::int32_t>(values.size()) / static_cast<std::int32_t>(samples);
@@ -70,7 +70,7 @@ TEST(FitScaling, MinmaxIsTheRangeOfEachFeature) {
 TEST(FitScaling, AFeatureThatDoesNotVaryHasDeviationZeroWhateverItsValue) {
   for (const std::string kind : {"standard", "minmax"})
     for (const float value : {0.1f, 1e30f, -3.3333333f, 1e-42f}) {
-      const std::vector<float> values(999, value);
+      const AlignedVector<float> values(999, value);
       EXPECT_THAT(fit_scaling(kind, floats(333, values)).deviation, Each(0.0f)) << kind << " " << value;
     }
 }
@@ -90,7 +90,7 @@ TEST(FitScaling, SmallDeviationsOfLargeValuesAreNotLost) {
 }
 
 TEST(FitScaling, TheBitsDoNotDependOnTheThreads) {
-  std::vector<float> values;
+  AlignedVector<float> values;
   for (int i = 0; i < 300 * 200; ++i) values.push_back(static_cast<float>(i * 7919 % 10007) * 0.01f);
   set_thread_count(1);
   const Scaling one = fit_scaling("standard", floats(200, values));

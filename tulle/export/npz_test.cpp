@@ -45,7 +45,7 @@ class Arrays {
   }
 
  private:
-  std::map<std::string, std::vector<std::byte>> bytes_;
+  std::map<std::string, Content> bytes_;
   std::map<std::string, Array> arrays_;
 };
 

@@ -127,6 +127,9 @@ const KeyInfo kKeys[] = {
      [] {
        return Names{"error", "skip"};
      }},
+    {"data.scratch", [](Config& c) -> Field { return &c.data.scratch; },
+     "folder for samples that memory does not hold: they are read from there batch by batch; empty: memory",
+     -kNone, kNone, false, nullptr, true},
     {"data.augment", [](Config& c) -> Field { return &c.data.augment; },
      "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, "
      "cutmix:ALPHA"},

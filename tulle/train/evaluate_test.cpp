@@ -22,7 +22,7 @@ Model sign_model(const std::string& loss = "cross-entropy") {
   model.network.layer(0).weight().value = {1.0f, -1.0f};
   return model;
 }
-Split split_of(std::vector<float> x, std::vector<std::int32_t> classes) {
+Split split_of(AlignedVector<float> x, std::vector<std::int32_t> classes) {
   Split split;
   split.inputs = {
       .samples = static_cast<std::int64_t>(x.size()), .features = 1, .bytes = {}, .floats = std::move(x)};
@@ -52,7 +52,7 @@ TEST(Evaluate, TakesTheMeanByTheWeightsOfTheSamples) {
 TEST(Evaluate, CoversEverySampleAlsoOfAnIncompleteBatch) {
   Model model = sign_model();
   for (const std::size_t samples : {1, 511, 512, 513, 1025}) {
-    std::vector<float> x(samples, 1.0f);
+    AlignedVector<float> x(samples, 1.0f);
     x.back() = -1.0f;  // the last one is wrong
     const Evaluation found = evaluate(model, split_of(x, std::vector<std::int32_t>(samples, 0)));
     EXPECT_EQ(found.samples, static_cast<std::int64_t>(samples));
@@ -126,7 +126,7 @@ TEST(MeanActivations, AreThoseOfEverySampleWithoutDropoutForAnyThreads) {
 
 TEST(Predict, GivesOneRowPerSampleInTheirOrder) {
   Model model = sign_model("mse");
-  std::vector<float> x(700);
+  AlignedVector<float> x(700);
   std::iota(x.begin(), x.end(), -350.0f);
   const std::vector<float> found = predict(model, split_of(x, {}).inputs);
   ASSERT_EQ(found.size(), 1400u);

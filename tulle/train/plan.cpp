@@ -9,6 +9,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/spill.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/compact_linear.h"
@@ -67,11 +68,14 @@ std::unique_ptr<Activation> activation_of(const Config& config, bool last_layer)
       .make({.alpha = config.model.alpha, .position = 2, .neurons = 1, .seed = 1});
 }
 
+// What is in memory.
 std::int64_t split_bytes(const Split& split) {
   const Features& f = split.inputs;
+  std::size_t stored = 0;
+  for (const std::span<const std::byte> array : f.arrays())
+    if (!is_spilled(array.data())) stored += array.size();
   return static_cast<std::int64_t>(
-      f.bytes.size() + 4 * f.floats.size() + 8 * f.sparse.row_ptr.size() + 8 * f.sparse.columns.size() +
-      4 * f.generated.samples.size() +
+      stored + 8 * f.sparse.row_ptr.size() + 4 * f.generated.samples.size() +
       4 * (split.classes.size() + split.targets.size() + split.sets.labels.size()) +
       8 * split.sets.row_ptr.size());
 }
