@@ -8,8 +8,9 @@ at its most.
 """
 
 import hashlib
+import json
 import pathlib
-import re
+import shutil
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ seed = 1
 threads = 2
 [log]
 report = false
+compare_dense = "none"
 """
 
 
@@ -64,8 +66,14 @@ class Group:
         self.path.rmdir()
 
 
+def weights_of(file):
+    """The digest of what a model file holds behind its header."""
+    bytes_ = file.read_bytes()
+    return hashlib.sha256(bytes_[8 + int.from_bytes(bytes_[:8], "little") :]).hexdigest()[:12]
+
+
 def train(tulle, folder, name, group, *more):
-    """Seconds and a line for the table; the weights' digest."""
+    """Prints a row; the weights' digest."""
     command = [tulle, "train", str(folder / "larger.toml"), "--out", str(folder / "out"), "--name", name, "--progress", "none", *more]
     join = None if group is None else lambda: group.procs.write_text("0")
     start = time.monotonic()
@@ -73,10 +81,14 @@ def train(tulle, folder, name, group, *more):
     seconds = time.monotonic() - start
     if done.returncode:
         sys.exit(f"{name}: exit {done.returncode}: {done.stderr.strip()}")
-    report = dict(re.findall(r"^(accuracy|peak memory|.*accuracy) +(.*)$", done.stdout, re.M))
-    weights = subprocess.run([tulle, "inspect", str(folder / "out" / name / "model.safetensors"), "--json"], capture_output=True, text=True)
-    digest = hashlib.sha256(weights.stdout.encode()).hexdigest()[:12]
-    print(f"{name:<12} {seconds:8.1f} s   inspect {digest}   {report}", flush=True)
+    run = folder / "out" / name
+    epoch = next(record for record in map(json.loads, open(run / "metrics.jsonl")) if record["event"] == "epoch")
+    digest = weights_of(run / "model.safetensors")
+    print(
+        f"{name:<10} {seconds:7.1f} s in all   epoch {epoch['seconds']:6.1f} s, of these {epoch['phase_s']['data']:6.1f} s for data   "
+        f"weights {digest}",
+        flush=True,
+    )
     return digest
 
 
@@ -85,6 +97,7 @@ def main():
     gib = float(sys.argv[3]) if len(sys.argv) > 3 else 2.0
     mib = int(sys.argv[4]) if len(sys.argv) > 4 else 512
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / "out", ignore_errors=True)
     samples = int(gib * 2**30 / FEATURES)
     make(folder, samples)
     print(f"{samples} samples of {FEATURES} bytes, {gib:g} GiB; limit {mib} MiB")

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes what PyTorch computes for three tiny sMLPNets: weights, images, logits, gradients and running statistics.
+"""Writes what PyTorch computes for three tiny sMLPNets: weights, images, logits, gradients, running statistics, a training.
 
 Usage: freeze.py [FOLDER]   (needs torch and safetensors; tests read the files and need neither)
-The loss whose gradients are kept is the sum of logits times `coefficients`, in training mode.
+The loss whose gradients are kept is the sum of logits times `coefficients`, in training mode. `adamw.losses` are those before each
+of five steps of AdamW from the same start, cross-entropy with classes 0, 1, 2; matrices decay, vectors do not.
 """
 
 import pathlib
@@ -18,6 +19,21 @@ CASES = {  # channels, height, width, patch, embedding, depths, classes
     "odd_side": (1, 28, 28, 4, 16, [1, 1], 10),
     "not_square": (3, 32, 48, 4, 8, [1, 2, 1], 7),
 }
+
+
+def train(model, start, images):
+    model.load_state_dict(start)
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 1.0}, {"params": vectors, "weight_decay": 0.0}], lr=1e-3)
+    losses = []
+    for _ in range(5):
+        loss = torch.nn.functional.cross_entropy(model(images), torch.arange(3))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return torch.tensor(losses)
 
 
 def main():
@@ -44,6 +60,7 @@ def main():
         for key, value in model.state_dict().items():
             if "running" in key:
                 kept[f"after.{key}"] = value.clone()
+        kept["adamw.losses"] = train(model, {key: kept[key] for key in model.state_dict()}, images)
         save_file({key: value.contiguous() for key, value in kept.items()}, folder / f"smlpnet_{name}.safetensors")
 
 

@@ -13,14 +13,20 @@ namespace tulle::testing {
 
 inline std::atomic<std::size_t> g_allocated_bytes{0}, g_allocations{0};  // ever asked for
 inline std::atomic<std::size_t> g_live_bytes{0}, g_peak_bytes{0};        // now, and at most so far
+inline std::atomic<std::size_t> g_largest_bytes{0};                      // of one array so far
+
+inline void raise_to(std::atomic<std::size_t>& most, std::size_t value) noexcept {
+  for (std::size_t known = most; known < value && !most.compare_exchange_weak(known, value);) {
+  }
+}
 
 inline void* counted(std::size_t bytes, std::size_t alignment) noexcept {
   g_allocated_bytes += bytes;
   ++g_allocations;
   void* const memory = std::aligned_alloc(alignment, (bytes + alignment) / alignment * alignment);
   const std::size_t live = g_live_bytes += malloc_usable_size(memory);
-  for (std::size_t peak = g_peak_bytes; peak < live && !g_peak_bytes.compare_exchange_weak(peak, live);) {
-  }
+  raise_to(g_peak_bytes, live);
+  raise_to(g_largest_bytes, bytes);
   return memory;
 }
 

@@ -4,8 +4,11 @@
 
 #include <filesystem>
 
+#include "tulle/base/name_table.h"
 #include "tulle/checkpoint/import.h"
 #include "tulle/checkpoint/model_testing.h"
+#include "tulle/nn/loss.h"
+#include "tulle/optim/optimizer.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/vision/smlp_net.h"
 
@@ -158,6 +161,15 @@ class FromPyTorch : public ::testing::TestWithParam<std::string> {
     return path;
   }
 
+  Panels<const float> images(const Network& network, PanelBuffer& memory) const {
+    const auto values = oracle_.as<float>("images");
+    const Panels<float> x = memory.view(network.inputs(), 3, 16);
+    for (std::int32_t b = 0; b < 3; ++b)
+      for (std::int32_t f = 0; f < x.features; ++f)
+        x.at(b, f) = values[static_cast<std::size_t>(b * x.features + f)];
+    return x;
+  }
+
   static void expect_near(std::span<const float> found, std::span<const float> wanted, float tolerance,
                           const std::string& what) {
     ASSERT_EQ(found.size(), wanted.size()) << what;
@@ -180,13 +192,9 @@ TEST_P(FromPyTorch, GivesTheSameLogits) {
 TEST_P(FromPyTorch, TrainsTheSame) {
   Import import = import_safetensors(state_dict(), {});
   Network& network = import.model.network;
-  const auto images = oracle_.as<float>("images"), coefficients = oracle_.as<float>("coefficients");
+  const auto coefficients = oracle_.as<float>("coefficients");
   PanelBuffer memory;
-  const Panels<float> x = memory.view(network.inputs(), 3, 16);
-  for (std::int32_t b = 0; b < 3; ++b)
-    for (std::int32_t f = 0; f < x.features; ++f)
-      x.at(b, f) = images[static_cast<std::size_t>(b * x.features + f)];
-  const Panels<const float> y = network.forward({.training = true}, x);
+  const Panels<const float> y = network.forward({.training = true}, images(network, memory));
   std::vector<float> logits;
   const Panels<float> gradient = network.output_gradient();
   for (std::int32_t b = 0; b < 3; ++b)
@@ -202,6 +210,26 @@ TEST_P(FromPyTorch, TrainsTheSame) {
   for (const NamedArray& array : network.architecture()->arrays())
     if (array.name.find("running") != std::string::npos)
       expect_near(*array.values, oracle_.as<float>("after." + array.name), 1e-5f, array.name);
+}
+
+TEST_P(FromPyTorch, FiveStepsOfAdamWLowerTheLossAlike) {
+  Import import = import_safetensors(state_dict(), {});
+  Network& network = import.model.network;
+  const auto optimizer = find_name(optimizers(), "optimizer", "adamw").make({.weight_decay = 1.0});
+  for (Parameter* parameter : network.parameters()) optimizer->prepare(*parameter);
+  const auto wanted = oracle_.as<float>("adamw.losses");
+  const std::vector<std::int32_t> classes{0, 1, 2};
+  for (const float loss : wanted) {
+    PanelBuffer memory;
+    const Panels<const float> y = network.forward({.training = true}, images(network, memory));
+    const LossResult found =
+        find_name(losses(), "loss", "cross-entropy")
+            .compute(y, {.classes = classes, .values = {}}, {}, network.output_gradient());
+    EXPECT_NEAR(found.loss_sum / 3.0, loss, 1e-5 * loss);
+    network.backward();
+    for (Parameter* parameter : network.parameters()) optimizer->step(*parameter, 1e-3f);
+  }
+  EXPECT_LT(wanted.back(), wanted.front());
 }
 
 TEST_P(FromPyTorch, GoesBackWithEveryBitUnderTheSameNames) {

@@ -1,12 +1,14 @@
 #include "tulle/train/build_smlp.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/checkpoint/model_file.h"
 #include "tulle/data/loader.h"
 #include "tulle/nn/precision.h"
 #include "tulle/sparse/budgets.h"
@@ -40,6 +42,39 @@ Topology reading(const LayerOptions& fuse, const std::vector<int>& parts) {
     row_ptr.push_back(static_cast<std::int64_t>(columns.size()));
   }
   return Topology(fuse.outputs, fuse.inputs, std::move(row_ptr), std::move(columns));
+}
+
+// The network of train.start_from, which must have this shape but for its classes and its stochastic depth.
+Model start_model(const std::string& path, const SmlpShape& shape) {
+  Model model = load_model(path).model;
+  const SmlpNet* const net = smlp_of(model.network);
+  const auto refuse = [&](std::string_view what, const std::string& found, const std::string& expected) {
+    throw Error(
+        ErrorKind::kConfig, {.file = path},
+        fmt::format("{}, found {}, expected {} as the data and the config say", what, found, expected));
+  };
+  if (net == nullptr) refuse("network", "a perceptron", "an sMLPNet");
+  const auto text_of = [](const SmlpShape& s) {
+    return fmt::format("{} x {} x {} pixels, patch {}, width {}, depths {}, expansion {}", s.channels,
+                       s.height, s.width, s.patch, s.embedding, fmt::join(s.depths, "-"), s.expansion);
+  };
+  if (text_of(net->shape()) != text_of(shape)) refuse("network", text_of(net->shape()), text_of(shape));
+  return model;
+}
+
+// Connections, weights and statistics of another network. Its head too, where that is for the same classes.
+void start_like(Network& network, const Model& from, const std::vector<std::string>& class_names) {
+  const bool same_classes = from.class_names == class_names || from.class_names.empty();
+  std::vector<NamedArray> targets = network.architecture()->arrays();
+  const std::vector<NamedArray> sources = from.network.architecture()->arrays();
+  for (std::size_t a = 0; a < targets.size(); ++a)
+    if (targets[a].shape == sources[a].shape && (same_classes || !targets[a].name.starts_with("mlp_head.")))
+      *targets[a].values = *sources[a].values;
+  for (std::size_t l = 0; l < network.size(); ++l) {
+    const auto values = network.layer(l).parameters();
+    const auto given = const_cast<Layer&>(from.network.layer(l)).parameters();
+    for (std::size_t p = 0; p < values.size(); ++p) values[p]->value = given[p]->value;
+  }
 }
 
 }  // namespace
@@ -85,12 +120,26 @@ SmlpShape smlp_shape(const Config& config, const Dataset& data) {
 
 Network build_smlp(const Config& config, const Dataset& data) {
   const SmlpShape shape = smlp_shape(config, data);
+  const auto seed = static_cast<std::uint64_t>(config.run.seed);
+  const SmlpInput input{data.image.height, data.image.width, black(data)};
+  const bool bf16 =
+      find_name(training_precisions(), "model.dtype", config.model.dtype).precision == Precision::kBf16;
+  if (!config.train.start_from.empty()) {
+    const Model start = start_model(config.train.start_from, shape);
+    std::vector<std::optional<Topology>> topologies;
+    for (std::size_t l = 0; l < start.network.size(); ++l) {
+      const Topology* const topology = start.network.layer(l).topology();
+      topologies.push_back(topology == nullptr ? std::nullopt : std::optional(*topology));
+    }
+    Network network = make_smlp(shape, input, std::move(topologies), seed, bf16);
+    start_like(network, start, data.class_names);
+    return network;
+  }
   const std::vector<LayerOptions> options = smlp_layer_options(shape);
   std::vector<LayerShape> sides;
   for (const LayerOptions& layer : options) sides.push_back({layer.inputs, layer.outputs});
   const TopologyOptions topology = topology_options(config);
   const std::vector<std::int64_t> budgets = layer_budgets(topology, sides);
-  const auto seed = static_cast<std::uint64_t>(config.run.seed);
   const Repair repair =
       find_name(repairs(), "topology.repair_isolated", config.topology.repair_isolated).repair;
   std::vector<std::optional<Topology>> topologies(options.size());
@@ -104,9 +153,7 @@ Network build_smlp(const Config& config, const Dataset& data) {
   const std::vector<int> parts = mix_parts(config);
   for (std::size_t l = 0; l < options.size() && parts.size() < 3; l += 3)
     topologies[l] = reading(options[l], parts);
-  const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
-  return make_smlp(shape, {data.image.height, data.image.width, black(data)}, std::move(topologies), seed,
-                   precision == Precision::kBf16);
+  return make_smlp(shape, input, std::move(topologies), seed, bf16);
 }
 
 }  // namespace tulle

@@ -15,7 +15,9 @@ SmlpShape smlp_shape(const Config& config, const Dataset& data);
 /// model.mix that names none or others.
 std::vector<int> mix_parts(const Config& config);
 
-/// Its network: connections drawn for the pointwise layers, weights at their start values.
+/// Its network: connections drawn for the pointwise layers, weights at their start values; or those of
+/// train.start_from, whose head is kept where it is for the same classes, or as many without names, and drawn
+/// anew for others. Throws tulle::Error as load_model(), and kConfig naming both shapes where they differ.
 Network build_smlp(const Config& config, const Dataset& data);
 
 }  // namespace tulle

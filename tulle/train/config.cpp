@@ -180,7 +180,6 @@ void check_smlp(const Config& config) {
   if (config.evolve.importance_percentile > 0.0) refuse("evolve.importance_percentile", "some", "0");
   if (config.evolve.chain_removal) refuse("evolve.chain_removal", "true", "false");
   if (config.evolve.evolve_dense) refuse("evolve.evolve_dense", "true", "false");
-  if (!config.train.start_from.empty()) refuse("train.start_from", "a file", "none");
   if (config.log.input_links) refuse("log.input_links", "true", "false");
   if (config.topology.distribution == "explicit") refuse("topology.distribution", "explicit", "another");
   if (mix_parts(config).size() < 3 && config.topology.density < 1.0)

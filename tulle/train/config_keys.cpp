@@ -217,8 +217,9 @@ const KeyInfo kKeys[] = {
      }},
 
     {"train.start_from", [](Config& c) -> Field { return &c.train.start_from; },
-     "model file whose connections and weights the training starts with; none: drawn", -kNone, kNone, false,
-     nullptr, true},
+     "model file whose connections and weights the training starts with; none: drawn. An image net for other "
+     "classes gets a new head",
+     -kNone, kNone, false, nullptr, true},
     {"train.epochs", [](Config& c) -> Field { return &c.train.epochs; }, "passes over the training data", 1,
      1e9},
     {"train.batch_size", [](Config& c) -> Field { return &c.train.batch_size; }, "samples per step", 1,

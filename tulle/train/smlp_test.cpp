@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tulle/checkpoint/model_file.h"
+#include "tulle/data/data_testing.h"
 #include "tulle/train/predictor.h"
 #include "tulle/train/speed.h"
 #include "tulle/train/train_testing.h"
@@ -225,6 +227,46 @@ TEST(Smlp, VariantsSetTheirSizesAndKeysThatAreGivenWin) {
   EXPECT_EQ(config.model.image_size, 64);
   EXPECT_EQ(config.model.width, 8);
   EXPECT_EQ(config.topology.density, 1.0);
+}
+
+TEST(Smlp, StartsFromAModelAndWithANewHeadForOtherClasses) {
+  const TemporaryDirectory folder;
+  Dataset data = images();
+  Config config = smlp_config();
+  set_config_value(config, "topology.density", "0.3");
+  set_config_value(config, "train.epochs", "1");
+  tulle::Run first = start_run(finished(config), data);
+  Observer nobody;
+  Signals none;
+  train(first, data, nullptr, nobody, none);
+  save_model(folder / "m", first.model);
+
+  set_config_value(config, "run.seed", "9");
+  set_config_value(config, "train.start_from", folder / "m");
+  const auto arrays = [](const tulle::Run& run) { return run.model.network.architecture()->arrays(); };
+  const tulle::Run same = start_run(finished(config), data);
+  data.class_names = {"a", "b", "c", "d"};
+  const tulle::Run other = start_run(finished(config), data);
+  EXPECT_EQ(other.model.network.outputs(), 4);
+  for (std::size_t l = 0; l < first.model.network.size(); ++l) {
+    const Layer& layer = first.model.network.layer(l);
+    EXPECT_EQ(same.model.network.layer(l).weight().value, layer.weight().value);
+    EXPECT_EQ(other.model.network.layer(l).weight().value, layer.weight().value);
+    ASSERT_NE(layer.topology(), nullptr);
+    EXPECT_EQ(*other.model.network.layer(l).topology(), *layer.topology());
+  }
+  for (std::size_t a = 0; a < arrays(first).size(); ++a) {
+    const NamedArray array = arrays(first)[a];
+    EXPECT_EQ(*arrays(same)[a].values, *array.values) << array.name;
+    EXPECT_EQ(*arrays(other)[a].values == *array.values, !array.name.starts_with("mlp_head.")) << array.name;
+  }
+  // As many classes, but others.
+  data.class_names = {"a", "b", "c"};
+  EXPECT_NE(*arrays(start_run(finished(config), data)).back().values, *arrays(first).back().values);
+
+  set_config_value(config, "model.width", "16");
+  EXPECT_THAT(refusal([&] { start_run(finished(config), data); }, ErrorKind::kConfig),
+              HasSubstr("width 8, depths 1-1, expansion 3, expected 1 x 8 x 8 pixels, patch 2, width 16"));
 }
 
 TEST(Smlp, RefusesWhatItHasNoFormOf) {
