@@ -51,6 +51,9 @@ def test_a_folder_of_pictures_is_learnt_and_single_pictures_get_their_class(tmp_
 
 def test_every_verb_takes_an_image_model(tmp_path, tulle, folder, model):
     assert "row_and_column_mix" in tulle("inspect", model, check=True).out
+    page = (tmp_path / "out/run/report.html").read_text()
+    assert all(f"<figcaption>block {b}, {of}</figcaption>" in page for b in (1, 2) for of in ("rows", "columns"))
+    assert "block 3" not in page
     counts = json.loads(tulle("inspect", model, "--json", check=True).out)["image_net"]
     assert counts["image"] == [1, 8, 8] and counts["parameters"]["fuse"] == 3 * 8 * 8 + 3 * 16 * 16
     score = json.loads(tulle("eval", model, "--data", folder, "--json", check=True).out)

@@ -68,6 +68,7 @@ std::string details(const ReportRun& run) {
       "Cost", (first.result ? result_table(*first.result) : "") + phase_table(first) + layer_table(first));
   html += section("Inputs", first.inputs ? inputs_figure(*first.inputs) : "");
   html += section("Layers", structure_figures(run.structure), "cards three");
+  html += section("Mixing", matrix_gallery(run.mixing), "cards one");
   if (first.result) html += section("Classes", confusion_section(*first.result));
   html += section("Samples", sample_gallery(run.samples), "cards one");
   std::string config = origin_table(run);

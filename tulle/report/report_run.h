@@ -24,7 +24,8 @@ struct RecoveryRecord {
 struct ReportRun {
   std::string name;
   std::vector<RunRecord> seeds;           // empty: a recovery
-  std::vector<LayerStructure> structure;  // these three of the first seed
+  std::vector<LayerStructure> structure;  // these four of the first seed
+  std::vector<MatrixRecord> mixing;       // of an image net
   std::string model_bytes, model_hash;    // as told
   std::vector<SampleRecord> samples;
   std::optional<RecoveryRecord> recovery;

@@ -116,6 +116,13 @@ TEST(Samples, ShowAMistakeWithWhatItIs) {
   EXPECT_THAT(html, Not(HasSubstr("is dog")));
 }
 
+TEST(Samples, MatricesHaveTheirNames) {
+  const Picture picture{.shape = {.channels = 1, .height = 1, .width = 1}, .bytes = {128}};
+  EXPECT_THAT(matrix_gallery({{picture, "block 1, rows"}}),
+              HasSubstr("<figcaption>block 1, rows</figcaption>"));
+  EXPECT_EQ(matrix_gallery({}), "");
+}
+
 TEST(Samples, BytesBecomeLettersOfAnyLength) {
   EXPECT_THAT(inline_png("a", "x"), HasSubstr("base64,YQ==\""));
   EXPECT_THAT(inline_png("ab", "x"), HasSubstr("base64,YWI=\""));

@@ -29,6 +29,19 @@ std::string inline_png(const std::string& png, const std::string& description) {
                      base64(png));
 }
 
+std::string matrix_gallery(const std::vector<MatrixRecord>& matrices) {
+  if (matrices.empty()) return "";
+  std::string html =
+      "<p class=\"quiet\">How each block mixes the tokens of a row, and of a column: a line for each token "
+      "that "
+      "is made, a column for each that it reads; gray is 0, black negative, white positive.</p>"
+      "<div class=\"gallery\">";
+  for (const MatrixRecord& matrix : matrices)
+    html += fmt::format("<figure class=\"sample\">{}<figcaption>{}</figcaption></figure>",
+                        inline_png(encode_png(matrix.picture), matrix.name), escape_html(matrix.name));
+  return html + "</div>\n";
+}
+
 std::string sample_gallery(const std::vector<SampleRecord>& samples) {
   if (samples.empty()) return "";
   std::string html =

@@ -14,6 +14,15 @@ struct SampleRecord {
   double probability = 0;  // of the predicted class, from 0 to 1
 };
 
+/// A matrix as a picture: black where it is most negative, gray where it is 0.
+struct MatrixRecord {
+  Picture picture;
+  std::string name;
+};
+
+/// Pictures of matrices with their names, each a small PNG within the page; "" for none.
+std::string matrix_gallery(const std::vector<MatrixRecord>& matrices);
+
 /// Pictures with what they are and what they were taken for, mistakes marked; each a small PNG within the
 /// page.
 /// "" for no samples. Throws std::invalid_argument if a picture is none.

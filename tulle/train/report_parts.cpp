@@ -1,6 +1,9 @@
 #include "tulle/train/report_parts.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <numeric>
 
@@ -12,6 +15,7 @@
 #include "tulle/train/build.h"
 #include "tulle/train/config.h"
 #include "tulle/train/evaluate.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 namespace {
@@ -52,6 +56,27 @@ bool are_pictures(const Features& inputs, const ImageShape& shape) {
          1.0 * shape.height * shape.width * shape.channels == inputs.features;
 }
 
+// What an sMLPNet learnt to mix: rows and columns of each block.
+std::vector<MatrixRecord> mixing_of(const Network& network) {
+  std::vector<MatrixRecord> matrices;
+  const SmlpNet* const net = smlp_of(network);
+  if (net == nullptr) return matrices;
+  for (const NamedArray& array : const_cast<SmlpNet*>(net)->arrays()) {
+    const bool rows = array.name.ends_with(".proj_h.weight");
+    if (!rows && !array.name.ends_with(".proh_w.weight")) continue;
+    const auto side = static_cast<int>(array.shape[0]);
+    float most = 1e-30f;
+    for (const float value : *array.values) most = std::max(most, std::abs(value));
+    Picture picture{.shape = {.channels = 1, .height = side, .width = side}, .bytes = {}};
+    for (const float value : *array.values)
+      picture.bytes.push_back(static_cast<std::uint8_t>(std::lround(127.5f + 127.5f * value / most)));
+    if (side > kSide) picture = fit_square(picture, kSide, 1);
+    const std::size_t block = matrices.size() / 2 + 1;  // a matrix for rows and one for columns
+    matrices.push_back({std::move(picture), fmt::format("block {}, {}", block, rows ? "rows" : "columns")});
+  }
+  return matrices;
+}
+
 // The test data of a run, as its config names it: the model's own config names none.
 Split test_data(const std::string& directory, const Model& model) {
   Config config;
@@ -69,6 +94,7 @@ Split test_data(const std::string& directory, const Model& model) {
 
 void add_model(ReportRun& run, const Model& model, const std::string& path) {
   run.structure = structure_of(model.network);
+  run.mixing = mixing_of(model.network);
   std::error_code missing;
   const std::uintmax_t bytes = fs::file_size(path, missing);
   if (missing) return;
