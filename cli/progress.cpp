@@ -14,13 +14,13 @@
 namespace tulle::cli {
 namespace {
 
-Progress::Style style_of(const std::string& name) {
-  if (name == "none") return Progress::Style::kNone;
-  if (name == "line") return Progress::Style::kLines;
-  if (name == "bar") return Progress::Style::kBar;
+StatusLine::Style style_of(const std::string& name) {
+  if (name == "none") return StatusLine::Style::kNone;
+  if (name == "line") return StatusLine::Style::kLines;
+  if (name == "bar") return StatusLine::Style::kBar;
   const char* terminal = std::getenv("TERM");
   const bool dumb = terminal == nullptr || std::strcmp(terminal, "dumb") == 0;
-  return isatty(STDERR_FILENO) != 0 && !dumb ? Progress::Style::kBar : Progress::Style::kLines;
+  return isatty(STDERR_FILENO) != 0 && !dumb ? StatusLine::Style::kBar : StatusLine::Style::kLines;
 }
 
 std::size_t terminal_width() {
@@ -41,14 +41,13 @@ std::string figures(const EpochRecord& record) {
 
 }  // namespace
 
-Progress::Progress(const std::string& style, bool verbose, std::int64_t epochs, std::int64_t first_epoch)
-    : style_(style_of(style)), verbose_(verbose), epochs_(epochs), first_epoch_(first_epoch) {}
+StatusLine::StatusLine(const std::string& style) : style_(style_of(style)) {}
 
-Progress::~Progress() { clear(); }
+Progress::Progress(const std::string& style, bool verbose, std::int64_t epochs, std::int64_t first_epoch)
+    : line_(style), verbose_(verbose), epochs_(epochs), first_epoch_(first_epoch) {}
 
 void Progress::on_batch(const Batch& batch) {
-  if (style_ == Style::kNone || since_draw_.seconds() < (style_ == Style::kBar ? 0.1 : 60.0)) return;
-  since_draw_.restart();
+  if (!line_.due()) return;
   constexpr int kBar = 20;
   const double part = static_cast<double>(batch.batch) / static_cast<double>(batch.batches);
   const auto filled = static_cast<std::size_t>(std::lround(kBar * part));
@@ -57,37 +56,42 @@ void Progress::on_batch(const Batch& batch) {
   bar.resize(kBar, ' ');
   const double done = static_cast<double>(batch.epoch - 1 - first_epoch_) + part;
   const double left = static_cast<double>(epochs_ - first_epoch_) - done;
-  draw(fmt::format("epoch {:>3}/{} [{}] loss {:.4f}{}  ETA {}", batch.epoch, epochs_, bar, batch.loss,
-                   last_figures_, eta(done > 0.0 ? since_start_.seconds() / done * left : 0.0)));
+  line_.draw(fmt::format("epoch {:>3}/{} [{}] loss {:.4f}{}  ETA {}", batch.epoch, epochs_, bar, batch.loss,
+                         last_figures_, clock_text(done > 0.0 ? since_start_.seconds() / done * left : 0.0)));
 }
 
 bool Progress::on_epoch(const EpochRecord& record) {
   last_figures_ = figures(record);
-  if (style_ == Style::kNone) return true;
+  if (line_.style() == StatusLine::Style::kNone) return true;
   const double accuracy = record.valid_accuracy.value_or(record.test_accuracy.value_or(0.0));
   const bool better = accuracy > best_accuracy_;
   best_accuracy_ = std::max(best_accuracy_, accuracy);
-  if (style_ == Style::kBar && !verbose_ && !better) return true;
-  clear();
-  since_draw_.restart();
+  if (line_.style() == StatusLine::Style::kBar && !verbose_ && !better) return true;
+  line_.clear();
+  line_.rest();
   say(fmt::format("epoch {:>3}/{}  loss {:.4f}{}  {:.2f} s\n", record.epoch, epochs_, record.train_loss,
                   last_figures_, record.seconds));
   return true;
 }
 
-std::string Progress::eta(double seconds) const {
+std::string clock_text(double seconds) {
   const auto whole = static_cast<std::int64_t>(seconds);
   return whole >= 3600 ? fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
                        : fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
 
-void Progress::draw(const std::string& line) {
+bool StatusLine::due() const {
+  return style_ != Style::kNone && since_draw_.seconds() >= (style_ == Style::kBar ? 0.1 : 60.0);
+}
+
+void StatusLine::draw(const std::string& line) {
+  since_draw_.restart();
   if (style_ == Style::kLines) return say(fmt::format("{}\n", line));
   say(fmt::format("\r{}\x1b[K", line.substr(0, terminal_width() - 1)));
   drawn_ = true;
 }
 
-void Progress::clear() {
+void StatusLine::clear() {
   if (drawn_) say("\r\x1b[K");
   drawn_ = false;
 }

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "options.h"
+#include "progress.h"
 #include "recover_grid.h"
 #include "say.h"
 #include "signals.h"
@@ -81,14 +82,22 @@ int recover_verb(const RecoverFlags& options, const ConfigFlags& flags) {
   const std::string folder = (std::filesystem::path(config.run.out) / config.run.name).string();
   const RunDirectory directory = RunDirectory::open(folder);
   const RecoverTask task = task_of(config);
-  const nlohmann::json record = recover_into(config, task, folder, signals.stop, [&] {
-    if (options.quiet) return;
-    say(fmt::format(
-        "tulle {}   {}   {} threads   seed {}   -> {}\nrecover {} by {}   {} x {}   m {}   s {}\n", kVersion,
-        kernels::current_target(), thread_count(), config.run.seed, escape_control(folder),
-        config.recover.task, config.recover.method, task.x.count(), task.x.features(),
-        config.recover.hidden_width, config.recover.nnz));
-  });
+  StatusLine line(options.quiet ? "none" : config.log.progress);
+  bool told = options.quiet;
+  const auto watch = [&](const RecoverStep& now) {
+    if (!std::exchange(told, true))
+      say(fmt::format(
+          "tulle {}   {}   {} threads   seed {}   -> {}\nrecover {} by {}   {} x {}   m {}   s {}\n",
+          kVersion, kernels::current_target(), thread_count(), config.run.seed, escape_control(folder),
+          config.recover.task, config.recover.method, task.x.count(), task.x.features(),
+          config.recover.hidden_width, config.recover.nnz));
+    if (line.due())
+      line.draw(fmt::format("step {:>4}{}  nnz {}  {}", now.step,
+                            task.classify ? "" : fmt::format("  psnr {:.2f} dB", now.psnr), now.nonzeros,
+                            clock_text(now.seconds)));
+  };
+  const nlohmann::json record = recover_into(config, task, folder, signals.stop, watch);
+  line.clear();
   if (options.json)
     fmt::print("{}\n", record.dump(2));
   else if (!options.quiet)

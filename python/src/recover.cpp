@@ -24,7 +24,7 @@ nb::tuple recovered(const Config& config, const std::shared_ptr<Dataset>& data, 
     nb::gil_scoped_release release;
     std::atomic<bool> stop{false};
     const RecoverTask task = data != nullptr ? data_task(*data, config.recover.bias) : task_of(config);
-    const auto look = [&] { look_for_interrupt(raised, stop); };
+    const auto look = [&](const RecoverStep&) { look_for_interrupt(raised, stop); };
     if (!folder.empty()) {
       const RunDirectory claimed = RunDirectory::open(folder);
       record = recover_into(config, task, folder, stop, look).dump();

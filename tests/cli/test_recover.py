@@ -101,6 +101,25 @@ def test_several_classes_are_found_and_trained_on(tmp_path, tulle):
     assert "nnz" in tulle("inspect", tmp_path / "out/run/model.safetensors", check=True).out
 
 
+def test_a_trained_net_is_refined_on_fewer_connections(tmp_path, tulle):
+    random = np.random.default_rng(1)
+    x = random.normal(0, 1, (600, 10))
+    y = 2 * np.maximum(x[:, 0] - x[:, 3] + 0.5, 0) - np.maximum(x[:, 2], 0) + 0.3
+    np.savetxt(tmp_path / "data.csv", np.column_stack([x, y]), delimiter=",", fmt="%.9g")
+    data = ["--train=data.csv", "--scale=none", "--set", "data.task=regression"]
+    tulle(
+        "train", *data, "--hidden=8", "--activation=relu", "--loss=mse", "--rule=none", "--density=0.9", "--dropout=0", "--epochs=40",
+        "--optimizer=adam", "--learning-rate=0.01", "--batch-size=50", "--compare-dense=none", "--name=net", check=True,
+    )
+    words = ["recover", "--task=classify", *data, "--bias", "--hidden-width=9", "--method=htp", "--steps=2", "--nnz=60"]
+    refined = record(tulle, *words, "--start-from=out/net/model.safetensors")
+    assert refined["nnz"] <= 60 and refined["psnr"] > record(tulle, *words, "--name=alone")["psnr"] + 10
+    assert_refused(
+        tulle(*words, "--set", "recover.hidden_width=3", "--start-from=out/net/model.safetensors"), 78,
+        "recover.start_from: hidden neurons, found 9, expected at most 3 (recover.hidden_width)",
+    )
+
+
 def test_an_image_is_written_as_it_is_represented(tmp_path, tulle, image):
     found = record(tulle, "recover", "--task=image", "--image=image.png", "--hidden-width=8", "--nnz=60", "--frequencies=100", "--starts=6")
     assert found["psnr"] > found["mean_psnr"] + 10

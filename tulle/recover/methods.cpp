@@ -23,13 +23,13 @@ namespace {
 // To add a method: its file, its name above, one line here.
 constexpr RecoverMethod kMethods[] = {
     {"iht", "a gradient step on all weights, then the strongest s stay", "arXiv 2509.20323", solve_iht,
-     solve_iht_outputs, true},
+     solve_iht_outputs, true, true},
     {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, solve_aiht_outputs,
-     true},
+     true, true},
     {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp,
-     nullptr, true},
+     nullptr, true, true},
     {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own",
-     solve_strong, nullptr},
+     solve_strong, nullptr, false, true},
     {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again",
      "arXiv 2509.20323; Frankle and Carbin 2019", solve_imp, solve_imp},
 };
@@ -57,6 +57,13 @@ void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const
     throw Error(ErrorKind::kConfig,
                 fmt::format("recover.gates, found '{}', expected 'sequential' with the method '{}'",
                             options.gates, how.name));
+  if (options.start.neurons() > 0 && (!how.any_start || problem.outputs > 1 || options.hidden_layers > 1))
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format(
+            "recover.start_from, found a net for {} with {} outputs and {} hidden layers, expected one "
+            "output, one hidden layer and another method than imp",
+            how.name, problem.outputs, options.hidden_layers));
   if (options.nnz < options.hidden_layers)
     throw Error(ErrorKind::kConfig,
                 fmt::format("recover.nnz, found {}, expected at least one for each of {} hidden layers",
@@ -76,6 +83,9 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
           "recovery: at least one neuron and one nonzero");
   require(static_cast<std::int64_t>(problem.y.size()) == problem.outputs * problem.x.padded(),
           "recovery: one number for each sample and output");
+  require(given.start.neurons() == 0 ||
+              (given.start.neurons() == given.hidden_width && given.start.features() == problem.x.features()),
+          "recovery: a start of the same neurons and features");
   check_choice(how, problem, given);
   const bool fused = problem.outputs == 1 && how.name != "imp";
   bool finite = true, negative = false, positive = false;

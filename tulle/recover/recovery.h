@@ -30,6 +30,9 @@ struct RecoverOptions {
   std::string imp = "fair";  // form of `imp`: fair or published
   std::uint64_t seed = 0;
   std::int64_t workspace = 32 << 20;  // bytes
+  /// Where a method begins, with the gates of these weights; of 0 neurons: where it begins by itself. One
+  /// output and one hidden layer only.
+  SparseWeights start{};
 };
 
 /// What is to be met. Shapes: y [output][x.padded()], 0 beyond x.count(). With several outputs and `classify`
@@ -84,6 +87,7 @@ struct RecoverMethod {
   RecoverFunction solve;          // one output
   RecoverFunction solve_outputs;  // several; null: it cannot
   bool any_gates = false;         // takes `gates` other than sequential
+  bool any_start = false;         // takes `start`
 };
 
 /// The table of methods.
@@ -94,11 +98,11 @@ std::vector<std::string> sign_rules();
 
 /// By the method's name. Throws std::invalid_argument for options that cannot be (s or m below 1, sizes that
 /// differ), tulle::Error: kConfig for a net that cannot have negative outputs while y has nothing but them,
-/// kDiverged, kBadData for values that are not finite, or a method that has no such gates. Several hidden
-/// layers are found one after another: each is the layer of a net that predicts y from the features below it,
-/// with floor(nnz / layers) nonzeros. s beyond m * d is taken as m * d. Memory beyond the data: the
-/// workspace, a few doubles for each sample and a few hundred bytes for each nonzero; nothing that grows with
-/// m * d, but for `imp`.
+/// kDiverged, kBadData for values that are not finite, or a method that has no such gates or no start.
+/// Several hidden layers are found one after another: each is the layer of a net that predicts y from the
+/// features below it, with floor(nnz / layers) nonzeros. s beyond m * d is taken as m * d. Memory beyond the
+/// data: the workspace, a few doubles for each sample and a few hundred bytes for each nonzero; nothing that
+/// grows with m * d, but for `imp`.
 Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& options,
                  const RecoverProgress& progress = {});
 

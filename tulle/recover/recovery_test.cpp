@@ -214,6 +214,54 @@ TEST(Strong, HandlesOutputSignsThatAreMixed) {
   }
 }
 
+// Methods that can be told where to begin.
+class EveryStart : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(EveryStart, AtThePlantedWeightsStaysThere) {
+  const Planted p(2000, 30, 8, 40, 3, /*mixed=*/true);
+  const Recovery found =
+      recover(GetParam(), p.problem(), {.hidden_width = 8, .nnz = 40, .start = p.net.weights});
+  EXPECT_LE(found.loss, 1e-20 * dot(p.y, p.y));
+  const SparseWeights& planted = p.net.weights;
+  ASSERT_TRUE(std::ranges::equal(found.net.weights.places(), planted.places()));
+  for (std::size_t k = 0; k < planted.values().size(); ++k)
+    EXPECT_NEAR(found.net.weights.values()[k], planted.values()[k], 1e-9);
+  for (std::size_t b = 0; b < planted.blocks().size(); ++b)
+    EXPECT_EQ(found.net.weights.blocks()[b].sign, planted.blocks()[b].sign);
+}
+
+TEST_P(EveryStart, WithMoreWeightsThanWantedComesDownToThem) {
+  const Planted p(2000, 30, 8, 40, 3);
+  const Recovery found =
+      recover(GetParam(), p.problem(), {.hidden_width = 8, .nnz = 20, .starts = 1, .start = p.net.weights});
+  EXPECT_LE(found.net.nonzeros(), 20);
+  EXPECT_LT(found.loss, 0.5 * dot(p.y, p.y));
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, EveryStart, ::testing::Values("iht", "aiht", "htp", "strong"));
+
+TEST(Start, RefinesWeightsThatAreNearlyRight) {
+  const Planted p(2000, 30, 8, 40, 3);
+  SparseWeights near = p.net.weights;
+  for (std::size_t k = 0; k < near.values().size(); ++k) near.values()[k] *= 1.0 + 0.1 * std::sin(double(k));
+  const double before = psnr(p.x, p.y, {.weights = near});
+  const Recovery found = recover("htp", p.problem(), {.hidden_width = 8, .nnz = 40, .start = near});
+  EXPECT_LT(before, 50.0);
+  EXPECT_GT(psnr(p.x, p.y, found.net), 150.0);
+}
+
+TEST(Start, IsRefusedWhereThereIsNone) {
+  const Planted p(200, 10, 4, 10, 1);
+  const RecoverOptions options{.hidden_width = 4, .nnz = 10, .start = p.net.weights};
+  RecoverOptions two = options;
+  two.hidden_layers = 2;
+  EXPECT_THROW((void)recover("imp", p.problem(), options), Error);
+  EXPECT_THROW((void)recover("htp", p.problem(), two), Error);
+  two = options;
+  two.hidden_width = 5;
+  EXPECT_THROW((void)recover("htp", p.problem(), two), std::invalid_argument);
+}
+
 TEST(Thresholding, OfTurnedLabelsWithTurnedSignsIsTheMirrorImage) {
   const Planted p(500, 20, 5, 10, 2);
   std::vector<double> turned(p.y);

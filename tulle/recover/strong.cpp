@@ -302,6 +302,11 @@ Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& optio
   const std::string signs = options.signs == "auto" ? (nonnegative ? "positive" : "free") : options.signs;
   const std::int64_t starts = options.starts == 0 ? 40 : options.starts,
                      steps = options.steps == 0 ? 40 : options.steps;
+  if (options.start.neurons() > 0) {
+    const double excess = static_cast<double>(options.start.nonzeros()) / static_cast<double>(options.nnz);
+    solver.run({.excess = std::max(1.0, excess), .signs = signs, .from = options.start, .seed = options.seed},
+               steps);
+  }
   for (std::int64_t k = 0; k < starts && !solver.done() && !(k > 0 && solver.late()); ++k) {
     Start start{.signs = signs, .from = {}, .seed = options.seed + static_cast<std::uint64_t>(k)};
     if (k == kFreshStarts) {

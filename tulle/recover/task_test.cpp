@@ -1,15 +1,19 @@
 #include "tulle/recover/task.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "tulle/base/error.h"
 #include "tulle/nn/loss.h"
 #include "tulle/recover/compare.h"
 #include "tulle/recover/recover_testing.h"
 
 namespace tulle::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 // The model's own outputs: [sample][output].
 std::vector<float> run(Model& model, const Samples& x, std::int32_t features) {
@@ -73,6 +77,77 @@ TEST(ToModel, LetsTwoClassesWinAtOneHalf) {
   Model model = to_model(task, net, 1);
   const std::vector<float> out = run(model, task.x, 1);
   for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(out[2 * i + 1] > out[2 * i], i >= 2) << i;
+}
+
+// The outputs of a model and of the weights it becomes again.
+void expect_equal_outputs(Model& model, const RecoverTask& task, std::int64_t neurons,
+                          std::int32_t features) {
+  const std::vector<float> out = run(model, task.x, features);
+  const std::vector<double> found = net_outputs(task.x, {.weights = to_weights(model, task, neurons)});
+  const std::size_t width = out.size() / static_cast<std::size_t>(task.x.count());
+  for (std::size_t i = 0; i < static_cast<std::size_t>(task.x.count()); ++i) {
+    const double wanted = out[width * i + width - 1] - (width == 2 ? out[2 * i] - 0.5 : 0.0);
+    EXPECT_NEAR(found[i], wanted, 1e-4) << i;
+  }
+}
+
+// What to_weights() says against it.
+std::string refusal(const Model& model, const RecoverTask& task, std::int64_t neurons) {
+  try {
+    (void)to_weights(model, task, neurons);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ToWeights, BringsAModelBack) {
+  const RecoverTask task = planted_task(
+      {.samples = 300, .features = 20, .hidden_width = 9, .nnz = 36, .mixed_signs = true, .seed = 2});
+  Model model = to_model(task, *task.planted, 1);
+  expect_equal_outputs(model, task, 9, 20);
+  model.network.layer(1).weight().value[0] = -2.5f;  // as training leaves it
+  expect_equal_outputs(model, task, 12, 20);
+}
+
+TEST(ToWeights, MakesBiasesWeightsOfTheConstantFeature) {
+  for (const bool classes : {false, true}) {
+    Dataset data;
+    data.train.inputs = {
+        .samples = 4, .features = 2, .bytes = {}, .floats = {1, 2, 3, 4, -5, 6, 7, -8}, .sparse = {}};
+    data.train.targets = {1, 2, 3, 4};
+    if (classes) {
+      data.train.classes = {0, 0, 1, 1};
+      data.class_names = {"no", "yes"};
+    }
+    const RecoverTask task = data_task(std::move(data), true);
+    SparseWeights w(3, 3, {0, 2, 7}, {2.0, -3.0, 1.0});
+    w.blocks()[0].sign = -1;
+    Model model = to_model(task, {.weights = w}, 1);
+    expect_equal_outputs(model, task, 3, 2);
+    for (float& bias : model.network.layer(0).bias().value) bias += 0.25f;
+    model.network.layer(1).bias().value.back() = -0.75f;
+    expect_equal_outputs(model, task, 3, 2);
+    EXPECT_THAT(refusal(model, task, 2), HasSubstr("hidden neurons, found 3, expected at most 2"));
+  }
+}
+
+TEST(ToWeights, RefusesWhatIsNoSuchNet) {
+  const auto planted = [](std::int64_t features, std::int64_t layers) {
+    return planted_task({.samples = 50, .features = features, .nnz = 36, .hidden_layers = layers, .seed = 2});
+  };
+  const RecoverTask task = planted(20, 1), deep = planted(20, 2);
+  EXPECT_THAT(refusal(to_model(deep, *deep.planted, 1), task, 10),
+              HasSubstr("network, found 3 layers and 1 outputs"));
+  EXPECT_THAT(refusal(to_model(task, *task.planted, 1), planted(19, 1), 10),
+              HasSubstr("features, found 20, expected 19"));
+  Model scaled = to_model(task, *task.planted, 1);
+  scaled.scaling = {
+      .kind = "unit", .mean = std::vector<float>(20), .deviation = std::vector<float>(20, 255.0f)};
+  EXPECT_THAT(refusal(scaled, task, 10), HasSubstr("scaling, found 'unit'"));
+  Model biased = to_model(task, *task.planted, 1);
+  biased.network.layer(0).bias().value[0] = 1.0f;
+  EXPECT_THAT(refusal(biased, task, 10), HasSubstr("biases, found some, expected none without recover.bias"));
 }
 
 TEST(Compare, MatchesNeuronsInAnyOrderAndJoinsThoseThatAreOne) {

@@ -68,12 +68,14 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
              Inner inner, const std::string& signs) {
   const std::int64_t steps = options.steps == 0 ? 15 : options.steps;
   GatedDesign whole(problem.x, options.hidden_width, options.workspace);
+  const bool own_gates = options.gates == "sequential", starts = options.start.neurons() > 0;
+  SparseWeights x = starts ? options.start : SparseWeights(options.hidden_width, problem.x.features());
   if (options.gates == "open")
     whole.set_open_gates();
+  else if (starts && own_gates)
+    whole.set_gates(x);
   else
     whole.set_random_gates(options.seed);
-  const bool own_gates = options.gates == "sequential";
-  SparseWeights x(options.hidden_width, problem.x.features());
   const auto sign_of = [&](std::int64_t neuron) {
     const SparseWeights::Block* const block = x.find(neuron);
     if (block != nullptr && !whole.random_gates()) return block->sign;
@@ -93,7 +95,7 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
         x = step(design, y, x, options, inner, sign_of);
       }
       // Gates of steps 0 and 1 are random, those of a later one are what the step before left.
-      if (t == 0 || !own_gates) return;
+      if ((t == 0 && !starts) || !own_gates) return;
       if (whole.random_gates() && signs == "gate")
         for (SparseWeights::Block& block : x.blocks()) block.sign = whole.agreement(x, block) >= 0.0 ? 1 : -1;
       whole.set_gates(x);
@@ -120,6 +122,7 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
 
 Recovery with_signs(const RecoverProblem& problem, const RecoverOptions& options,
                     const RecoverProgress& progress, Inner inner) {
+  if (options.start.neurons() > 0) return run(problem, options, progress, inner, "positive");
   if (options.signs != "auto") return run(problem, options, progress, inner, options.signs);
   if (options.published || *std::min_element(problem.y.begin(), problem.y.end()) >= 0.0)
     return run(problem, options, progress, inner, "positive");

@@ -191,6 +191,7 @@ struct Config {
     bool published = false;
     std::string imp = "fair";
     std::int64_t workspace = 32;
+    std::string start_from;
     std::string image;
     std::int64_t sample = 0;
     std::int64_t crop = 0;
@@ -243,8 +244,9 @@ inline constexpr std::string_view kTrainSections[] = {"run.",        "data.",  "
                                                       "checkpoint.", "log."};
 /// data.task is for the config file: --task is recover.task.
 inline constexpr std::string_view kRecoverSections[] = {
-    "run.",        "data.format",       "data.train",  "data.test",     "data.scale", "data.sep",
-    "data.header", "data.label_column", "data.arrays", "data.max_rows", "data.nan",   "recover."};
+    "run.",     "data.format",  "data.train",        "data.test",   "data.scale",
+    "data.sep", "data.header",  "data.label_column", "data.arrays", "data.max_rows",
+    "data.nan", "data.scratch", "log.progress",      "recover."};
 bool in_sections(std::string_view key, Sections sections);
 
 /// Throws tulle::Error (kConfig) if the value of `key` is out of its range or not among its choices.

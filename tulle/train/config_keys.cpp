@@ -479,6 +479,10 @@ const KeyInfo kKeys[] = {
      }},
     {"recover.workspace", [](Config& c) -> Field { return &c.recover.workspace; }, "MiB for gates and tiles",
      1, 1048576},
+    {"recover.start_from", [](Config& c) -> Field { return &c.recover.start_from; },
+     "model file, one hidden layer of ReLUs and one output, that iht, aiht, htp and strong begin with; none: "
+     "random gates",
+     -kNone, kNone, false, nullptr, true},
     {"recover.image", [](Config& c) -> Field { return &c.recover.image; },
      "image: a PNG or JPEG file; none: sample of data.train", -kNone, kNone, false, nullptr, true},
     {"recover.sample", [](Config& c) -> Field { return &c.recover.sample; },

@@ -116,7 +116,7 @@ RecoverTask task_of(const Config& config) {
 }
 
 Json recover_once(const Config& config, const RecoverTask& task, const std::atomic<bool>& stop,
-                  Recovery& found, const std::function<void()>& begun) {
+                  Recovery& found, const RecoverWatch& watch) {
   const Config::Recover& r = config.recover;
   RecoverOptions options{.hidden_width = task.linear ? 1 : r.hidden_width,
                          .nnz = r.nnz,
@@ -133,15 +133,20 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
                          .seed = static_cast<std::uint64_t>(config.run.seed),
                          .workspace = r.workspace << 20};
   if (task.linear) options.descent_steps = 3;
+  if (!r.start_from.empty())
+    options.start = to_weights(load_model(r.start_from).model, task, options.hidden_width);
   if (options.steps == 0 && r.task == "image" && r.method != "imp")
     options.steps = r.method == "strong" ? 0 : 100;
   const MemoryGrowth memory;
   const Clock clock;
-  found = recover(r.method, task.problem(), options,
-                  [&, first = true](std::int64_t, double, std::int64_t) mutable {
-                    if (std::exchange(first, false)) begun();
-                    return !stop;
-                  });
+  found =
+      recover(r.method, task.problem(), options, [&](std::int64_t step, double loss, std::int64_t nonzeros) {
+        watch({.step = step,
+               .psnr = decibels(task.peak, loss / static_cast<double>(task.x.count() * task.outputs)),
+               .nonzeros = nonzeros,
+               .seconds = clock.seconds()});
+        return !stop;
+      });
   const double seconds = clock.seconds();
   const SparseNet& net = found.net;
   Json record{{"task", r.task},
@@ -185,9 +190,9 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
 }
 
 Json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
-                  const std::atomic<bool>& stop, const std::function<void()>& begun) {
+                  const std::atomic<bool>& stop, const RecoverWatch& watch) {
   Recovery found;
-  Json record = recover_once(config, task, stop, found, begun);
+  Json record = recover_once(config, task, stop, found, watch);
   SparseNet& net = found.net;
   write_file_atomically(folder + "/config.toml", effective_config(config, {}, kRecoverSections));
   if (config.recover.gates == "sequential") {  // a net with random gates is no ReLU net

@@ -15,15 +15,24 @@ namespace tulle {
 /// The task that the [recover] and [data] keys describe. Throws tulle::Error.
 RecoverTask task_of(const Config& config);
 
-/// One recovery: its figures, by name. `found` gets what was found. `begun` is called once, when nothing can
-/// be refused any more.
+/// Where a recovery stands.
+struct RecoverStep {
+  std::int64_t step = 0;
+  double psnr = 0.0;  // dB, of the data; of several classes no measure
+  std::int64_t nonzeros = 0;
+  double seconds = 0.0;  // since the start
+};
+/// Told after each step; from the first on nothing can be refused any more.
+using RecoverWatch = std::function<void(const RecoverStep&)>;
+
+/// One recovery: its figures, by name. `found` gets what was found.
 nlohmann::json recover_once(
     const Config& config, const RecoverTask& task, const std::atomic<bool>& stop, Recovery& found,
-    const std::function<void()>& begun = [] {});
+    const RecoverWatch& watch = [](const RecoverStep&) {});
 
 /// The same, written to a folder: model.safetensors, config.toml, result.json with the PSNR after each
 /// step, and original.png and reconstruction.png of an image.
 nlohmann::json recover_into(const Config& config, const RecoverTask& task, const std::string& folder,
-                            const std::atomic<bool>& stop, const std::function<void()>& begun);
+                            const std::atomic<bool>& stop, const RecoverWatch& watch);
 
 }  // namespace tulle
