@@ -111,11 +111,12 @@ def test_a_trained_net_is_refined_on_fewer_connections(tmp_path, tulle):
         "train", *data, "--hidden=8", "--activation=relu", "--loss=mse", "--rule=none", "--density=0.9", "--dropout=0", "--epochs=40",
         "--optimizer=adam", "--learning-rate=0.01", "--batch-size=50", "--compare-dense=none", "--name=net", check=True,
     )
-    words = ["recover", "--task=classify", *data, "--bias", "--hidden-width=9", "--method=htp", "--steps=2", "--nnz=60"]
-    refined = record(tulle, *words, "--start-from=out/net/model.safetensors")
-    assert refined["nnz"] <= 60 and refined["psnr"] > record(tulle, *words, "--name=alone")["psnr"] + 10
+    words = ["recover", "--task=classify", *data, "--bias", "--method=htp", "--steps=2", "--nnz=60"]
+    start = "--start-from=out/net/model.safetensors"
+    refined = record(tulle, *words, "--hidden-width=9", start)
+    assert refined["nnz"] <= 60 and refined["psnr"] > record(tulle, *words, "--hidden-width=9", "--name=alone")["psnr"] + 10
     assert_refused(
-        tulle(*words, "--set", "recover.hidden_width=3", "--start-from=out/net/model.safetensors"), 78,
+        tulle(*words, "--hidden-width=3", start), 78,
         "recover.start_from: hidden neurons, found 9, expected at most 3 (recover.hidden_width)",
     )
 
