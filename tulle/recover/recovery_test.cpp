@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "tulle/base/error.h"
+#include "tulle/base/random.h"
 #include "tulle/recover/compare.h"
 #include "tulle/recover/imp_rounds.h"
 #include "tulle/recover/recover_testing.h"
@@ -260,6 +261,32 @@ TEST(Start, IsRefusedWhereThereIsNone) {
   two = options;
   two.hidden_width = 5;
   EXPECT_THROW((void)recover("htp", p.problem(), two), std::invalid_argument);
+}
+
+TEST(LineSearch, DecidesInClosedFormWhatTheLossWouldDecide) {
+  const Random random{.seed = 5, .stream = Stream::kData};
+  int taken = 0;
+  for (std::uint64_t draw = 0; draw < 200; ++draw) {
+    const Planted p(100, 8, 3, 9, draw);
+    GatedDesign design(p.x, 3, 1 << 20);
+    design.set_gates(p.net.weights);
+    design.bind(p.net.weights);
+    std::vector<double> x(p.net.weights.values().size()), y = p.y, r(y.size()), g(x.size()), image(y.size());
+    for (std::size_t k = 0; k < x.size(); ++k) x[k] = random.normal(64 * draw + k);
+    residual(design, y, x, r);
+    design.multiply_transposed(r, g);
+    design.multiply(g, image);
+    const double squares = dot(g, g), longest = longest_step(squares, dot(image, image));
+    const double mu = longest * 2.0 * random.uniform(64 * draw + 63), before = dot(r, r);
+    for (std::size_t k = 0; k < x.size(); ++k) x[k] += mu * g[k];
+    residual(design, y, x, r);
+    const double margin = before - 0.9 * mu * squares - dot(r, r);
+    if (std::abs(margin) < 1e-12 * before) continue;
+    EXPECT_EQ(mu <= longest, margin > 0.0) << draw;
+    taken += mu <= longest;
+  }
+  EXPECT_GT(taken, 50);
+  EXPECT_LT(taken, 150);
 }
 
 TEST(Thresholding, OfTurnedLabelsWithTurnedSignsIsTheMirrorImage) {

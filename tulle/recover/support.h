@@ -24,6 +24,12 @@ inline double dot(std::span<const double> a, std::span<const double> b) {
 void for_batches(const RecoverProblem& problem, const RecoverOptions& options, std::int64_t epoch,
                  const std::function<void(const Samples&, std::span<const double>)>& body);
 
+/// The longest step mu along g = A^T (y - A x) that lowers ||A x - y||^2 by 0.9 mu ||g||^2 at least, from
+/// ||g||^2 and ||A g||^2: no product is needed for each mu that is tried. Source: f(x + mu g) = f - 2 mu
+/// ||g||^2 + mu^2
+/// ||A g||^2, so it is mu <= 1.1 ||g||^2 / ||A g||^2.
+inline double longest_step(double squares, double curvature) { return 1.1 * squares / curvature; }
+
 /// y - f for the design's gates and bound support with values v.
 void residual(const GatedDesign& design, std::span<const double> y, std::span<const double> v,
               std::span<double> r);

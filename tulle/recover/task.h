@@ -66,10 +66,10 @@ Fit measure(const RecoverTask& task, bool fresh, std::span<const double> outputs
 /// f(x) of what was found at the task's samples.
 std::vector<double> task_outputs(const RecoverTask& task, bool fresh, const SparseNet& net);
 
-/// What such a model is as fused weights of `neurons` neurons, for methods to start with; a bias of the output
-/// takes one more. Throws tulle::Error (kConfig) for one that is not a hidden layer of at most so many ReLUs
-/// and one linear output (of two classes: as to_model() makes it), has biases that the task has not, other
-/// features or another scaling than the task's.
+/// What such a model is as fused weights of `neurons` neurons, for methods to start with; a bias of the
+/// output takes one more. Throws tulle::Error (kConfig) for one that is not a hidden layer of at most so many
+/// ReLUs and one linear output (of two classes: as to_model() makes it), has biases that the task has not,
+/// other features or another scaling than the task's.
 SparseWeights to_weights(const Model& model, const RecoverTask& task, std::int64_t neurons);
 
 /// The net as a model like any other: present neurons alone, output weights +-1 by themselves.

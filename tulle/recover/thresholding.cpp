@@ -12,9 +12,8 @@ namespace {
 
 enum class Inner { kNone, kDescent, kLeastSquares };
 
-// Gradient descent on the bound support from x, arXiv 2509.20323: a step is taken if it lowers ||A x - y||^2
-// by at least 0.9 mu ||g||^2, which by f(x + mu g) = f - 2 mu ||g||^2 + mu^2 ||A g||^2 is mu <= 1.1 ||g||^2 /
-// ||A g||^2: one product tells. mu only shrinks; after 11 refusals in one step x starts anew.
+// Gradient descent on the bound support from x, arXiv 2509.20323. mu only shrinks; after 11 refusals in one
+// step x starts anew.
 void descend(const GatedDesign& design, std::span<const double> y, std::span<double> x, double mu,
              int steps) {
   const std::vector<double> start(x.begin(), x.end());
@@ -26,7 +25,7 @@ void descend(const GatedDesign& design, std::span<const double> y, std::span<dou
     const double squares = dot(g, g), curvature = dot(image, image);
     if (!(curvature > 0.0)) return;
     int refusals = 0;
-    while (mu > 1.1 * squares / curvature && refusals < 11) {
+    while (mu > longest_step(squares, curvature) && refusals < 11) {
       mu /= 2;
       ++refusals;
     }
