@@ -1,5 +1,7 @@
 #include "tulle/kernels/neuron.h"
 
+#include <algorithm>
+
 #include "tulle/base/random.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -15,30 +17,28 @@ namespace tulle::kernels::HWY_NAMESPACE {
 
 template <int kWidth>
 void EpilogueRows(Range rows, float* panel, const Epilogue& epilogue) {
-  const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    Vector z[kWidth / kLanes];
-    for (int v = 0; v < kWidth / kLanes; ++v) z[v] = hn::Load(d, panel + row * kWidth + v * kLanes);
-    StoreNeuron<kWidth>(z, row, epilogue, panel + row * kWidth);
+    FloatLines::Own<kWidth> z;
+    FloatLines::Keep<kWidth>(panel + row * kWidth, z);
+    StoreNeuron<kWidth>(z.values, row, epilogue, panel + row * kWidth);
   }
 }
 
 template <int kWidth>
 void GateRows(Range rows, float* panel, const Gate& gate) {
-  const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    Vector grad[kWidth / kLanes];
-    for (int v = 0; v < kWidth / kLanes; ++v) grad[v] = hn::Load(d, panel + row * kWidth + v * kLanes);
-    StoreGated<kWidth>(grad, row, gate, panel + row * kWidth);
+    FloatLines::Own<kWidth> grad;
+    FloatLines::Keep<kWidth>(panel + row * kWidth, grad);
+    StoreGated<kWidth>(grad.values, row, gate, panel + row * kWidth);
   }
 }
 
 void ApplyEpilogue(Range rows, int width, float* panel, const Epilogue& epilogue) {
-  WithWidth(width, [&](auto kWidth) { EpilogueRows<kWidth>(rows, panel, epilogue); });
+  WithWidth<2>(width, [&](auto kWidth) { EpilogueRows<kWidth>(rows, panel, epilogue); });
 }
 
 void ApplyGate(Range rows, int width, float* panel, const Gate& gate) {
-  WithWidth(width, [&](auto kWidth) { GateRows<kWidth>(rows, panel, gate); });
+  WithWidth<2>(width, [&](auto kWidth) { GateRows<kWidth>(rows, panel, gate); });
 }
 
 void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, float* HWY_RESTRICT sums) {
@@ -48,6 +48,10 @@ void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, f
   for (std::int64_t row = rows.begin; row < rows.end; row += kLine) {
     const auto count = static_cast<int>(rows.end - row < kLine ? rows.end - row : kLine);
     for (int j = 0; j < count; ++j) {
+      if (width < kLine) {  // the other lanes stay 0
+        std::copy_n(panel + (row + j) * width, width, lines + j * kLine);
+        continue;
+      }
       for (int s = 0; s < kVectorsPerLine; ++s) {
         const float* HWY_RESTRICT first = panel + (row + j) * width + s * kLanes;
         Vector sum = hn::Load(d, first);
@@ -118,8 +122,9 @@ HWY_INLINE void Philox(std::uint64_t seed, WordVector word[4]) {
 void DropoutBits(Range rows, int width, const DropoutPlace& place, std::uint32_t drop_threshold,
                  const std::uint32_t* ids, std::uint16_t* HWY_RESTRICT keep_bits) {
   const Words d;
-  const int lines = width / kLine;
+  const int lines = bit_words(width);
   const auto first_line = static_cast<std::uint32_t>(place.first_position / kLine);
+  const auto first_lane = static_cast<int>(place.first_position % kLine);  // of a panel narrower than a line
   const std::uint32_t stream = stream_word(Stream::kDropout, place.layer);
   const WordVector limit = hn::Set(d, drop_threshold);
   const WordVector low_half = hn::Set(d, 0xffffu);
@@ -150,11 +155,12 @@ void DropoutBits(Range rows, int width, const DropoutPlace& place, std::uint32_t
           if constexpr (kLanes >= 8)  // whole bytes
             hn::StoreMaskBits(Floats(), mask, reinterpret_cast<std::uint8_t*>(out + l) + s * kLanes / 8);
           else
-            out[l] = static_cast<std::uint16_t>(out[l] | MaskToBits(mask) << (s * kLanes));
+            out[l] = static_cast<std::uint16_t>(out[l] | MaskToBits(Floats(), mask) << (s * kLanes));
         }
       }
       line = end;
     }
+    if (first_lane > 0) *out = static_cast<std::uint16_t>(*out >> first_lane);
   }
 }
 

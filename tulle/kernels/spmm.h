@@ -38,7 +38,8 @@ struct Tile {
 
 /// y[o] = epilogue( sum over connections k of row o: w_k * x[column_k] ) for the rows `rows` of one panel.
 /// Connections are added in row order with one fused multiply-add each, whatever the thread count.
-/// Shapes: x [columns][width], y [rows][width]; width 16, 32, 64 or 128. Cost: 2 * nnz * width flop.
+/// Shapes: x [columns][width], y [rows][width]; width a power of two from 2 to 128. Cost: 2 * nnz * width
+/// flop.
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile = {}) noexcept;
 
@@ -47,7 +48,8 @@ void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float
 ///   dw_k  = (add ? dw_k : 0) + sum over samples: x[i] * dz[target_k]
 /// dx is skipped if it is null (first layer); w.values may then be null too. Each line of dz is loaded once
 /// and used twice. dw, like the arrays of w, begins with the first connection of the first source. Shapes: x,
-/// dx [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop (2 if dx is null).
+/// dx [sources][width], dz [targets of the tile][width], width from 16. Cost: 4 * nnz * width flop (2 if dx
+/// is null).
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 

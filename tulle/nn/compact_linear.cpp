@@ -20,7 +20,7 @@ constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their li
 
 // The gate of a panel's rows from `row` on.
 kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
-  const std::int64_t words = row * (width / 16);
+  const std::int64_t words = row * kernels::bit_words(width);
   if (gate.positive_bits != nullptr) gate.positive_bits += words;
   if (gate.keep_bits != nullptr) gate.keep_bits += words;
   return gate;
@@ -126,6 +126,7 @@ void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kerne
 void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                                   const kernels::Gate& gate) {
   if (!step_) throw std::logic_error("CompactLinear: the backward pass needs the optimizer's step");
+  require(dz.width >= 16 || dz.count() == 1, "CompactLinear: a batch fits in one panel narrower than a line");
   share_out();
   if (dx)
     parallel_ranges(dx.count() * dx.panel_size(), 4096,

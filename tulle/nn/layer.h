@@ -140,7 +140,7 @@ class Layer {
   std::unique_ptr<Activation> activation_;
   std::uint32_t drop_threshold_ = 0;                      // of 65536
   bool dropped_ = false;                                  // whether the last forward pass had dropout
-  std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][width / 16]
+  std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][bit_words(width)]
   PanelBuffer z_;  // only for activations that are not piecewise linear
 };
 

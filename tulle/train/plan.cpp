@@ -39,10 +39,12 @@ std::vector<LayerPlan> layers_of(const Config& config, const Dataset& data) {
   return layers;
 }
 
-// Samples of a step as panels hold them, filled up to whole panels.
-std::int64_t lanes_of(const Config& config) {
-  const std::int64_t width =
-      std::max(kernels::panel_width(config.train.batch_size), config.model.dtype == "bf16" ? 32 : 16);
+// Samples of a step as panels hold them (Network::panel_width), filled up to whole panels.
+std::int64_t lanes_of(const Config& config, Storage storage, const std::vector<LayerPlan>& layers) {
+  const bool narrow = storage == Storage::kCompact && std::ranges::none_of(layers, &LayerPlan::dense);
+  const std::int64_t width = kernels::panel_width(config.train.batch_size, config.model.dtype == "bf16" ? 32
+                                                                           : narrow                     ? 2
+                                                                                                        : 16);
   return (config.train.batch_size + width - 1) / width * width;
 }
 
@@ -129,11 +131,11 @@ Plan make_plan(const Config& config, const Dataset& data) {
     throw Error(ErrorKind::kConfig,
                 fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
   const std::vector<LayerPlan> layers = layers_of(config, data);
-  const std::int64_t lanes = lanes_of(config), state = state_bytes(config);
-  const std::int64_t features = data.train.inputs.features;
+  const std::int64_t state = state_bytes(config), features = data.train.inputs.features;
   Plan plan;
   plan.connections = planned_connections(config, data);
   plan.storage = storage_of(config, plan.connections);
+  const std::int64_t lanes = lanes_of(config, plan.storage, layers);
   const bool fast = plan.storage == Storage::kFast, bf16 = config.model.dtype == "bf16";
 
   const bool keeps_gradients = needs_gradients(config);
@@ -154,8 +156,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
     biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
-    activations +=
-        layer.outputs * lanes * (activation->piecewise() ? 4 : 8) + layer.outputs * lanes / 8 * bits;
+    activations += layer.outputs * lanes * (activation->piecewise() ? 4 : 8) +
+                   layer.outputs * ((lanes + 15) / 16 * 2) * bits;
     if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
     errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
     all_errors += layer.outputs * lanes * 4;
@@ -251,13 +253,13 @@ std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limi
 
 double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan,
                               const MachineRates& rates) {
-  // Of each connection, for 16 samples: lines at random places forward, and back where it has a layer below
-  // (its x, and its error read and written).
-  const std::int64_t lanes = lanes_of(config);
-  const double lines_per_connection = static_cast<double>(lanes) / 16.0;
+  // Of each connection, for 16 samples or fewer: lines at random places forward, and back where it has a
+  // layer below (its x, and its error read and written).
+  const std::vector<LayerPlan> layers = layers_of(config, data);
+  const std::int64_t lanes = lanes_of(config, plan.storage, layers);
+  const double lines_per_connection = std::max(static_cast<double>(lanes) / 16.0, 1.0);
   constexpr std::int64_t kNear = std::int64_t{1} << 20;  // bytes that stay in the nearest caches
   double seconds = 0.0;
-  const std::vector<LayerPlan> layers = layers_of(config, data);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
     const double links = static_cast<double>(layer.connections) * lines_per_connection;
