@@ -27,6 +27,7 @@ enum class Stream : std::uint32_t {
   kFourier = 15,    // recovery: frequencies of coordinates
   kSketch = 16,     // recovery: rows of a count sketch
   kShard = 17,      // which samples are whose, of several workers
+  kRounding = 18,   // weights in bfloat16: up or down
 };
 
 /// One independent sequence of random numbers, element by element.

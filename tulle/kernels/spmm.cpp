@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "tulle/base/half.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tulle/kernels/spmm.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
@@ -16,11 +18,14 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
+HWY_INLINE float AsFloat(float weight) { return weight; }
+HWY_INLINE float AsFloat(std::uint16_t weight) { return bf16_to_float(weight); }
+
 // One row at a time: its line of sums stays in registers, each connection broadcasts its weight and adds one
 // line of x. With tiles narrow enough for x to stay in L1 this runs at one line per load; without, at the
 // speed of L2.
-template <int kWidth, class Lines, bool kFar>
-void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HWY_RESTRICT x,
+template <int kWidth, class Lines, bool kFar, class View>
+void ForwardRows(const View& w, Range rows, const typename Lines::Element* HWY_RESTRICT x,
                  float* HWY_RESTRICT y, const Epilogue& epilogue, Tile tile) {
   using S = Samples<kWidth>;
   // The pieces of rows that a tile holds are far apart: no processor foresees where the next ones lie.
@@ -48,7 +53,7 @@ void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HW
             x + std::int64_t{w.columns[std::min(k + kLinksAhead, last)]} * Lines::Stride(kWidth);
         for (int line = 0; line < Lines::Stride(kWidth); line += kLine) hwy::Prefetch(ahead + line);
       }
-      const auto weight = hn::Set(d, w.values[k]);
+      const auto weight = hn::Set(d, AsFloat(w.values[k]));
       Lines::template ForVectors<kWidth>(
           x + static_cast<std::int64_t>(w.columns[k]) * Lines::Stride(kWidth),
           [&](int v, typename S::Vector source) { sums[v] = hn::MulAdd(weight, source, sums[v]); });
@@ -144,6 +149,13 @@ void ForwardFloat(const CsrView& w, Range rows, int width, const float* x, float
   ForwardOf<FloatLines>(w, rows, width, x, y, epilogue, tile);
 }
 
+void ForwardBf16Weights(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                        const Epilogue& epilogue) {
+  if (rows.begin == rows.end) return;
+  WithWidth<FloatLines::kLeastForward>(
+      width, [&](auto kWidth) { ForwardRows<kWidth, FloatLines, true>(w, rows, x, y, epilogue, {}); });
+}
+
 void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
                  const Epilogue& epilogue, Tile tile) {
   ForwardOf<Bf16Lines>(w, rows, width, x, y, epilogue, tile);
@@ -168,6 +180,7 @@ namespace tulle::kernels {
 
 HWY_EXPORT(ForwardFloat);
 HWY_EXPORT(ForwardBf16);
+HWY_EXPORT(ForwardBf16Weights);
 HWY_EXPORT(BackwardFloat);
 HWY_EXPORT(BackwardBf16);
 
@@ -188,6 +201,11 @@ bool has_bf16_dot() noexcept {
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile) noexcept {
   HWY_DYNAMIC_DISPATCH(ForwardFloat)(w, rows, width, x, y, epilogue, tile);
+}
+
+void spmm_forward(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                  const Epilogue& epilogue) noexcept {
+  HWY_DYNAMIC_DISPATCH(ForwardBf16Weights)(w, rows, width, x, y, epilogue);
 }
 
 void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,

@@ -18,6 +18,14 @@ struct CsrView {
   const float* values;
 };
 
+/// The same with weights in bfloat16.
+struct Bf16CsrView {
+  const std::int64_t* begin;
+  const std::int64_t* end;
+  const std::int32_t* columns;
+  const std::uint16_t* values;
+};
+
 /// Connections by source neuron, all to the targets of one tile: those of source s are [begin[s],
 /// begin[s + 1]), their targets are counted from the tile's first one. `targets` and `values` (weights) hold
 /// those of the sources asked for alone, from the first connection of the first of them on.
@@ -42,6 +50,9 @@ struct Tile {
 /// flop.
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile = {}) noexcept;
+/// The same with the bits of the widened weights, of a whole matrix whose x lies in main memory.
+void spmm_forward(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                  const Epilogue& epilogue) noexcept;
 
 /// One pass over the connections of the sources `sources` gives both halves of the backward pass:
 ///   dx[i] = gate( sum over connections k of source i: w_k * dz[target_k] )

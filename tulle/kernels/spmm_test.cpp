@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "tulle/base/half.h"
 #include "tulle/kernels/test_problem.h"
 
 namespace tulle::kernels {
@@ -63,6 +64,23 @@ TEST_P(SpmmForward, EqualsTheDoubleSumWithinItsRoundingErrors) {
   for_every_problem(
       [](const Problem& p) {
         EXPECT_TRUE(within_bounds(forward(p), reference::forward(p.csr(), p.rows, p.width, p.x.data())));
+      },
+      kAllWidths);
+}
+
+TEST_P(SpmmForward, WithWeightsInBfloat16HasTheBitsOfTheirFloats) {
+  for_every_problem(
+      [](const Problem& original) {
+        Problem p = original;
+        Guarded<std::uint16_t> bits(p.nnz());
+        for (std::size_t k = 0; k < bits.size(); ++k) {
+          bits[k] = float_to_bf16(p.values[k]);
+          p.values[k] = bf16_to_float(bits[k]);
+        }
+        Guarded<float> y = p.for_rows(kUntouched);
+        spmm_forward(Bf16CsrView{p.row_ptr.data(), p.row_ptr.data() + 1, p.columns.data(), bits.data()},
+                     {0, p.rows}, p.width, p.x.data(), y.data(), {});
+        EXPECT_TRUE(y.same_bits(forward(p)));
       },
       kAllWidths);
 }

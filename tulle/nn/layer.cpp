@@ -64,6 +64,7 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
   require(x.batch == y.batch && x.width == y.width, "Layer: x and y must have the same batch and width");
   const auto words = static_cast<std::size_t>(y.count()) * static_cast<std::size_t>(outputs()) *
                      static_cast<std::size_t>(kernels::bit_words(y.width));
+  pass_ = pass;
   dropped_ = pass.training && drop_threshold_ > 0;
   if (dropped_) {
     keep_bits_.resize(std::max(keep_bits_.size(), words));

@@ -64,6 +64,7 @@ struct Config {
     double dropout = 0.3;
     std::string loss = "cross-entropy";
     std::string dtype = "f32";
+    std::string weights = "f32";
     std::string variant = "none";
     std::int64_t image_size = 0;
     std::int64_t patch = 4;

@@ -184,6 +184,13 @@ const KeyInfo kKeys[] = {
     {"model.dtype", [](Config& c) -> Field { return &c.model.dtype; },
      "activations of sparse layers while they multiply; weights and sums stay f32", -kNone, kNone, false,
      [] { return names(training_precisions()); }},
+    {"model.weights", [](Config& c) -> Field { return &c.model.weights; },
+     "how weights and momentum of compact layers are kept; a step is taken in f32 and rounded up or down at "
+     "random",
+     -kNone, kNone, false,
+     [] {
+       return Names{"f32", "bf16"};
+     }},
 
     {"topology.distribution", [](Config& c) -> Field { return &c.topology.distribution; },
      "connections of each layer", -kNone, kNone, false, [] { return names(distributions()); }},

@@ -62,6 +62,14 @@ std::int64_t state_bytes(const Config& config) {
          (config.train.ema_decay > 0.0 ? 4 : 0);
 }
 
+// Of a weight of a sparse layer.
+std::int64_t weight_bytes(const Config& config) { return config.model.weights == "bf16" ? 2 : 4; }
+
+// Of its state where that is bfloat16, too.
+std::int64_t sparse_state_bytes(const Config& config) {
+  return state_bytes(config) / (config.model.weights == "bf16" ? 2 : 1);
+}
+
 // Of one neuron.
 std::unique_ptr<Activation> activation_of(const Config& config, bool last_layer) {
   return find_name(tulle::activations(), "model.activation",
@@ -102,7 +110,11 @@ std::int64_t index_bytes(const LayerPlan& layer, Storage storage, bool panels) {
 std::int64_t event_bytes(const Config& config, const LayerPlan& layer) {
   const double zeta = config.evolve.zeta;
   const double most = std::max({13.0 + 8.0 * zeta, 12.0 + 12.0 * zeta, 5.0 + 12.0 * zeta});
-  return static_cast<std::int64_t>(most * static_cast<double>(layer.connections)) + 16 * layer.outputs;
+  // Weights and momentum in bfloat16 are floats meanwhile.
+  const double widened =
+      static_cast<double>(4 - weight_bytes(config) + state_bytes(config) - sparse_state_bytes(config));
+  return static_cast<std::int64_t>((most + widened) * static_cast<double>(layer.connections)) +
+         16 * layer.outputs;
 }
 
 // Of the candidates of one layer: a key and a sum each.
@@ -132,6 +144,7 @@ Plan make_plan(const Config& config, const Dataset& data) {
                 fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
   const std::vector<LayerPlan> layers = layers_of(config, data);
   const std::int64_t state = state_bytes(config), features = data.train.inputs.features;
+  const std::int64_t weight = weight_bytes(config), sparse_state = sparse_state_bytes(config);
   Plan plan;
   plan.connections = planned_connections(config, data);
   plan.storage = storage_of(config, plan.connections);
@@ -148,9 +161,9 @@ Plan make_plan(const Config& config, const Dataset& data) {
     const LayerPlan& layer = layers[l];
     plan.neurons += layer.outputs;
     index += index_bytes(layer, plan.storage, l == 0 && !data.train.inputs.is_sparse());
-    weights += (layer.dense || keeps_gradients ? 8 : 4) * layer.connections;
+    weights += (layer.dense || keeps_gradients ? 8 : weight) * layer.connections;
     if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
-    optimizer += state * layer.connections;
+    optimizer += (layer.dense ? state : sparse_state) * layer.connections;
     const bool last = l + 1 == layers.size();
     const auto activation = activation_of(config, last);
     biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
@@ -185,7 +198,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
   // A copy of what a checkpoint holds, if it is written meanwhile (train.cpp).
   const bool copied =
       config.checkpoint.save_every != "never" && writes_meanwhile(config.checkpoint, plan.connections);
-  const std::int64_t checkpoint = copied ? (8 + state) * plan.connections + (12 + state) * plan.neurons : 0;
+  const std::int64_t checkpoint =
+      copied ? (4 + weight + sparse_state) * plan.connections + (12 + state) * plan.neurons : 0;
   const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
   plan.items = {{"data", plan.data_bytes},
@@ -203,18 +217,18 @@ Plan make_plan(const Config& config, const Dataset& data) {
   if (limit < 0 || plan.total() <= limit) return plan;
 
   // The connections go to files. At the start and in an event one layer is in memory as a whole.
-  const std::int64_t link = 8 + state;  // source, weight and state
+  const std::int64_t link = 4 + weight + sparse_state;  // source, weight and state
   constexpr std::int64_t kWindows = 2 * CompactLinear::kWindowsAhead + 1;
   const std::int64_t windows = link * std::min(kWindows * std::max(CompactLinear::kWindow, longest), largest);
   const std::int64_t at_start = 16 * largest, in_event = event > 0 ? event + link * largest : 0;
   plan.spill = config.run.spill;
   plan.spilled = link * sparse;
-  plan.read = (8 + link) * sparse;      // sources and weights forward, all backward
-  plan.written = (4 + state) * sparse;  // weights and state
+  plan.read = (4 + weight + link) * sparse;         // sources and weights forward, all backward
+  plan.written = (weight + sparse_state) * sparse;  // weights and state
   plan.items = {{"data", plan.data_bytes},
                 {"connections", index - 4 * sparse},
-                {"weights", weights - 4 * sparse},
-                {"optimizer state", optimizer - state * sparse},
+                {"weights", weights - weight * sparse},
+                {"optimizer state", optimizer - sparse_state * sparse},
                 {"biases", biases},
                 {"activations", activations},
                 {"errors", errors[0] + errors[1]},
@@ -269,7 +283,8 @@ double predicted_step_seconds(const Config& config, const Dataset& data, const P
     // A layer's neurons go by in order: made, read and made to errors; zeros first, where they add up.
     seconds += static_cast<double>(layer.outputs * lanes * 4) * 5.0 / rates.bytes();
   }
-  const double updated = static_cast<double>(plan.connections * (state_bytes(config) + 8));
+  const double updated =
+      static_cast<double>(plan.connections * (sparse_state_bytes(config) + weight_bytes(config) + 4));
   seconds += updated / rates.bytes();
   if (plan.spill.empty()) return seconds;
   // Reads and writes go on while threads compute, but the system's part in them takes the same cores.
