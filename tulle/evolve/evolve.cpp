@@ -295,6 +295,7 @@ class Event {
             .count = work.count,
             .connections = work.result.before,
             .candidates = how_.candidates,
+            .window = how_.window,
             .random = random(Stream::kGrow, work.l)};
   }
   void look_at_last_step(const Work& work, GrowInput& input) const {

@@ -66,7 +66,8 @@ TopologyOptions topology_options(const Config& config) {
           .budgets = config.topology.budgets,
           .dense_layers = config.topology.dense_layers,
           .pattern = config.topology.pattern,
-          .rewire = config.topology.rewire};
+          .rewire = config.topology.rewire,
+          .window = {config.topology.window, config.topology.window_share}};
 }
 
 DataOptions data_options(const Config& config) {
@@ -205,6 +206,7 @@ Evolution evolution_of(const Config& config) {
   how.mest_gamma = e.mest_gamma;
   how.threshold = e.drop_below;
   how.candidates = e.gse_candidates;
+  how.window = {config.topology.window, config.topology.window_share};
   how.momentum = config.train.momentum;
   how.momentum_steps = e.momentum_steps;
   how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";

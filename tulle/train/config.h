@@ -84,6 +84,8 @@ struct Config {
     std::vector<std::int64_t> dense_layers;
     std::string pattern = "random";
     double rewire = 0.1;
+    std::int64_t window = 0;
+    double window_share = 0.9;
     std::string repair_isolated = "none";
     std::string weight_init = "he-uniform";
     std::string fan = "dense";

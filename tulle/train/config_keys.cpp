@@ -209,6 +209,13 @@ const KeyInfo kKeys[] = {
      [] { return names(patterns()); }},
     {"topology.rewire", [](Config& c) -> Field { return &c.topology.rewire; },
      "watts-strogatz: share of connections that are moved to any source", 0, 1},
+    {"topology.window", [](Config& c) -> Field { return &c.topology.window; },
+     "sources around a target's place from which most of its connections come, at the start and where they "
+     "grow "
+     "at random; 0: from anywhere",
+     0, 2147483647},
+    {"topology.window_share", [](Config& c) -> Field { return &c.topology.window_share; },
+     "with a window: share of the connections drawn from it", 0, 1},
     {"topology.repair_isolated", [](Config& c) -> Field { return &c.topology.repair_isolated; },
      "neurons for which no connection was drawn get one from those with most", -kNone, kNone, false,
      [] { return names(repairs()); }},
