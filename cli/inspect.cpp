@@ -43,8 +43,9 @@ Json layer_row(const Layer& layer, std::size_t l) {
   }
   const Degrees in_degree = degrees_of(in), out_degree = degrees_of(out);
   const std::int64_t cells = std::int64_t{layer.inputs()} * layer.outputs();
-  const std::int64_t bytes =
-      topology == nullptr ? 4 * cells : 8 * layer.connections() + 8 * (std::int64_t{layer.outputs()} + 1);
+  const std::int64_t bytes = topology == nullptr ? 4 * cells
+                                                 : (layer.weight().is_bf16() ? 6 : 8) * layer.connections() +
+                                                       8 * (std::int64_t{layer.outputs()} + 1);
   return {{"layer", l},
           {"shape", {layer.outputs(), layer.inputs()}},
           {"stored", topology == nullptr ? "dense" : "sparse"},
@@ -81,8 +82,10 @@ Json image_net(const SmlpNet& net) {
 Json describe_model(const LoadedModel& loaded) {
   Json layers = Json::array();
   std::int64_t bytes = 0, dense = 0, dead = 0;
+  bool bf16 = false;
   for (std::size_t l = 0; l < loaded.model.network.size(); ++l) {
     layers.push_back(layer_row(loaded.model.network.layer(l), l));
+    bf16 = bf16 || loaded.model.network.layer(l).weight().is_bf16();
     bytes += layers.back()["bytes"].get<std::int64_t>();
     dense += layers.back()["bytes_dense"].get<std::int64_t>();
     // A hidden neuron is dead if nothing leads into it or nothing leads out of it.
@@ -101,7 +104,7 @@ Json describe_model(const LoadedModel& loaded) {
            {"scale", loaded.model.scaling.kind},
            {"classes", loaded.model.class_names},
            {"seed", loaded.model.seed},
-           {"dtype", "f32"},
+           {"dtype", bf16 ? "bf16" : "f32"},
            {"checksums", loaded.checksummed ? "good" : "unchecked"}};
   if (const SmlpNet* const net = smlp_of(loaded.model.network); net != nullptr) {
     out["image_net"] = image_net(*net);
@@ -159,7 +162,7 @@ int inspect(const std::string& path, bool json) {
   const bool own = format != file.metadata().end() && format->second == "tulle";
   Json out;
   if (own) {
-    out = describe_model(load_model(path));
+    out = describe_model(load_model(path, Storage::kCompact, /*keep_bf16=*/true));
   } else {
     out = {{"kind", "safetensors"},
            {"checksums", file.has_checksums() ? "good" : "unchecked"},

@@ -7,6 +7,7 @@
 #include "tulle/base/name_table.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/prune.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/sparse_layer.h"
@@ -63,9 +64,12 @@ nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
         std::vector<std::int32_t>(topology->row_ptr().begin(), topology->row_ptr().end()));
   else
     row_ptr = view<std::int64_t>(topology->row_ptr(), handle.model);
-  return nb::make_tuple(
-      values_of(handle.model, layer.weight().value, writable, {layer.weight().value.size()}),
-      view<std::int32_t>(topology->columns(), handle.model), row_ptr, nb::make_tuple(outputs, inputs));
+  // Weights in bfloat16 are a copy: NumPy has no such numbers.
+  const nb::object values = layer.weight().is_bf16() ? owned<float>(tulle::values_of(layer.weight()))
+                                                     : values_of(handle.model, layer.weight().value, writable,
+                                                                 {layer.weight().size()});
+  return nb::make_tuple(values, view<std::int32_t>(topology->columns(), handle.model), row_ptr,
+                        nb::make_tuple(outputs, inputs));
 }
 
 nb::object bias(const ModelHandle& handle, std::size_t l, bool writable) {

@@ -129,7 +129,8 @@ class Training {
     if (run_.use_count() == 1) return;
     nb::gil_scoped_release release;
     const Storage storage = is_compact(run_->model.network) ? Storage::kCompact : Storage::kFast;
-    LoadedModel copy = parse_model(model_bytes(run_->model, &run_->state), "memory", storage);
+    LoadedModel copy = parse_model(model_bytes(run_->model, &run_->state), "memory", storage,
+                                   run_->config.model.weights == "bf16");
     run_ = std::make_shared<Run>(
         Run{.config = run_->config, .model = std::move(copy.model), .state = std::move(*copy.state)});
   }

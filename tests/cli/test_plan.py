@@ -26,6 +26,17 @@ def test_a_plan_tells_every_part_and_takes_nothing(tulle, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_counts_small_batches_and_short_weights(tulle):
+    def parts(batch, *more):
+        arguments = [f"--batch-size={batch}" if a.startswith("--batch-size") else a for a in LARGE]
+        return json.loads(tulle("plan", *arguments, "--memory-limit=none", "--json", *more, check=True).out)["bytes"]
+
+    wide, small = parts(16), parts(4, "--set=model.weights=bf16", "--set=train.momentum=0")
+    assert small["activations"] * 66 == wide["activations"] * 18  # 4 bytes a sample, and the word of sign bits
+    assert small["weights"] * 2 == wide["weights"]
+    assert wide["optimizer state"] == wide["weights"] and small["optimizer state"] == 0
+
+
 def test_a_plan_that_does_not_fit_is_told_with_the_batch_that_would(tulle):
     result = tulle("plan", *SMALL, "--memory-limit=1M", "--json")
     plan = json.loads(result.out)

@@ -28,6 +28,25 @@ def test_predictions_keep_the_order_of_the_rows(trained, tulle):
     assert predicted(tulle, MODEL, "--data=backwards.csv", "--label-column=last") == forwards[::-1]
 
 
+def test_a_model_with_weights_in_bfloat16_is_used_like_any(trained, tulle):
+    tulle("train", "config.toml", "--set=model.weights=bf16", "--name=bf16", check=True)
+    model = "out/bf16/model.safetensors"
+    about = json.loads(tulle("inspect", model, "--json", check=True).out)
+    sparse = [layer for layer in about["layers"] if layer["stored"] == "sparse"]
+    assert about["dtype"] == "bf16" and sparse
+    assert all(layer["bytes"] == 6 * layer["nnz"] + 8 * (layer["shape"][0] + 1) for layer in sparse)
+    accuracy = json.loads(tulle("eval", model, *TEST, "--json", check=True).out)["accuracy"]
+    rows = predicted(tulle, model, *TEST)
+    truth = [line.split(",")[-1] for line in (trained / "test.csv").read_text().splitlines()]
+    assert accuracy == np.mean([row[0] == label for row, label in zip(rows, truth, strict=True)])
+    tulle("export", model, "--npz=m.npz", check=True)
+    with np.load(trained / "m.npz") as arrays:
+        weights = next(arrays[name] for name in arrays.files if name.endswith("weight.data"))
+    assert weights.dtype == np.float32 and np.all(weights.view(np.uint32) & 0xFFFF == 0)
+    refused = tulle("train", "config.toml", "--set=model.weights=bf16", "--storage=fast")
+    assert refused.code == 78 and refused.err.count("\n") == 1 and "model.weights" in refused.err
+
+
 def test_predictions_read_standard_input(trained, tulle):
     content = (trained / "test.csv").read_bytes()
     arguments = [MODEL, "--data=-", "--label-column=last"]

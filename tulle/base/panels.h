@@ -8,7 +8,8 @@ namespace tulle {
 
 /// A batch of activations somebody else owns, laid out [panel][feature][width]: sample b lies in panel b /
 /// width, lane b % width, so one feature of one panel is `width` contiguous floats, 64-byte aligned. Lanes
-/// beyond `batch` are padding; width is 16, 32, 64 or 128.
+/// beyond `batch` are padding; width is 16, 32, 64 or 128, or for a batch that fits in less 2, 4 or 8, where
+/// every layer takes that (Network::panel_width()).
 template <class T>
 struct Panels {
   T* data = nullptr;

@@ -27,6 +27,8 @@ enum class Stream : std::uint32_t {
   kFourier = 15,    // recovery: frequencies of coordinates
   kSketch = 16,     // recovery: rows of a count sketch
   kShard = 17,      // which samples are whose, of several workers
+  kRounding = 18,   // weights in bfloat16: up or down
+  kWindow = 19,     // topology: cells within windows
 };
 
 /// One independent sequence of random numbers, element by element.

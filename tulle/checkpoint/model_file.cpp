@@ -33,8 +33,14 @@ void add_floats(std::vector<TensorView>& tensors, const std::string& name, std::
   tensors.push_back(tensor<float>(name, DType::F32, std::move(shape), values));
 }
 
+void add_bf16(std::vector<TensorView>& tensors, const std::string& name,
+              std::span<const std::uint16_t> values) {
+  tensors.push_back(tensor(name, DType::BF16, {length(values.size())}, values));
+}
+
 void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
   add_floats(tensors, parameter.name + ".m1", parameter.m1);
+  if (!parameter.bf16_m1.empty()) add_bf16(tensors, parameter.name + ".m1", parameter.bf16_m1);
   add_floats(tensors, parameter.name + ".m2", parameter.m2);
   add_floats(tensors, parameter.name + ".outer", parameter.outer);
   add_floats(tensors, parameter.name + ".average", parameter.average);
@@ -50,7 +56,10 @@ void add_parameter(std::vector<TensorView>& tensors, const Parameter& parameter,
     tensors.push_back(tensor(parameter.name + ".crow", DType::I64, {length(topology->row_ptr().size())},
                              topology->row_ptr()));
     tensors.push_back(tensor(parameter.name + ".col", DType::I32, {topology->nnz()}, topology->columns()));
-    add_floats(tensors, parameter.name + ".val", parameter.value, {topology->nnz()});
+    if (parameter.is_bf16())
+      add_bf16(tensors, parameter.name + ".val", parameter.bf16_value);
+    else
+      add_floats(tensors, parameter.name + ".val", parameter.value, {topology->nnz()});
   } else if (parameter.kind == Parameter::Kind::kWeight) {
     add_floats(tensors, parameter.name, parameter.value, weight_shape(layer));
   } else {

@@ -86,11 +86,12 @@ struct LoadedModel {
 /// Reads a model file or checkpoint. Everything is validated here once, so that inner loops need no checks:
 /// sizes, checksums, layer chain, row pointers, column indices. Throws tulle::Error: kMissingInput,
 /// kPermission, or kBadData naming file, tensor, found and expected. `storage`: of a chain's sparse layers,
-/// as far as their dtype allows.
-LoadedModel load_model(const std::string& path, Storage storage = Storage::kFast);
+/// as far as their dtype allows. Weights in bfloat16 become floats; with `keep_bf16` they stay what they are
+/// in compact layers.
+LoadedModel load_model(const std::string& path, Storage storage = Storage::kFast, bool keep_bf16 = false);
 /// The same for bytes that are in memory; `name` stands for the file in messages.
 LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name,
-                        Storage storage = Storage::kFast);
+                        Storage storage = Storage::kFast, bool keep_bf16 = false);
 
 /// Hash of a training set (shape, features, labels), to refuse resuming on other data. Cost: one pass over
 /// the data.

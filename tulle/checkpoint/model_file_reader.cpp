@@ -6,12 +6,14 @@
 #include <functional>
 
 #include "tulle/base/error.h"
+#include "tulle/base/half.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/spill.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/checkpoint/model_metadata.h"
 #include "tulle/checkpoint/safetensors.h"
 #include "tulle/data/standardize.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/sparse_layer.h"
@@ -28,7 +30,8 @@ std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); 
 // Reads one file; every refusal names it.
 class Reader {
  public:
-  Reader(SafetensorsFile file, Storage storage) : file_(std::move(file)), in_(file_), storage_(storage) {}
+  Reader(SafetensorsFile file, Storage storage, bool keep_bf16)
+      : file_(std::move(file)), in_(file_), storage_(storage), keep_bf16_(keep_bf16) {}
 
   LoadedModel read() {
     if (in_.text("format") != "tulle")
@@ -93,6 +96,23 @@ class Reader {
           fmt::format("{} of {} values", dtype_name(dtype), shape[0] * (shape.size() > 1 ? shape[1] : 1)));
     return file_.as<T>(name);
   }
+  bool is_bf16(const std::string& name) const {
+    const TensorView* const view = file_.find(name);
+    return view != nullptr && view->dtype == DType::BF16;
+  }
+  // Floats or bfloat16, into what the parameter has of both.
+  void read_numbers(const std::string& name, const std::vector<std::int64_t>& shape,
+                    AlignedVector<float>& into, AlignedVector<std::uint16_t>& bf16_into) const {
+    if (!is_bf16(name)) {
+      std::ranges::copy(values<float>(name, DType::F32, shape), into.begin());
+      return;
+    }
+    const auto bits = values<std::uint16_t>(name, DType::BF16, shape);
+    if (bf16_into.empty())
+      std::ranges::transform(bits, into.begin(), bf16_to_float);
+    else
+      std::ranges::copy(bits, bf16_into.begin());
+  }
   template <class T>
   void read_optional(const std::string& name, DType dtype, AlignedVector<T>& into, std::size_t size) const {
     if (file_.find(name) == nullptr) return;
@@ -130,6 +150,8 @@ class Reader {
       options.precision = find_name(training_precisions(), "dtype", dtype).precision;
     }
     if (options.precision == Precision::kFloat) options.storage = storage_;
+    options.bf16_weights = keep_bf16_ && options.storage == Storage::kCompact &&
+                           is_bf16(fmt::format("layers.{}.weight.val", index));
     return options;
   }
 
@@ -137,13 +159,13 @@ class Reader {
     const std::string name =
         (options.name.empty() ? fmt::format("layers.{}", options.index) : options.name) + ".weight";
     std::unique_ptr<Layer> layer;
-    std::span<const float> weights;
+    std::vector<std::int64_t> shape;
     if (sparse) {
       const auto crow = values<std::int64_t>(name + ".crow", DType::I64, {std::int64_t{options.outputs} + 1});
       const TensorView* columns = file_.find(name + ".col");
       const std::int64_t nnz = columns == nullptr || columns->shape.size() != 1 ? 0 : columns->shape[0];
       const auto col = values<std::int32_t>(name + ".col", DType::I32, {nnz});
-      weights = values<float>(name + ".val", DType::F32, {nnz});
+      shape = {nnz};
       try {
         layer = make_sparse_layer(options, Topology(options.outputs, options.inputs,
                                                     {crow.begin(), crow.end()}, {col.begin(), col.end()}));
@@ -151,13 +173,13 @@ class Reader {
         throw Error(ErrorKind::kBadData, {.file = file_.name()}, fmt::format("{}: {}", name, error.what()));
       }
     } else {
-      std::vector<std::int64_t> shape{options.outputs, options.inputs};
+      shape = {options.outputs, options.inputs};
       if (const TensorView* const view = file_.find(name); view != nullptr && view->shape.size() == 4)
         shape.insert(shape.end(), {1, 1});  // a convolution of 1 x 1
-      weights = values<float>(name, DType::F32, shape);
       layer = std::make_unique<DenseLinear>(options);
     }
-    std::ranges::copy(weights, layer->weight().value.begin());
+    Parameter& weight = layer->weight();
+    read_numbers(sparse ? name + ".val" : name, shape, weight.value, weight.bf16_value);
     release_spilled();
     for (Parameter* parameter : layer->parameters())
       if (parameter->kind != Parameter::Kind::kWeight)
@@ -338,8 +360,11 @@ class Reader {
     read_stability(state.stability);
     state.data_identity = in_.text("data");
     for (Parameter* parameter : model.network.parameters()) {
-      const std::size_t size = parameter->value.size();
-      read_optional(parameter->name + ".m1", DType::F32, parameter->m1, size);
+      const std::size_t size = parameter->size();
+      if (const std::string momentum = parameter->name + ".m1"; file_.find(momentum) != nullptr) {
+        keep_momentum(*parameter);
+        read_numbers(momentum, {length(size)}, parameter->m1, parameter->bf16_m1);
+      }
       read_optional(parameter->name + ".m2", DType::F32, parameter->m2, size);
       read_optional(parameter->name + ".outer", DType::F32, parameter->outer, size);
       read_optional(parameter->name + ".average", DType::F32, parameter->average, size);
@@ -413,16 +438,18 @@ class Reader {
   SafetensorsFile file_;
   MetadataReader in_;
   Storage storage_;
+  bool keep_bf16_;
 };
 
 }  // namespace
 
-LoadedModel load_model(const std::string& path, Storage storage) {
-  return Reader(SafetensorsFile::read(path), storage).read();
+LoadedModel load_model(const std::string& path, Storage storage, bool keep_bf16) {
+  return Reader(SafetensorsFile::read(path), storage, keep_bf16).read();
 }
 
-LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name, Storage storage) {
-  return Reader(SafetensorsFile::parse(std::move(bytes), name), storage).read();
+LoadedModel parse_model(std::vector<std::byte> bytes, const std::string& name, Storage storage,
+                        bool keep_bf16) {
+  return Reader(SafetensorsFile::parse(std::move(bytes), name), storage, keep_bf16).read();
 }
 
 }  // namespace tulle

@@ -69,6 +69,8 @@ inline std::map<std::string, std::string> bits_of(Network& network) {
     add(parameter->name + ".m1", parameter->m1);
     add(parameter->name + ".m2", parameter->m2);
     add(parameter->name + ".age", parameter->age);
+    add(parameter->name + ".bf16_value", parameter->bf16_value);
+    add(parameter->name + ".bf16_m1", parameter->bf16_m1);
   }
   if (Architecture* const architecture = network.architecture(); architecture != nullptr)
     for (const Statistic& statistic : architecture->statistics()) add(statistic.name, *statistic.value);

@@ -1,6 +1,7 @@
 #include "tulle/data/loader.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <numeric>
 
@@ -119,8 +120,8 @@ void Loader::start_epoch(int epoch, bool shuffled) {
 
 Loader::Rows Loader::rows_of(std::int64_t index, int panel_width, Part part) const {
   require(index >= 0 && index < batches(), "Loader: no such batch in this epoch");
-  require(panel_width == 16 || panel_width == 32 || panel_width == 64 || panel_width == 128,
-          "Loader: panels are 16, 32, 64 or 128 samples wide");
+  require(panel_width >= 2 && panel_width <= 128 && std::has_single_bit(static_cast<unsigned>(panel_width)),
+          "Loader: panels are 2, 4, 8, 16, 32, 64 or 128 samples wide");
   const Range own = even_range(samples_of(index), part.parts, part.part, kLane);
   return {{order_.data() + index * batch_size_ + own.begin, static_cast<std::size_t>(own.end - own.begin)},
           own.begin};

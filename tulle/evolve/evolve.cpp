@@ -9,6 +9,7 @@
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
@@ -62,10 +63,13 @@ class Event {
       stage_by_stage();
     else
       for_layers([&](Work& work) {  // a layer alone: what it needs for a while is gone before the next one's
+        const bool bf16 = work.layer->weight().is_bf16();
+        widen(work.layer->weight());
         shrink_to_budget(work);
         mark(work);
         drop(work);
         grow(work);
+        if (bf16) narrow(work.layer->weight());
       });
     if (how_.dense_layers) renew_dense_layers();
 
@@ -88,6 +92,10 @@ class Event {
 
   // Choices that look at all layers.
   void stage_by_stage() {
+    std::vector<Parameter*> bf16;
+    for (Work& work : work_)
+      if (work.layer->weight().is_bf16()) bf16.push_back(&work.layer->weight());
+    for (Parameter* weight : bf16) widen(*weight);
     for_layers([&](Work& work) { shrink_to_budget(work); });
     if (how_.global)
       mark_over_all_layers();
@@ -97,6 +105,7 @@ class Event {
     for_layers([&](Work& work) { drop(work); });
     if (how_.grow->grow != nullptr && how_.redistribute != Redistribute::kNone) redistribute();
     for_layers([&](Work& work) { grow(work); });
+    for (Parameter* weight : bf16) narrow(*weight);
   }
 
   void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }
@@ -286,6 +295,7 @@ class Event {
             .count = work.count,
             .connections = work.result.before,
             .candidates = how_.candidates,
+            .window = how_.window,
             .random = random(Stream::kGrow, work.l)};
   }
   void look_at_last_step(const Work& work, GrowInput& input) const {

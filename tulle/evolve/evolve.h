@@ -41,6 +41,7 @@ struct Evolution {
   bool dense_layers = false;    // hidden layers of density 1 draw their dropped weights anew
   Redistribute redistribute = Redistribute::kNone;
   double soft_beta = 1.0, mest_gamma = 0.0, threshold = 0.001, candidates = 1.0;  // DropInput, GrowInput
+  WindowLaw window{};                // of cells that grow at random
   std::string distribution = "erk";  // of the connections at a scheduled density: erk or uniform
   double momentum = 0.9;             // of sums that are gathered
   std::int64_t momentum_steps = 10;  // over which they are

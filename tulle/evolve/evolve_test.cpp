@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "tulle/base/half.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/evolve/rule.h"
@@ -364,6 +365,40 @@ TEST_F(EvolveTogether, DenserLayersThanAllowedStayAsTheyAre) {
   const auto events = evolve(net, how);
   ASSERT_EQ(events.size(), 1u);
   EXPECT_EQ(events[0].layer, 0u);
+}
+
+TEST(Bf16Weights, EvolveAsTheirFloatsWould) {
+  for (const char* drop : {"set", "magnitude"}) {
+    Dice dice, same;
+    NetworkSpec spec{.sizes = {30, 40, 20, 5}, .densities = {0.2}, .storage = Storage::kCompact};
+    Network floats = make_network(spec, dice);
+    spec.bf16_weights = true;
+    Network bf16 = make_network(spec, same);
+    for (Network* network : {&floats, &bf16})
+      for (std::size_t l = 0; l < network->size(); ++l) {
+        Parameter& weight = network->layer(l).weight();
+        widen(weight);
+        weight.m1.clear();
+        for (const float value : weight.value) weight.m1.push_back(0.125f * value);
+        narrow(weight);
+        if (network == &floats) widen(weight);
+      }
+    const WeightLaw law = law_of("he-uniform");
+    const Evolution how = evolution_of(drop, "random", law);
+    const EvolveEvent event{.seed = 3, .step = 4, .zeta = 0.4};
+    evolve(floats, how, event);
+    evolve(bf16, how, event);
+    for (std::size_t l = 0; l < floats.size(); ++l) {
+      const Parameter &kept = bf16.layer(l).weight(), &wide = floats.layer(l).weight();
+      EXPECT_EQ(*bf16.layer(l).topology(), *floats.layer(l).topology());
+      EXPECT_TRUE(kept.value.empty() && kept.m1.empty());
+      ASSERT_EQ(kept.bf16_value.size(), wide.value.size());
+      for (std::size_t k = 0; k < wide.value.size(); ++k) {
+        ASSERT_EQ(kept.bf16_value[k], float_to_bf16(wide.value[k]));
+        ASSERT_EQ(bf16_to_float(kept.bf16_m1[k]), wide.m1[k]) << "survivors, and 0 of those that grew";
+      }
+    }
+  }
 }
 
 TEST(ChainRemoval, FollowsDeadEndsToAFixedPoint) {

@@ -11,6 +11,7 @@
 #include "tulle/base/random.h"
 #include "tulle/sparse/cell_scores.h"
 #include "tulle/sparse/topology.h"
+#include "tulle/sparse/window.h"
 
 namespace tulle {
 
@@ -23,6 +24,7 @@ struct GrowInput {
   Panels<const float> inputs{};          // [panel][source][width]; empty unless the rule needs them
   Panels<const float> errors{};          // [panel][target][width]
   double candidates = 1.0;               // gse, momentum: cells looked at, as a multiple of `connections`
+  WindowLaw window{};                    // of cells that grow at random
   const CellScores* gathered = nullptr;  // of a rule that gathers; null: the last step's count alone
   Random random{};                       // places for random choices
 };

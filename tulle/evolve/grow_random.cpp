@@ -1,10 +1,9 @@
 #include "tulle/evolve/grow.h"
-#include "tulle/sparse/sampling.h"
 
 namespace tulle {
 
 std::vector<std::uint64_t> grow_random(const GrowInput& input) {
-  return random_absent_cells(input.taken, input.count, input.random);
+  return windowed_absent_cells(input.taken, input.count, input.window, input.random);
 }
 
 }  // namespace tulle

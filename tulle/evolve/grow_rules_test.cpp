@@ -177,6 +177,16 @@ TEST_F(GrowRules, MomentumOfTheLastStepAloneIsThatOfItsGradientsAtThoseCandidate
   EXPECT_EQ(grow_momentum(input), alone);
 }
 
+TEST_F(GrowRules, RandomGrowsByTheLawOfItsWindows) {
+  const Topology taken = random_topology(200, 300, 1000, {.seed = 6});
+  const WindowLaw law{.width = 30, .share = 0.9};
+  const Random random{.seed = 1, .stream = Stream::kGrow};
+  const auto grow = find_name(grow_rules(), "test", "random").grow;
+  EXPECT_EQ(grow({.taken = taken, .count = 400, .window = law, .random = random}),
+            windowed_absent_cells(taken, 400, law, random));
+  EXPECT_EQ(grow({.taken = taken, .count = 400, .random = random}), random_absent_cells(taken, 400, random));
+}
+
 TEST_F(GrowRules, EveryRuleAnswersTheSameForAnyNumberOfThreads) {
   const Topology taken = random_topology(150, 170, 3000, {.seed = 4});
   const TestSignals signals(taken);

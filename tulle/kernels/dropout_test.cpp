@@ -16,7 +16,7 @@ std::vector<std::vector<bool>> mask(std::int64_t rows, std::int64_t first, int p
                                     DropoutPlace place) {
   std::vector<std::vector<bool>> kept(static_cast<std::size_t>(rows));
   for (int done = 0; done < positions; done += width) {
-    Guarded<std::uint16_t> bits = Guarded<std::uint16_t>(rows * (width / 16), 0x5555);
+    Guarded<std::uint16_t> bits = Guarded<std::uint16_t>(rows * bit_words(width), 0x5555);
     place.first_position = first + done;
     dropout_bits({0, rows}, width, place, kDropThreshold, nullptr, bits.data());
     EXPECT_TRUE(bits.guards_intact());
@@ -31,7 +31,7 @@ class Dropout : public EveryTarget {};
 
 TEST_P(Dropout, EveryBitEqualsTheDrawOfItsPlace) {
   Dice dice;
-  for (const int width : kWidths) {
+  for (const int width : kAllWidths) {
     for (const std::uint32_t threshold : {0u, 1u, kDropThreshold, 32768u, 32769u, 65535u, 65536u}) {
       const DropoutPlace place{.seed = dice.below(~0ull),
                                .layer = static_cast<std::uint32_t>(dice.below(1u << 24)),
@@ -43,7 +43,7 @@ TEST_P(Dropout, EveryBitEqualsTheDrawOfItsPlace) {
       for (std::int64_t row = 0; row < rows; ++row)
         ids.push_back(static_cast<std::uint32_t>(dice.below(1ull << 32)));
       for (const bool with_ids : {false, true}) {
-        Guarded<std::uint16_t> bits(rows * (width / 16), 0x5555);
+        Guarded<std::uint16_t> bits(rows * bit_words(width), 0x5555);
         dropout_bits({0, rows}, width, place, threshold, with_ids ? ids.data() : nullptr, bits.data());
         for (std::int64_t row = 0; row < rows; ++row) {
           const std::uint32_t id =
@@ -75,8 +75,8 @@ TEST_P(Dropout, KeepsTheAskedShareWithinFourSigma) {
 TEST_P(Dropout, MaskIsTheSameForEveryPanelWidthAndMicroBatch) {
   const DropoutPlace place{.seed = Dice::seed(), .layer = 2, .step = 5, .worker = 1};
   const auto whole = mask(7, 0, 512, 128, place);
-  for (const int width : kWidths) EXPECT_EQ(mask(7, 0, 512, width, place), whole) << "width " << width;
-  for (const int width : kWidths) {
+  for (const int width : kAllWidths) EXPECT_EQ(mask(7, 0, 512, width, place), whole) << "width " << width;
+  for (const int width : kAllWidths) {
     for (const int first : {16, 48, 112, 128, 240}) {  // also panels that straddle groups of 128
       const auto part = mask(7, first, 128, width, place);
       for (std::size_t row = 0; row < 7; ++row)

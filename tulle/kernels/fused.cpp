@@ -18,8 +18,8 @@ namespace tulle::kernels::HWY_NAMESPACE {
 template <int kWidth, bool kWithDx>
 void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const Gate& gate,
                    const float* HWY_RESTRICT x, float* HWY_RESTRICT dx, bool add, float* HWY_RESTRICT dw) {
-  constexpr int kVectors = kWidth / kLanes;
-  const Floats d;
+  using S = Samples<kWidth>;
+  const typename S::Tag d;
   PendingSums pending(add, dw);
   for (std::int64_t k = 0; k < links.count;) {
     const std::int64_t count = std::min(links.count - k, pending.room());
@@ -33,19 +33,21 @@ void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const G
       const std::int64_t source = std::int64_t{links.columns[k + j]} * kWidth;
       FloatLines::Own<kWidth> error;
       const std::int64_t row = links.rows[k + j];
-      FloatLines::ForVectors<kWidth>(errors + row * kWidth, [&](int v, Vector value) {
+      FloatLines::ForVectors<kWidth>(errors + row * kWidth, [&](int v, typename S::Vector value) {
         error.values[v] = Gated<kWidth>(value, row, v, gate);
       });
       if (kWithDx) {
-        const Vector weight = hn::Set(d, links.weights[k + j]);
-        for (int v = 0; v < kVectors; ++v) {
-          float* const sum = dx + source + v * kLanes;
+        const auto weight = hn::Set(d, links.weights[k + j]);
+        for (int v = 0; v < S::kVectors; ++v) {
+          float* const sum = dx + source + v * S::kLanes;
           hn::Store(hn::MulAdd(weight, error.values[v], hn::Load(d, sum)), d, sum);
         }
       }
-      Vector product[kVectorsPerLine];
-      FloatLines::Multiply<kWidth>(error, x + source, product, [](int, Vector) {});
-      for (int s = 0; s < kVectorsPerLine; ++s) hn::Store(product[s], d, products + j * kLine + s * kLanes);
+      // Lanes that a narrow panel lacks stay 0.
+      typename S::Vector product[S::kVectorsPerLine];
+      FloatLines::Multiply<kWidth>(error, x + source, product, [](int, typename S::Vector) {});
+      for (int s = 0; s < S::kVectorsPerLine; ++s)
+        hn::Store(product[s], d, products + j * kLine + s * S::kLanes);
     }
     pending.added(count);
     k += count;
@@ -79,7 +81,7 @@ std::int64_t Select(const std::int32_t* HWY_RESTRICT columns, const std::int32_t
 
 void Fused(const Links& links, int width, const float* errors, const Gate& gate, const float* x, float* dx,
            bool add, float* dw) {
-  WithWidth(width, [&](auto kWidth) {
+  WithWidth<2>(width, [&](auto kWidth) {
     if (dx == nullptr)
       BackwardLinks<kWidth, false>(links, errors, gate, x, dx, add, dw);
     else

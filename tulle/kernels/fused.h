@@ -28,8 +28,8 @@ std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* row
 ///   dw_k   = (add ? dw_k : 0) + sum over samples: x[s] * e
 /// Sums have the order and the bits of spmm_backward(). dx is skipped if it is null. x and dx may lie in main
 /// memory: their lines are asked for kAhead connections before they are needed. Shapes: errors [rows][width],
-/// x and dx [columns][width], width 16, 32, 64 or 128. Cost: 4 * count * width flop; in main memory one line
-/// of x, and one of dx read and written, for each connection and 16 samples.
+/// x and dx [columns][width], width a power of two from 2 to 128. Cost: 4 * count * width flop; in main
+/// memory one line of x, and one of dx read and written, for each connection and 16 samples or fewer.
 void fused_backward(const Links& links, int width, const float* errors, const Gate& gate, const float* x,
                     float* dx, bool add, float* dw) noexcept;
 

@@ -34,6 +34,50 @@ TEST_P(Fused, TakesTheConnectionsOfItsSourcesInTheirOrder) {
     }
 }
 
+// The first `width` samples of every row of 16.
+Guarded<float> narrow(const Guarded<float>& lines, int width) {
+  const auto rows = static_cast<std::int64_t>(lines.size()) / 16;
+  Guarded<float> panel(rows * width);
+  for (std::int64_t row = 0; row < rows; ++row)
+    for (int s = 0; s < width; ++s) panel[reference::at(row, width, s)] = lines[reference::at(row, 16, s)];
+  return panel;
+}
+
+TEST_P(Fused, APanelNarrowerThanALineHasTheBitsOfOneFilledUpToIt) {
+  Dice dice;
+  constexpr std::int64_t kCount = 100, kNeurons = 30;
+  std::vector<std::int32_t> rows, columns;
+  std::vector<float> weights;
+  for (std::int64_t k = 0; k < kCount + Links::kAhead; ++k) {
+    rows.push_back(static_cast<std::int32_t>(k * kNeurons / (kCount + Links::kAhead)));
+    columns.push_back(static_cast<std::int32_t>(dice.below(kNeurons)));
+    weights.push_back(dice.value());
+  }
+  const Links links{kCount, rows.data(), columns.data(), weights.data()};
+  for (const int width : {2, 4, 8})
+    for (const bool add : {false, true}) {
+      Guarded<float> errors(kNeurons * 16), x(kNeurons * 16), dx(kNeurons * 16), dw(kCount, 0.5f);
+      for (std::int64_t row = 0; row < kNeurons; ++row)
+        for (int s = 0; s < 16; ++s) {
+          x[reference::at(row, 16, s)] = dice.value();  // also of samples that are not there
+          errors[reference::at(row, 16, s)] = s < width ? dice.value() : 0.0f;
+        }
+      const Guarded<std::uint16_t> positive = random_bits(kNeurons, 16, dice),
+                                   keep = random_bits(kNeurons, 16, dice);
+      const Gate gate{.slope = -0.6f,
+                      .positive_bits = positive.data(),
+                      .keep_bits = keep.data(),
+                      .keep_scale = 1.0f / 0.7f};
+      Guarded<float> narrow_dx = narrow(dx, width), narrow_dw = dw;
+      fused_backward(links, width, narrow(errors, width).data(), gate, narrow(x, width).data(),
+                     narrow_dx.data(), add, narrow_dw.data());
+      fused_backward(links, 16, errors.data(), gate, x.data(), dx.data(), add, dw.data());
+      EXPECT_TRUE(narrow_dx.same_bits(narrow(dx, width))) << "width " << width;
+      EXPECT_TRUE(narrow_dw.same_bits(dw)) << "width " << width;
+      EXPECT_TRUE(narrow_dx.guards_intact() && narrow_dw.guards_intact());
+    }
+}
+
 INSTANTIATE_TEST_SUITE_P(Targets, Fused, testing::ValuesIn(available_targets()));
 
 }  // namespace

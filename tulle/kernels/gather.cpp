@@ -64,6 +64,7 @@ void Gather(const T* rows, std::int64_t row_stride, std::span<const std::uint32_
             const float* mean, const float* factor, float* panel, int width) {
   constexpr std::int64_t kValuesPerLine = std::max<std::int64_t>(kSide, 64 / sizeof(T));  // of the cache
   HWY_ALIGN T block[kBlock] = {}, half[kBlock], turned[kBlock];
+  HWY_ALIGN float scaled[kSide];
   const auto count = static_cast<std::int64_t>(samples.size());
   for (std::int64_t line = 0; line < width; line += kSide) {
     const std::int64_t used = std::clamp(count - line, std::int64_t{0}, kSide);
@@ -79,9 +80,11 @@ void Gather(const T* rows, std::int64_t row_stride, std::span<const std::uint32_
       Riffle(block, half);
       Riffle(half, turned);
       for (std::int64_t f = 0; f < length; ++f) {
-        float* const out = panel + (first + f) * width + line;
+        float* const place = panel + (first + f) * width + line;
+        float* const out = width < kSide ? scaled : place;
         ScaleLine(turned + f * kSide, mean[first + f], factor[first + f], out);
         std::fill(out + used, out + kSide, 0.0f);
+        if (width < kSide) std::copy_n(scaled, width, place);
       }
     }
   }

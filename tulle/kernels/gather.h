@@ -13,7 +13,7 @@ namespace tulle::kernels {
 /// share one.
 ///
 /// Shapes  rows: any number of rows, `row_stride` values apart; mean, factor: one value a feature; panel:
-///         [feature][width], width a multiple of 16 and at least samples.size().
+///         [feature][width], width a multiple of 16 or 2, 4 or 8, and at least samples.size().
 /// Cost    one read of each value, one write of the panel.
 void gather_panel(const std::uint8_t* rows, std::int64_t row_stride, std::span<const std::uint32_t> samples,
                   Range features, const float* mean, const float* factor, float* panel, int width) noexcept;

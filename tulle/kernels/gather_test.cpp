@@ -59,7 +59,7 @@ std::vector<std::uint32_t> some_samples(std::size_t count) {
 class Gather : public EveryTarget {};
 
 TEST_P(Gather, BringsRowsScaledIntoLanesAndZerosBehindThem) {
-  for (const int width : {16, 32, 64, 128})
+  for (const int width : kAllWidths)
     for (const int missing : {0, 1, 15, 16, 17})
       for (const std::int64_t features : {1, 15, 16, 17, 100}) {
         const auto count = static_cast<std::size_t>(std::max(width - missing, 1));

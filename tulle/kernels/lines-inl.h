@@ -27,10 +27,32 @@ constexpr int kVectorsPerLine = kLine / kLanes;
 using Bits32 = hn::RebindToUnsigned<Floats>;
 using BitVector = hn::Vec<Bits32>;
 
-// body(width as a constant) for a panel of 16, 32, 64 or 128 samples, none of which is below `kLeast`.
+// The vectors of one feature in a panel of kWidth samples: of a panel narrower than a line no longer than it.
+template <int kWidth>
+struct Samples {
+  static constexpr int kOfLine = kWidth < kLine ? kWidth : kLine;
+  using Tag = hn::CappedTag<float, kOfLine>;
+  using Vector = hn::Vec<Tag>;
+  static constexpr int kLanes = static_cast<int>(hn::MaxLanes(Tag()));
+  static constexpr int kVectors = kWidth / kLanes;
+  static constexpr int kVectorsPerLine = kOfLine / kLanes;
+  static constexpr int kLines = kWidth / kOfLine;
+};
+
+// body(width as a constant) for a panel of 2, 4, 8, 16, 32, 64 or 128 samples, none of which is below
+// `kLeast`.
 template <int kLeast = 16, class Body>
 HWY_INLINE void WithWidth(int width, const Body& body) {
   switch (width) {
+    case 2:
+      if constexpr (kLeast <= 2) return body(std::integral_constant<int, 2>());
+      [[fallthrough]];
+    case 4:
+      if constexpr (kLeast <= 4) return body(std::integral_constant<int, 4>());
+      [[fallthrough]];
+    case 8:
+      if constexpr (kLeast <= 8) return body(std::integral_constant<int, 8>());
+      [[fallthrough]];
     case 16:
       if constexpr (kLeast <= 16) return body(std::integral_constant<int, 16>());
       [[fallthrough]];
@@ -45,7 +67,8 @@ HWY_INLINE void WithWidth(int width, const Body& body) {
 
 // The same vector, loaded once: without this the compiler reads it from memory anew for each use, and a line
 // that is still on its way from L2 then takes twice as long (a third of the backward pass on a Xeon).
-HWY_INLINE Vector Once(Vector v) {
+template <class V>
+HWY_INLINE V Once(V v) {
 #if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
   asm("" : "+v"(v.raw));
 #endif
@@ -56,39 +79,42 @@ HWY_INLINE Vector Once(Vector v) {
 // bfloat16 (kernels/narrow.h).
 struct FloatLines {
   using Element = float;
-  static constexpr int kLeastWidth = 16;
+  static constexpr int kLeastWidth = 16, kLeastForward = 2;
   static constexpr int Stride(int width) { return width; }  // elements of one feature
   template <int kWidth>
   struct Own {  // a line that stays in registers
-    Vector values[kWidth / kLanes];
+    typename Samples<kWidth>::Vector values[Samples<kWidth>::kVectors];
   };
 
   // body(v, vector v of the line) for all vectors of a line.
   template <int kWidth, class Body>
   static HWY_INLINE void ForVectors(const float* HWY_RESTRICT line, const Body& body) {
-    for (int v = 0; v < kWidth / kLanes; ++v) body(v, hn::Load(Floats(), line + v * kLanes));
+    using S = Samples<kWidth>;
+    for (int v = 0; v < S::kVectors; ++v) body(v, hn::Load(typename S::Tag(), line + v * S::kLanes));
   }
   template <int kWidth>
   static HWY_INLINE void Keep(const float* HWY_RESTRICT line, Own<kWidth>& own) {
-    ForVectors<kWidth>(line, [&](int v, Vector value) { own.values[v] = value; });
+    ForVectors<kWidth>(line, [&](int v, auto value) { own.values[v] = value; });
   }
   // The same as ForVectors, and products[s] = the sum over the line's vectors of own * line, lane by lane.
   template <int kWidth, class Body>
-  static HWY_INLINE void Multiply(const Own<kWidth>& own, const float* HWY_RESTRICT line, Vector* products,
-                                  const Body& body) {
-    for (int s = 0; s < kVectorsPerLine; ++s) products[s] = hn::Zero(Floats());
-    ForVectors<kWidth>(line, [&](int v, Vector value) {
-      const Vector once = Once(value);
+  static HWY_INLINE void Multiply(const Own<kWidth>& own, const float* HWY_RESTRICT line,
+                                  typename Samples<kWidth>::Vector* products, const Body& body) {
+    using S = Samples<kWidth>;
+    for (int s = 0; s < S::kVectorsPerLine; ++s) products[s] = hn::Zero(typename S::Tag());
+    ForVectors<kWidth>(line, [&](int v, typename S::Vector value) {
+      const auto once = Once(value);
       body(v, once);
-      Vector& product = products[v % kVectorsPerLine];
-      product = v < kVectorsPerLine ? hn::Mul(own.values[v], once) : hn::MulAdd(own.values[v], once, product);
+      auto& product = products[v % S::kVectorsPerLine];
+      product =
+          v < S::kVectorsPerLine ? hn::Mul(own.values[v], once) : hn::MulAdd(own.values[v], once, product);
     });
   }
 };
 
 struct Bf16Lines {
   using Element = std::uint32_t;
-  static constexpr int kLeastWidth = 32;
+  static constexpr int kLeastWidth = 32, kLeastForward = 32;
   static constexpr int Stride(int width) { return width / 2; }
   template <int kWidth>
   using Own = FloatLines::Own<kWidth>;
@@ -206,23 +232,22 @@ HWY_INLINE void SumLines(const float* HWY_RESTRICT lines, float* HWY_RESTRICT su
 }
 
 // One bit per sample: bit s of a line's 16-bit word belongs to sample s.
-template <class Mask>
-HWY_INLINE std::uint32_t MaskToBits(Mask mask) {
+template <class D>
+HWY_INLINE std::uint32_t MaskToBits(D d, hn::Mask<D> mask) {
 #if HWY_TARGET == HWY_SCALAR
+  (void)d;
   return mask.bits != 0 ? 1u : 0u;
 #else
-  const Floats d;
   std::uint8_t bytes[8] = {};
   hn::StoreMaskBits(d, mask, bytes);
   return static_cast<std::uint32_t>(bytes[0]) | static_cast<std::uint32_t>(bytes[1]) << 8;
 #endif
 }
 
-HWY_INLINE hn::Mask<Floats> MaskFromBits(std::uint32_t bits) {
-  const Floats d;
+template <class D>
+HWY_INLINE hn::Mask<D> MaskFromBits(D d, std::uint32_t bits) {
 #if HWY_TARGET == HWY_SCALAR
-  return hn::MaskFromVec(
-      hn::BitCast(d, hn::Set(hn::RebindToUnsigned<Floats>(), (bits & 1u) != 0 ? ~0u : 0u)));
+  return hn::MaskFromVec(hn::BitCast(d, hn::Set(hn::RebindToUnsigned<D>(), (bits & 1u) != 0 ? ~0u : 0u)));
 #else
   const std::uint8_t bytes[8] = {static_cast<std::uint8_t>(bits), static_cast<std::uint8_t>(bits >> 8)};
   return hn::LoadMaskBits(d, bytes);

@@ -1,5 +1,7 @@
 #include "tulle/kernels/neuron.h"
 
+#include <algorithm>
+
 #include "tulle/base/random.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,36 +11,35 @@
 #include <hwy/highway.h>
 
 #include "tulle/kernels/neuron-inl.h"
+#include "tulle/kernels/philox-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
 template <int kWidth>
 void EpilogueRows(Range rows, float* panel, const Epilogue& epilogue) {
-  const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    Vector z[kWidth / kLanes];
-    for (int v = 0; v < kWidth / kLanes; ++v) z[v] = hn::Load(d, panel + row * kWidth + v * kLanes);
-    StoreNeuron<kWidth>(z, row, epilogue, panel + row * kWidth);
+    FloatLines::Own<kWidth> z;
+    FloatLines::Keep<kWidth>(panel + row * kWidth, z);
+    StoreNeuron<kWidth>(z.values, row, epilogue, panel + row * kWidth);
   }
 }
 
 template <int kWidth>
 void GateRows(Range rows, float* panel, const Gate& gate) {
-  const Floats d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    Vector grad[kWidth / kLanes];
-    for (int v = 0; v < kWidth / kLanes; ++v) grad[v] = hn::Load(d, panel + row * kWidth + v * kLanes);
-    StoreGated<kWidth>(grad, row, gate, panel + row * kWidth);
+    FloatLines::Own<kWidth> grad;
+    FloatLines::Keep<kWidth>(panel + row * kWidth, grad);
+    StoreGated<kWidth>(grad.values, row, gate, panel + row * kWidth);
   }
 }
 
 void ApplyEpilogue(Range rows, int width, float* panel, const Epilogue& epilogue) {
-  WithWidth(width, [&](auto kWidth) { EpilogueRows<kWidth>(rows, panel, epilogue); });
+  WithWidth<2>(width, [&](auto kWidth) { EpilogueRows<kWidth>(rows, panel, epilogue); });
 }
 
 void ApplyGate(Range rows, int width, float* panel, const Gate& gate) {
-  WithWidth(width, [&](auto kWidth) { GateRows<kWidth>(rows, panel, gate); });
+  WithWidth<2>(width, [&](auto kWidth) { GateRows<kWidth>(rows, panel, gate); });
 }
 
 void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, float* HWY_RESTRICT sums) {
@@ -48,6 +49,10 @@ void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, f
   for (std::int64_t row = rows.begin; row < rows.end; row += kLine) {
     const auto count = static_cast<int>(rows.end - row < kLine ? rows.end - row : kLine);
     for (int j = 0; j < count; ++j) {
+      if (width < kLine) {  // the other lanes stay 0
+        std::copy_n(panel + (row + j) * width, width, lines + j * kLine);
+        continue;
+      }
       for (int s = 0; s < kVectorsPerLine; ++s) {
         const float* HWY_RESTRICT first = panel + (row + j) * width + s * kLanes;
         Vector sum = hn::Load(d, first);
@@ -61,65 +66,14 @@ void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, f
   }
 }
 
-using Words = hn::RebindToUnsigned<Floats>;
-using WordVector = hn::Vec<Words>;
-
-// The product of every even lane and `factor`: its halves in the even lanes of `high` and `low`. What odd
-// lanes hold is left there.
-HWY_INLINE void MultiplyEven(WordVector a, std::uint32_t factor, WordVector& high, WordVector& low) {
-  const Words d;
-#if HWY_TARGET == HWY_SCALAR
-  const std::uint64_t product = static_cast<std::uint64_t>(hn::GetLane(a)) * factor;
-  high = hn::Set(d, static_cast<std::uint32_t>(product >> 32));
-  low = hn::Set(d, static_cast<std::uint32_t>(product));
-#else
-  const auto product = hn::MulEven(a, hn::Set(d, factor));
-  high = hn::DupOdd(hn::BitCast(d, product));  // a shift would wait for the multiplier's port
-  low = hn::BitCast(d, product);
-#endif
-}
-
-// Philox4x32-10 (Salmon et al. 2011) on one counter per even lane.
-HWY_INLINE void PhiloxEven(std::uint64_t seed, WordVector word[4]) {
-  const Words d;
-  auto key0 = static_cast<std::uint32_t>(seed), key1 = static_cast<std::uint32_t>(seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-    WordVector high0, low0, high1, low1;
-    MultiplyEven(word[0], 0xD2511F53u, high0, low0);
-    MultiplyEven(word[2], 0xCD9E8D57u, high1, low1);
-    word[0] = hn::Xor(hn::Xor(high1, word[1]), hn::Set(d, key0));
-    word[1] = low1;
-    word[2] = hn::Xor(hn::Xor(high0, word[3]), hn::Set(d, key1));
-    word[3] = low0;
-    key0 += 0x9E3779B9u;
-    key1 += 0xBB67AE85u;
-  }
-}
-
-// One counter per lane. Odd lanes are moved aside once, not in every round: vectors multiply 32 x 32 bits in
-// even lanes alone.
-HWY_INLINE void Philox(std::uint64_t seed, WordVector word[4]) {
-#if HWY_TARGET == HWY_SCALAR
-  PhiloxEven(seed, word);
-#else
-  const Words d;
-  const hn::Repartition<std::uint64_t, Words> wide;
-  WordVector odd[4];
-  for (int i = 0; i < 4; ++i) odd[i] = hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(wide, word[i])));
-  PhiloxEven(seed, word);
-  PhiloxEven(seed, odd);
-  for (int i = 0; i < 4; ++i)
-    word[i] = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(hn::BitCast(wide, odd[i]))), word[i]);
-#endif
-}
-
 // Place of a draw: samples go in groups of 8 lines of 16. Lane s of a group has one Philox block of four
 // words, whose eight 16-bit halves belong to sample s of the eight lines.
 void DropoutBits(Range rows, int width, const DropoutPlace& place, std::uint32_t drop_threshold,
                  const std::uint32_t* ids, std::uint16_t* HWY_RESTRICT keep_bits) {
   const Words d;
-  const int lines = width / kLine;
+  const int lines = bit_words(width);
   const auto first_line = static_cast<std::uint32_t>(place.first_position / kLine);
+  const auto first_lane = static_cast<int>(place.first_position % kLine);  // of a panel narrower than a line
   const std::uint32_t stream = stream_word(Stream::kDropout, place.layer);
   const WordVector limit = hn::Set(d, drop_threshold);
   const WordVector low_half = hn::Set(d, 0xffffu);
@@ -150,11 +104,12 @@ void DropoutBits(Range rows, int width, const DropoutPlace& place, std::uint32_t
           if constexpr (kLanes >= 8)  // whole bytes
             hn::StoreMaskBits(Floats(), mask, reinterpret_cast<std::uint8_t*>(out + l) + s * kLanes / 8);
           else
-            out[l] = static_cast<std::uint16_t>(out[l] | MaskToBits(mask) << (s * kLanes));
+            out[l] = static_cast<std::uint16_t>(out[l] | MaskToBits(Floats(), mask) << (s * kLanes));
         }
       }
       line = end;
     }
+    if (first_lane > 0) *out = static_cast<std::uint16_t>(*out >> first_lane);
   }
 }
 

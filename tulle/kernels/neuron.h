@@ -7,8 +7,12 @@
 
 namespace tulle::kernels {
 
+/// Words of the bits of one row; of a panel narrower than 16, one, whose other bits mean nothing.
+constexpr int bit_words(int width) { return (width + 15) / 16; }
+
 /// What a piecewise linear neuron does to z before it is stored, and what it leaves behind for the backward
-/// pass. All arrays belong to one panel; bits are one 16-bit word per line of 16 samples, [row][width / 16].
+/// pass. All arrays belong to one panel; bits are one 16-bit word per line of 16 samples,
+/// [row][bit_words(width)].
 ///   z = sum + bias;  h = z where z > 0 (or z >= 0), slope * z elsewhere, at most cap;  a = keep ? h *
 ///   keep_scale : 0
 struct Epilogue {
@@ -32,7 +36,7 @@ struct Gate {
 };
 
 /// Applies `epilogue` in place to rows [rows.begin, rows.end) of a panel that holds sums without bias.
-/// Shapes: panel [rows][width], width 16, 32, 64 or 128.
+/// Shapes: panel [rows][width], width a power of two from 2 to 128.
 void apply_epilogue(Range rows, int width, float* panel, const Epilogue& epilogue) noexcept;
 
 /// Applies `gate` in place to rows of a panel that holds dL/da.
@@ -48,11 +52,11 @@ struct DropoutPlace {
   std::uint32_t layer = 0;
   std::uint32_t step = 0;
   std::uint32_t worker = 0;  // below 256
-  std::int64_t first_position =
-      0;  // place of the panel's first sample in the step's global batch; multiple of 16
+  // Place of the panel's first sample in the step's global batch; a multiple of the panel's width, or of 16.
+  std::int64_t first_position = 0;
 };
 
-/// keep_bits[r][width / 16]: each bit is 1 with probability 1 - drop_threshold / 65536, drawn by
+/// keep_bits[r][bit_words(width)]: each bit is 1 with probability 1 - drop_threshold / 65536, drawn by
 /// Philox4x32-10 from (seed, layer, step, worker, position, neuron id) alone, so that any thread, panel width
 /// and micro-batch draws the same mask. `ids` are the original neuron numbers of the rows (null: the row
 /// number itself). Cost: about one Philox block for 8 samples.

@@ -72,9 +72,9 @@ inline Sums backward_weights(const CsrView& w, std::int64_t rows, int width, con
   return dw;
 }
 
-/// The bit of one sample in an array of bit words [row][width / 16].
+/// The bit of one sample in an array of bit words [row][bit_words(width)].
 inline bool bit(const std::uint16_t* bits, std::int64_t row, int width, int sample) {
-  return (bits[row * (width / 16) + sample / 16] >> (sample % 16) & 1) != 0;
+  return (bits[row * bit_words(width) + sample / 16] >> (sample % 16) & 1) != 0;
 }
 
 /// Whether z counts as the positive side.
@@ -107,8 +107,8 @@ inline Sums row_sums(std::int64_t rows, int width, const float* panel) {
 /// The one order in which float sums over samples are taken, on every instruction set: the lines of 16 one
 /// after another, then neighbours, neighbours of those, and so on.
 inline float sum_in_fixed_tree(const float* samples, int width) {
-  float lane[16];
-  for (int s = 0; s < 16; ++s) lane[s] = samples[s];
+  float lane[16] = {};
+  for (int s = 0; s < 16 && s < width; ++s) lane[s] = samples[s];
   for (int s = 16; s < width; ++s) lane[s % 16] += samples[s];
   for (int count = 8; count >= 1; count /= 2)
     for (int i = 0; i < count; ++i) lane[i] = lane[2 * i] + lane[2 * i + 1];

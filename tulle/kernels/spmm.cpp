@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "tulle/base/half.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tulle/kernels/spmm.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
@@ -16,23 +18,27 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
+HWY_INLINE float AsFloat(float weight) { return weight; }
+HWY_INLINE float AsFloat(std::uint16_t weight) { return bf16_to_float(weight); }
+
 // One row at a time: its line of sums stays in registers, each connection broadcasts its weight and adds one
 // line of x. With tiles narrow enough for x to stay in L1 this runs at one line per load; without, at the
 // speed of L2.
-template <int kWidth, class Lines, bool kFar>
-void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HWY_RESTRICT x,
+template <int kWidth, class Lines, bool kFar, class View>
+void ForwardRows(const View& w, Range rows, const typename Lines::Element* HWY_RESTRICT x,
                  float* HWY_RESTRICT y, const Epilogue& epilogue, Tile tile) {
-  constexpr int kVectors = kWidth / kLanes;
+  using S = Samples<kWidth>;
   // The pieces of rows that a tile holds are far apart: no processor foresees where the next ones lie.
   constexpr std::int64_t kAhead = 8;  // rows
   const bool in_pieces = !tile.first || !tile.last;
   constexpr std::int64_t kLinksAhead = 32;
   const std::int64_t last = w.end[rows.end - 1] - 1;
-  const Floats d;
+  const typename S::Tag d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
     float* HWY_RESTRICT out = y + row * kWidth;
-    Vector sums[kVectors];
-    for (int v = 0; v < kVectors; ++v) sums[v] = tile.first ? hn::Zero(d) : hn::Load(d, out + v * kLanes);
+    typename S::Vector sums[S::kVectors];
+    for (int v = 0; v < S::kVectors; ++v)
+      sums[v] = tile.first ? hn::Zero(d) : hn::Load(d, out + v * S::kLanes);
     const std::int64_t end = w.end[row];
     if (in_pieces) {
       const std::int64_t ahead = w.begin[std::min(row + kAhead, rows.end - 1)];
@@ -47,15 +53,15 @@ void ForwardRows(const CsrView& w, Range rows, const typename Lines::Element* HW
             x + std::int64_t{w.columns[std::min(k + kLinksAhead, last)]} * Lines::Stride(kWidth);
         for (int line = 0; line < Lines::Stride(kWidth); line += kLine) hwy::Prefetch(ahead + line);
       }
-      const Vector weight = hn::Set(d, w.values[k]);
+      const auto weight = hn::Set(d, AsFloat(w.values[k]));
       Lines::template ForVectors<kWidth>(
           x + static_cast<std::int64_t>(w.columns[k]) * Lines::Stride(kWidth),
-          [&](int v, Vector source) { sums[v] = hn::MulAdd(weight, source, sums[v]); });
+          [&](int v, typename S::Vector source) { sums[v] = hn::MulAdd(weight, source, sums[v]); });
     }
     if (tile.last)
       StoreNeuron<kWidth>(sums, row, epilogue, out);
     else
-      for (int v = 0; v < kVectors; ++v) hn::Store(sums[v], d, out + v * kLanes);
+      for (int v = 0; v < S::kVectors; ++v) hn::Store(sums[v], d, out + v * S::kLanes);
   }
 }
 
@@ -118,7 +124,7 @@ template <class Lines>
 void ForwardOf(const CsrView& w, Range rows, int width, const typename Lines::Element* x, float* y,
                const Epilogue& epilogue, Tile tile) {
   if (rows.begin == rows.end) return;
-  WithWidth<Lines::kLeastWidth>(width, [&](auto kWidth) {
+  WithWidth<Lines::kLeastForward>(width, [&](auto kWidth) {
     if (tile.far)
       ForwardRows<kWidth, Lines, true>(w, rows, x, y, epilogue, tile);
     else
@@ -141,6 +147,13 @@ void BackwardOf(const SourceView& w, Range sources, int width, const typename Li
 void ForwardFloat(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile) {
   ForwardOf<FloatLines>(w, rows, width, x, y, epilogue, tile);
+}
+
+void ForwardBf16Weights(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                        const Epilogue& epilogue) {
+  if (rows.begin == rows.end) return;
+  WithWidth<FloatLines::kLeastForward>(
+      width, [&](auto kWidth) { ForwardRows<kWidth, FloatLines, true>(w, rows, x, y, epilogue, {}); });
 }
 
 void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
@@ -167,6 +180,7 @@ namespace tulle::kernels {
 
 HWY_EXPORT(ForwardFloat);
 HWY_EXPORT(ForwardBf16);
+HWY_EXPORT(ForwardBf16Weights);
 HWY_EXPORT(BackwardFloat);
 HWY_EXPORT(BackwardBf16);
 
@@ -187,6 +201,11 @@ bool has_bf16_dot() noexcept {
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile) noexcept {
   HWY_DYNAMIC_DISPATCH(ForwardFloat)(w, rows, width, x, y, epilogue, tile);
+}
+
+void spmm_forward(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                  const Epilogue& epilogue) noexcept {
+  HWY_DYNAMIC_DISPATCH(ForwardBf16Weights)(w, rows, width, x, y, epilogue);
 }
 
 void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,

@@ -18,6 +18,14 @@ struct CsrView {
   const float* values;
 };
 
+/// The same with weights in bfloat16.
+struct Bf16CsrView {
+  const std::int64_t* begin;
+  const std::int64_t* end;
+  const std::int32_t* columns;
+  const std::uint16_t* values;
+};
+
 /// Connections by source neuron, all to the targets of one tile: those of source s are [begin[s],
 /// begin[s + 1]), their targets are counted from the tile's first one. `targets` and `values` (weights) hold
 /// those of the sources asked for alone, from the first connection of the first of them on.
@@ -38,16 +46,21 @@ struct Tile {
 
 /// y[o] = epilogue( sum over connections k of row o: w_k * x[column_k] ) for the rows `rows` of one panel.
 /// Connections are added in row order with one fused multiply-add each, whatever the thread count.
-/// Shapes: x [columns][width], y [rows][width]; width 16, 32, 64 or 128. Cost: 2 * nnz * width flop.
+/// Shapes: x [columns][width], y [rows][width]; width a power of two from 2 to 128. Cost: 2 * nnz * width
+/// flop.
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile = {}) noexcept;
+/// The same with the bits of the widened weights, of a whole matrix whose x lies in main memory.
+void spmm_forward(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                  const Epilogue& epilogue) noexcept;
 
 /// One pass over the connections of the sources `sources` gives both halves of the backward pass:
 ///   dx[i] = gate( sum over connections k of source i: w_k * dz[target_k] )
 ///   dw_k  = (add ? dw_k : 0) + sum over samples: x[i] * dz[target_k]
 /// dx is skipped if it is null (first layer); w.values may then be null too. Each line of dz is loaded once
 /// and used twice. dw, like the arrays of w, begins with the first connection of the first source. Shapes: x,
-/// dx [sources][width], dz [targets of the tile][width]. Cost: 4 * nnz * width flop (2 if dx is null).
+/// dx [sources][width], dz [targets of the tile][width], width from 16. Cost: 4 * nnz * width flop (2 if dx
+/// is null).
 void spmm_backward(const SourceView& w, Range sources, int width, const float* x, const float* dz, float* dx,
                    const Gate& gate, bool add, float* dw, Tile tile = {}) noexcept;
 

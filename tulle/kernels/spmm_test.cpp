@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 
+#include "tulle/base/half.h"
 #include "tulle/kernels/test_problem.h"
 
 namespace tulle::kernels {
@@ -49,15 +50,44 @@ Problem small_problem(int width, Dice& dice) {
 
 class SpmmForward : public EveryTarget {};
 
+TEST_P(SpmmForward, GivesTheSameBitsWhereInputsLieFarAway) {
+  for_every_problem(
+      [](const Problem& p) {
+        Guarded<float> far = p.for_rows(kUntouched);
+        spmm_forward(p.csr(), {0, p.rows}, p.width, p.x.data(), far.data(), {}, {.far = true});
+        EXPECT_TRUE(far.same_bits(forward(p)));
+      },
+      kAllWidths);
+}
+
 TEST_P(SpmmForward, EqualsTheDoubleSumWithinItsRoundingErrors) {
-  for_every_problem([](const Problem& p) {
-    EXPECT_TRUE(within_bounds(forward(p), reference::forward(p.csr(), p.rows, p.width, p.x.data())));
-  });
+  for_every_problem(
+      [](const Problem& p) {
+        EXPECT_TRUE(within_bounds(forward(p), reference::forward(p.csr(), p.rows, p.width, p.x.data())));
+      },
+      kAllWidths);
+}
+
+TEST_P(SpmmForward, WithWeightsInBfloat16HasTheBitsOfTheirFloats) {
+  for_every_problem(
+      [](const Problem& original) {
+        Problem p = original;
+        Guarded<std::uint16_t> bits(p.nnz());
+        for (std::size_t k = 0; k < bits.size(); ++k) {
+          bits[k] = float_to_bf16(p.values[k]);
+          p.values[k] = bf16_to_float(bits[k]);
+        }
+        Guarded<float> y = p.for_rows(kUntouched);
+        spmm_forward(Bf16CsrView{p.row_ptr.data(), p.row_ptr.data() + 1, p.columns.data(), bits.data()},
+                     {0, p.rows}, p.width, p.x.data(), y.data(), {});
+        EXPECT_TRUE(y.same_bits(forward(p)));
+      },
+      kAllWidths);
 }
 
 TEST_P(SpmmForward, WritesOnlyItsRowsAndAnySplitGivesTheSameBits) {
   Dice dice;
-  for (const int width : kWidths) {
+  for (const int width : kAllWidths) {
     const Problem p = small_problem(width, dice);
     const Guarded<float> whole = forward(p);
     Guarded<float> parts = p.for_rows(kUntouched);
@@ -77,7 +107,7 @@ TEST_P(SpmmForward, WritesOnlyItsRowsAndAnySplitGivesTheSameBits) {
 
 TEST_P(SpmmForward, FusedEpilogueEqualsTheUnfusedSequenceBitwise) {
   Dice dice;
-  for (const int width : kWidths) {
+  for (const int width : kAllWidths) {
     const Problem p = small_problem(width, dice);
     Guarded<float> bias(p.rows);
     for (float& b : bias.all()) b = dice.value();
@@ -135,9 +165,9 @@ TEST_P(SpmmForward, TilesOfSourcesGiveTheSameBits) {
 
 TEST_P(SpmmForward, NaNOfOneSampleStaysInItsSampleAndFollowsConnectionsOnly) {
   Dice dice;
-  for (const int width : kWidths) {
+  for (const int width : kAllWidths) {
     Problem p = small_problem(width, dice);
-    const int sick = width - 3;
+    const int sick = width / 2;
     p.x[reference::at(7, width, sick)] = NAN;
     const Guarded<float> y = forward(p);
     for (std::int64_t row = 0; row < p.rows; ++row) {

@@ -2,6 +2,7 @@
 
 #include <hwy/targets.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <span>
 
@@ -87,9 +88,9 @@ void force_target(std::string_view name) { apply(name.empty() ? environment_targ
 
 std::string current_target() { return std::string(current().name); }
 
-int panel_width(std::int64_t batch) {
-  int width = current().width;
-  while (width > 16 && width / 2 >= batch) width /= 2;
+int panel_width(std::int64_t batch, int least) {
+  int width = std::max(current().width, least);
+  while (width > least && width / 2 >= batch) width /= 2;
   return width;
 }
 

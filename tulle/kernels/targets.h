@@ -19,8 +19,8 @@ void force_target(std::string_view name);
 std::string current_target();
 
 /// Samples per panel (Panels::width) that suit the registers of the instruction set in use, for a batch of
-/// `batch`: as many accumulators as stay in registers, never wider than the narrowest panel that holds the
-/// batch.
-int panel_width(std::int64_t batch);
+/// `batch`: as many accumulators as stay in registers, never wider than the narrowest panel of at least
+/// `least` that holds the batch.
+int panel_width(std::int64_t batch, int least = 16);
 
 }  // namespace tulle::kernels

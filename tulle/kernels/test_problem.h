@@ -29,6 +29,8 @@ class EveryTarget : public testing::TestWithParam<std::string> {
 };
 
 constexpr int kWidths[] = {16, 32, 64, 128};
+/// With those narrower than a line, which not every kernel takes.
+constexpr int kAllWidths[] = {2, 4, 8, 16, 32, 64, 128};
 
 /// Random numbers for tests; the environment variable TULLE_TEST_SEED picks other ones. Failures while it
 /// lives tell the seed.
@@ -157,9 +159,9 @@ inline Problem make_problem(const Shape& shape, int width, Dice& dice) {
   return p;
 }
 
-/// The shapes every product must accept, on all widths: test(problem).
+/// The shapes every product must accept, on all `widths`: test(problem).
 template <class Test>
-void for_every_problem(Test test) {
+void for_every_problem(Test test, std::span<const int> widths = kWidths) {
   Dice dice;
   std::vector<Shape> shapes{
       {"one cell", 1, 1, {{0, 0}}},
@@ -187,7 +189,7 @@ void for_every_problem(Test test) {
   for (Shape& shape : shapes) std::sort(shape.links.begin(), shape.links.end());
   for (const Shape& shape : shapes) {
     const bool large = shape.links.size() >= 70'000;
-    for (const int width : kWidths) {
+    for (const int width : widths) {
       if (large && width != 32) continue;  // they cost as much as all the others
       const Problem problem = make_problem(shape, width, dice);
       SCOPED_TRACE(problem.name);
@@ -208,7 +210,7 @@ inline testing::AssertionResult within_bounds(const Guarded<float>& found, const
 }
 
 inline Guarded<std::uint16_t> random_bits(std::int64_t rows, int width, Dice& dice) {
-  Guarded<std::uint16_t> bits(rows * (width / 16));
+  Guarded<std::uint16_t> bits(rows * bit_words(width));
   for (std::uint16_t& word : bits.all()) word = static_cast<std::uint16_t>(dice.below(65536));
   return bits;
 }

@@ -9,7 +9,9 @@
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/kernels/fused.h"
+#include "tulle/kernels/rounding.h"
 #include "tulle/kernels/spmm.h"
+#include "tulle/nn/bf16_weights.h"
 
 namespace tulle {
 namespace {
@@ -20,7 +22,7 @@ constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their li
 
 // The gate of a panel's rows from `row` on.
 kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
-  const std::int64_t words = row * (width / 16);
+  const std::int64_t words = row * kernels::bit_words(width);
   if (gate.positive_bits != nullptr) gate.positive_bits += words;
   if (gate.keep_bits != nullptr) gate.keep_bits += words;
   return gate;
@@ -37,6 +39,23 @@ struct CompactLinear::Block {
   std::int64_t count = 0;                        // own connections
   std::array<std::int32_t, kRoom> rows, places;  // of each: row from `first`, place from `begin`
   std::array<std::int32_t, kRoom + kernels::Links::kAhead> columns;
+
+  // The own connections in an array of all: where they are if all are own, else in `copy`.
+  template <class T, std::size_t kSize>
+  T* gather(AlignedVector<T>& array, std::array<T, kSize>& copy) const {
+    if (array.empty()) return nullptr;
+    T* const from = array.data() + begin;
+    if (whole()) return from;
+    for (std::size_t k = 0; k < static_cast<std::size_t>(count); ++k) copy[k] = from[places[k]];
+    return copy.data();
+  }
+  template <class T, std::size_t kSize>
+  void scatter(const std::array<T, kSize>& copy, AlignedVector<T>& array) const {
+    if (array.empty() || whole()) return;
+    T* const to = array.data() + begin;
+    for (std::size_t k = 0; k < static_cast<std::size_t>(count); ++k) to[places[k]] = copy[k];
+  }
+  bool whole() const { return count == end - begin; }
 };
 
 // One thread's way through all connections.
@@ -49,12 +68,13 @@ struct CompactLinear::Walk {
   std::array<std::int32_t, kLinks + 1> row_of;  // of each connection of a block, also others'
   AlignedVector<float> errors = AlignedVector<float>(kErrorFloats);
   std::array<float, kLinks> value, gradient, m1, m2;
-  std::array<std::uint16_t, kLinks> age;
+  std::array<std::uint16_t, kLinks> age, bf16_value, bf16_m1;
 };
 
 CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
     : SparseLayer(options, std::move(topology), /*keeps_gradients=*/false) {
   require(options.precision == Precision::kFloat, "CompactLinear: it computes in floats");
+  if (options.bf16_weights) narrow(weight_);
 }
 
 // Sources are counted in groups: exact ranges would need a counter each.
@@ -112,26 +132,36 @@ void CompactLinear::for_windows(std::initializer_list<std::span<const std::byte>
 void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
   share_out();
   const std::int64_t* const row_ptr = topology_.row_ptr().data();
-  const kernels::CsrView weights{row_ptr, row_ptr + 1, topology_.columns().data(), weight_.value.data()};
-  for_windows({bytes(topology_.columns()), bytes(weight_.value)}, [&](const Window& window) {
-    parallel_parts(shared_among_, [&](int part) {
-      const auto i = static_cast<std::size_t>(part);
-      for (std::int32_t p = 0; p < y.count(); ++p)
-        kernels::spmm_forward(weights, {window.targets[i], window.targets[i + 1]}, y.width, x.panel(p),
-                              y.panel(p), of_panel(epilogue, p, outputs(), y.width), {.far = true});
-    });
-  });
+  const std::int32_t* const columns = topology_.columns().data();
+  const kernels::CsrView weights{row_ptr, row_ptr + 1, columns, weight_.value.data()};
+  const kernels::Bf16CsrView bf16_weights{row_ptr, row_ptr + 1, columns, weight_.bf16_value.data()};
+  for_windows({bytes(topology_.columns()), bytes(weight_.value), bytes(weight_.bf16_value)},
+              [&](const Window& window) {
+                parallel_parts(shared_among_, [&](int part) {
+                  const auto i = static_cast<std::size_t>(part);
+                  const Range rows{window.targets[i], window.targets[i + 1]};
+                  for (std::int32_t p = 0; p < y.count(); ++p) {
+                    const kernels::Epilogue of_p = of_panel(epilogue, p, outputs(), y.width);
+                    if (weight_.is_bf16())
+                      kernels::spmm_forward(bf16_weights, rows, y.width, x.panel(p), y.panel(p), of_p);
+                    else
+                      kernels::spmm_forward(weights, rows, y.width, x.panel(p), y.panel(p), of_p,
+                                            {.far = true});
+                  }
+                });
+              });
 }
 
 void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                                   const kernels::Gate& gate) {
   if (!step_) throw std::logic_error("CompactLinear: the backward pass needs the optimizer's step");
+  require(dz.width >= 16 || dz.count() == 1, "CompactLinear: a batch fits in one panel narrower than a line");
   share_out();
   if (dx)
     parallel_ranges(dx.count() * dx.panel_size(), 4096,
                     [&](Range range) { std::fill(dx.data + range.begin, dx.data + range.end, 0.0f); });
   for_windows({bytes(topology_.columns()), bytes(weight_.value), bytes(weight_.m1), bytes(weight_.m2),
-               bytes(weight_.age)},
+               bytes(weight_.age), bytes(weight_.bf16_value), bytes(weight_.bf16_m1)},
               [&](const Window& window) {
                 parallel_parts(shared_among_, [&](int part) { walk_back(window, part, x, dz, dx); });
               });
@@ -214,27 +244,21 @@ void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, s
 
 void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz,
                           Panels<float> dx) {
-  const auto count = static_cast<std::size_t>(block.count);
-  const bool all = block.count == block.end - block.begin;  // then they lie one after another
-  const auto gather = [&](auto& array, auto& copy) -> decltype(copy.data()) {
-    if (array.empty()) return nullptr;
-    auto* const from = array.data() + block.begin;
-    if (all) return from;
-    for (std::size_t k = 0; k < count; ++k) copy[k] = from[block.places[k]];
-    return copy.data();
-  };
-  const auto scatter = [&](auto& array, const auto& copy) {
-    if (array.empty() || all) return;
-    auto* const to = array.data() + block.begin;
-    for (std::size_t k = 0; k < count; ++k) to[block.places[k]] = copy[k];
-  };
   ParameterSlice slice{.kind = weight_.kind,
                        .size = block.count,
-                       .value = gather(weight_.value, walk.value),
+                       .value = block.gather(weight_.value, walk.value),
                        .gradient = walk.gradient.data(),
-                       .m1 = gather(weight_.m1, walk.m1),
-                       .m2 = gather(weight_.m2, walk.m2),
-                       .age = gather(weight_.age, walk.age)};
+                       .m1 = block.gather(weight_.m1, walk.m1),
+                       .m2 = block.gather(weight_.m2, walk.m2),
+                       .age = block.gather(weight_.age, walk.age)};
+  std::uint16_t* const bf16_value = block.gather(weight_.bf16_value, walk.bf16_value);
+  std::uint16_t* const bf16_m1 = block.gather(weight_.bf16_m1, walk.bf16_m1);
+  const auto widened = [&](const std::uint16_t* bits, float* numbers) {
+    kernels::widen(bits, block.count, numbers);
+    return numbers;
+  };
+  if (bf16_value != nullptr) slice.value = widened(bf16_value, walk.value.data());
+  if (bf16_m1 != nullptr) slice.m1 = widened(bf16_m1, walk.m1.data());
   const kernels::Gate gate = gates_errors() ? this->gate() : kernels::Gate{};
   const Range biases{std::max<std::int64_t>(walk.biases.begin, block.first),
                      std::min<std::int64_t>(walk.biases.end, block.ended)};
@@ -247,10 +271,16 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panel
                             walk.gradient.data());
   }
   step_(slice);
-  scatter(weight_.value, walk.value);
-  scatter(weight_.m1, walk.m1);
-  scatter(weight_.m2, walk.m2);
-  scatter(weight_.age, walk.age);
+  if (bf16_value != nullptr)
+    kernels::round_stochastically({pass().seed, static_cast<std::uint32_t>(options().index), pass().step},
+                                  block.first, block.rows.data(), block.columns.data(), block.count,
+                                  slice.value, slice.m1, bf16_value, bf16_m1);
+  block.scatter(walk.value, weight_.value);
+  block.scatter(walk.m1, weight_.m1);
+  block.scatter(walk.m2, weight_.m2);
+  block.scatter(walk.age, weight_.age);
+  block.scatter(walk.bf16_value, weight_.bf16_value);
+  block.scatter(walk.bf16_m1, weight_.bf16_m1);
 }
 
 }  // namespace tulle

@@ -31,6 +31,8 @@ void pick(const Parameter& from, std::span<const std::size_t> places, Parameter&
   pick(from.outer, places, to.outer);
   pick(from.average, places, to.average);
   pick(from.age, places, to.age);
+  pick(from.bf16_value, places, to.bf16_value);
+  pick(from.bf16_m1, places, to.bf16_m1);
 }
 
 std::vector<std::size_t> places_of(const Flags& flags) {

@@ -15,8 +15,6 @@
 namespace tulle {
 namespace {
 
-constexpr int kLine = 16;
-
 std::unique_ptr<Activation> make_activation(const LayerOptions& options) {
   return find_name(activations(), "model.activation", options.activation)
       .make({.alpha = options.alpha,
@@ -65,7 +63,8 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
           "Layer: x or y has the wrong number of features");
   require(x.batch == y.batch && x.width == y.width, "Layer: x and y must have the same batch and width");
   const auto words = static_cast<std::size_t>(y.count()) * static_cast<std::size_t>(outputs()) *
-                     static_cast<std::size_t>(y.width / kLine);
+                     static_cast<std::size_t>(kernels::bit_words(y.width));
+  pass_ = pass;
   dropped_ = pass.training && drop_threshold_ > 0;
   if (dropped_) {
     keep_bits_.resize(std::max(keep_bits_.size(), words));
@@ -127,14 +126,14 @@ std::vector<Parameter*> Layer::parameters() {
 
 kernels::Epilogue Layer::of_panel(kernels::Epilogue epilogue, std::int64_t p, std::int32_t features,
                                   int width) {
-  const std::int64_t words = p * features * (width / kLine);
+  const std::int64_t words = p * features * kernels::bit_words(width);
   if (epilogue.positive_bits != nullptr) epilogue.positive_bits += words;
   if (epilogue.keep_bits != nullptr) epilogue.keep_bits += words;
   return epilogue;
 }
 
 kernels::Gate Layer::of_panel(kernels::Gate gate, std::int64_t p, std::int32_t features, int width) {
-  const std::int64_t words = p * features * (width / kLine);
+  const std::int64_t words = p * features * kernels::bit_words(width);
   if (gate.positive_bits != nullptr) gate.positive_bits += words;
   if (gate.keep_bits != nullptr) gate.keep_bits += words;
   return gate;
@@ -148,7 +147,7 @@ void Layer::draw_dropout(const Pass& pass, Panels<const float> y) {
                                         .step = pass.step,
                                         .worker = pass.worker,
                                         .first_position = pass.first_position + std::int64_t{p} * y.width};
-      const std::int64_t words = std::int64_t{p} * outputs() * (y.width / kLine);
+      const std::int64_t words = std::int64_t{p} * outputs() * kernels::bit_words(y.width);
       kernels::dropout_bits(rows, y.width, place, drop_threshold_,
                             options_.neurons.empty() ? nullptr : options_.neurons.data(),
                             keep_bits_.data() + words);

@@ -36,6 +36,7 @@ struct LayerOptions {
   std::uint64_t seed = 0;
   Precision precision = Precision::kFloat;  // of a sparse layer's products while training; not kInt8
   Storage storage = Storage::kFast;         // of a sparse layer's connections
+  bool bf16_weights = false;                // of a compact layer: weights and momentum (nn/bf16_weights.h)
   bool has_bias = true;
   std::string name{};  // what the names of its parameters begin with; empty: "layers.<index>"
   // After neurons were removed (nn/compaction.h): what the outputs were called before, ascending, and how
@@ -104,7 +105,7 @@ class Layer {
 
   /// Which connections exist; null where all do (a dense layer).
   virtual const Topology* topology() const { return nullptr; }
-  std::int64_t connections() const { return static_cast<std::int64_t>(weight_.value.size()); }
+  std::int64_t connections() const { return static_cast<std::int64_t>(weight_.size()); }
 
  protected:
   Layer(const LayerOptions& options, std::size_t weights, bool keeps_gradients = true);
@@ -117,6 +118,8 @@ class Layer {
   virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                              const kernels::Gate& gate) = 0;
 
+  /// Of the last forward pass.
+  const Pass& pass() const { return pass_; }
   /// What turns dL/da of this layer's last forward pass into dL/dz.
   kernels::Gate gate() const;
 
@@ -139,8 +142,9 @@ class Layer {
   LayerOptions options_;
   std::unique_ptr<Activation> activation_;
   std::uint32_t drop_threshold_ = 0;                      // of 65536
+  Pass pass_;                                             // the last forward pass
   bool dropped_ = false;                                  // whether the last forward pass had dropout
-  std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][width / 16]
+  std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][bit_words(width)]
   PanelBuffer z_;  // only for activations that are not piecewise linear
 };
 

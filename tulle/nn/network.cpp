@@ -88,7 +88,10 @@ std::optional<std::uint64_t> Network::current_key(std::size_t l, std::uint64_t o
 int Network::panel_width(std::int64_t batch) const {
   const bool pairs = std::ranges::any_of(
       layers_, [](const auto& layer) { return layer->options().precision == Precision::kBf16; });
-  return std::max(kernels::panel_width(batch), pairs ? 32 : 16);
+  const bool narrow = architecture_ == nullptr && std::ranges::all_of(layers_, [](const auto& layer) {
+                        return layer->topology() != nullptr && layer->options().storage == Storage::kCompact;
+                      });
+  return kernels::panel_width(batch, pairs ? 32 : narrow ? 2 : 16);
 }
 
 Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {

@@ -50,6 +50,8 @@ class Network {
 
   /// Samples per panel for batches of `batch`: what the instruction set likes and every layer takes.
   int panel_width(std::int64_t batch) const;
+  /// Of the last forward(): that wide, what there is holds a panel. 16 before the first.
+  int last_panel_width() const { return input_.width; }
   /// The outputs for x; the view is valid until the next call. x must stay alive until backward() is done.
   Panels<const float> forward(const Pass& pass, Panels<const float> x);
   /// Whether forward() takes sparse samples as they are.

@@ -24,8 +24,14 @@ struct Parameter {
   AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
   AlignedVector<float> average;      // of value over the steps (train.ema_decay)
 
+  // In place of value and m1, which then are empty, where they are kept in bfloat16 (nn/bf16_weights.h).
+  AlignedVector<std::uint16_t> bf16_value, bf16_m1;
+
   Parameter(std::string name_of, Kind kind_of, std::size_t size, bool has_gradient = true)
       : name(std::move(name_of)), kind(kind_of), value(size, 0.0f), gradient(has_gradient ? size : 0, 0.0f) {}
+
+  std::size_t size() const { return value.empty() ? bf16_value.size() : value.size(); }
+  bool is_bf16() const { return !bf16_value.empty(); }
 };
 
 /// Entries of a parameter that lie one after another, in its arrays or gathered from them. Arrays that the

@@ -43,6 +43,7 @@ void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_va
           "SparseLayer: the new topology must be outputs x inputs");
   require(std::cmp_equal(grown_values.size(), update.grown()),
           "SparseLayer: one start value per grown connection");
+  require(!weight_.is_bf16(), "SparseLayer: weights in bfloat16 are widened before the topology changes");
   forget_index();
   topology_ = std::move(update.topology);  // the old one makes room
   for (AlignedVector<float>* values : {&weight_.value, &weight_.average}) {

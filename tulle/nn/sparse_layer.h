@@ -14,8 +14,8 @@ class SparseLayer : public Layer {
   const Topology* topology() const override { return &topology_; }
 
   /// Takes the new topology; weights and optimizer state of kept connections move with them bit for bit,
-  /// grown ones start at `grown_values`, one each in their order, and with zero state. Memory: the update,
-  /// and one array at a time.
+  /// grown ones start at `grown_values`, one each in their order, and with zero state. Weights in bfloat16
+  /// are to be widened before and narrowed after. Memory: the update, and one array at a time.
   void replace(TopologyUpdate update, std::span<const float> grown_values);
 
   void set_weight_step(WeightStep step) override;

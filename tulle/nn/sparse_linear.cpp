@@ -27,6 +27,7 @@ const kernels::Bf16Pair* narrowed(Panels<const float> panels, AlignedVector<kern
 
 SparseLinear::SparseLinear(const LayerOptions& options, Topology topology)
     : SparseLayer(options, std::move(topology), /*keeps_gradients=*/true) {
+  require(!options.bf16_weights, "SparseLinear: weights in bfloat16 are for CompactLinear");
   SparseLinear::index();
 }
 

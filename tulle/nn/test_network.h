@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tulle/kernels/test_problem.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/network.h"
@@ -39,6 +40,7 @@ struct NetworkSpec {
   double dropout = 0.0;
   Precision precision = Precision::kFloat;
   Storage storage = Storage::kFast;
+  bool bf16_weights = false;
 };
 
 /// Random topologies, weights that keep sums near 1, biases and activation parameters of either sign.
@@ -53,7 +55,8 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
                                .dropout = last ? 0.0 : spec.dropout,
                                .seed = Dice::seed(),
                                .precision = spec.precision,
-                               .storage = spec.storage};
+                               .storage = spec.storage,
+                               .bf16_weights = spec.bf16_weights};
     if (spec.dense) {
       layers.push_back(std::make_unique<DenseLinear>(options));
     } else {
@@ -66,9 +69,12 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
     Layer& layer = *layers.back();
     const double degree = static_cast<double>(layer.connections()) / layer.outputs();
     const auto spread = static_cast<float>(1.7 / std::sqrt(std::max(1.0, degree)));
+    const bool bf16 = layer.weight().is_bf16();
+    widen(layer.weight());
     for (Parameter* parameter : layer.parameters())
       for (float& value : parameter->value)
         value = dice.value() * (parameter->kind == Parameter::Kind::kWeight ? spread : 0.7f);
+    if (bf16) narrow(layer.weight());
   }
   return Network(std::move(layers));
 }

@@ -8,6 +8,7 @@
 
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
+#include "tulle/kernels/targets.h"
 #include "tulle/nn/test_network.h"
 
 namespace tulle {
@@ -102,6 +103,23 @@ TEST(WeightStep, LearnsTheBitsOfKeptGradientsForEveryBatchSize) {
   for (const std::int32_t batch : {1, 15, 16, 17, 33, 64, 100, 130, 300})
     expect_the_same_bits(
         {.spec = {.sizes = {30, 50, 40, 3}, .densities = {0.3}, .dropout = 0.3}, .batch = batch});
+}
+
+TEST(WeightStep, LearnsTheBitsOfLinesFromBatchesThatTakeLess) {
+  for (const std::string& target : kernels::available_targets()) {
+    SCOPED_TRACE(target);
+    kernels::force_target(target);
+    for (const auto& [batch, width] : {std::pair{1, 2}, {2, 2}, {3, 4}, {4, 4}, {5, 8}, {8, 8}, {9, 16}}) {
+      const NetworkSpec spec{.sizes = {30, 50, 40, 3}, .densities = {0.3}, .dropout = 0.3};
+      expect_the_same_bits({.spec = spec, .batch = batch});
+      Dice dice;
+      NetworkSpec compact = spec;
+      EXPECT_EQ(make_network(spec, dice).panel_width(batch), 16);
+      compact.storage = Storage::kCompact;
+      EXPECT_EQ(make_network(compact, dice).panel_width(batch), width);
+    }
+  }
+  kernels::force_target("");
 }
 
 TEST(WeightStep, LearnsTheBitsOfKeptGradientsWithAllThatAnOptimizerKeeps) {

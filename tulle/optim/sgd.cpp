@@ -1,3 +1,4 @@
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
@@ -15,7 +16,7 @@ class Sgd final : public Optimizer {
 
   // Without momentum a velocity is the last step alone: nobody needs to keep it.
   void prepare(Parameter& parameter) const override {
-    if (momentum_ > 0.0f) parameter.m1.resize(parameter.value.size(), 0.0f);
+    if (momentum_ > 0.0f) keep_momentum(parameter);
   }
 
   using Optimizer::step;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/report/axis.h"
 #include "tulle/report/chart.h"
 
@@ -82,7 +83,7 @@ std::vector<LayerStructure> structure_of(const Network& network) {
                              .outputs = layer.outputs(),
                              .connections = layer.connections(),
                              .sparse = topology != nullptr,
-                             .weights = weight_histogram(layer.weight().value)};
+                             .weights = weight_histogram(values_of(layer.weight()))};
     if (topology != nullptr && topology->rows() > 0 && topology->cols() > 0)
       add_degrees(*topology, structure);
     layers.push_back(std::move(structure));

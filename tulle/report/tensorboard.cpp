@@ -15,6 +15,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/integrity.h"
+#include "tulle/nn/bf16_weights.h"
 
 namespace tulle {
 namespace {
@@ -198,7 +199,7 @@ void TensorBoardLog::write(const EpochRecord& record, std::span<const CellSet> e
       add(fmt::format("layer{}/explored", l), explored[l].count() / static_cast<double>(explored[l].cells()));
   for (std::size_t l = 0; histograms != nullptr && l < histograms->size(); ++l) {
     const Layer& layer = histograms->layer(l);
-    events_.add(fmt::format("layer{}/weights", l), std::span<const float>(layer.weight().value));
+    events_.add(fmt::format("layer{}/weights", l), std::span<const float>(values_of(layer.weight())));
     if (layer.topology() == nullptr) continue;
     events_.add(fmt::format("layer{}/in_degree", l), in_degrees(*layer.topology()));
     events_.add(fmt::format("layer{}/out_degree", l), out_degrees(*layer.topology()));

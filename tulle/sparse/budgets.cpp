@@ -202,6 +202,12 @@ std::vector<std::int64_t> layer_budgets(const TopologyOptions& options, Shapes l
         ErrorKind::kConfig,
         fmt::format("topology.pattern, found '{}', expected 'random' with topology.distribution = \"{}\"",
                     options.pattern, distribution.name));
+  if (options.window.width > 0 && (options.pattern != "random" || distribution.draw != nullptr))
+    throw Error(ErrorKind::kConfig,
+                fmt::format("topology.window, found {}, expected 0 with {}", options.window.width,
+                            distribution.draw != nullptr
+                                ? fmt::format("topology.distribution = \"{}\"", distribution.name)
+                                : fmt::format("topology.pattern = \"{}\"", options.pattern)));
   const auto count = static_cast<std::int64_t>(layers.size());
   for (const std::int64_t layer : options.dense_layers)
     if (layer < -count || layer >= count)
@@ -228,6 +234,7 @@ Topology draw_topology(const TopologyOptions& options, std::int32_t n_out, std::
       find_name(distributions(), "topology.distribution", options.distribution);
   if (budget == std::int64_t{n_in} * n_out) return full_topology(n_out, n_in);
   if (distribution.draw != nullptr) return distribution.draw(options, {n_in, n_out}, budget, key);
+  if (options.window.width > 0) return windowed_topology(n_out, n_in, budget, options.window, key);
   return find_name(patterns(), "topology.pattern", options.pattern)
       .draw(n_out, n_in, budget, options.rewire, key);
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tulle/sparse/sampling.h"
+#include "tulle/sparse/window.h"
 
 namespace tulle {
 
@@ -21,6 +22,7 @@ struct TopologyOptions {
                                              // end; erk counts them toward its density
   std::string pattern = "random";            // a name of patterns(): where the connections lie
   double rewire = 0.1;                       // watts-strogatz: share of connections that are moved
+  WindowLaw window{};                        // random: most connections near their targets
 };
 
 /// A layer between its inputs and outputs.

@@ -213,6 +213,26 @@ TEST(Patterns, LayOutTheBudgetOfADistributionAndAreRefusedByThoseThatDrawThemsel
                 testing::HasSubstr("topology.pattern, found 'block', expected 'random'"));
 }
 
+TEST(Windows, HoldTheBudgetOfADistributionAndAreRefusedByWhatLaysOutItsOwn) {
+  const TopologyOptions options{.epsilon = 3, .window = {.width = 20, .share = 1.0}};
+  const Sizes sizes{400, 300, 10};
+  const Budgets budgets = layer_budgets(options, sizes);
+  const Topology t = draw_topology(options, 300, 400, budgets[0], 1, 0);
+  EXPECT_EQ(t.nnz(), budgets[0]);
+  for (std::int32_t target = 0; target < 300; ++target)
+    for (const std::int32_t source : t.row(target)) {
+      const std::int32_t away = std::abs(source - target * 400 / 300);
+      ASSERT_LE(std::min(away, 400 - away), 10) << target;
+    }
+  for (const char* distribution : {"fixed-fan-in", "er-bernoulli", "er-replace"})
+    EXPECT_THAT(refusal({.distribution = distribution, .window = {.width = 20}}, sizes),
+                testing::HasSubstr(std::string("topology.window, found 20, expected 0 with "
+                                               "topology.distribution = \"") +
+                                   distribution));
+  EXPECT_THAT(refusal({.pattern = "block", .window = {.width = 20}}, sizes),
+              testing::HasSubstr("topology.window, found 20, expected 0 with topology.pattern = \"block\""));
+}
+
 TEST(DenseLayers, GetEveryConnectionAndErkGivesTheRestToTheOthers) {
   const std::vector<std::int32_t> sizes{100, 200, 50, 10};
   EXPECT_EQ(layer_budgets({.distribution = "epsilon", .epsilon = 2, .dense_layers = {-1}}, sizes),

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <iterator>
 #include <numeric>
 #include <queue>
 #include <utility>
@@ -332,28 +333,43 @@ Topology full_topology(std::int32_t rows, std::int32_t cols) {
   return Topology(rows, cols, std::move(row_ptr), std::move(columns));
 }
 
-std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
-                                               const Random& key) {
-  const std::uint64_t cells = topology.cells();
-  const std::uint64_t absent = cells - static_cast<std::uint64_t>(topology.nnz());
+CellPart all_cells(const Topology& topology) {
+  return {.cells = topology.cells(), .taken = static_cast<std::uint64_t>(topology.nnz())};
+}
+
+std::vector<std::uint64_t> absent_cells(const Topology& topology, const CellPart& part, std::int64_t count,
+                                        std::span<const std::uint64_t> others, const Random& key) {
+  const std::uint64_t taken = part.taken + others.size(), absent = part.cells - taken;
   const std::uint64_t wanted = std::min(static_cast<std::uint64_t>(std::max<std::int64_t>(count, 0)), absent);
+  // Leaves of the part's cells with these numbers those that are absent, as sorted keys.
+  const auto keep_absent = [&](std::vector<std::uint64_t>& cells) {
+    if (part.to_keys) part.to_keys(cells);
+    sort_keys(cells, topology.cells());
+    strike_out_existing(topology, cells);
+    if (others.empty()) return;
+    std::vector<std::uint64_t> left;
+    left.reserve(cells.size());
+    std::ranges::set_difference(cells, others, std::back_inserter(left));
+    cells = std::move(left);
+  };
   std::vector<std::uint64_t> chosen;
   if (wanted == 0) return chosen;
-  if (topology.density() > 0.5) {  // rejection would take long: list what is absent, at most nnz cells
-    const std::vector<std::uint64_t> candidates = complement(topology.keys(), cells);
+  if (taken > part.cells / 2) {  // rejection would take long: list what is absent, at most `taken` cells
+    std::vector<std::uint64_t> candidates(part.cells);
+    std::iota(candidates.begin(), candidates.end(), std::uint64_t{0});
+    keep_absent(candidates);
     for (const std::uint64_t i : sample_sorted(absent, wanted, key)) chosen.push_back(candidates[i]);
     return chosen;
   }
   // The first `wanted` absent cells of the drawn sequence: as many draws as are missing, then those that
   // exist are struck out in one walk over both sorted lists, and again.
-  const Bijection bijection(cells, key);
+  const Bijection bijection(part.cells, key);
   std::uint64_t drawn = 0;
   while (chosen.size() < wanted) {
     std::vector<std::uint64_t> draws(wanted - chosen.size());
     bijection.images(drawn, draws);
     drawn += draws.size();
-    sort_keys(draws, cells);
-    strike_out_existing(topology, draws);
+    keep_absent(draws);
     if (chosen.empty()) {
       chosen = std::move(draws);  // with room for all
       continue;
@@ -363,6 +379,11 @@ std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::in
     std::inplace_merge(chosen.begin(), chosen.begin() + middle, chosen.end());
   }
   return chosen;
+}
+
+std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
+                                               const Random& key) {
+  return absent_cells(topology, all_cells(topology), count, {}, key);
 }
 
 }  // namespace tulle

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -64,6 +65,20 @@ void strike_out_existing(const Topology& topology, std::vector<std::uint64_t>& c
 
 /// Every cell.
 Topology full_topology(std::int32_t rows, std::int32_t cols);
+
+/// A part of a layer's cells, numbered in any way.
+struct CellPart {
+  std::uint64_t cells = 0;                                          // how many
+  std::uint64_t taken = 0;                                          // of these: connections
+  std::function<void(std::span<std::uint64_t>)> to_keys = nullptr;  // from numbers to keys; null: they are
+};
+CellPart all_cells(const Topology& topology);
+
+/// `count` cells of this part that `topology` lacks and `others` (sorted cells of the part that it lacks)
+/// does not hold, uniformly drawn without replacement, as sorted keys; all of them if there are fewer. Cost:
+/// that of random_absent_cells() for a layer of the part's cells.
+std::vector<std::uint64_t> absent_cells(const Topology& topology, const CellPart& part, std::int64_t count,
+                                        std::span<const std::uint64_t> others, const Random& key);
 
 /// `count` cells that `topology` lacks, uniformly drawn without replacement, as sorted keys; all of them if
 /// there are fewer. Cost: below half density expected O(count / (1 - density)) and the connections of the

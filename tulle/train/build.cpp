@@ -13,6 +13,7 @@
 #include "tulle/base/spill.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/evolve/rule.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
@@ -35,7 +36,7 @@ std::unique_ptr<Layer> layer_like(const Layer& from, LayerOptions options) {
   else
     layer = make_sparse_layer(options, *from.topology());
   const auto sources = const_cast<Layer&>(from).parameters(), targets = layer->parameters();
-  for (std::size_t p = 0; p < sources.size(); ++p) targets[p]->value = sources[p]->value;
+  for (std::size_t p = 0; p < sources.size(); ++p) set_values(*targets[p], sources[p]->value);
   return layer;
 }
 
@@ -65,7 +66,8 @@ TopologyOptions topology_options(const Config& config) {
           .budgets = config.topology.budgets,
           .dense_layers = config.topology.dense_layers,
           .pattern = config.topology.pattern,
-          .rewire = config.topology.rewire};
+          .rewire = config.topology.rewire,
+          .window = {config.topology.window, config.topology.window_share}};
 }
 
 DataOptions data_options(const Config& config) {
@@ -145,6 +147,12 @@ std::string needs_gradients_for(const Config& config) {
   return "";
 }
 
+bool keeps_more_than_momentum(const Config& config) {
+  Parameter one("", Parameter::Kind::kWeight, 1);
+  make_optimizer(config.train)->prepare(one);
+  return !one.m2.empty() || !one.age.empty();
+}
+
 }  // namespace
 
 bool needs_gradients(const Config& config) { return !needs_gradients_for(config).empty(); }
@@ -155,13 +163,18 @@ Storage storage_of(const Config& config, std::int64_t connections) {
   if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
   if (how.steps_looked_at() > 0) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
-  if (!config.run.spill.empty()) {
+  const bool spill = !config.run.spill.empty(), bf16 = config.model.weights == "bf16";
+  if (spill || bf16) {  // for the compact form alone
     if (wanted == "fast") needs = "run.storage = \"fast\"";
     if (config.train.ema_decay > 0.0) needs = "train.ema_decay";
-    if (!config.train.start_from.empty()) needs = "train.start_from";
+    if (spill && !config.train.start_from.empty()) needs = "train.start_from";
+    if (bf16 && keeps_more_than_momentum(config))
+      needs = "train.optimizer = \"" + config.train.optimizer + "\"";
+    if (bf16 && config.evolve.importance_percentile > 0.0) needs = "evolve.importance_percentile";
     if (needs.empty()) return Storage::kCompact;
     throw Error(ErrorKind::kConfig,
-                fmt::format("run.spill, found '{}', expected none with {}", config.run.spill, needs));
+                bf16 ? fmt::format("model.weights, found 'bf16', expected 'f32' with {}", needs)
+                     : fmt::format("run.spill, found '{}', expected none with {}", config.run.spill, needs));
   }
   if (wanted == "auto")
     return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;
@@ -194,6 +207,7 @@ Evolution evolution_of(const Config& config) {
   how.mest_gamma = e.mest_gamma;
   how.threshold = e.drop_below;
   how.candidates = e.gse_candidates;
+  how.window = {config.topology.window, config.topology.window_share};
   how.momentum = config.train.momentum;
   how.momentum_steps = e.momentum_steps;
   how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";
@@ -335,7 +349,8 @@ Model build_model(const Config& config, const Dataset& data) {
                           .dropout = last ? 0.0 : config.model.dropout,
                           .seed = seed,
                           .precision = precision,
-                          .storage = storage});
+                          .storage = storage,
+                          .bf16_weights = config.model.weights == "bf16"});
   }
   std::vector<std::unique_ptr<Layer>> layers;
   for (std::size_t l = 0; l + 1 < sizes.size() && config.train.start_from.empty(); ++l) {
@@ -369,9 +384,10 @@ Model build_model(const Config& config, const Dataset& data) {
     const Topology all =
         layer.topology() != nullptr ? Topology() : full_topology(layer.outputs(), layer.inputs());
     const Topology& topology = layer.topology() != nullptr ? *layer.topology() : all;
-    layer.weight().value =
+    set_values(
+        layer.weight(),
         initial_weights(*law.law, init_context(model.network, l, topology, law),
-                        {.seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(l)});
+                        {.seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(l)}));
     release_spilled();
   }
   return model;

@@ -177,6 +177,7 @@ void check_smlp(const Config& config) {
                 fmt::format("{}, found {}, expected {} with model.kind = \"smlp\"", key, found, expected));
   };
   if (config.model.loss != "cross-entropy") refuse("model.loss", config.model.loss, "cross-entropy");
+  if (config.model.weights != "f32") refuse("model.weights", config.model.weights, "f32");
   if (config.evolve.importance_percentile > 0.0) refuse("evolve.importance_percentile", "some", "0");
   if (config.evolve.chain_removal) refuse("evolve.chain_removal", "true", "false");
   if (config.evolve.evolve_dense) refuse("evolve.evolve_dense", "true", "false");

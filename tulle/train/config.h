@@ -65,6 +65,7 @@ struct Config {
     double dropout = 0.3;
     std::string loss = "cross-entropy";
     std::string dtype = "f32";
+    std::string weights = "f32";
     std::string variant = "none";
     std::int64_t image_size = 0;
     std::int64_t patch = 4;
@@ -84,6 +85,8 @@ struct Config {
     std::vector<std::int64_t> dense_layers;
     std::string pattern = "random";
     double rewire = 0.1;
+    std::int64_t window = 0;
+    double window_share = 0.9;
     std::string repair_isolated = "none";
     std::string weight_init = "he-uniform";
     std::string fan = "dense";

@@ -187,6 +187,13 @@ const KeyInfo kKeys[] = {
     {"model.dtype", [](Config& c) -> Field { return &c.model.dtype; },
      "activations of sparse layers while they multiply; weights and sums stay f32", -kNone, kNone, false,
      [] { return names(training_precisions()); }},
+    {"model.weights", [](Config& c) -> Field { return &c.model.weights; },
+     "how weights and momentum of compact layers are kept; a step is taken in f32 and rounded up or down at "
+     "random",
+     -kNone, kNone, false,
+     [] {
+       return Names{"f32", "bf16"};
+     }},
 
     {"topology.distribution", [](Config& c) -> Field { return &c.topology.distribution; },
      "connections of each layer", -kNone, kNone, false, [] { return names(distributions()); }},
@@ -205,6 +212,13 @@ const KeyInfo kKeys[] = {
      [] { return names(patterns()); }},
     {"topology.rewire", [](Config& c) -> Field { return &c.topology.rewire; },
      "watts-strogatz: share of connections that are moved to any source", 0, 1},
+    {"topology.window", [](Config& c) -> Field { return &c.topology.window; },
+     "sources around a target's place from which most of its connections come, at the start and where they "
+     "grow "
+     "at random; 0: from anywhere",
+     0, 2147483647},
+    {"topology.window_share", [](Config& c) -> Field { return &c.topology.window_share; },
+     "with a window: share of the connections drawn from it", 0, 1},
     {"topology.repair_isolated", [](Config& c) -> Field { return &c.topology.repair_isolated; },
      "neurons for which no connection was drawn get one from those with most", -kNone, kNone, false,
      [] { return names(repairs()); }},

@@ -32,7 +32,7 @@ class Outputs {
     if (!is_compact(network_) || choice.precision) inference_.emplace(make_inference(model, samples, choice));
   }
 
-  int panel_width() const { return inference_ ? inference_->panel_width() : network_.panel_width(1); }
+  int panel_width() const { return inference_ ? inference_->panel_width() : network_.last_panel_width(); }
 
   Panels<const float> operator()(Panels<const float> x) {
     if (inference_) return inference_->forward(x);

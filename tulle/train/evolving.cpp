@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/sparse/sampling.h"
 
 namespace tulle {
@@ -47,8 +48,8 @@ void write_input_links(InputLinksFile& file, std::int64_t step, const Network& n
   const Layer& first = network.layer(0);
   const SourceUse use =
       first.topology() != nullptr
-          ? source_use(*first.topology(), first.weight().value)
-          : source_use(full_topology(first.outputs(), first.inputs()), first.weight().value);
+          ? source_use(*first.topology(), values_of(first.weight()))
+          : source_use(full_topology(first.outputs(), first.inputs()), values_of(first.weight()));
   file.write(step, use.connections, use.strength);
 }
 

@@ -40,10 +40,12 @@ std::vector<LayerPlan> layers_of(const Config& config, const Dataset& data) {
   return layers;
 }
 
-// Samples of a step as panels hold them, filled up to whole panels.
-std::int64_t lanes_of(const Config& config) {
-  const std::int64_t width =
-      std::max(kernels::panel_width(config.train.batch_size), config.model.dtype == "bf16" ? 32 : 16);
+// Samples of a step as panels hold them (Network::panel_width), filled up to whole panels.
+std::int64_t lanes_of(const Config& config, Storage storage, const std::vector<LayerPlan>& layers) {
+  const bool narrow = storage == Storage::kCompact && std::ranges::none_of(layers, &LayerPlan::dense);
+  const std::int64_t width = kernels::panel_width(config.train.batch_size, config.model.dtype == "bf16" ? 32
+                                                                           : narrow                     ? 2
+                                                                                                        : 16);
   return (config.train.batch_size + width - 1) / width * width;
 }
 
@@ -59,6 +61,14 @@ std::int64_t state_bytes(const Config& config) {
   const Parameter one = one_weight(config);
   return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size()) +
          (config.train.ema_decay > 0.0 ? 4 : 0);
+}
+
+// Of a weight of a sparse layer.
+std::int64_t weight_bytes(const Config& config) { return config.model.weights == "bf16" ? 2 : 4; }
+
+// Of its state where that is bfloat16, too.
+std::int64_t sparse_state_bytes(const Config& config) {
+  return state_bytes(config) / (config.model.weights == "bf16" ? 2 : 1);
 }
 
 // Of one neuron.
@@ -104,7 +114,11 @@ std::int64_t index_bytes(const LayerPlan& layer, Storage storage, bool panels) {
 std::int64_t event_bytes(const Config& config, const LayerPlan& layer) {
   const double zeta = config.evolve.zeta;
   const double most = std::max({13.0 + 8.0 * zeta, 12.0 + 12.0 * zeta, 5.0 + 12.0 * zeta});
-  return static_cast<std::int64_t>(most * static_cast<double>(layer.connections)) + 16 * layer.outputs;
+  // Weights and momentum in bfloat16 are floats meanwhile.
+  const double widened =
+      static_cast<double>(4 - weight_bytes(config) + state_bytes(config) - sparse_state_bytes(config));
+  return static_cast<std::int64_t>((most + widened) * static_cast<double>(layer.connections)) +
+         16 * layer.outputs;
 }
 
 // Of the candidates of one layer: a key and a sum each.
@@ -133,11 +147,12 @@ Plan make_plan(const Config& config, const Dataset& data) {
     throw Error(ErrorKind::kConfig,
                 fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
   const std::vector<LayerPlan> layers = layers_of(config, data);
-  const std::int64_t lanes = lanes_of(config), state = state_bytes(config);
-  const std::int64_t features = data.train.inputs.features;
+  const std::int64_t state = state_bytes(config), features = data.train.inputs.features;
+  const std::int64_t weight = weight_bytes(config), sparse_state = sparse_state_bytes(config);
   Plan plan;
   plan.connections = planned_connections(config, data);
   plan.storage = storage_of(config, plan.connections);
+  const std::int64_t lanes = lanes_of(config, plan.storage, layers);
   const bool fast = plan.storage == Storage::kFast, bf16 = config.model.dtype == "bf16";
 
   const bool keeps_gradients = needs_gradients(config);
@@ -150,16 +165,16 @@ Plan make_plan(const Config& config, const Dataset& data) {
     const LayerPlan& layer = layers[l];
     plan.neurons += layer.outputs;
     index += index_bytes(layer, plan.storage, l == 0 && !data.train.inputs.is_sparse());
-    weights += (layer.dense || keeps_gradients ? 8 : 4) * layer.connections;
+    weights += (layer.dense || keeps_gradients ? 8 : weight) * layer.connections;
     if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
-    optimizer += state * layer.connections;
+    optimizer += (layer.dense ? state : sparse_state) * layer.connections;
     const bool last = l + 1 == layers.size();
     const auto activation = activation_of(config, last);
     biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
-    activations +=
-        layer.outputs * lanes * (activation->piecewise() ? 4 : 8) + layer.outputs * lanes / 8 * bits;
+    activations += layer.outputs * lanes * (activation->piecewise() ? 4 : 8) +
+                   layer.outputs * ((lanes + 15) / 16 * 2) * bits;
     if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
     errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
     all_errors += layer.outputs * lanes * 4;
@@ -187,7 +202,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
   // A copy of what a checkpoint holds, if it is written meanwhile (train.cpp).
   const bool copied =
       config.checkpoint.save_every != "never" && writes_meanwhile(config.checkpoint, plan.connections);
-  const std::int64_t checkpoint = copied ? (8 + state) * plan.connections + (12 + state) * plan.neurons : 0;
+  const std::int64_t checkpoint =
+      copied ? (4 + weight + sparse_state) * plan.connections + (12 + state) * plan.neurons : 0;
   const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
   plan.items = {{"data", plan.data_bytes},
@@ -205,18 +221,18 @@ Plan make_plan(const Config& config, const Dataset& data) {
   if (limit < 0 || plan.total() <= limit) return plan;
 
   // The connections go to files. At the start and in an event one layer is in memory as a whole.
-  const std::int64_t link = 8 + state;  // source, weight and state
+  const std::int64_t link = 4 + weight + sparse_state;  // source, weight and state
   constexpr std::int64_t kWindows = 2 * CompactLinear::kWindowsAhead + 1;
   const std::int64_t windows = link * std::min(kWindows * std::max(CompactLinear::kWindow, longest), largest);
   const std::int64_t at_start = 16 * largest, in_event = event > 0 ? event + link * largest : 0;
   plan.spill = config.run.spill;
   plan.spilled = link * sparse;
-  plan.read = (8 + link) * sparse;      // sources and weights forward, all backward
-  plan.written = (4 + state) * sparse;  // weights and state
+  plan.read = (4 + weight + link) * sparse;         // sources and weights forward, all backward
+  plan.written = (weight + sparse_state) * sparse;  // weights and state
   plan.items = {{"data", plan.data_bytes},
                 {"connections", index - 4 * sparse},
-                {"weights", weights - 4 * sparse},
-                {"optimizer state", optimizer - state * sparse},
+                {"weights", weights - weight * sparse},
+                {"optimizer state", optimizer - sparse_state * sparse},
                 {"biases", biases},
                 {"activations", activations},
                 {"errors", errors[0] + errors[1]},
@@ -255,13 +271,13 @@ std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limi
 
 double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan,
                               const MachineRates& rates) {
-  // Of each connection, for 16 samples: lines at random places forward, and back where it has a layer below
-  // (its x, and its error read and written).
-  const std::int64_t lanes = lanes_of(config);
-  const double lines_per_connection = static_cast<double>(lanes) / 16.0;
+  // Of each connection, for 16 samples or fewer: lines at random places forward, and back where it has a
+  // layer below (its x, and its error read and written).
+  const std::vector<LayerPlan> layers = layers_of(config, data);
+  const std::int64_t lanes = lanes_of(config, plan.storage, layers);
+  const double lines_per_connection = std::max(static_cast<double>(lanes) / 16.0, 1.0);
   constexpr std::int64_t kNear = std::int64_t{1} << 20;  // bytes that stay in the nearest caches
   double seconds = 0.0;
-  const std::vector<LayerPlan> layers = layers_of(config, data);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
     const double links = static_cast<double>(layer.connections) * lines_per_connection;
@@ -271,7 +287,8 @@ double predicted_step_seconds(const Config& config, const Dataset& data, const P
     // A layer's neurons go by in order: made, read and made to errors; zeros first, where they add up.
     seconds += static_cast<double>(layer.outputs * lanes * 4) * 5.0 / rates.bytes();
   }
-  const double updated = static_cast<double>(plan.connections * (state_bytes(config) + 8));
+  const double updated =
+      static_cast<double>(plan.connections * (sparse_state_bytes(config) + weight_bytes(config) + 4));
   seconds += updated / rates.bytes();
   if (plan.spill.empty()) return seconds;
   // Reads and writes go on while threads compute, but the system's part in them takes the same cores.

@@ -169,6 +169,63 @@ TEST(Storage, GivesTheSameTrainingBesideDenseLayers) {
   }
 }
 
+TEST(Storage, GivesTheSameTrainingFromBatchesThatTakeLessThanALine) {
+  const Dataset data = small_data();
+  for (const std::int64_t batch : {1, 2, 3, 4, 7, 8}) {
+    Config config = small_config();
+    config.topology.epsilon = 1.5;  // no layer is dense
+    config.train.batch_size = batch;
+    config.train.epochs = 2;
+    config.run.storage = "fast";
+    const Bits expected = trained(start_run(config, data), data);
+    config.run.storage = "compact";
+    EXPECT_LT(start_run(config, data).model.network.panel_width(batch), 16);
+    for (const int threads : {1, 2, 3, 4}) {
+      const Threads use(threads);
+      EXPECT_TRUE(trained(start_run(config, data), data) == expected) << batch << ", " << threads;
+    }
+  }
+}
+
+TEST(Plan, CountsBatchesBelow16AsTheyAreInTheCompactForm) {
+  const auto activations = [](std::int64_t batch, const char* storage) {
+    Config config = wide_config(storage);
+    config.topology.epsilon = 1.0;  // no layer is dense
+    config.model.dropout = 0.0;
+    config.train.batch_size = batch;
+    const Plan plan = make_plan(config, load_dataset(data_options(config)));
+    for (const Plan::Item& item : plan.items)
+      if (item.name == "activations") return item.bytes / plan.neurons;
+    return std::int64_t{-1};
+  };
+  // Four bytes a sample, and the word of sign bits.
+  EXPECT_EQ(activations(16, "compact"), 16 * 4 + 2);
+  EXPECT_EQ(activations(4, "compact"), 4 * 4 + 2);
+  EXPECT_EQ(activations(3, "compact"), 4 * 4 + 2);
+  EXPECT_EQ(activations(1, "compact"), 2 * 4 + 2);
+  EXPECT_EQ(activations(4, "fast"), 16 * 4 + 2);
+}
+
+TEST(Plan, OfABatchBelow16IsTheMemoryOfATraining) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "sanitizers take memory of their own";
+#endif
+  Config config = wide_config("compact");
+  config.model.hidden = {2000000, 2000000};
+  config.topology.epsilon = 1.0;
+  config.train.batch_size = 4;
+  config.synthetic.samples = 8;
+  config.synthetic.test_samples = 8;
+  const Dataset data = load_dataset(data_options(config));
+  const Plan plan = make_plan(config, data);
+  const MemoryGrowth memory;
+  (void)trained(start_run(config, data), data);
+  const std::int64_t found = memory.peak();
+  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
+  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
+  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
+}
+
 TEST(Storage, GivesTheSameTrainingAlsoWhenItChangesInTheMiddle) {
   const Dataset data = small_data();
   Config config = small_config();

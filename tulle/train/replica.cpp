@@ -12,6 +12,7 @@
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/compaction.h"
 #include "tulle/optim/averaging.h"
 #include "tulle/optim/clipping.h"
@@ -31,6 +32,10 @@ std::int32_t largest_bits(const float* values, std::int64_t count) {
 }
 
 float largest_magnitude(const Parameter& parameter) {
+  if (parameter.is_bf16()) {
+    const std::vector<float> values = values_of(parameter);
+    return std::bit_cast<float>(largest_bits(values.data(), std::ssize(values)));
+  }
   std::atomic<std::int32_t> largest = 0;
   parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
     const std::int32_t here = largest_bits(parameter.value.data() + range.begin, range.end - range.begin);
@@ -123,7 +128,7 @@ void Replica::step(double rate) {
   if (t.clip_norm > 0.0) clip_by_norm(parameters, t.clip_norm);
   if (t.clip_value > 0.0) clip_by_value(parameters, static_cast<float>(t.clip_value));
   for (Parameter* parameter : parameters)
-    if (parameter->gradient.size() == parameter->value.size())
+    if (parameter->gradient.size() == parameter->size())
       optimizer_->step(*parameter, static_cast<float>(rate));
   check_parameters();
   if (t.ema_decay > 0.0) update_averages(network(), t.ema_decay, run_.state.step + 1);
@@ -144,7 +149,7 @@ void Replica::check(const LossResult& loss) const {
 // of the weights that keep gradients; the others were looked at as they took their step.
 void Replica::check_parameters() const {
   for (const Parameter* parameter : run_.model.network.parameters()) {
-    if (parameter->gradient.size() != parameter->value.size() && !overflowed_) continue;
+    if (parameter->gradient.size() != parameter->size() && !overflowed_) continue;
     if (const float largest = largest_magnitude(*parameter); !std::isfinite(largest))
       diverged("weights", largest);
   }

@@ -6,6 +6,7 @@
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/spill.h"
+#include "tulle/nn/bf16_weights.h"
 #include "tulle/train/build_smlp.h"
 #include "tulle/train/plan.h"
 #include "tulle/train/train.h"
@@ -86,10 +87,11 @@ void check_config(const Config& stored, const Config& config, const std::string&
 void check_optimizer_state(Network& network, const Config& config, const std::string& checkpoint) {
   const auto optimizer = make_optimizer(config.train);
   for (const Parameter* parameter : network.parameters()) {
-    Parameter wanted(parameter->name, parameter->kind, parameter->value.size());
+    Parameter wanted(parameter->name, parameter->kind, parameter->size());
+    if (parameter->is_bf16()) narrow(wanted);
     optimizer->prepare(wanted);
-    if (parameter->m1.size() != wanted.m1.size() || parameter->m2.size() != wanted.m2.size() ||
-        parameter->age.size() != wanted.age.size())
+    if (parameter->m1.size() != wanted.m1.size() || parameter->bf16_m1.size() != wanted.bf16_m1.size() ||
+        parameter->m2.size() != wanted.m2.size() || parameter->age.size() != wanted.age.size())
       throw Error(ErrorKind::kBadData, {.file = checkpoint},
                   fmt::format("state of '{}', found other tensors, expected those of {}", parameter->name,
                               config.train.optimizer));
@@ -128,7 +130,8 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
   const std::string spill = spill_of(config, data);
   const Spilling files(spill);
   LoadedModel loaded = load_model(
-      checkpoint, storage_of(config, config.model.kind == "mlp" ? planned_connections(config, data) : 0));
+      checkpoint, storage_of(config, config.model.kind == "mlp" ? planned_connections(config, data) : 0),
+      config.model.weights == "bf16");
   if (!loaded.state)
     throw Error(ErrorKind::kBadData, {.file = checkpoint},
                 "found a model without training state, expected a checkpoint");

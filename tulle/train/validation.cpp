@@ -45,7 +45,8 @@ void BestModel::restore(Run& run) {
   if (network_)
     run.model.network = std::move(*network_);
   else if (directory_ != nullptr)
-    run.model.network = std::move(load_model(path(best), storage).model.network);
+    run.model.network =
+        std::move(load_model(path(best), storage, run.config.model.weights == "bf16").model.network);
 }
 
 std::string BestModel::path(std::int64_t epoch) const {
