@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tulle/base/random.h"
+#include "tulle/sparse/row_share.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -18,6 +19,7 @@ class Bijection {
  public:
   Bijection(std::uint64_t n, const Random& key);
   std::uint64_t operator()(std::uint64_t i) const;
+  std::uint64_t size() const { return n_; }
   /// The images of first, first + 1, ...; many together are cheaper.
   void images(std::uint64_t first, std::span<std::uint64_t> out) const;
 
@@ -67,8 +69,9 @@ Topology full_topology(std::int32_t rows, std::int32_t cols);
 
 /// `count` cells that `topology` lacks, uniformly drawn without replacement, as sorted keys; all of them if
 /// there are fewer. Cost: below half density expected O(count / (1 - density)) and the connections of the
-/// rows that are drawn, O(nnz) above.
+/// rows that are drawn, O(nnz) above. Where the topology is some rows of a layer: those of the cells drawn
+/// for all of it that lie in them; every rank draws all.
 std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
-                                               const Random& key);
+                                               const Random& key, const RowShare& share = {});
 
 }  // namespace tulle
