@@ -4,7 +4,7 @@
 namespace tulle {
 
 std::vector<std::uint64_t> grow_random(const GrowInput& input) {
-  return random_absent_cells(input.taken, input.count, input.random);
+  return random_absent_cells(input.taken, input.count, input.random, input.share);
 }
 
 }  // namespace tulle
