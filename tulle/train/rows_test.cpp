@@ -344,6 +344,30 @@ TEST(Rows, ASignalThatReachesOneRankStopsAllAndRankZeroSaves) {
   EXPECT_EQ(directory.checkpoints().front().step, 5);
 }
 
+TEST(Rows, AskedToSaveOnOneRankAllDo) {
+  const Dataset data = many_data();
+  const TemporaryDirectory folder;
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+  Config config = rows_config(3);
+  config.train.epochs = 1;
+  std::vector<std::int64_t> saved;
+  const auto thrown = on_ranks(
+      3,
+      [&](Communicator& comm) {
+        tulle::Run run = start_run(config, data, {comm.rank(), comm.size()});
+        Signals signals;
+        Diary diary;
+        diary.at_batch = [&](const Observer::Batch& batch) {
+          if (comm.rank() == 2 && batch.batch == 3) signals.save = true;
+        };
+        train(run, data, comm.rank() == 0 ? &directory : nullptr, diary, signals, comm);
+        for (const CheckpointRecord& save : diary.saves) saved.push_back(save.step);
+      },
+      /*time_limit=*/5.0);
+  EXPECT_THAT(thrown, Each(IsEmpty()));
+  EXPECT_EQ(saved, (std::vector<std::int64_t>{3, 7}));
+}
+
 TEST(Rows, RefuseWhatPartsCannotDoNamingTheKey) {
   const auto refusal = [](const std::function<void(Config&)>& change) -> std::string {
     Config config = rows_config(2);
