@@ -5,6 +5,7 @@
 #include <string>
 
 #include "tulle/comm/communicator.h"
+#include "tulle/nn/spread.h"
 
 namespace tulle::cli {
 
@@ -19,6 +20,8 @@ class Job {
   Communicator* ranks() const { return comm_.get(); }
   /// Whether this process prints and writes: it is alone, or rank 0.
   bool leads() const { return comm_ == nullptr || comm_->rank() == 0; }
+
+  Share share() const { return comm_ == nullptr ? Share{} : Share{comm_->rank(), comm_->size()}; }
 
   /// Does `work` on every rank; if it fails on one it fails on all.
   void together(const std::function<void()>& work) const;

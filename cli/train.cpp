@@ -52,13 +52,14 @@ void print_heading(const Config& config, const Dataset& data, const Run& run, co
                   data.description, data.scaling.kind));
   for (std::size_t l = 0; l < run.model.network.size(); ++l) {
     const Layer& layer = run.model.network.layer(l);
+    const std::int32_t outputs = run.model.network.outputs(l);
+    const std::int64_t connections = run.model.network.connections(l);
     const auto form = layer.activation().piecewise();
     const std::string slope = form && form->slope != 1.0f ? fmt::format(" {:+g}", form->slope) : "";
-    say(fmt::format(
-        "layer {:<2} {:>5} x {:<5} nnz {:>8} {:>7.2f} %   {}   {}{}\n", l, layer.outputs(), layer.inputs(),
-        layer.connections(),
-        100.0 * static_cast<double>(layer.connections()) / (double(layer.inputs()) * layer.outputs()),
-        layer.topology() != nullptr ? "sparse" : "dense ", layer.options().activation, slope));
+    say(fmt::format("layer {:<2} {:>5} x {:<5} nnz {:>8} {:>7.2f} %   {}   {}{}\n", l, outputs,
+                    layer.inputs(), connections,
+                    100.0 * static_cast<double>(connections) / (double(layer.inputs()) * outputs),
+                    layer.topology() != nullptr ? "sparse" : "dense ", layer.options().activation, slope));
   }
   if (run.state.step > 0)
     say(fmt::format("resume  after epoch {}, step {}\n", run.state.epoch, run.state.step));
@@ -100,7 +101,7 @@ struct Finished {
 Finished train_once(const Config& config, const Dataset& data, Start start, const TrainOptions& options,
                     const Job& job, Signals& signals) {
   std::optional<Experiment> prepared;
-  job.together([&] { prepared.emplace(config, data, std::move(start), job.leads()); });
+  job.together([&] { prepared.emplace(config, data, std::move(start), job.share()); });
   Experiment& experiment = *prepared;
   if (!job.leads()) {
     Observer nobody;

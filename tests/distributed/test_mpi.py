@@ -69,6 +69,7 @@ MODES = {
     "wasap": ["--order=round-robin"],
     "wassp": [],
     "local-sgd": ["--local-steps=3"],
+    "rows": [],
 }
 
 
@@ -82,6 +83,17 @@ def test_ranks_of_a_job_give_the_bits_of_threads(mode, ranks, tmp_path, tulle, m
     assert job.code == 0, job.err
     assert model(tmp_path, "mpi") == model(tmp_path, "threads")
     assert job.err.count("tulle 0.") == 1, "only rank 0 prints"
+
+
+def test_rows_of_a_job_go_on_with_other_ranks_to_an_ordinary_model(problem, tulle, mpirun):
+    flags = ["--mode=rows", "--save-every=1 epoch"]
+    assert mpirun("-n", 2, BINARY, "train", "config.toml", "--epochs=2", *flags).code == 0
+    job = mpirun("-n", 3, BINARY, "train", "config.toml", "--epochs=3", "--resume=auto", *flags)
+    assert job.code == 0, job.err
+    assert "3 ranks (rows)" in job.err and "resume  after epoch 2" in job.err
+    tulle("train", "config.toml", "--epochs=4", "--resume=auto", *flags, check=True)
+    tulle("eval", "out/run/model.safetensors", "--data=test.csv", check=True)
+    assert temporaries(problem) == []
 
 
 def test_a_job_shares_the_work_without_being_told_to(problem, mpirun):

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tulle/base/random.h"
+#include "tulle/sparse/row_share.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -22,6 +23,7 @@ struct DropInput {
   double mest_gamma = 0.0;           // mest: weight of the gradient; 0: the learning rate
   double threshold = 0.001;          // threshold: what is weaker goes
   Random random{};                   // places for random choices, one per connection
+  RowShare share{};                  // which rows of the layer this is
 };
 
 /// Decides which connections of a layer go. A rule that ranks connections by one score has `score`; the
@@ -34,6 +36,7 @@ struct DropInfo {
   void (*mark)(const DropInput&, std::span<std::uint8_t> marks) = nullptr;
   bool needs_pending = false;
   bool needs_gradients = false;
+  bool by_rows = false;  // decides over a layer whose rows are spread over ranks
 };
 
 std::span<const DropInfo> drop_rules();

@@ -21,7 +21,8 @@ constexpr DropInfo kDropRules[] = {
     {.name = "set",
      .help = "the share zeta of the weakest positive and of the weakest negative weights",
      .source = "Mocanu et al. 2018",
-     .mark = drop_set},
+     .mark = drop_set,
+     .by_rows = true},
     {.name = "set-published",
      .help = "the same with the thresholds of the published code (0 to 3 connections more go)",
      .source = "Curci et al. 2021",
@@ -29,7 +30,8 @@ constexpr DropInfo kDropRules[] = {
     {.name = "magnitude",
      .help = "the weakest weights",
      .source = "Evci et al. 2020",
-     .score = score_magnitude},
+     .score = score_magnitude,
+     .by_rows = true},
     {.name = "magnitude-soft",
      .help = "a random sample, weak weights more likely: probability ~ 1 / |w|^soft_beta",
      .source = "",
@@ -51,7 +53,8 @@ constexpr DropInfo kDropRules[] = {
     {.name = "threshold",
      .help = "weights below evolve.drop_below, the weakest first and at most the share zeta",
      .source = "",
-     .mark = drop_threshold},
+     .mark = drop_threshold,
+     .by_rows = true},
 };
 
 }  // namespace
@@ -69,7 +72,8 @@ std::vector<std::uint8_t> marks_of(const DropInfo& rule, const DropInput& input,
   } else {
     std::vector<float> scores(input.weights.size());
     rule.score(input, scores);
-    mark_weakest_of_each_sign(scores, 0, share_of(input.zeta, input.topology.nnz()), marks);
+    const std::int64_t all = input.share.sum(input.topology.nnz());
+    mark_weakest_of_each_sign(scores, 0, share_of(input.zeta, all), marks, input.share);
   }
   if (min_fan_in > 0) spare_strongest(input.topology, input.weights, min_fan_in, marks);
   return marks;

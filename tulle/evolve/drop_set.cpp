@@ -11,9 +11,10 @@ namespace tulle {
 void drop_set(const DropInput& input, std::span<std::uint8_t> marks) {
   // After a divergence NaN, counted as the strongest, stays where the loss shows it.
   const auto negative = std::count_if(input.weights.begin(), input.weights.end(), is_negative);
-  const auto others = static_cast<std::int64_t>(marks.size()) - negative;
-  mark_weakest_of_each_sign(input.weights, share_of(input.zeta, negative), share_of(input.zeta, others),
-                            marks);
+  std::int64_t counts[] = {negative, std::ssize(marks) - negative};
+  input.share.sum(counts);
+  mark_weakest_of_each_sign(input.weights, share_of(input.zeta, counts[0]), share_of(input.zeta, counts[1]),
+                            marks, input.share);
 }
 
 }  // namespace tulle

@@ -11,8 +11,10 @@ void drop_threshold(const DropInput& input, std::span<std::uint8_t> marks) {
   for (std::size_t k = 0; k < scores.size(); ++k) scores[k] = std::abs(input.weights[k]);
   const auto limit = static_cast<float>(input.threshold);
   const auto weak = std::count_if(scores.begin(), scores.end(), [limit](float w) { return w < limit; });
-  mark_weakest_of_each_sign(scores, 0,
-                            std::min<std::int64_t>(weak, share_of(input.zeta, input.topology.nnz())), marks);
+  std::int64_t counts[] = {weak, input.topology.nnz()};
+  input.share.sum(counts);
+  mark_weakest_of_each_sign(scores, 0, std::min(counts[0], share_of(input.zeta, counts[1])), marks,
+                            input.share);
 }
 
 }  // namespace tulle

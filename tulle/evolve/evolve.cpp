@@ -20,11 +20,19 @@ namespace tulle {
 
 InitContext init_context(const Network& network, std::size_t l, const Topology& topology,
                          const WeightLaw& law) {
-  InitContext context{.topology = topology, .sparse_fan = law.sparse_fan};
-  if (l > 0 && network.architecture() == nullptr) {
-    const Layer& source = network.layer(l - 1);
-    context.source_second_moment = second_moment(source.activation()) / (1.0 - source.dropout());
+  const bool has_source = l > 0 && network.architecture() == nullptr;
+  InitContext context = init_context(has_source ? &network.layer(l - 1) : nullptr, topology, law);
+  if (network.spread() != nullptr) {
+    context.targets = network.outputs(l);
+    context.connections = network.connections(l);
   }
+  return context;
+}
+
+InitContext init_context(const Layer* source, const Topology& topology, const WeightLaw& law) {
+  InitContext context{.topology = topology, .sparse_fan = law.sparse_fan};
+  if (source != nullptr)
+    context.source_second_moment = second_moment(source->activation()) / (1.0 - source->dropout());
   return context;
 }
 
@@ -43,8 +51,13 @@ class Event {
     const std::size_t inner = network.size() - (network.architecture() == nullptr ? 1 : 0);
     for (std::size_t l = 0; l < inner; ++l) {
       auto* layer = dynamic_cast<SparseLayer*>(&network.layer(l));
-      if (layer != nullptr && layer->topology()->density() <= how.max_density)
-        work_.push_back({.l = l, .layer = layer, .result = {.layer = l, .before = layer->connections()}});
+      if (layer == nullptr) continue;
+      const std::int64_t connections = network.connections(l);
+      const RowShare share = network.row_share(l);
+      if (static_cast<double>(connections) / static_cast<double>(share.cells(*layer->topology())) <=
+          how.max_density)
+        work_.push_back(
+            {.l = l, .layer = layer, .share = share, .result = {.layer = l, .before = connections}});
     }
   }
 
@@ -82,6 +95,7 @@ class Event {
   struct Work {
     std::size_t l;
     SparseLayer* layer;
+    RowShare share{};
     std::int64_t budget = 0;  // connections after the event
     std::int64_t count = 0;   // to grow
     std::vector<float> pending{};
@@ -111,7 +125,9 @@ class Event {
   void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }
   void drop(Work& work) const {
     work.kept = without(*work.layer->topology(), work.marks).topology;
-    if (how_.grow->grow != nullptr) work.count = std::max<std::int64_t>(work.budget - work.kept.nnz(), 0);
+    const std::int64_t kept = work.share.sum(work.kept.nnz());
+    work.result.dropped = work.result.before - kept;
+    if (how_.grow->grow != nullptr) work.count = std::max<std::int64_t>(work.budget - kept, 0);
   }
 
   template <class Body>
@@ -119,7 +135,8 @@ class Event {
     auto one = [&](int i) { body(work_[static_cast<std::size_t>(i)]); };
     const auto count = static_cast<int>(work_.size());
     // Rules that go through every cell use all threads for each layer.
-    if (network_.connections() < kSideBySide && !how_.grow->every_cell && !spilling()) {
+    if (network_.connections() < kSideBySide && !how_.grow->every_cell && !spilling() &&
+        network_.spread() == nullptr) {
       parallel_parts(count, one);
       return;
     }
@@ -142,7 +159,7 @@ class Event {
   }
 
   DropInput drop_input(const Topology& topology, std::size_t l, const Parameter& weight,
-                       std::vector<float>& pending) const {
+                       std::vector<float>& pending, const RowShare& share = {}) const {
     if (how_.drop->needs_pending) pending = pending_steps(weight);
     return {.topology = topology,
             .weights = weight.value,
@@ -153,30 +170,31 @@ class Event {
             .soft_beta = how_.soft_beta,
             .mest_gamma = how_.mest_gamma,
             .threshold = how_.threshold,
-            .random = random(Stream::kDrop, l)};
+            .random = random(Stream::kDrop, l),
+            .share = share};
   }
   DropInput drop_input(Work& work) const {
-    return drop_input(*work.layer->topology(), work.l, work.layer->weight(), work.pending);
+    return drop_input(*work.layer->topology(), work.l, work.layer->weight(), work.pending, work.share);
   }
 
   void set_budgets() {
     for (Work& work : work_) work.budget = work.result.before;
     if (!event_.density || work_.empty()) return;
     std::vector<LayerShape> shapes;
-    for (const Work& work : work_) shapes.push_back({work.layer->inputs(), work.layer->outputs()});
+    for (const Work& work : work_) shapes.push_back({work.layer->inputs(), network_.outputs(work.l)});
     const std::vector<std::int64_t> budgets =
         layer_budgets({.distribution = how_.distribution, .density = *event_.density}, shapes);
     for (std::size_t i = 0; i < work_.size(); ++i) work_[i].budget = budgets[i];
   }
 
   void shrink_to_budget(Work& work) const {
-    const std::int64_t excess = work.layer->connections() - work.budget;
+    const std::int64_t excess = work.result.before - work.budget;
     if (excess <= 0) return;
     const AlignedVector<float>& weights = work.layer->weight().value;
     std::vector<float> magnitudes(weights.size());
     std::ranges::transform(weights, magnitudes.begin(), [](float w) { return std::abs(w); });
     std::vector<std::uint8_t> marks(weights.size(), 0);
-    mark_weakest_of_each_sign(magnitudes, 0, excess, marks);
+    mark_weakest_of_each_sign(magnitudes, 0, excess, marks, work.share);
     work.layer->replace(without(*work.layer->topology(), marks), {});
   }
 
@@ -292,6 +310,7 @@ class Event {
 
   GrowInput grow_input(const Work& work, const Topology& taken) const {
     return {.taken = taken,
+            .share = work.share,
             .count = work.count,
             .connections = work.result.before,
             .candidates = how_.candidates,
@@ -324,16 +343,18 @@ class Event {
         look_at_last_step(work, input);
       cells = how_.grow->grow(input);
     }
-    work.result.regrown = count_existing(old, cells);
-    work.result.grown = static_cast<std::int64_t>(cells.size());
-    work.result.dropped = work.result.before - work.kept.nnz();
+    std::int64_t counts[] = {count_existing(old, cells), std::ssize(cells)};
+    work.share.sum(counts);
+    work.result.regrown = counts[0];
+    work.result.grown = counts[1];
+    work.result.after = work.result.before - work.result.dropped + work.result.grown;
     work.kept = {};
     TopologyUpdate update = replace_connections(old, work.marks, cells);
     work.marks = {};
-    work.result.after = update.topology.nnz();
+    if (network_.spread() != nullptr) network_.spread()->set_connections(work.l, work.result.after);
     const std::vector<float> values = start_values(work, update.topology, cells);
     work.layer->replace(std::move(update), values);
-    count_isolated(*work.layer->topology(), work.result);
+    count_isolated(*work.layer->topology(), work.share, work.result);
     work.result.grown_cells = std::move(cells);
   }
 
@@ -343,16 +364,18 @@ class Event {
     return static_cast<std::int64_t>(cells.size() - absent.size());
   }
 
-  static void count_isolated(const Topology& topology, LayerEvolution& result) {
+  static void count_isolated(const Topology& topology, const RowShare& share, LayerEvolution& result) {
     std::vector<std::uint8_t> used(static_cast<std::size_t>(topology.cols()), 0);
     parallel_ranges(topology.nnz(), 1 << 14, [&](Range range) {  // several may find the same source
       for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k)
         std::atomic_ref(used[static_cast<std::size_t>(topology.columns()[k])])
             .store(1, std::memory_order_relaxed);
     });
+    share.unite(used);
     result.no_outputs = std::count(used.begin(), used.end(), std::uint8_t{0});
     for (std::int32_t target = 0; target < topology.rows(); ++target)
       result.no_inputs += topology.row(target).empty() ? 1 : 0;
+    result.no_inputs = share.sum(result.no_inputs);
   }
 
   // Of the connections that grow into `topology`, in their order.
@@ -361,11 +384,12 @@ class Event {
     const InitContext context = init_context(network_, work.l, topology, how_.law);
     const Random values_of = random(Stream::kGrowValue, work.l);
     const auto width = static_cast<std::uint64_t>(work.layer->inputs());
+    const std::uint64_t first = work.share.first_key(topology);
     std::vector<float> values(cells.size());
     parallel_ranges(std::ssize(cells), 1 << 10, [&](Range range) {
       for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
         const double spread = how_.law.law->spread(context, static_cast<std::int32_t>(cells[i] / width));
-        values[i] = draw_weight(*how_.law.law, spread, values_of, cells[i]);
+        values[i] = draw_weight(*how_.law.law, spread, values_of, first + cells[i]);
       }
     });
     return values;

@@ -25,6 +25,8 @@ struct WeightLaw {
 /// outputs.
 InitContext init_context(const Network& network, std::size_t l, const Topology& topology,
                          const WeightLaw& law);
+/// The same where only `source`, the layer before (null: none), is there yet.
+InitContext init_context(const Layer* source, const Topology& topology, const WeightLaw& law);
 
 /// How the topology of one training changes.
 struct Evolution {
@@ -83,7 +85,7 @@ struct LayerEvolution {
   std::int64_t regrown = 0;                  // of `grown`: dropped by the same event
   std::int64_t no_inputs = 0;                // targets without a connection
   std::int64_t no_outputs = 0;               // sources without a connection
-  std::vector<std::uint64_t> grown_cells{};  // sorted
+  std::vector<std::uint64_t> grown_cells{};  // sorted; of a part of a network, those that lie in it
   std::optional<SourceUse> kept{};           // before anything grew, if asked for
 };
 
@@ -91,6 +93,9 @@ struct LayerEvolution {
 /// connections are untouched; grown ones are drawn from the law (Stream::kGrowValue, at their cell). With a
 /// density, each layer first loses its weakest weights down to its budget. The same (seed, step) on the same
 /// network always gives the same result, with any number of threads. Cost: O(nnz) and that of the rules.
+/// Of a network that is spread over ranks (nn/spread.h) every rank calls it: it comes to the parts of what
+/// the same event makes of the whole. The rules must be `by_rows`, and none of global, chain_removal,
+/// redistribute, tells_inputs and dense_layers be wanted.
 std::vector<LayerEvolution> evolve(Network& network, const Evolution& how, const EvolveEvent& event);
 
 /// For rules that gather: in each of the last steps before an event, after the backward pass, whose inputs

@@ -10,6 +10,7 @@
 #include "tulle/base/panels.h"
 #include "tulle/base/random.h"
 #include "tulle/sparse/cell_scores.h"
+#include "tulle/sparse/row_share.h"
 #include "tulle/sparse/topology.h"
 #include "tulle/sparse/window.h"
 
@@ -19,7 +20,8 @@ namespace tulle {
 /// of the mean loss, so that the gradient of a cell is the sum over the samples of error * input.
 struct GrowInput {
   const Topology& taken;                 // cells that may not grow
-  std::int64_t count = 0;                // how many are to grow
+  RowShare share{};                      // which rows of the layer this is
+  std::int64_t count = 0;                // how many are to grow in the layer
   std::int64_t connections = 0;          // of the layer before the event
   Panels<const float> inputs{};          // [panel][source][width]; empty unless the rule needs them
   Panels<const float> errors{};          // [panel][target][width]
@@ -30,7 +32,8 @@ struct GrowInput {
 };
 
 /// Decides which cells of a layer become connections: `count` of those not taken, all of them if there are
-/// fewer, as sorted keys. The same for any number of threads.
+/// fewer, as sorted keys; where `taken` are some rows of a layer, those of them that lie there. The same for
+/// any number of threads.
 using Grow = std::vector<std::uint64_t>(const GrowInput&);
 
 /// Adds the last step to the scores of cells that may grow at the event to come: those there were, times
@@ -46,6 +49,7 @@ struct GrowInfo {
   bool zero_start = false;    // grown connections start at 0 unless evolve.grow_init says otherwise
   bool every_cell = false;    // computes the gradient of every cell
   Gather* gather = nullptr;   // what it does in each of the last steps before an event; null: nothing
+  bool by_rows = false;       // decides over a layer whose rows are spread over ranks
 };
 
 std::span<const GrowInfo> grow_rules();

@@ -12,7 +12,11 @@ namespace {
 
 // To add a grow rule: its file, its name above, one line here.
 constexpr GrowInfo kGrowRules[] = {
-    {.name = "random", .help = "any free cells", .source = "Mocanu et al. 2018", .grow = grow_random},
+    {.name = "random",
+     .help = "any free cells",
+     .source = "Mocanu et al. 2018",
+     .grow = grow_random,
+     .by_rows = true},
     {.name = "gradient",
      .help = "the cells of largest gradient, found tile by tile: 2 * batch * cells flop, no dense gradient",
      .source = "Evci et al. 2020",
@@ -47,7 +51,7 @@ constexpr GrowInfo kGrowRules[] = {
      .needs_errors = true,
      .zero_start = true,
      .gather = gather_momentum},
-    {.name = "none", .help = "nothing: the network only loses connections", .source = ""},
+    {.name = "none", .help = "nothing: the network only loses connections", .source = "", .by_rows = true},
 };
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 
 // Tiles are a function of the shape alone, so that the bits do not depend on the thread count. Small outputs
 // are cut along the samples too, to have work for every thread.
-constexpr std::int64_t kRows = 64;
+constexpr std::int64_t kRows = DenseLinear::kTile;
 
 int lanes_per_tile(std::int64_t rows, int width) { return rows <= kRows ? std::min(width, 32) : width; }
 
@@ -36,7 +36,7 @@ DenseLinear::DenseLinear(const LayerOptions& options)
             static_cast<std::size_t>(options.outputs) * static_cast<std::size_t>(options.inputs)) {}
 
 void DenseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
-  const int lanes = lanes_per_tile(outputs(), x.width);
+  const int lanes = lanes_per_tile(std::max(outputs(), options().whole_outputs), x.width);
   const std::int64_t tiles_per_panel = x.width / lanes;
   const std::int64_t row_tiles = (outputs() + kRows - 1) / kRows;
   parallel_ranges(x.count() * tiles_per_panel * row_tiles, 1, [&](Range tiles) {
@@ -58,6 +58,10 @@ void DenseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels
 
 void DenseLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                                 const kernels::Gate& gate) {
+  if (outputs() == 0) {  // of a layer with fewer outputs than ranks
+    std::fill_n(dx.data, dx ? dx.count() * dx.panel_size() : 0, 0.0f);
+    return;
+  }
   for_tiles(outputs(), [&](Range rows) { sum_bias_gradients(rows, dz); });
   // Each tile of inputs owns its columns of the gradient and its rows of dx.
   for_tiles(inputs(), [&](Range in) {

@@ -9,6 +9,9 @@ namespace tulle {
 /// and for the dense network that sparse ones are compared with.
 class DenseLinear final : public Layer {
  public:
+  /// Ranges of outputs that are cut at its multiples give the bits of the layer as a whole.
+  static constexpr std::int32_t kTile = 64;
+
   /// Weights and biases start at 0.
   explicit DenseLinear(const LayerOptions& options);
 

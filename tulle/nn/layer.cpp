@@ -35,7 +35,8 @@ Layer::Layer(const LayerOptions& options, std::size_t weights, bool keeps_gradie
             options.has_bias ? static_cast<std::size_t>(options.outputs) : 0),
       options_(options),
       activation_(make_activation(options)) {
-  require(options.inputs > 0 && options.outputs > 0, "Layer: inputs and outputs must be positive");
+  require(options.inputs > 0 && (options.outputs > 0 || options.whole_outputs > 0),
+          "Layer: inputs and outputs must be positive");
   require(options.dropout >= 0.0 && options.dropout < 1.0, "Layer: dropout must be in [0, 1)");
   require(options.precision != Precision::kInt8, "Layer: int8 is for inference");
   require(options.neurons.empty() ||

@@ -43,6 +43,9 @@ struct LayerOptions {
   // many there were. Empty and 0: nothing was removed.
   std::vector<std::uint32_t> neurons{};
   std::int32_t original_outputs = 0;
+  // Of a part of a layer (nn/spread.h): the outputs of all ranks; its own are `neurons`, maybe none. 0: it is
+  // whole.
+  std::int32_t whole_outputs = 0;
 };
 
 /// y = dropout(f(W x + b)). How W is stored is the subclass's business; bias, activation and dropout are

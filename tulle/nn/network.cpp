@@ -8,12 +8,16 @@
 namespace tulle {
 
 Network::Network(std::vector<std::unique_ptr<Layer>> layers)
+    : Network(std::move(layers), std::unique_ptr<Spread>()) {}
+
+Network::Network(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<Spread> spread)
     : layers_(std::move(layers)),
+      spread_(std::move(spread)),
       activations_(layers_.size()),
       gradients_(std::max<std::size_t>(layers_.size(), 2)) {
   require(!layers_.empty(), "Network: at least one layer is needed");
   for (std::size_t l = 1; l < layers_.size(); ++l)
-    require(layers_[l]->inputs() == layers_[l - 1]->outputs(), "Network: the layers do not chain");
+    require(layers_[l]->inputs() == outputs(l - 1), "Network: the layers do not chain");
   const auto scratch = std::make_shared<AlignedVector<float>>();
   for (const auto& layer : layers_) layer->share_scratch(scratch);
 }
@@ -40,25 +44,27 @@ std::vector<Parameter*> Network::parameters() {
 
 std::int64_t Network::connections() const {
   std::int64_t sum = architecture_ ? architecture_->other_weights() : 0;
-  for (const auto& layer : layers_) sum += layer->connections();
+  for (std::size_t l = 0; l < layers_.size(); ++l) sum += connections(l);
   return sum;
 }
 
 std::uint64_t Network::cells() const {
   std::uint64_t sum = architecture_ ? static_cast<std::uint64_t>(architecture_->other_weights()) : 0;
-  for (const auto& layer : layers_)
-    sum += static_cast<std::uint64_t>(layer->inputs()) * static_cast<std::uint64_t>(layer->outputs());
+  for (std::size_t l = 0; l < layers_.size(); ++l)
+    sum += static_cast<std::uint64_t>(layers_[l]->inputs()) * static_cast<std::uint64_t>(outputs(l));
   return sum;
 }
 
 std::uint64_t Network::original_cells(std::size_t l) const {
+  if (spread_)
+    return static_cast<std::uint64_t>(outputs(l)) * static_cast<std::uint64_t>(layers_[l]->inputs());
   const std::int32_t sources =
       l == 0 || architecture_ ? layers_[l]->inputs() : layers_[l - 1]->original_outputs();
   return static_cast<std::uint64_t>(layers_[l]->original_outputs()) * static_cast<std::uint64_t>(sources);
 }
 
 std::uint64_t Network::original_key(std::size_t l, std::uint64_t key) const {
-  if (architecture_) return key;
+  if (architecture_ || spread_) return key;
   const auto width = static_cast<std::uint64_t>(layers_[l]->inputs());
   const auto target = static_cast<std::int32_t>(key / width), source = static_cast<std::int32_t>(key % width);
   const std::uint64_t original_source =
@@ -69,7 +75,7 @@ std::uint64_t Network::original_key(std::size_t l, std::uint64_t key) const {
 }
 
 std::optional<std::uint64_t> Network::current_key(std::size_t l, std::uint64_t original) const {
-  if (architecture_) return original;
+  if (architecture_ || spread_) return original;
   const auto place = [](const Layer& layer, std::uint64_t neuron) -> std::optional<std::uint64_t> {
     const std::vector<std::uint32_t>& left = layer.options().neurons;
     if (left.empty()) return neuron;
@@ -112,17 +118,20 @@ Panels<const float> Network::forward_from(std::size_t first, const Pass& pass, P
   for (std::size_t l = first; l < layers_.size(); ++l) {
     const Panels<float> y = activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
     layers_[l]->forward(pass, x, y);
-    x = y;
+    x = spread_ ? spread_->gather(l, y) : y;
   }
   return x;
 }
 
 Panels<float> Network::output_gradient() {
-  return architecture_ ? architecture_->output_gradient() : gradient_of(layers_.size() - 1);
+  if (architecture_) return architecture_->output_gradient();
+  return spread_ ? output_gradient_.view(outputs(), input_.batch, input_.width)
+                 : gradient_of(layers_.size() - 1);
 }
 
 void Network::backward(const std::function<void(std::size_t)>& layer_done) {
   if (architecture_) return architecture_->backward();
+  if (spread_) return backward_of_part(layer_done);
   if (!layers_.back()->gates_errors()) layers_.back()->backward_activation(output_gradient());
   for (std::size_t l = layers_.size(); l-- > 0;) {
     const Panels<const float> dz = gradient_of(l);
@@ -136,6 +145,30 @@ void Network::backward(const std::function<void(std::size_t)>& layer_done) {
       const Panels<float> x = activations_[l - 1].view(below.outputs(), input_.batch, input_.width);
       const Panels<float> dx = gradient_of(l - 1);
       layers_[l]->backward(x, dz, dx, &below);
+    }
+    if (layer_done) layer_done(l);
+  }
+}
+
+// A layer's rows make errors for all of its inputs; which of these are this rank's, their sum over the ranks
+// says. The derivative of the layer below comes after that: it is of the own neurons alone.
+void Network::backward_of_part(const std::function<void(std::size_t)>& layer_done) {
+  const std::size_t last = layers_.size() - 1;
+  const Range own = spread_->own_neurons(last);
+  const Panels<const float> all = output_gradient();
+  const Panels<float> outputs = gradient_of(last);
+  for (std::int32_t p = 0; p < all.count(); ++p)
+    std::copy(all.panel(p) + own.begin * all.width, all.panel(p) + own.end * all.width, outputs.panel(p));
+  for (std::size_t l = last + 1; l-- > 0;) {
+    const Panels<float> dz = gradient_of(l);
+    if (!layers_[l]->gates_errors()) layers_[l]->backward_activation(dz);
+    if (l == 0) {
+      layers_[0]->backward(input_, dz, {}, nullptr);
+    } else {
+      const Panels<const float> x = spread_->gather_again(l - 1, activations(l - 1));
+      const Panels<float> dx = spread_->partial(l - 1, input_.batch, input_.width);
+      layers_[l]->backward(x, dz, dx, nullptr);
+      spread_->sum(l - 1, dx, gradient_of(l - 1));
     }
     if (layer_done) layer_done(l);
   }

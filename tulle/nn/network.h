@@ -7,6 +7,7 @@
 
 #include "tulle/nn/architecture.h"
 #include "tulle/nn/layer.h"
+#include "tulle/nn/spread.h"
 
 namespace tulle {
 
@@ -22,15 +23,27 @@ class Network {
   Network(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<Architecture> architecture)
       : layers_(std::move(layers)), architecture_(std::move(architecture)) {}
 
+  /// A part of a network whose neurons are spread over ranks: of each layer the neurons that `spread` says.
+  Network(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<Spread> spread);
+
   /// The layers put together as in `like`, whose arrays are copied.
   Network(std::vector<std::unique_ptr<Layer>> layers, const Network& like);
 
   /// What puts the layers together; null: they follow each other.
   Architecture* architecture() const { return architecture_.get(); }
 
+  /// What joins the parts of a network that is spread over ranks; null: all of it is here. Numbers of neurons
+  /// and connections below are those of the whole network; layers, parameters(), activations() and errors()
+  /// are the part's.
+  Spread* spread() const { return spread_.get(); }
+  RowShare row_share(std::size_t l) const { return spread_ ? spread_->row_share(l) : RowShare{}; }
+
   std::int32_t inputs() const { return architecture_ ? architecture_->inputs() : layers_.front()->inputs(); }
   std::int32_t outputs() const {
-    return architecture_ ? architecture_->outputs() : layers_.back()->outputs();
+    return architecture_ ? architecture_->outputs() : outputs(layers_.size() - 1);
+  }
+  std::int32_t outputs(std::size_t l) const {
+    return spread_ ? spread_->layer(l).neurons : layers_[l]->outputs();
   }
   std::size_t size() const { return layers_.size(); }
   Layer& layer(std::size_t l) { return *layers_[l]; }
@@ -40,8 +53,12 @@ class Network {
   /// Connections that exist, and that could exist: weights of layers and of the architecture, without biases
   /// and norms.
   std::int64_t connections() const;
+  std::int64_t connections(std::size_t l) const {
+    return spread_ ? spread_->layer(l).connections : layers_[l]->connections();
+  }
   std::uint64_t cells() const;
-  /// Cells of layer l before any neuron was removed, and the key in them of a cell of the layer as it is.
+  /// Cells of layer l before any neuron was removed, and the key in them of a cell of the layer as it is. Of
+  /// a part, keys count from its first cell.
   std::uint64_t original_cells(std::size_t l) const;
   std::uint64_t original_key(std::size_t l, std::uint64_t key) const;
   /// The other way round; nothing if one of the cell's neurons was removed. Cost: O(log neurons).
@@ -85,12 +102,15 @@ class Network {
 
  private:
   Panels<const float> forward_from(std::size_t first, const Pass& pass, Panels<const float> x);
+  void backward_of_part(const std::function<void(std::size_t)>& layer_done);
   Panels<float> gradient_of(std::size_t l) {
     return gradients_[keep_errors_ ? l : l % 2].view(layers_[l]->outputs(), input_.batch, input_.width);
   }
 
   std::vector<std::unique_ptr<Layer>> layers_;
   std::unique_ptr<Architecture> architecture_;
+  std::unique_ptr<Spread> spread_;
+  PanelBuffer output_gradient_;           // of all outputs, where they are spread
   std::vector<PanelBuffer> activations_;  // output of each layer
   // dL/dz of each layer, or of the layer at work and the one below in turn.
   std::vector<PanelBuffer> gradients_;

@@ -27,6 +27,11 @@ std::uint32_t mix(std::uint32_t x) {
   return x;
 }
 
+// Half-open, of keys.
+struct KeyRange {
+  std::uint64_t begin, end;
+};
+
 // The sorted keys of [0, n) that `sorted` lacks.
 std::vector<std::uint64_t> complement(std::span<const std::uint64_t> sorted, std::uint64_t n) {
   std::vector<std::uint64_t> rest;
@@ -74,11 +79,31 @@ void repair_end(std::vector<Link>& links, std::int32_t neurons, std::int32_t Lin
   }
 }
 
-RawVector<std::uint64_t> sample_sorted(std::uint64_t n, std::uint64_t m, const Random& key) {
-  const Bijection bijection(n, key);
-  RawVector<std::uint64_t> sample(m);
-  bijection.images(0, sample);
-  sort_keys(sample, n);
+// Those of the images of first, ..., first + count - 1 that lie in `own`, in their order, counted from its
+// begin.
+template <class Keys>
+Keys images_in(const Bijection& bijection, std::uint64_t first, std::uint64_t count, KeyRange own) {
+  Keys inside;
+  if (own.begin == 0 && own.end == bijection.size()) {
+    inside.resize(count);
+    bijection.images(first, inside);
+    return inside;
+  }
+  constexpr std::uint64_t kTogether = 1 << 18;
+  RawVector<std::uint64_t> images;
+  for (std::uint64_t done = 0; done < count; done += images.size()) {
+    images.resize(std::min(count - done, kTogether));
+    bijection.images(first + done, images);
+    for (const std::uint64_t image : images)
+      if (own.begin <= image && image < own.end) inside.push_back(image - own.begin);
+  }
+  return inside;
+}
+
+// m of [0, n), drawn without replacement: those in `own`, sorted and counted from its begin.
+RawVector<std::uint64_t> sample_in(std::uint64_t n, std::uint64_t m, const Random& key, KeyRange own) {
+  auto sample = images_in<RawVector<std::uint64_t>>(Bijection(n, key), 0, m, own);
+  sort_keys(sample, own.end - own.begin);
   return sample;
 }
 
@@ -274,8 +299,9 @@ Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, c
   const auto wanted = static_cast<std::uint64_t>(m);
   require(m >= 0 && wanted <= cells, "random_topology: more connections than cells");
   if (wanted == cells) return full_topology(rows, cols);
-  if (wanted <= cells / 2) return Topology::from_keys(rows, cols, sample_sorted(cells, wanted, key));
-  return Topology::from_keys(rows, cols, complement(sample_sorted(cells, cells - wanted, key), cells));
+  if (wanted <= cells / 2) return Topology::from_keys(rows, cols, sample_in(cells, wanted, key, {0, cells}));
+  return Topology::from_keys(rows, cols,
+                             complement(sample_in(cells, cells - wanted, key, {0, cells}), cells));
 }
 
 std::span<const RepairInfo> repairs() { return kRepairs; }
@@ -333,8 +359,10 @@ Topology full_topology(std::int32_t rows, std::int32_t cols) {
   return Topology(rows, cols, std::move(row_ptr), std::move(columns));
 }
 
-CellPart all_cells(const Topology& topology) {
-  return {.cells = topology.cells(), .taken = static_cast<std::uint64_t>(topology.nnz())};
+CellPart all_cells(const Topology& topology, const RowShare& share) {
+  return {.cells = share.cells(topology),
+          .taken = static_cast<std::uint64_t>(share.sum(topology.nnz())),
+          .share = share};
 }
 
 std::vector<std::uint64_t> absent_cells(const Topology& topology, const CellPart& part, std::int64_t count,
@@ -354,22 +382,26 @@ std::vector<std::uint64_t> absent_cells(const Topology& topology, const CellPart
   };
   std::vector<std::uint64_t> chosen;
   if (wanted == 0) return chosen;
+  const std::uint64_t first = part.share.first_key(topology);
+  const KeyRange own{first, part.share.comm == nullptr ? part.cells : first + topology.cells()};
   if (taken > part.cells / 2) {  // rejection would take long: list what is absent, at most `taken` cells
-    std::vector<std::uint64_t> candidates(part.cells);
+    std::vector<std::uint64_t> candidates(own.end - own.begin);
     std::iota(candidates.begin(), candidates.end(), std::uint64_t{0});
     keep_absent(candidates);
-    for (const std::uint64_t i : sample_sorted(absent, wanted, key)) chosen.push_back(candidates[i]);
+    const auto before = static_cast<std::uint64_t>(part.share.before(std::ssize(candidates)));
+    for (const std::uint64_t i : sample_in(absent, wanted, key, {before, before + candidates.size()}))
+      chosen.push_back(candidates[i]);
     return chosen;
   }
   // The first `wanted` absent cells of the drawn sequence: as many draws as are missing, then those that
   // exist are struck out in one walk over both sorted lists, and again.
   const Bijection bijection(part.cells, key);
   std::uint64_t drawn = 0;
-  while (chosen.size() < wanted) {
-    std::vector<std::uint64_t> draws(wanted - chosen.size());
-    bijection.images(drawn, draws);
-    drawn += draws.size();
+  for (std::uint64_t missing = wanted; missing > 0;) {
+    auto draws = images_in<std::vector<std::uint64_t>>(bijection, drawn, missing, own);
+    drawn += missing;
     keep_absent(draws);
+    missing -= static_cast<std::uint64_t>(part.share.sum(std::ssize(draws)));
     if (chosen.empty()) {
       chosen = std::move(draws);  // with room for all
       continue;
@@ -382,8 +414,8 @@ std::vector<std::uint64_t> absent_cells(const Topology& topology, const CellPart
 }
 
 std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
-                                               const Random& key) {
-  return absent_cells(topology, all_cells(topology), count, {}, key);
+                                               const Random& key, const RowShare& share) {
+  return absent_cells(topology, all_cells(topology, share), count, {}, key);
 }
 
 }  // namespace tulle

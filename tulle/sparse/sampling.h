@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tulle/base/random.h"
+#include "tulle/sparse/row_share.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -19,6 +20,7 @@ class Bijection {
  public:
   Bijection(std::uint64_t n, const Random& key);
   std::uint64_t operator()(std::uint64_t i) const;
+  std::uint64_t size() const { return n_; }
   /// The images of first, first + 1, ...; many together are cheaper.
   void images(std::uint64_t first, std::span<std::uint64_t> out) const;
 
@@ -71,19 +73,21 @@ struct CellPart {
   std::uint64_t cells = 0;                                          // how many
   std::uint64_t taken = 0;                                          // of these: connections
   std::function<void(std::span<std::uint64_t>)> to_keys = nullptr;  // from numbers to keys; null: they are
+  RowShare share{};  // where only some rows are here: of all cells of the layer alone
 };
-CellPart all_cells(const Topology& topology);
+CellPart all_cells(const Topology& topology, const RowShare& share = {});
 
 /// `count` cells of this part that `topology` lacks and `others` (sorted cells of the part that it lacks)
 /// does not hold, uniformly drawn without replacement, as sorted keys; all of them if there are fewer. Cost:
-/// that of random_absent_cells() for a layer of the part's cells.
+/// that of random_absent_cells() for a layer of the part's cells. Of a share of rows: those that lie in them.
 std::vector<std::uint64_t> absent_cells(const Topology& topology, const CellPart& part, std::int64_t count,
                                         std::span<const std::uint64_t> others, const Random& key);
 
 /// `count` cells that `topology` lacks, uniformly drawn without replacement, as sorted keys; all of them if
 /// there are fewer. Cost: below half density expected O(count / (1 - density)) and the connections of the
-/// rows that are drawn, O(nnz) above.
+/// rows that are drawn, O(nnz) above. Where the topology is some rows of a layer: those of the cells drawn
+/// for all of it that lie in them; every rank draws all.
 std::vector<std::uint64_t> random_absent_cells(const Topology& topology, std::int64_t count,
-                                               const Random& key);
+                                               const Random& key, const RowShare& share = {});
 
 }  // namespace tulle

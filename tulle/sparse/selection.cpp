@@ -1,5 +1,6 @@
 #include "tulle/sparse/selection.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <vector>
@@ -39,7 +40,8 @@ struct Search {
 }  // namespace
 
 void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negative_count,
-                               std::int64_t other_count, std::span<std::uint8_t> marks) {
+                               std::int64_t other_count, std::span<std::uint8_t> marks,
+                               const RowShare& share) {
   require(marks.size() == values.size(), "mark_weakest_of_each_sign: one mark per value");
   Search search[2];  // of the others, of the negative ones
   search[0].missing = other_count;
@@ -66,6 +68,7 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
       search[sign].counts.fill(0);
       for (const auto& own : counts)
         for (std::size_t d = 0; d < 2048; ++d) search[sign].counts[d] += own[sign][d];
+      share.sum(search[sign].counts);
     }
     for (Search& s : search)
       if (s.missing != 0) s.take_digit(digit);
@@ -80,7 +83,15 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
       marks[k] = static_cast<std::uint8_t>(marks[k] | (magnitude(values[k]) < found ? 1 : 0));
     }
   });
-  // What is left in `missing` are entries equal to the threshold: the first ones go.
+  // What is left in `missing` are entries equal to the threshold: the first ones go, those of earlier rows
+  // before these.
+  for (std::size_t sign = 0; sign < 2 && share.comm != nullptr; ++sign) {
+    Search& s = search[sign];
+    const auto equal = std::ranges::count_if(values, [&](float value) {
+      return magnitude(value) == s.found && is_negative(value) == (sign == 1);
+    });
+    s.missing = std::max<std::int64_t>(s.missing - share.before(equal), 0);
+  }
   for (std::size_t k = 0; k < values.size() && search[0].missing + search[1].missing > 0; ++k) {
     Search& s = search[is_negative(values[k]) ? 1 : 0];
     if (magnitude(values[k]) != s.found || s.missing == 0) continue;

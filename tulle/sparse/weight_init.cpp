@@ -19,9 +19,9 @@ double he_uniform(const InitContext& c, std::int32_t target) { return std::sqrt(
 
 double xavier(const InitContext& c, std::int32_t) {
   const Topology& t = c.topology;
-  if (!c.sparse_fan) return std::sqrt(6.0 / (static_cast<double>(t.cols()) + static_cast<double>(t.rows())));
-  const double nnz = std::max<double>(1.0, static_cast<double>(t.nnz()));
-  return std::sqrt(6.0 / (nnz / t.rows() + nnz / t.cols()));  // mean in-degree + mean out-degree
+  if (!c.sparse_fan) return std::sqrt(6.0 / (static_cast<double>(t.cols()) + static_cast<double>(c.targets)));
+  const double nnz = std::max<double>(1.0, static_cast<double>(c.connections));
+  return std::sqrt(6.0 / (nnz / c.targets + nnz / t.cols()));  // mean in-degree + mean out-degree
 }
 
 double normal(const InitContext&, std::int32_t) { return 0.1; }

@@ -16,6 +16,9 @@ struct InitContext {
   bool sparse_fan = false;  // true: count the connections a neuron has; false: as if all existed (published)
   double source_second_moment =
       1.0;  // E[f(x)^2] of the source layer's activation for x ~ N(0,1), after dropout
+  // Of the layer, where the topology is some of its rows.
+  std::int32_t targets = topology.rows();
+  std::int64_t connections = topology.nnz();
 };
 
 struct WeightInitInfo {

@@ -44,10 +44,12 @@ std::int32_t window_start(const WindowLaw& law, std::int32_t rows, std::int32_t 
 }
 
 std::vector<std::uint64_t> windowed_absent_cells(const Topology& topology, std::int64_t count,
-                                                 const WindowLaw& law, const Random& key) {
+                                                 const WindowLaw& law, const Random& key,
+                                                 const RowShare& share) {
   require(law.width >= 0 && law.share >= 0.0 && law.share <= 1.0,
           "windowed_absent_cells: a width of 0 or more and a share between 0 and 1");
-  if (law.width == 0) return random_absent_cells(topology, count, key);
+  if (law.width == 0) return random_absent_cells(topology, count, key, share);
+  require(share.comm == nullptr, "windowed_absent_cells: all rows of the layer");
   const std::int32_t rows = topology.rows(), cols = topology.cols();
   const auto width = static_cast<std::uint64_t>(width_of(law, cols));
   const auto place_of = [&, rows, cols, width](std::span<std::uint64_t> cells) {

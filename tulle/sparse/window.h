@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "tulle/base/random.h"
+#include "tulle/sparse/row_share.h"
 #include "tulle/sparse/topology.h"
 
 namespace tulle {
@@ -25,7 +26,8 @@ std::int32_t window_start(const WindowLaw& law, std::int32_t rows, std::int32_t 
 /// cells. Cost: as random_absent_cells(), and one walk over the connections. The same for any number of
 /// threads.
 std::vector<std::uint64_t> windowed_absent_cells(const Topology& topology, std::int64_t count,
-                                                 const WindowLaw& law, const Random& key);
+                                                 const WindowLaw& law, const Random& key,
+                                                 const RowShare& share = {});
 
 /// Exactly m connections by that law. Cost: O(m) time and memory. Throws std::invalid_argument if m exceeds
 /// the cells.

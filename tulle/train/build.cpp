@@ -15,6 +15,7 @@
 #include "tulle/evolve/rule.h"
 #include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
+#include "tulle/nn/parts.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/sampling.h"
@@ -135,13 +136,16 @@ bool is_compact(const Network& network) {
   return false;
 }
 
+bool spreads_neurons(const Config& config) { return config.parallel.mode == "rows"; }
+
 namespace {
 
 // What needs gradients of weights; empty: nothing does.
 std::string needs_gradients_for(const Config& config) {
   if (config.model.kind != "mlp") return "model.kind = \"" + config.model.kind + "\"";
   if (config.train.clip_norm > 0.0 || config.train.clip_value > 0.0) return "clipped gradients";
-  if (config.parallel.ranks > 1 || config.parallel.mode != "none") return "gradients shared by ranks";
+  if (!spreads_neurons(config) && (config.parallel.ranks > 1 || config.parallel.mode != "none"))
+    return "gradients shared by ranks";
   const Evolution how = evolution_of(config);
   if (how.drop != nullptr && how.drop->needs_gradients) return "evolve.rule = \"" + config.evolve.rule + "\"";
   return "";
@@ -177,7 +181,8 @@ Storage storage_of(const Config& config, std::int64_t connections) {
                      : fmt::format("run.spill, found '{}', expected none with {}", config.run.spill, needs));
   }
   if (wanted == "auto")
-    return needs.empty() && connections >= kCompactFrom ? Storage::kCompact : Storage::kFast;
+    return needs.empty() && (connections >= kCompactFrom || spreads_neurons(config)) ? Storage::kCompact
+                                                                                     : Storage::kFast;
   const Storage storage = find_name(storages(), "run.storage", wanted).storage;
   if (storage == Storage::kCompact && !needs.empty())
     throw Error(ErrorKind::kConfig,
@@ -307,7 +312,7 @@ DataFacts facts_of(const Model& model) {
       .class_names = model.class_names, .features = model.network.inputs(), .index_base = model.index_base};
 }
 
-Model build_model(const Config& config, const Dataset& data) {
+Model build_model(const Config& config, const Dataset& data, const Share& share) {
   if (config.model.loss == "cross-entropy" && (data.class_names.empty() || !data.train.sets.empty()))
     throw Error(
         ErrorKind::kConfig,
@@ -352,24 +357,7 @@ Model build_model(const Config& config, const Dataset& data) {
                           .storage = storage,
                           .bf16_weights = config.model.weights == "bf16"});
   }
-  std::vector<std::unique_ptr<Layer>> layers;
-  for (std::size_t l = 0; l + 1 < sizes.size() && config.train.start_from.empty(); ++l) {
-    const LayerOptions& layer = options_of[l];
-    if (budgets[l] ==
-        std::int64_t{sizes[l]} * sizes[l + 1])  // density 1: stored and computed as a dense matrix
-      layers.push_back(std::make_unique<DenseLinear>(layer));
-    else
-      layers.push_back(make_sparse_layer(
-          layer,
-          repair_isolated(
-              draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, static_cast<std::uint32_t>(l)),
-              repair, {.seed = seed, .stream = Stream::kTopology, .layer = static_cast<std::uint32_t>(l)})));
-    release_spilled();
-  }
-
-  Model model{.network = config.train.start_from.empty()
-                             ? Network(std::move(layers))
-                             : start_network(config.train.start_from, sizes, options_of),
+  Model model{.network = {},
               .loss = config.model.loss,
               .scaling = data.scaling,
               .class_names = data.class_names,
@@ -377,19 +365,40 @@ Model build_model(const Config& config, const Dataset& data) {
               .image = data.image,
               .seed = seed,
               .config = {}};
-  if (!config.train.start_from.empty()) return model;
+  if (!config.train.start_from.empty()) {
+    model.network = start_network(config.train.start_from, sizes, options_of);
+    if (share.ranks > 1) model.network = part_of(model.network, share);
+    return model;
+  }
+  // A layer is whole for a moment: what of it is another rank's goes at once.
   const WeightLaw law = weight_law(config);
-  for (std::size_t l = 0; l < model.network.size(); ++l) {
-    Layer& layer = model.network.layer(l);
-    const Topology all =
-        layer.topology() != nullptr ? Topology() : full_topology(layer.outputs(), layer.inputs());
-    const Topology& topology = layer.topology() != nullptr ? *layer.topology() : all;
-    set_values(
-        layer.weight(),
-        initial_weights(*law.law, init_context(model.network, l, topology, law),
-                        {.seed = seed, .stream = Stream::kValue, .layer = static_cast<std::uint32_t>(l)}));
+  std::vector<std::unique_ptr<Layer>> layers;
+  std::vector<Spread::LayerInfo> infos;
+  for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
+    const auto index = static_cast<std::uint32_t>(l);
+    Topology drawn = draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, index);
+    std::unique_ptr<Layer> layer;
+    if (budgets[l] ==
+        std::int64_t{sizes[l]} * sizes[l + 1])  // density 1: stored and computed as a dense matrix
+      layer = std::make_unique<DenseLinear>(options_of[l]);
+    else {
+      drawn = repair_isolated(drawn, repair, {.seed = seed, .stream = Stream::kTopology, .layer = index});
+      layer = make_sparse_layer(options_of[l], std::move(drawn));
+    }
+    const Topology& topology = layer->topology() != nullptr ? *layer->topology() : drawn;
+    layer->weight().value =
+        initial_weights(*law.law, init_context(l > 0 ? layers.back().get() : nullptr, topology, law),
+                        {.seed = seed, .stream = Stream::kValue, .layer = index});
+    if (share.ranks > 1) {
+      infos.push_back(spread_info(*layer));
+      layer = part_of(*layer, Spread(share, infos).own_neurons(l));
+    }
+    layers.push_back(std::move(layer));
     release_spilled();
   }
+  model.network = share.ranks > 1
+                      ? Network(std::move(layers), std::make_unique<Spread>(share, std::move(infos)))
+                      : Network(std::move(layers));
   return model;
 }
 

@@ -23,8 +23,12 @@ std::vector<float> class_weights(const Config& config, const Dataset& data);
 DataFacts facts_of(const Model& model);
 
 /// The untrained model a config describes for this data: topologies drawn, weights at their start values.
-/// Throws tulle::Error (kConfig) for a network that cannot be. Cost: O(connections + neurons).
-Model build_model(const Config& config, const Dataset& data);
+/// Throws tulle::Error (kConfig) for a network that cannot be. Cost: O(connections + neurons). `share`: that
+/// part of it alone; memory is then that of the part and of one layer.
+Model build_model(const Config& config, const Dataset& data, const Share& share = {});
+
+/// Whether parallel.mode spreads each layer's neurons over the ranks.
+bool spreads_neurons(const Config& config);
 
 /// The layer sizes input, hidden..., output.
 std::vector<std::int32_t> layer_sizes(const Config& config, const Dataset& data);

@@ -29,7 +29,8 @@ int batch_of(std::int32_t features) {
 class Outputs {
  public:
   Outputs(Model& model, int samples, const InferenceChoice& choice) : network_(model.network) {
-    if (!is_compact(network_) || choice.precision) inference_.emplace(make_inference(model, samples, choice));
+    if (network_.spread() == nullptr && (!is_compact(network_) || choice.precision))
+      inference_.emplace(make_inference(model, samples, choice));
   }
 
   int panel_width() const { return inference_ ? inference_->panel_width() : network_.last_panel_width(); }
@@ -183,6 +184,7 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
 }
 
 Evaluation evaluate(Model& model, const Split& split, Communicator& comm, double ce_clip) {
+  if (model.network.spread() != nullptr) return evaluate(model, split, InferenceChoice{}, ce_clip);
   Counts counts = count(model, split, {}, ce_clip, comm.rank(), comm.size());
   append_all(comm, counts.losses, /*add=*/false);
   append_all(comm, counts.correct, /*add=*/false);

@@ -25,7 +25,7 @@ struct Evaluation {
 Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice = {},
                     double ce_clip = 0.0);
 /// The same by all ranks together, a part of the samples each; every rank gets the result of one, bit for
-/// bit.
+/// bit. Of a network that is spread over them, all of them look at all samples.
 Evaluation evaluate(Model& model, const Split& split, Communicator& comm, double ce_clip = 0.0);
 
 /// Mean output of every hidden neuron over the samples of `split`, without dropout: [layer][neuron]. Cost:

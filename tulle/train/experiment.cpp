@@ -20,7 +20,7 @@ namespace {
 std::uint64_t checkpoint_bytes(const Network& network) {
   std::uint64_t bytes = 1 << 16;
   for (std::size_t l = 0; l < network.size(); ++l)
-    bytes += 16 * (static_cast<std::uint64_t>(network.layer(l).outputs()) + 1);
+    bytes += 16 * (static_cast<std::uint64_t>(network.outputs(l)) + 1);
   return bytes + 22 * static_cast<std::uint64_t>(network.connections()) +
          16 * static_cast<std::uint64_t>(network.inputs());
 }
@@ -82,9 +82,9 @@ class Recorder final : public Observer {
   double batch_seconds_ = 0.0;
 };
 
-Run begin(const Config& config, const Dataset& data, const std::string& checkpoint) {
-  check_plan(config, data);
-  return checkpoint.empty() ? start_run(config, data) : resume_run(config, data, checkpoint);
+Run begin(const Config& config, const Dataset& data, const std::string& checkpoint, const Share& share) {
+  check_plan(config, data, share.ranks);
+  return checkpoint.empty() ? start_run(config, data, share) : resume_run(config, data, checkpoint, share);
 }
 
 }  // namespace
@@ -109,13 +109,13 @@ Start find_start(const std::string& resume, const Config& config, std::vector<st
   return start;
 }
 
-Experiment::Experiment(const Config& config, const Dataset& data, Start start, bool leads)
+Experiment::Experiment(const Config& config, const Dataset& data, Start start, const Share& share)
     : config_(config),
       data_(data),
       path_(run_directory_of(config)),
-      run_(begin(config, data, start.checkpoint)),
+      run_(begin(config, data, start.checkpoint, share)),
       directory_(std::move(start.claimed)) {
-  if (leads) prepare_directory(start.checkpoint.empty());
+  if (share.rank == 0) prepare_directory(start.checkpoint.empty());
 }
 
 // The run directory, claimed and with its config; `anew`: without checkpoints.

@@ -30,11 +30,11 @@ std::string run_directory_of(const Config& config);
 /// and at the end model.safetensors and report.html. The command line and Python run this.
 class Experiment {
  public:
-  /// Checks that the plan fits the memory, builds the network or loads the checkpoint, and, if it `leads`,
-  /// claims the run directory. Config and data must outlive it. Throws tulle::Error as check_plan(),
-  /// start_run(), resume_run() and RunDirectory::open() do; kConfig if there are checkpoints and none is
-  /// resumed.
-  Experiment(const Config& config, const Dataset& data, Start start, bool leads = true);
+  /// Checks that the plan fits the memory, builds the network, or this rank's part of it, or loads the
+  /// checkpoint, and on rank 0 claims the run directory. Config and data must outlive it. Throws tulle::Error
+  /// as check_plan(), start_run(), resume_run() and RunDirectory::open() do; kConfig if there are checkpoints
+  /// and none is resumed.
+  Experiment(const Config& config, const Dataset& data, Start start, const Share& share = {});
 
   Run& run() { return run_; }
   const std::string& path() const { return path_; }

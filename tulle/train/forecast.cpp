@@ -72,6 +72,27 @@ Forecast forecast_sync(const RankTask& task, const Config::Parallel& config) {
                  exchange_bytes(task, wire_of(config)) + 4 * levels * task.values());
 }
 
+// Activations of the hidden layers twice, of the last of them and of the outputs once, and errors of the
+// hidden layers once. Memory is the plan's.
+Forecast forecast_rows(const RankTask& task, const Config::Parallel&) {
+  constexpr std::int64_t kWords = 2;  // bytes: whether to stop, and whether to save
+  const Spread spread({.rank = 0, .ranks = task.ranks}, task.layers);
+  std::int64_t lines = 0, messages = 2;
+  for (std::size_t l = 0; l < task.layers.size(); ++l) {
+    const Range own = spread.own_neurons(l);
+    const std::int64_t neurons = own.end - own.begin;
+    const bool output = l + 1 == task.layers.size(), stays = l + 2 >= task.layers.size();
+    lines += neurons * (task.ranks - 1) * (stays ? 1 : 2);
+    if (!output) lines += task.layers[l].neurons - neurons;
+    messages += (stays ? 1 : 2) + (output ? 0 : 1);
+  }
+  const std::int64_t bytes = lines * task.lanes * 4 + kWords * (task.ranks - 1);
+  return waiting(
+      task,
+      static_cast<double>(bytes) / task.link.bandwidth + static_cast<double>(messages) * task.link.latency,
+      bytes, 0);
+}
+
 double outer_step_seconds(const RankTask& task, const Config::Parallel& config) {
   return exchange_seconds(task.link, outer_step_bytes(task, config), task.states > 0 ? 2 : 1);
 }

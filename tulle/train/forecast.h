@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "tulle/nn/spread.h"
 #include "tulle/train/config.h"
 
 namespace tulle {
@@ -16,11 +17,13 @@ struct Link {
 /// A training as the modes of parallel.mode see it before it is there.
 struct RankTask {
   int ranks = 1;
-  std::vector<std::int64_t> arrays;  // lengths of Network::parameters()
-  std::int64_t states = 0;           // arrays as long that the optimizer keeps of each
-  std::int64_t largest_layer = 0;    // connections
-  std::int64_t replica_bytes = 0;    // memory of one network at work
-  double compute_seconds = 0.0;      // of a rank's step
+  std::vector<std::int64_t> arrays;         // lengths of Network::parameters()
+  std::int64_t states = 0;                  // arrays as long that the optimizer keeps of each
+  std::int64_t largest_layer = 0;           // connections
+  std::int64_t replica_bytes = 0;           // memory of one network at work
+  std::vector<Spread::LayerInfo> layers{};  // of a network that is spread over the ranks
+  std::int64_t lanes = 0;                   // samples of a step as its panels hold them
+  double compute_seconds = 0.0;             // of a rank's step
   Link link;
 
   std::int64_t values() const;
@@ -36,7 +39,7 @@ struct Forecast {
 
 using ForecastMode = Forecast(const RankTask& task, const Config::Parallel& config);
 
-ForecastMode forecast_single, forecast_sync, forecast_local_sgd;
+ForecastMode forecast_single, forecast_sync, forecast_local_sgd, forecast_rows;
 /// Phase 1; in phase 2 nothing is sent.
 ForecastMode forecast_wassp, forecast_wasap;
 

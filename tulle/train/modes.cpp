@@ -1,6 +1,7 @@
 #include "tulle/train/modes.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -28,12 +29,61 @@ constexpr ModeInfo kModes[] = {
     {"local-sgd",
      "ranks learn alone for some steps at a time, then go on from the average's move, with momentum",
      "arXiv 2311.08105, DiLoCo", make_local_sgd, forecast_local_sgd},
+    {"rows",
+     "every rank holds a part of each layer's neurons with the connections into them; activations are "
+     "gathered, "
+     "errors summed: for networks larger than one machine's memory",
+     "", make_rows, forecast_rows},
 };
+
+std::vector<std::string_view> names_by_rows(const auto& rules) {
+  std::vector<std::string_view> names;
+  for (const auto& rule : rules)
+    if (rule.by_rows) names.push_back(rule.name);
+  return names;
+}
 
 [[noreturn]] void refuse(std::string_view key, std::string_view found, std::string_view expected,
                          std::string_view mode) {
   throw Error(ErrorKind::kConfig, fmt::format("{}, found {}, expected {} with parallel.mode = \"{}\"", key,
                                               found, expected, mode));
+}
+
+// What parts of layers cannot do, and what nobody has as a whole.
+void check_rows(const Config& config) {
+  const auto want = [](bool fits, std::string_view key, std::string_view found, std::string_view expected) {
+    if (!fits) refuse(key, found, expected, "rows");
+  };
+  const Config::Train& t = config.train;
+  const Config::Evolve& e = config.evolve;
+  want(config.run.storage != "fast", "run.storage", "'fast'", "'compact' or 'auto'");
+  want(config.run.spill.empty(), "run.spill", "'" + config.run.spill + "'", "none");
+  want(config.model.dtype == "f32", "model.dtype", "'" + config.model.dtype + "'", "'f32'");
+  want(config.model.weights == "f32", "model.weights", "'" + config.model.weights + "'", "'f32'");
+  want(config.topology.window == 0, "topology.window", fmt::format("{}", config.topology.window), "0");
+  const auto activation =
+      find_name(activations(), "model.activation", config.model.activation).make({.neurons = 1});
+  want(activation->parameters().empty(), "model.activation", "'" + config.model.activation + "'",
+       "one without trained parameters");
+  want(config.parallel.wire == "f32", "parallel.wire", "'" + config.parallel.wire + "'", "'f32'");
+  want(t.clip_norm == 0.0, "train.clip_norm", fmt::format("{}", t.clip_norm), "0");
+  want(t.clip_value == 0.0, "train.clip_value", fmt::format("{}", t.clip_value), "0");
+  want(e.importance_percentile == 0.0, "evolve.importance_percentile",
+       fmt::format("{}", e.importance_percentile), "0");
+  want(config.data.valid_fraction == 0.0 || config.checkpoint.best == "last", "checkpoint.best",
+       "'" + config.checkpoint.best + "'", "'last'");
+  want(!config.log.input_links, "log.input_links", "true", "false");
+  want(!config.log.tensorboard, "log.tensorboard", "true", "false");
+  const Evolution how = evolution_of(config);
+  if (how.drop == nullptr) return;
+  want(how.drop->by_rows, "evolve.drop", fmt::format("'{}'", how.drop->name),
+       fmt::format("one of {}", fmt::join(names_by_rows(drop_rules()), ", ")));
+  want(how.grow->by_rows, "evolve.grow", fmt::format("'{}'", how.grow->name),
+       fmt::format("one of {}", fmt::join(names_by_rows(grow_rules()), ", ")));
+  want(!how.global, "evolve.scope", "'global'", "'layer'");
+  want(!how.chain_removal, "evolve.chain_removal", "true", "false");
+  want(how.redistribute == Redistribute::kNone, "evolve.redistribute", "'" + e.redistribute + "'", "'none'");
+  want(!how.dense_layers, "evolve.evolve_dense", "true", "false");
 }
 
 }  // namespace
@@ -50,6 +100,7 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
   if (name == "none") return mode;
   // Batch norm would need the statistics of all ranks' samples.
   if (config.model.kind == "smlp") refuse("model.kind", "smlp", "mlp", name);
+  if (name == "rows") check_rows(config);
   if (name == "local-sgd") {
     const Interval update = parse_interval("evolve.update_every", config.evolve.update_every);
     if (update.unit == Interval::Unit::kStep && std::llround(update.count) % config.parallel.local_steps != 0)

@@ -101,6 +101,7 @@ std::unique_ptr<Mode> make_sync(const Ranks&);
 std::unique_ptr<Mode> make_wasap(const Ranks&);
 std::unique_ptr<Mode> make_wassp(const Ranks&);
 std::unique_ptr<Mode> make_local_sgd(const Ranks&);
+std::unique_ptr<Mode> make_rows(const Ranks&);
 
 /// parallel.wire.
 SumExchange::Wire wire_of(const Config::Parallel& config);

@@ -13,6 +13,7 @@
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
 #include "tulle/nn/compact_linear.h"
+#include "tulle/nn/dense_linear.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/report/memory.h"
 #include "tulle/sparse/budgets.h"
@@ -38,6 +39,37 @@ std::vector<LayerPlan> layers_of(const Config& config, const Dataset& data) {
     layers.push_back(
         {sizes[l], sizes[l + 1], budgets[l], budgets[l] == std::int64_t{sizes[l]} * sizes[l + 1]});
   return layers;
+}
+
+Spread::LayerInfo spread_info(const LayerPlan& layer) {
+  return {.neurons = static_cast<std::int32_t>(layer.outputs),
+          .connections = layer.connections,
+          .grain = layer.dense ? DenseLinear::kTile : 1};
+}
+
+// Of each layer the part of the rank that has most of it.
+std::vector<LayerPlan> largest_parts(const std::vector<LayerPlan>& layers, int ranks) {
+  std::vector<LayerPlan> parts;
+  for (const LayerPlan& layer : layers) {
+    const Spread spread({.rank = 0, .ranks = ranks}, {spread_info(layer)});
+    std::int64_t most = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const Range own = spread.neurons_of(0, rank);
+      most = std::max(most, own.end - own.begin);
+    }
+    const auto share = static_cast<double>(most) / static_cast<double>(layer.outputs);
+    parts.push_back(
+        {layer.inputs, most, std::llround(share * static_cast<double>(layer.connections)), layer.dense});
+  }
+  return parts;
+}
+
+// What joins the parts (nn/spread.h): activations and errors of the widest hidden layer, and those of the
+// outputs.
+std::int64_t joined_bytes(const std::vector<LayerPlan>& layers, std::int64_t lanes) {
+  std::int64_t widest = 0;
+  for (std::size_t l = 0; l + 1 < layers.size(); ++l) widest = std::max(widest, layers[l].outputs);
+  return 2 * (widest + layers.back().outputs) * lanes * 4;
 }
 
 // Samples of a step as panels hold them (Network::panel_width), filled up to whole panels.
@@ -142,11 +174,13 @@ std::string Plan::text() const {
   return text + fmt::format("in all {:.2f} GB", 1e-9 * static_cast<double>(total()));
 }
 
-Plan make_plan(const Config& config, const Dataset& data) {
+Plan make_plan(const Config& config, const Dataset& data, int ranks) {
   if (config.model.kind != "mlp")
     throw Error(ErrorKind::kConfig,
                 fmt::format("model.kind, found '{}', expected 'mlp' for a plan", config.model.kind));
-  const std::vector<LayerPlan> layers = layers_of(config, data);
+  const std::vector<LayerPlan> whole = layers_of(config, data);
+  const int parts = spreads_neurons(config) ? std::max(ranks, static_cast<int>(config.parallel.ranks)) : 1;
+  const std::vector<LayerPlan> layers = parts > 1 ? largest_parts(whole, parts) : whole;
   const std::int64_t state = state_bytes(config), features = data.train.inputs.features;
   const std::int64_t weight = weight_bytes(config), sparse_state = sparse_state_bytes(config);
   Plan plan;
@@ -163,14 +197,15 @@ Plan make_plan(const Config& config, const Dataset& data) {
   const Evolution how = evolution_of(config);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
-    plan.neurons += layer.outputs;
+    plan.neurons += whole[l].outputs;
     index += index_bytes(layer, plan.storage, l == 0 && !data.train.inputs.is_sparse());
     weights += (layer.dense || keeps_gradients ? 8 : weight) * layer.connections;
     if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
     optimizer += (layer.dense ? state : sparse_state) * layer.connections;
     const bool last = l + 1 == layers.size();
     const auto activation = activation_of(config, last);
-    biases += (8 + state) * layer.outputs * (1 + static_cast<std::int64_t>(activation->parameters().size()));
+    biases += (8 + state + (parts > 1 ? 4 : 0)) * layer.outputs *
+              (1 + static_cast<std::int64_t>(activation->parameters().size()));
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
     activations += layer.outputs * lanes * (activation->piecewise() ? 4 : 8) +
@@ -181,7 +216,7 @@ Plan make_plan(const Config& config, const Dataset& data) {
     if (layer.dense) continue;
     sparse += layer.connections;
     largest = std::max(largest, layer.connections);
-    longest = std::max(longest, layer.connections / layer.outputs);
+    longest = std::max(longest, layer.connections / std::max<std::int64_t>(layer.outputs, 1));
     if (how.drop == nullptr || last) continue;
     event = std::max(event, event_bytes(config, layer));
     keys = std::max(keys, 8 * layer.connections);
@@ -200,8 +235,8 @@ Plan make_plan(const Config& config, const Dataset& data) {
     if (fast) evaluation += 8 * plan.connections;
   }
   // A copy of what a checkpoint holds, if it is written meanwhile (train.cpp).
-  const bool copied =
-      config.checkpoint.save_every != "never" && writes_meanwhile(config.checkpoint, plan.connections);
+  const bool copied = parts == 1 && config.checkpoint.save_every != "never" &&
+                      writes_meanwhile(config.checkpoint, plan.connections);
   const std::int64_t checkpoint =
       copied ? (4 + weight + sparse_state) * plan.connections + (12 + state) * plan.neurons : 0;
   const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
@@ -217,6 +252,15 @@ Plan make_plan(const Config& config, const Dataset& data) {
                 {"checkpoint", checkpoint},
                 {"topology events", explored + (gathered + std::max(event, keys)) * replicas},
                 {"evaluation", evaluation}};
+  if (parts > 1) {
+    plan.items.push_back({"gathered", joined_bytes(whole, lanes) * replicas});
+    // At the start, and where a checkpoint is brought together; threads begin and end with all of them.
+    std::int64_t at_once = 0;
+    for (const LayerPlan& layer : whole)
+      at_once = replicas > 1 ? at_once + (8 + state) * layer.connections
+                             : std::max(at_once, 16 * layer.connections);
+    plan.items.push_back({replicas > 1 ? "whole network" : "one layer whole", at_once});
+  }
   const std::int64_t limit = config.run.spill.empty() ? -1 : memory_limit(config, plan);
   if (limit < 0 || plan.total() <= limit) return plan;
 
@@ -245,10 +289,12 @@ Plan make_plan(const Config& config, const Dataset& data) {
 
 RankTask rank_task(const Config& config, const Dataset& data) {
   const Parameter one = one_weight(config);
-  RankTask task{.states = static_cast<std::int64_t>(one.m1.size() + one.m2.size())};
   const std::vector<LayerPlan> layers = layers_of(config, data);
+  RankTask task{.states = static_cast<std::int64_t>(one.m1.size() + one.m2.size()),
+                .lanes = lanes_of(config, storage_of(config, planned_connections(config, data)), layers)};
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const std::size_t of_neurons = 1 + activation_of(config, l + 1 == layers.size())->parameters().size();
+    task.layers.push_back(spread_info(layers[l]));
     task.arrays.push_back(layers[l].connections);
     task.arrays.insert(task.arrays.end(), of_neurons, layers[l].outputs);
     task.largest_layer = std::max(task.largest_layer, layers[l].connections);
@@ -256,10 +302,10 @@ RankTask rank_task(const Config& config, const Dataset& data) {
   return task;
 }
 
-std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit) {
+std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit, int ranks) {
   const auto fits = [&](std::int64_t batch) {
     config.train.batch_size = batch;
-    return make_plan(config, data).total() <= limit;
+    return make_plan(config, data, ranks).total() <= limit;
   };
   std::int64_t low = 0, high = std::int64_t{1} << 24;  // fits, does not
   while (high - low > 1) {
@@ -324,16 +370,17 @@ std::string spill_of(const Config& config, const Dataset& data) {
   return config.run.spill.empty() ? "" : make_plan(config, data).spill;
 }
 
-void check_plan(const Config& config, const Dataset& data) {
+void check_plan(const Config& config, const Dataset& data, int ranks) {
   if (config.model.kind != "mlp" || !config.train.start_from.empty()) return;
-  const Plan plan = make_plan(config, data);
+  const Plan plan = make_plan(config, data, ranks);
   const std::int64_t limit = memory_limit(config, plan);
   if (limit >= 0 && plan.total() > limit)
     throw Error(
         ErrorKind::kMemory,
         fmt::format("memory, found a need of {}, expected at most {:.2f} GB (run.memory_limit); the largest "
                     "batch that fits is {}",
-                    plan.text(), 1e-9 * static_cast<double>(limit), largest_batch(config, data, limit)));
+                    plan.text(), 1e-9 * static_cast<double>(limit),
+                    largest_batch(config, data, limit, ranks)));
 }
 
 }  // namespace tulle

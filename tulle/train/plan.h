@@ -36,14 +36,17 @@ struct Plan {
 };
 
 /// Real peaks are within 5 % and 64 MB. With run.spill, a plan that memory_limit() does not hold is made anew
-/// with the connections in files. Throws tulle::Error (kConfig) for networks that it does not know.
-Plan make_plan(const Config& config, const Dataset& data);
+/// with the connections in files. Where parallel.mode is rows, the plan is that of the parts in this process:
+/// one of `ranks`, or those of parallel.ranks. Throws tulle::Error (kConfig) for networks that it does not
+/// know.
+Plan make_plan(const Config& config, const Dataset& data, int ranks = 1);
 
-/// What the network of such a training shares with other ranks: arrays, states and largest_layer of a task.
+/// What the network of such a training shares with other ranks: arrays, states, largest_layer, layers and
+/// lanes of a task.
 RankTask rank_task(const Config& config, const Dataset& data);
 
 /// The largest batch size whose plan needs no more than `limit` bytes; 0 if none.
-std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit);
+std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limit, int ranks = 1);
 
 /// Seconds a training step of such a plan will take, from what this machine's memory does now: lines read at
 /// random and bytes in order, and what a product does whose activations stay in caches; where connections
@@ -60,7 +63,8 @@ std::int64_t memory_limit(const Config& config, const Plan& plan);
 /// Plan::spill, which costs a plan only where run.spill is given.
 std::string spill_of(const Config& config, const Dataset& data);
 
-/// Throws tulle::Error (kMemory) with the plan if it needs more than memory_limit().
-void check_plan(const Config& config, const Dataset& data);
+/// Throws tulle::Error (kMemory) with the plan if it needs more than memory_limit(). `ranks` as for
+/// make_plan().
+void check_plan(const Config& config, const Dataset& data, int ranks = 1);
 
 }  // namespace tulle

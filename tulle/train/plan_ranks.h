@@ -25,7 +25,9 @@ struct ModePlan {
 struct RanksPlan {
   Plan rank;  // of a rank in the mode that parallel.mode takes, its messages included
   std::vector<ModePlan> modes;
-  std::string recommended;       // sync where it computes nine tenths of the time, else local-sgd
+  // rows where a whole network does not fit the memory of a rank, sync where it computes nine tenths of the
+  // time, else local-sgd.
+  std::string recommended;
   std::int64_t local_steps = 0;  // of local-sgd, for 19 of 20; 0: another is recommended
 };
 

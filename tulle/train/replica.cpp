@@ -14,6 +14,7 @@
 #include "tulle/base/spill.h"
 #include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/compaction.h"
+#include "tulle/nn/parts.h"
 #include "tulle/optim/averaging.h"
 #include "tulle/optim/clipping.h"
 #include "tulle/train/build.h"
@@ -171,9 +172,10 @@ void Replica::diverged(std::string_view what, double found) const {
                           found, where));
 }
 
-Run copy_of(Run& run) {
+namespace {
+
+Run without_network(const Run& run) {
   Run copy{.config = run.config, .model = {}, .state = run.state};
-  copy.model.network = without_neurons(run.model.network, all_alive(run.model.network));
   copy.model.loss = run.model.loss;
   copy.model.scaling = run.model.scaling;
   copy.model.class_names = run.model.class_names;
@@ -182,6 +184,21 @@ Run copy_of(Run& run) {
   copy.model.seed = run.model.seed;
   copy.model.config = run.model.config;
   return copy;
+}
+
+}  // namespace
+
+Run copy_of(Run& run) {
+  Run copy = without_network(run);
+  copy.model.network = without_neurons(run.model.network, all_alive(run.model.network));
+  return copy;
+}
+
+Run part_of(Run& whole, const Share& share) {
+  Run part = without_network(whole);
+  part.model.network = part_of(whole.model.network, share);
+  part.state.explored.clear();  // a rank notes the cells that it explores itself, from here on
+  return part;
 }
 
 }  // namespace tulle

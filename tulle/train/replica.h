@@ -74,5 +74,7 @@ class Replica {
 
 /// The same network, learning state and all; without a name of its own.
 Run copy_of(Run& run);
+/// One rank's part of it, for parallel.mode = "rows".
+Run part_of(Run& whole, const Share& share);
 
 }  // namespace tulle

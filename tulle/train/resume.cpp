@@ -2,13 +2,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/spill.h"
 #include "tulle/nn/bf16_weights.h"
 #include "tulle/train/build_smlp.h"
+#include "tulle/train/modes.h"
 #include "tulle/train/plan.h"
+#include "tulle/train/replica.h"
 #include "tulle/train/train.h"
 #include "tulle/vision/smlp_net.h"
 
@@ -116,19 +119,27 @@ void check_counters(const TrainingState& state, const Config& config, const Data
 
 }  // namespace
 
-Run start_run(const Config& config, const Dataset& data) {
+Run start_run(const Config& config, const Dataset& data, const Share& share) {
   batches_per_epoch(config, data);  // at least one
+  const bool parts = spreads_neurons(config);
+  if (parts) (void)mode_of(config, share.ranks);  // refused before it is built
   const std::string spill = spill_of(config, data);
   const Spilling files(spill);
-  Run run{.config = config, .model = build_model(config, data), .state = {}, .spill = spill};
+  Run run{.config = config,
+          .model = build_model(config, data, parts ? share : Share{}),
+          .state = {},
+          .spill = spill};
   run.model.config = learning_config(config);
   run.state.data_identity = data_identity(data.train);
   return run;
 }
 
-Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint) {
-  const std::string spill = spill_of(config, data);
-  const Spilling files(spill);
+namespace {
+
+// Whose arrays lie in `folder`, if any.
+Run resume_whole(const Config& config, const Dataset& data, const std::string& checkpoint,
+                 const std::string& folder) {
+  const Spilling files(folder);
   LoadedModel loaded = load_model(
       checkpoint, storage_of(config, config.model.kind == "mlp" ? planned_connections(config, data) : 0),
       config.model.weights == "bf16");
@@ -145,11 +156,26 @@ Run resume_run(const Config& config, const Dataset& data, const std::string& che
                     identity, loaded.state->data_identity));
   check_optimizer_state(loaded.model.network, config, checkpoint);
   check_counters(*loaded.state, config, data, checkpoint);
-  Run run{.config = config, .model = std::move(loaded.model), .state = *loaded.state, .spill = spill};
+  Run run{.config = config, .model = std::move(loaded.model), .state = *loaded.state, .spill = {}};
   if (config.parallel.mode == "none") run.config.parallel.mode = stored.parallel.mode;
   if (config.parallel.mode == "none" || config.parallel.virtual_shards == 0)
     run.config.parallel.virtual_shards = stored.parallel.virtual_shards;
   run.model.config = learning_config(run.config);  // train.epochs may differ
+  return run;
+}
+
+}  // namespace
+
+Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint, const Share& share) {
+  if (spreads_neurons(config)) (void)mode_of(config, share.ranks);
+  if (spreads_neurons(config) && share.ranks > 1) {  // the whole lies in files beside the checkpoint
+    const std::filesystem::path folder = std::filesystem::absolute(checkpoint).parent_path();
+    Run whole = resume_whole(config, data, checkpoint, folder.string());
+    return part_of(whole, share);
+  }
+  const std::string spill = spill_of(config, data);
+  Run run = resume_whole(config, data, checkpoint, spill);
+  run.spill = spill;
   return run;
 }
 

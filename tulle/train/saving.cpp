@@ -4,6 +4,7 @@
 
 #include "tulle/base/check.h"
 #include "tulle/report/memory.h"
+#include "tulle/train/build.h"
 
 namespace tulle {
 
@@ -52,7 +53,8 @@ void CheckpointWriter::save() {
 
 // Only where the copy leaves as much memory as it takes.
 bool CheckpointWriter::saves_in_background() const {
-  if (!run_.spill.empty() || !writes_meanwhile(run_.config.checkpoint, run_.model.network.connections()))
+  if (!run_.spill.empty() || spreads_neurons(run_.config) ||
+      !writes_meanwhile(run_.config.checkpoint, run_.model.network.connections()))
     return false;
   return available_bytes() == 0 || available_bytes() > 2 * Snapshot::bytes_of(run_.model, &run_.state);
 }

@@ -15,6 +15,7 @@
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
+#include "tulle/nn/parts.h"
 #include "tulle/optim/averaging.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
@@ -63,6 +64,7 @@ class Trainer {
           Communicator& comm)
       : run_(run),
         data_(data),
+        directory_(directory),
         observer_(observer),
         signals_(signals),
         comm_(comm),
@@ -87,6 +89,7 @@ class Trainer {
   }
 
   Ending train() {
+    saves_ = is_part() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
     write(start_record());
     start_exploring();
     mode_->begin();
@@ -94,6 +97,7 @@ class Trainer {
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
     const bool over = is_over() || (comm_.size() == 1 && observer_.is_content());
     mode_->end(over);
+    bring_together();
     if (!saved_) save();
     settle_save(/*wait=*/true);
     if (!over) return Ending::kStopped;
@@ -252,15 +256,15 @@ class Trainer {
     record.train_loss = state.loss_sum / samples;
     if (!data_.class_names.empty()) record.train_accuracy = static_cast<double>(state.correct) / samples;
     record.learning_rate = rate_;
-    record.nnz = run_.model.network.connections();
-    record.density = run_.model.network.density();
+    const Network& network = run_.model.network;
+    record.nnz = network.connections();
+    record.density = network.density();
     record.exploration = exploration();
-    for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
-      const Layer& layer = run_.model.network.layer(l);
-      record.layer_nnz.push_back(layer.connections());
+    for (std::size_t l = 0; l < network.size(); ++l) {
+      record.layer_nnz.push_back(network.connections(l));
       record.layer_density.push_back(
-          static_cast<double>(layer.connections()) /
-          (static_cast<double>(layer.inputs()) * static_cast<double>(layer.outputs())));
+          static_cast<double>(network.connections(l)) /
+          (static_cast<double>(network.layer(l).inputs()) * static_cast<double>(network.outputs(l))));
     }
     return record;
   }
@@ -310,7 +314,7 @@ class Trainer {
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
     run_.state.gathered.clear();
     mode_->topology_changed();
-    if (mode_->alike()) compare_networks();
+    if (mode_->alike() && !is_part()) compare_networks();
     replica_.phases.evolve += clock.seconds();
     if (input_links_) write_input_links(*input_links_, run_.state.step, run_.model.network, events);
     for (const LayerEvolution& event : events) {
@@ -318,17 +322,19 @@ class Trainer {
       std::vector<std::uint64_t> cells = event.grown_cells;
       for (std::uint64_t& cell : cells) cell = run_.model.network.original_key(event.layer, cell);
       explored.insert(cells);
-      const EvolveRecord record{.epoch = static_cast<int>(run_.state.epoch) + 1,
-                                .step = run_.state.step,
-                                .layer = static_cast<int>(event.layer),
-                                .dropped = event.dropped,
-                                .grown = event.grown,
-                                .before = event.before,
-                                .after = event.after,
-                                .regrown = event.regrown,
-                                .no_inputs = event.no_inputs,
-                                .no_outputs = event.no_outputs,
-                                .explored = explored.count() / static_cast<double>(explored.cells())};
+      const EvolveRecord record{
+          .epoch = static_cast<int>(run_.state.epoch) + 1,
+          .step = run_.state.step,
+          .layer = static_cast<int>(event.layer),
+          .dropped = event.dropped,
+          .grown = event.grown,
+          .before = event.before,
+          .after = event.after,
+          .regrown = event.regrown,
+          .no_inputs = event.no_inputs,
+          .no_outputs = event.no_outputs,
+          .explored = explored_count(event.layer) /
+                      static_cast<double>(run_.model.network.original_cells(event.layer))};
       write(record);
       observer_.on_evolve(record);
     }
@@ -469,13 +475,19 @@ class Trainer {
     }
   }
 
+  // Cells of a layer that ever were connections: of a network in parts, each rank has seen those in its own.
+  double explored_count(std::size_t l) const {
+    return run_.model.network.row_share(l).sum(run_.state.explored[l].count());
+  }
+
   // Share of all cells that ever were connections.
   std::optional<double> exploration() const {
     if (run_.state.explored.empty()) return std::nullopt;
     double seen = 0.0;
     for (std::size_t l = 0; l < run_.state.explored.size(); ++l)
-      seen += run_.state.explored[l].cells() > 0 ? run_.state.explored[l].count()
-                                                 : static_cast<double>(run_.model.network.original_cells(l));
+      seen += run_.model.network.layer(l).topology() != nullptr
+                  ? explored_count(l)
+                  : static_cast<double>(run_.model.network.original_cells(l));
     double cells = 0.0;
     for (std::size_t l = 0; l < run_.model.network.size(); ++l)
       cells += static_cast<double>(run_.model.network.original_cells(l));
@@ -485,15 +497,51 @@ class Trainer {
   void save_if_due(bool epoch_done) {
     settle_save(/*wait=*/false);
     if (!mode_->together()) return;
-    const bool asked = signals_.save.exchange(false);
-    if (asked || is_due(course_.save_every, epoch_done)) save();
+    bool due = signals_.save.exchange(false) || is_due(course_.save_every, epoch_done);
+    if (is_part()) due = !mode_->meet(!due);  // all of them save, or none
+    if (due) save();
   }
 
   void save() {
-    if (!checkpoints_ || !mode_->together()) return;
+    if (!saves_ || !mode_->together()) return;
     count_seconds();
-    checkpoints_->save();
+    if (is_part()) {
+      std::optional<Network> whole = whole_network();
+      if (whole) save_as(*whole);
+    } else if (checkpoints_) {
+      checkpoints_->save();
+    }
     saved_ = true;
+  }
+
+  // Parts of the network: this rank has one.
+  bool is_part() const { return run_.model.network.spread() != nullptr; }
+
+  // On rank 0; in files of the run directory, a layer at a time in memory.
+  std::optional<Network> whole_network() {
+    const Spilling files(directory_ == nullptr ? "" : directory_->path());
+    return whole_of(run_.model.network);
+  }
+
+  // A checkpoint with `whole` in place of the part. It does not tell what was explored: no rank knows of all.
+  void save_as(Network& whole) {
+    std::vector<CellSet> explored;
+    const auto exchange = [&] {
+      std::swap(run_.model.network, whole);
+      std::swap(run_.state.explored, explored);
+    };
+    exchange();
+    checkpoints_->save();
+    exchange();
+  }
+
+  // At the end rank 0 has the result.
+  void bring_together() {
+    if (!is_part()) return;
+    std::optional<Network> whole = whole_network();
+    saves_ = whole && checkpoints_;
+    run_.state.explored.clear();
+    if (whole) run_.model.network = std::move(*whole);
   }
 
   void settle_save(bool wait) {
@@ -531,6 +579,7 @@ class Trainer {
 
   Run& run_;
   const Dataset& data_;
+  RunDirectory* directory_;
   Observer& observer_;
   Signals& signals_;
   Communicator& comm_;
@@ -548,14 +597,15 @@ class Trainer {
   double rate_ = 0.0, rate_factor_ = 1.0;
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
+  bool saves_ = false;       // this rank, or with parts of the network any
   std::optional<CheckpointWriter> checkpoints_;
 };
 
 // What ranks must have in common before they send each other values alone.
 void agree_to_start(Communicator& comm, const Run& run) {
   const auto hash = [](std::string_view text) { return content_hash(std::as_bytes(std::span(text))); };
-  std::uint64_t network = 0;
-  for (std::size_t l = 0; l < run.model.network.size(); ++l) {
+  std::uint64_t network = 0;  // of parts nothing: they are not alike
+  for (std::size_t l = 0; l < run.model.network.size() && run.model.network.spread() == nullptr; ++l) {
     const Layer& layer = run.model.network.layer(l);
     network = network * 31 + (layer.topology() != nullptr ? layer.topology()->hash() : 0);
     network = network * 31 + content_hash(std::as_bytes(std::span(layer.weight().value)));
@@ -583,11 +633,14 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
   run.model.config = learning_config(run.config);
   std::optional<Trainer> trainer;
   together(comm, [&] {
-    if (comm.size() > data.train.inputs.samples)
+    if (comm.size() > data.train.inputs.samples && !spreads_neurons(run.config))
       throw Error(ErrorKind::kConfig,
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
-    if (comm.size() > 1 && is_compact(run.model.network))
+    if (spreads_neurons(run.config) && comm.size() > 1 && run.model.network.spread() == nullptr)
+      run = part_of(run, {comm.rank(), comm.size()});
+    if (run.model.network.spread() != nullptr) run.model.network.spread()->connect(comm);
+    if (comm.size() > 1 && !spreads_neurons(run.config) && is_compact(run.model.network))
       throw Error(ErrorKind::kConfig, "run.storage, found 'compact', expected 'fast' on several ranks");
     trainer.emplace(run, data, directory, observer, signals, comm);
   });

@@ -54,17 +54,20 @@ struct Signals {
 
 enum class Ending { kFinished, kStopped };
 
-/// A new training: model built from the config, nothing learnt. Throws tulle::Error (kConfig) for a network
-/// that cannot be, or if there are fewer samples than one batch needs.
-Run start_run(const Config& config, const Dataset& data);
+/// A new training: model built from the config, nothing learnt. Of a network that parallel.mode spreads over
+/// ranks, `share` says whose part is built. Throws tulle::Error (kConfig) for a network that cannot be, or if
+/// there are fewer samples than one batch needs.
+Run start_run(const Config& config, const Dataset& data, const Share& share = {});
 
 /// A training that goes on from a checkpoint. All keys that change the result must be the checkpoint's, but
 /// train.epochs may differ, down to the epochs already done: the training then goes on under the new number.
 /// What counts from the end (schedules such as cosine, evolve.stop_after, no topology event after the last
 /// epoch) follows the new end from here on, so the result is not that of one training of that length.
+/// `share` as for start_run(): the whole network then lies in files beside the checkpoint for a while.
 /// Throws tulle::Error: kBadData for a damaged file or one that is no checkpoint; kConfig if the network, a
 /// key or the data is not the checkpoint's.
-Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint);
+Run resume_run(const Config& config, const Dataset& data, const std::string& checkpoint,
+               const Share& share = {});
 
 /// The newest checkpoint in `directory` that loads, or none if there are none; files that do not load are
 /// reported to `skipped`. Throws tulle::Error (kBadData) if there are checkpoints but none loads.
@@ -90,8 +93,10 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
 
 /// The same as one rank of several, each with a run and data of its own that must be the same. Rank 0 has the
 /// directory and the result; those of the others may be null and, after parallel.mode wasap and wassp, is
-/// their own replica. Also throws AgreedError if ranks differ in version, instruction set, config, data or
-/// network, and tulle::Error (kTemporary) if another rank is not heard of for parallel.timeout seconds.
+/// their own replica. With rows each rank may come with its part alone, and the others end with theirs; rank
+/// 0's result lies in files of the directory. Also throws AgreedError if ranks differ in version, instruction
+/// set, config, data or network, and tulle::Error (kTemporary) if another rank is not heard of for
+/// parallel.timeout seconds.
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals,
              Communicator& comm);
 

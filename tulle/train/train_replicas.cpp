@@ -55,8 +55,10 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
   };
   Ending ending = Ending::kStopped;
   {
+    const bool parts = spreads_neurons(run.config);
     std::vector<Run> copies;
-    for (int rank = 1; rank < ranks; ++rank) copies.push_back(copy_of(run));
+    for (int rank = 1; rank < ranks; ++rank)
+      copies.push_back(parts ? part_of(run, {rank, ranks}) : copy_of(run));
     std::vector<std::jthread> others;
     for (std::size_t rank = 1; rank < group.size(); ++rank)
       others.emplace_back([&, rank] {
