@@ -386,9 +386,9 @@ Model build_model(const Config& config, const Dataset& data, const Share& share)
       layer = make_sparse_layer(options_of[l], std::move(drawn));
     }
     const Topology& topology = layer->topology() != nullptr ? *layer->topology() : drawn;
-    layer->weight().value =
-        initial_weights(*law.law, init_context(l > 0 ? layers.back().get() : nullptr, topology, law),
-                        {.seed = seed, .stream = Stream::kValue, .layer = index});
+    set_values(layer->weight(),
+               initial_weights(*law.law, init_context(l > 0 ? layers.back().get() : nullptr, topology, law),
+                               {.seed = seed, .stream = Stream::kValue, .layer = index}));
     if (share.ranks > 1) {
       infos.push_back(spread_info(*layer));
       layer = part_of(*layer, Spread(share, infos).own_neurons(l));
