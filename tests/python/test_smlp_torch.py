@@ -17,7 +17,7 @@ SIZES = {  # channels, height, width, patch, embedding, depths, classes
 
 @pytest.fixture
 def torch():
-    torch = package("torch")
+    torch = pytest.importorskip("torch")
     package("safetensors")
     torch.manual_seed(1)
     return torch
