@@ -16,9 +16,8 @@ namespace tulle {
 /// threads. The price: every thread reads all errors.
 /// Memory: 8 bytes a connection (source, weight) and what the optimizer keeps of it (4 with momentum); with
 /// weights in bfloat16 6, and 2 for momentum: the step is taken on floats and rounded (kernels/rounding.h).
-/// Arrays
-/// that lie in files (base/spill.h) are walked a window at a time: the next ones are read meanwhile, those
-/// before written. A window is kWindow connections, or one target's if these are more.
+/// Arrays that lie in files (base/spill.h) are walked a window at a time: the next ones are read meanwhile,
+/// those before written. A window is kWindow connections, or one target's if these are more.
 /// Source: column-owned update, docs/scale.md.
 class CompactLinear final : public SparseLayer {
  public:

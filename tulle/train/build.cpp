@@ -376,16 +376,17 @@ Model build_model(const Config& config, const Dataset& data, const Share& share)
   std::vector<Spread::LayerInfo> infos;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const auto index = static_cast<std::uint32_t>(l);
-    Topology drawn = draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, index);
+    const bool dense = budgets[l] == std::int64_t{sizes[l]} * sizes[l + 1];
     std::unique_ptr<Layer> layer;
-    if (budgets[l] ==
-        std::int64_t{sizes[l]} * sizes[l + 1])  // density 1: stored and computed as a dense matrix
+    if (dense)  // density 1: stored and computed as a dense matrix
       layer = std::make_unique<DenseLinear>(options_of[l]);
-    else {
-      drawn = repair_isolated(drawn, repair, {.seed = seed, .stream = Stream::kTopology, .layer = index});
-      layer = make_sparse_layer(options_of[l], std::move(drawn));
-    }
-    const Topology& topology = layer->topology() != nullptr ? *layer->topology() : drawn;
+    else
+      layer = make_sparse_layer(
+          options_of[l],
+          repair_isolated(draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, index), repair,
+                          {.seed = seed, .stream = Stream::kTopology, .layer = index}));
+    const Topology all = dense ? full_topology(layer->outputs(), layer->inputs()) : Topology();
+    const Topology& topology = dense ? all : *layer->topology();
     set_values(layer->weight(),
                initial_weights(*law.law, init_context(l > 0 ? layers.back().get() : nullptr, topology, law),
                                {.seed = seed, .stream = Stream::kValue, .layer = index}));
