@@ -1,5 +1,7 @@
 #include "tulle/kernels/gated.h"
 
+#include <algorithm>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tulle/kernels/gated.cpp"
 #include <hwy/foreach_target.h>
@@ -15,6 +17,7 @@ using Halves = hn::Rebind<float, Doubles>;  // as many floats
 constexpr std::int64_t kLanes = static_cast<std::int64_t>(hn::MaxLanes(Doubles()));
 constexpr std::int64_t kVectors = 8;  // in flight: enough to hide the latency of their additions
 constexpr std::int64_t kBlock = kVectors * kLanes;
+constexpr std::int64_t kStreams = 8;  // columns read side by side
 static_assert(kGateRows % kBlock == 0);
 
 HWY_INLINE hn::Vec<Doubles> Widened(const float* x) {
@@ -27,21 +30,26 @@ HWY_INLINE hn::Mask<Doubles> Gates(const std::uint64_t* bits, std::int64_t i) {
   return hn::LoadMaskBits(Doubles(), reinterpret_cast<const std::uint8_t*>(&word));
 }
 
-// Each block of rows stays in registers while the columns pass by.
+// A few columns at a time, so that each is read as a stream; a block of rows stays in registers meanwhile.
 void CombineColumns(const float* HWY_RESTRICT x, std::int64_t stride,
                     const std::int32_t* HWY_RESTRICT features, const double* HWY_RESTRICT values,
                     std::int64_t count, std::int64_t rows, double* HWY_RESTRICT t) {
   const Doubles d;
-  for (std::int64_t i = 0; i < rows; i += kBlock) {
-    hn::Vec<Doubles> sum[kVectors];
-    for (auto& s : sum) s = hn::Zero(d);
-    for (std::int64_t k = 0; k < count; ++k) {
-      const float* const column = x + features[k] * stride + i;
-      const auto value = hn::Set(d, values[k]);
+  if (count == 0) std::fill_n(t, rows, 0.0);
+  for (std::int64_t first = 0; first < count; first += kStreams) {
+    const std::int64_t end = std::min(count, first + kStreams);
+    for (std::int64_t i = 0; i < rows; i += kBlock) {
+      hn::Vec<Doubles> sum[kVectors];
       for (std::int64_t v = 0; v < kVectors; ++v)
-        sum[v] = hn::MulAdd(value, Widened(column + v * kLanes), sum[v]);
+        sum[v] = first == 0 ? hn::Zero(d) : hn::LoadU(d, t + i + v * kLanes);
+      for (std::int64_t k = first; k < end; ++k) {
+        const float* const column = x + features[k] * stride + i;
+        const auto value = hn::Set(d, values[k]);
+        for (std::int64_t v = 0; v < kVectors; ++v)
+          sum[v] = hn::MulAdd(value, Widened(column + v * kLanes), sum[v]);
+      }
+      for (std::int64_t v = 0; v < kVectors; ++v) hn::StoreU(sum[v], d, t + i + v * kLanes);
     }
-    for (std::int64_t v = 0; v < kVectors; ++v) hn::StoreU(sum[v], d, t + i + v * kLanes);
   }
 }
 

@@ -15,10 +15,10 @@ namespace {
 using kernels::kTileRows;
 using kernels::kTileWords;
 
-constexpr std::int64_t kGroup = 16;           // neurons whose gradients are made by one product
-constexpr std::int64_t kFeatureTile = 128;    // features of it, where there are few neurons
-constexpr std::int64_t kWholeFromGroups = 8;  // from so many groups on a group takes all features at once
-constexpr int kChunks = 16;                   // of tiles; each has its own sums
+constexpr std::int64_t kGroup = 16;         // neurons whose gradients are made by one product
+constexpr std::int64_t kFeatureTile = 128;  // features of it at least, where there are few neurons
+constexpr std::int64_t kPiecesOfPart = 4;   // wanted for each thread; more would make gates more often
+constexpr int kChunks = 16;                 // of tiles; each has its own sums
 
 float random_gate(std::uint64_t seed, std::int64_t neuron, std::int32_t features, std::int64_t feature) {
   return Random{.seed = seed, .stream = Stream::kGates}.normal(
@@ -61,7 +61,7 @@ class GatedDesign::GateMaker {
     }
     if (design_.random_gates()) {
       kernels::gemm(false, false, static_cast<std::int64_t>(neurons_.size()), rows.count, x.features(),
-                    vectors_.data(), x.features(), x.data() + rows.begin, x.padded(), false, products_.data(),
+                    vectors_.data(), x.features(), x.data() + rows.begin, x.stride(), false, products_.data(),
                     kTileRows);
     }
     for (std::size_t k = 0; k < neurons_.size(); ++k, bits += kTileWords) {
@@ -76,7 +76,7 @@ class GatedDesign::GateMaker {
           continue;
         }
         const SparseWeights& gates = design_.gates_;
-        kernels::combine_columns(x.data() + rows.begin, x.padded(), gates.feature().data() + block->begin,
+        kernels::combine_columns(x.data() + rows.begin, x.stride(), gates.feature().data() + block->begin,
                                  gates.values().data() + block->begin, block->end - block->begin, rows.count,
                                  t);
         if (block->sign < 0)
@@ -204,7 +204,7 @@ void GatedDesign::multiply(std::span<const double> v, std::span<double> y) const
         });
     double sums[kTileRows] = {}, product[kTileRows];
     for (const SparseWeights::Block& block : blocks_) {
-      kernels::combine_columns(x_.data() + rows.begin, x_.padded(), features_.data() + block.begin,
+      kernels::combine_columns(x_.data() + rows.begin, x_.stride(), features_.data() + block.begin,
                                v.data() + block.begin, block.end - block.begin, rows.count, product);
       kernels::add_gated(product, bits, rows.count, sums);
       bits += kTileWords;
@@ -228,7 +228,7 @@ void GatedDesign::multiply_transposed(std::span<const double> r, std::span<doubl
     double gated[kTileRows];
     for (const SparseWeights::Block& block : blocks_) {
       kernels::gate(r.data() + rows.begin, bits, rows.count, gated);
-      kernels::dot_columns(x_.data() + rows.begin, x_.padded(), features_.data() + block.begin,
+      kernels::dot_columns(x_.data() + rows.begin, x_.stride(), features_.data() + block.begin,
                            block.end - block.begin, gated, rows.count, sums + block.begin);
       bits += kTileWords;
     }
@@ -246,7 +246,7 @@ void GatedDesign::outputs(const SparseWeights& weights, std::span<double> y) con
     const Rows rows = tile(t);
     double sums[kTileRows] = {}, product[kTileRows];
     for (const SparseWeights::Block& block : weights.blocks()) {
-      kernels::combine_columns(x_.data() + rows.begin, x_.padded(), weights.feature().data() + block.begin,
+      kernels::combine_columns(x_.data() + rows.begin, x_.stride(), weights.feature().data() + block.begin,
                                weights.values().data() + block.begin, block.end - block.begin, rows.count,
                                product);
       kernels::add_rectified(product, block.sign > 0, rows.count, sums);
@@ -269,8 +269,9 @@ void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink)
   const std::int32_t d = x_.features();
   const std::int64_t groups = (count + kGroup - 1) / kGroup;
   const int parts = gradient_parts();
-  // What a piece holds depends on shapes and the workspace alone; a number is the same in any piece.
-  std::int64_t at_once = groups >= kWholeFromGroups ? d : std::min<std::int64_t>(kFeatureTile, d);
+  // A number is the same in any piece.
+  const std::int64_t wanted = (kPiecesOfPart * parts + groups - 1) / groups;
+  std::int64_t at_once = std::min<std::int64_t>(d, std::max(kFeatureTile, (d + wanted - 1) / wanted));
   while (at_once > 16 && parts * tile_bytes(at_once, d, random_gates()) > workspace_ / 2)
     at_once = (at_once + 1) / 2;
   const std::int64_t pieces = (d + at_once - 1) / at_once;
@@ -283,9 +284,9 @@ void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink)
     std::vector<double> sums(static_cast<std::size_t>(kGroup * at_once));
     std::uint64_t bits[kGroup * kTileWords];
     for (std::int64_t unit = range.begin; unit < range.end; ++unit) {
-      const std::int64_t first_neuron = unit / pieces * kGroup,
+      const std::int64_t first_neuron = unit % groups * kGroup,
                          neurons = std::min(kGroup, count - first_neuron);
-      const std::int64_t first = unit % pieces * at_once, features = std::min(at_once, d - first);
+      const std::int64_t first = unit / groups * at_once, features = std::min(at_once, d - first);
       std::int64_t ids[kGroup];
       for (std::int64_t k = 0; k < neurons; ++k)
         ids[k] = kind_ != Kind::kVectors ? first_neuron + k
@@ -305,7 +306,7 @@ void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink)
                     .again = first > 0},
                    gated.data() + k * kTileRows);
         kernels::gemm(false, true, neurons, features, rows.count, gated.data(), kTileRows,
-                      x_.column(first) + rows.begin, x_.padded(), false, product.data(), at_once);
+                      x_.column(first) + rows.begin, x_.stride(), false, product.data(), at_once);
         for (std::int64_t k = 0; k < neurons * at_once; ++k)
           sums[static_cast<std::size_t>(k)] += product[static_cast<std::size_t>(k)];
       }

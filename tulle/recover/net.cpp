@@ -25,7 +25,7 @@ Samples hidden_samples(const Samples& x, const SparseWeights& layer) {
       float* const to = hidden.column(b);
       for (std::int64_t i = 0; i < x.padded(); i += kernels::kTileRows) {
         const std::int64_t rows = std::min(kernels::kTileRows, x.padded() - i);
-        kernels::combine_columns(x.data() + i, x.padded(), layer.feature().data() + block.begin,
+        kernels::combine_columns(x.data() + i, x.stride(), layer.feature().data() + block.begin,
                                  layer.values().data() + block.begin, block.end - block.begin, rows, t);
         for (std::int64_t k = 0; k < rows; ++k)
           to[i + k] = static_cast<float>(std::max(block.sign * t[k], 0.0));

@@ -72,10 +72,10 @@ class Births {
           for (std::int64_t i = 0; i < x_.padded(); i += kernels::kTileRows) {
             const std::int64_t rows = std::min(kernels::kTileRows, x_.padded() - i);
             const float* const column = x_.column(c) + i;
-            kernels::combine_columns(column, x_.padded(), &first, &direction, 1, rows, t);
+            kernels::combine_columns(column, x_.stride(), &first, &direction, 1, rows, t);
             kernels::positive_gates(t, rows, bits);
             kernels::gate(r.empty() ? t : r.data() + i, bits, rows, gated);
-            kernels::dot_columns(column, x_.padded(), &first, 1, gated, rows, &sum);
+            kernels::dot_columns(column, x_.stride(), &first, 1, gated, rows, &sum);
           }
           sums[static_cast<std::size_t>(2 * c + (up ? 0 : 1))] = direction * sum;
         }

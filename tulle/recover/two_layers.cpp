@@ -35,7 +35,7 @@ void for_tiles(const Samples& x, const Body& body) {
 
 void combine(const OutputProblem& part, const SparseWeights& weights, std::span<const double> values,
              const SparseWeights::Block& block, std::int64_t first, std::int64_t rows, double* t) {
-  kernels::combine_columns(part.x.data() + first, part.x.padded(), weights.feature().data() + block.begin,
+  kernels::combine_columns(part.x.data() + first, part.x.stride(), weights.feature().data() + block.begin,
                            values.data() + block.begin, block.end - block.begin, rows, t);
 }
 
@@ -147,7 +147,7 @@ LayersVector support_slope(const OutputProblem& part, const TwoLayers& w, const 
         add_scaled(w.second.values()[at], slope, rows, back);
       }
       kernels::gate(back, bits, rows, gated);
-      kernels::dot_columns(part.x.data() + first, part.x.padded(), w.first.feature().data() + block.begin,
+      kernels::dot_columns(part.x.data() + first, part.x.stride(), w.first.feature().data() + block.begin,
                            block.end - block.begin, gated, rows, of_first + block.begin);
     }
   });
