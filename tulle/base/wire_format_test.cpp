@@ -64,8 +64,9 @@ TEST(WireWriter, NestsMessagesOfAnyLength) {
     outer.number(4, 1);
   });
   EXPECT_EQ(writer.size(), 136u);
-  EXPECT_EQ(writer.take(),
-            std::string("\x0a\x85\x01\x12\x80\x01\x1a\x7e") + std::string(126, 'x') + "\x20\x01");
+  std::string expected = "\x0a\x85\x01\x12\x80\x01\x1a\x7e";
+  expected.append(126, 'x').append("\x20\x01");
+  EXPECT_EQ(writer.take(), expected);
 }
 
 }  // namespace

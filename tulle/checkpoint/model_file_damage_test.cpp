@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 
+#include "tulle/checkpoint/file_parts_testing.h"
 #include "tulle/checkpoint/model_testing.h"
 
 namespace tulle::testing {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "tulle/checkpoint/file_parts_testing.h"
 #include "tulle/checkpoint/model_testing.h"
 
 namespace tulle::testing {

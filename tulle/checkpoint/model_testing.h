@@ -1,9 +1,8 @@
 #pragma once
 
-// For tests only: small models, their bits, and model files taken apart and put together again.
+// For tests only: small models and their bits.
 
 #include <cstring>
-#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -11,7 +10,6 @@
 
 #include "tulle/base/file_ops_testing.h"
 #include "tulle/checkpoint/model_file.h"
-#include "tulle/checkpoint/model_metadata.h"
 #include "tulle/data/data_testing.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_linear.h"
@@ -76,46 +74,6 @@ inline std::map<std::string, std::string> bits_of(Network& network) {
     for (const Statistic& statistic : architecture->statistics()) add(statistic.name, *statistic.value);
   return bits;
 }
-
-/// A model file in pieces that may be changed.
-struct FileParts {
-  struct Part {
-    DType dtype;
-    std::vector<std::int64_t> shape;
-    std::vector<std::byte> bytes;
-
-    template <class T>
-    T& at(std::size_t i) {
-      return reinterpret_cast<T*>(bytes.data())[i];
-    }
-  };
-  Metadata metadata;
-  std::map<std::string, Part> tensors;
-
-  explicit FileParts(const std::string& path) {
-    const SafetensorsFile file = SafetensorsFile::read(path);
-    metadata = file.metadata();
-    for (const TensorView& t : file.tensors())
-      tensors[t.name] = {t.dtype, t.shape, {t.bytes.begin(), t.bytes.end()}};
-  }
-  /// With valid checksums and hashes, whatever the content.
-  void write(const std::string& path, bool new_hashes = true) {
-    std::vector<TensorView> views;
-    Json hashes = Json::object();
-    for (const auto& [name, part] : tensors) {
-      views.push_back({name, part.dtype, part.shape, part.bytes});
-      hashes[name] = hash_of(part.bytes);
-    }
-    if (new_hashes && metadata.contains("xxh3")) metadata["xxh3"] = hashes.dump();
-    write_safetensors(path, metadata, views);
-  }
-  /// Changes JSON inside the metadata.
-  void edit(const std::string& key, const std::function<void(Json&)>& change) {
-    Json json = Json::parse(metadata.at(key));
-    change(json);
-    metadata[key] = json.dump();
-  }
-};
 
 /// A training state that differs from the default everywhere.
 inline TrainingState some_state() {

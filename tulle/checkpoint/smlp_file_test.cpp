@@ -6,6 +6,7 @@
 
 #include "tulle/base/name_table.h"
 #include "tulle/checkpoint/import.h"
+#include "tulle/checkpoint/file_parts_testing.h"
 #include "tulle/checkpoint/model_testing.h"
 #include "tulle/nn/loss.h"
 #include "tulle/optim/optimizer.h"

@@ -54,7 +54,8 @@ void Round(const RoundingPlace& place, std::int32_t first_row, const std::int32_
   std::int64_t k = 0;
   for (; k + kLanes <= count; k += kLanes)
     RoundVector(place, first_row, rows + k, columns + k, value + k,
-                momentum == nullptr ? nullptr : momentum + k, rounded_value + k, rounded_momentum + k);
+                momentum == nullptr ? nullptr : momentum + k, rounded_value + k,
+                momentum == nullptr ? nullptr : rounded_momentum + k);
   const std::int64_t rest = count - k;
   if (rest == 0) return;
   std::int32_t row[kLanes] = {}, column[kLanes] = {};

@@ -53,7 +53,9 @@ TEST(ForceTarget, ThatOneThenRunsTheKernels) {
   for (const auto& [name, highway_name] : highway_names) {
     if (std::find(available.begin(), available.end(), name) == available.end()) continue;
     force_target(name);
-    EXPECT_EQ(hwy::TargetName(hwy::SupportedTargets()), highway_name);
+    // Highway has two forms without vectors; which one depends on the compiler.
+    EXPECT_THAT(hwy::TargetName(hwy::SupportedTargets()),
+                ::testing::AnyOf(highway_name, name == "scalar" ? "EMU128" : highway_name));
     spmm_forward({row_ptr.data(), row_ptr.data() + 1, columns.data(), weights}, {0, 1}, 16, x.data(),
                  y.data(), {});
     EXPECT_EQ(y[7], name.starts_with("avx") ? e * e : 0.0f) << name;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tulle/checkpoint/safetensors.h"
 #include "tulle/nn/bf16_weights.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"

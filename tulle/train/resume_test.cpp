@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tulle/checkpoint/file_parts_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {

@@ -67,12 +67,12 @@ TEST_P(RanksOf, RowsStartWithTheirPartsOfTheWholeBitForBit) {
     config.topology.fan = fan;
     tulle::Run whole = start_run(config, data);
     const Bits wanted = bits_of(whole.model.network);
-    on_parts(config, data, GetParam(), [&](tulle::Run& run, Communicator& comm) {
+    on_parts(config, data, GetParam(), [&, name = std::string(pattern)](tulle::Run& run, Communicator& comm) {
       Network& network = run.model.network;
       EXPECT_EQ(network.connections(), whole.model.network.connections());
       EXPECT_EQ(network.cells(), whole.model.network.cells());
       const Bits found = bits_of_all(network);
-      EXPECT_EQ(comm.rank() > 0 || found == wanted, true) << pattern;
+      EXPECT_EQ(comm.rank() > 0 || found == wanted, true) << name;
     });
   }
 }
