@@ -149,7 +149,7 @@ class Reader {
       check_name(training_precisions(), what + " dtype", dtype);
       options.precision = find_name(training_precisions(), "dtype", dtype).precision;
     }
-    if (options.precision == Precision::kFloat) options.storage = storage_;
+    options.storage = storage_;
     options.bf16_weights = keep_bf16_ && options.storage == Storage::kCompact &&
                            is_bf16(fmt::format("layers.{}.weight.val", index));
     return options;

@@ -73,7 +73,6 @@ struct CompactLinear::Walk {
 
 CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
     : SparseLayer(options, std::move(topology), /*keeps_gradients=*/false) {
-  require(options.precision == Precision::kFloat, "CompactLinear: it computes in floats");
   if (options.bf16_weights) narrow(weight_);
 }
 
@@ -129,7 +128,9 @@ void CompactLinear::for_windows(std::initializer_list<std::span<const std::byte>
   for (std::size_t i = count - std::min(kWindowsAhead, count); i < count; ++i) with_window(i, release);
 }
 
-void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+template <class Element>
+void CompactLinear::forward_rows(Panels<const Element> x, Panels<float> y,
+                                 const kernels::Epilogue& epilogue) {
   share_out();
   const std::int64_t* const row_ptr = topology_.row_ptr().data();
   const std::int32_t* const columns = topology_.columns().data();
@@ -142,18 +143,19 @@ void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kerne
                   const Range rows{window.targets[i], window.targets[i + 1]};
                   for (std::int32_t p = 0; p < y.count(); ++p) {
                     const kernels::Epilogue of_p = of_panel(epilogue, p, outputs(), y.width);
+                    float* const to = y ? y.panel(p) : nullptr;
                     if (weight_.is_bf16())
-                      kernels::spmm_forward(bf16_weights, rows, y.width, x.panel(p), y.panel(p), of_p);
+                      kernels::spmm_forward(bf16_weights, rows, y.width, x.panel(p), to, of_p);
                     else
-                      kernels::spmm_forward(weights, rows, y.width, x.panel(p), y.panel(p), of_p,
-                                            {.far = true});
+                      kernels::spmm_forward(weights, rows, y.width, x.panel(p), to, of_p, {.far = true});
                   }
                 });
               });
 }
 
-void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
-                                  const kernels::Gate& gate) {
+template <class Element>
+void CompactLinear::back(Panels<const Element> x, Panels<const float> dz, Panels<float> dx,
+                         const kernels::Gate& gate) {
   if (!step_) throw std::logic_error("CompactLinear: the backward pass needs the optimizer's step");
   require(dz.width >= 16 || dz.count() == 1, "CompactLinear: a batch fits in one panel narrower than a line");
   share_out();
@@ -173,7 +175,8 @@ void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz,
 }
 
 // One thread's part of a window.
-void CompactLinear::walk_back(const Window& window, int part, Panels<const float> x, Panels<const float> dz,
+template <class Element>
+void CompactLinear::walk_back(const Window& window, int part, Panels<const Element> x, Panels<const float> dz,
                               Panels<float> dx) {
   const auto i = static_cast<std::size_t>(part);
   const auto walk = std::make_unique<Walk>();
@@ -242,7 +245,8 @@ void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, s
   kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, bias_.gradient.data() + rows.begin);
 }
 
-void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz,
+template <class Element>
+void CompactLinear::learn(Walk& walk, Block& block, Panels<const Element> x, Panels<const float> dz,
                           Panels<float> dx) {
   ParameterSlice slice{.kind = weight_.kind,
                        .size = block.count,
@@ -281,6 +285,22 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panel
   block.scatter(walk.age, weight_.age);
   block.scatter(walk.bf16_value, weight_.bf16_value);
   block.scatter(walk.bf16_m1, weight_.bf16_m1);
+}
+
+void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  forward_rows(x, y, epilogue);
+}
+void CompactLinear::multiply(Panels<const std::uint16_t> x, Panels<float> y,
+                             const kernels::Epilogue& epilogue) {
+  forward_rows(x, y, epilogue);
+}
+void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                                  const kernels::Gate& gate) {
+  back(x, dz, dx, gate);
+}
+void CompactLinear::multiply_back(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx,
+                                  const kernels::Gate& gate) {
+  back(x, dz, dx, gate);
 }
 
 }  // namespace tulle

@@ -16,9 +16,10 @@ namespace tulle {
 /// threads. The price: every thread reads all errors.
 /// Memory: 8 bytes a connection (source, weight) and what the optimizer keeps of it (4 with momentum); with
 /// weights in bfloat16 6, and 2 for momentum: the step is taken on floats and rounded (kernels/rounding.h).
-/// Arrays that lie in files (base/spill.h) are walked a window at a time: the next ones are read meanwhile,
-/// those before written. A window is kWindow connections, or one target's if these are more.
-/// Source: column-owned update, docs/scale.md.
+/// With Precision::kBf16 its outputs are kept in bfloat16 (Network): signs are those of the floats, errors
+/// are floats, and the gradient is that of the rounded inputs. Arrays that lie in files (base/spill.h) are
+/// walked a window at a time: the next ones are read meanwhile, those before written. A window is kWindow
+/// connections, or one target's if these are more. Source: column-owned update, docs/scale.md.
 class CompactLinear final : public SparseLayer {
  public:
   static constexpr std::int64_t kWindow = 1 << 20;
@@ -30,8 +31,12 @@ class CompactLinear final : public SparseLayer {
  protected:
   using Layer::multiply;
   void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
+  void multiply(Panels<const std::uint16_t> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
+  bool rounds_outputs() const override { return true; }
   /// Throws std::logic_error without a weight step.
   void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                     const kernels::Gate& gate) override;
+  void multiply_back(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx,
                      const kernels::Gate& gate) override;
   void forget_index() override { shared_among_ = 0; }
   void index() override {}
@@ -47,11 +52,17 @@ class CompactLinear final : public SparseLayer {
   void share_out();
   void for_windows(std::initializer_list<std::span<const std::byte>> arrays,
                    const std::function<void(const Window&)>& body) const;
-  void walk_back(const Window& window, int part, Panels<const float> x, Panels<const float> dz,
+  template <class Element>
+  void forward_rows(Panels<const Element> x, Panels<float> y, const kernels::Epilogue& epilogue);
+  template <class Element>
+  void back(Panels<const Element> x, Panels<const float> dz, Panels<float> dx, const kernels::Gate& gate);
+  template <class Element>
+  void walk_back(const Window& window, int part, Panels<const Element> x, Panels<const float> dz,
                  Panels<float> dx);
   bool fill(Walk& walk, Block& block) const;
   void sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p, const kernels::Gate& gate);
-  void learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz, Panels<float> dx);
+  template <class Element>
+  void learn(Walk& walk, Block& block, Panels<const Element> x, Panels<const float> dz, Panels<float> dx);
 
   int shared_among_ = 0;  // threads the ranges below are for
   std::vector<Window> windows_;

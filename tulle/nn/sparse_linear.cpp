@@ -68,7 +68,7 @@ void SparseLinear::share_out_sources() {
   source_ranges_ = balanced_rows(ends, shared_among_);
 }
 
-// One place for each connection.
+// One place for each connection: gradients by source, or by target on their way to the optimizer.
 float* SparseLinear::scratch(bool zeroed) {
   const std::size_t size = weight_.value.size();
   if (scratch_->size() < size) scratch_->resize(size);

@@ -128,7 +128,6 @@ TEST(Bf16Weights, AreRefusedWhereTheyCannotBe) {
   EXPECT_THAT(found([](Config& c) { c.evolve.rule = "rigl"; }), HasSubstr(line + "evolve.rule"));
   EXPECT_THAT(found([](Config& c) { c.evolve.importance_percentile = 5; }),
               HasSubstr(line + "evolve.importance_percentile"));
-  EXPECT_THAT(found([](Config& c) { c.model.dtype = "bf16"; }), HasSubstr(line + "model.dtype"));
   EXPECT_THAT(found([](Config& c) { c.parallel.ranks = 2; }), HasSubstr(line + "gradients shared by ranks"));
 }
 

@@ -164,7 +164,8 @@ bool needs_gradients(const Config& config) { return !needs_gradients_for(config)
 Storage storage_of(const Config& config, std::int64_t connections) {
   const Evolution how = evolution_of(config);
   std::string needs = needs_gradients_for(config);
-  if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
+  if (config.model.dtype != "f32" && spreads_neurons(config))
+    needs = "model.dtype = \"" + config.model.dtype + "\"";
   if (how.steps_looked_at() > 0) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
   const bool spill = !config.run.spill.empty(), bf16 = config.model.weights == "bf16";

@@ -185,8 +185,9 @@ const KeyInfo kKeys[] = {
     {"model.loss", [](Config& c) -> Field { return &c.model.loss; }, "training loss", -kNone, kNone, false,
      [] { return names(losses()); }},
     {"model.dtype", [](Config& c) -> Field { return &c.model.dtype; },
-     "activations of sparse layers while they multiply; weights and sums stay f32", -kNone, kNone, false,
-     [] { return names(training_precisions()); }},
+     "activations of sparse layers while they multiply, in compact storage also while they are kept; sums "
+     "stay f32",
+     -kNone, kNone, false, [] { return names(training_precisions()); }},
     {"model.weights", [](Config& c) -> Field { return &c.model.weights; },
      "how weights and momentum of compact layers are kept; a step is taken in f32 and rounded up or down at "
      "random",
