@@ -1,6 +1,7 @@
 // How long do steps, topology events and checkpoints of the largest networks take, how much memory do they
 // need, and how near is that to what the machine's memory can do?
 //   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
+//               [--dtype bf16] [--weights bf16] [--momentum 0] [--fan-in 2]
 //               [--save FOLDER] [--threads N] [--json] [--spill FOLDER --memory-limit 2G]
 // Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
 #include <fmt/format.h>
@@ -46,6 +47,9 @@ int main(int argc, char** argv) {
   app.add_option("--hidden", config.model.hidden, "neurons of the hidden layers")->delimiter(',');
   app.add_option("--epsilon", config.topology.epsilon, "epsilon of the connections");
   app.add_option("--fan-in", config.topology.fan_in, "connections of each neuron, in place of epsilon");
+  app.add_option("--dtype", config.model.dtype, "model.dtype");
+  app.add_option("--weights", config.model.weights, "model.weights");
+  app.add_option("--momentum", config.train.momentum, "train.momentum");
   app.add_option("--batch", config.train.batch_size, "samples of a step");
   app.add_option("--storage", config.run.storage, "run.storage");
   app.add_option("--spill", config.run.spill, "run.spill");
@@ -59,6 +63,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "one line of JSON");
   CLI11_PARSE(app, argc, argv);
   if (app.count("--fan-in") > 0) config.topology.distribution = "fixed-fan-in";
+  if (events == 0) config.evolve.rule = "none";
   config.synthetic.samples = config.train.batch_size * (steps + 1);
   config.synthetic.test_samples = 0;
   finish_config(config);
@@ -135,9 +140,9 @@ int main(int argc, char** argv) {
                      {"step_scaled_s", step * lines / 183e6},
                      {"init_gib", static_cast<double>(built) / (1 << 30)},
                      {"training_gib", static_cast<double>(training) / (1 << 30)},
+                     {"plan_gib", static_cast<double>(plan.total()) / (1 << 30)},
                      {"loss", loss}};
   if (!plan.spill.empty()) {
-    out["plan_gib"] = static_cast<double>(plan.total()) / (1 << 30);
     out["spilled_gb"] = 1e-9 * static_cast<double>(plan.spilled);
     out["step_read_gb"] = 1e-9 * static_cast<double>(plan.read);
     out["step_written_gb"] = 1e-9 * static_cast<double>(plan.written);

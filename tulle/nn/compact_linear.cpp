@@ -20,7 +20,17 @@ constexpr std::int64_t kLinks = 2048;           // of a block, at most
 constexpr std::int64_t kRoom = kLinks + 16;     // vectors write beyond their last entry
 constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their lines stay in L1
 
-// The gate of a panel's rows from `row` on.
+constexpr std::int64_t kRows = 4096;  // whose pointers are unpacked at a time
+
+// The epilogue, or the gate, of a panel's rows from `row` on.
+kernels::Epilogue at_row(kernels::Epilogue epilogue, std::int64_t row, int width) {
+  const std::int64_t words = row * kernels::bit_words(width);
+  if (epilogue.bias != nullptr) epilogue.bias += row;
+  if (epilogue.positive_bits != nullptr) epilogue.positive_bits += words;
+  if (epilogue.keep_bits != nullptr) epilogue.keep_bits += words;
+  if (epilogue.rounded != nullptr) epilogue.rounded += row * width;
+  return epilogue;
+}
 kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
   const std::int64_t words = row * kernels::bit_words(width);
   if (gate.positive_bits != nullptr) gate.positive_bits += words;
@@ -60,7 +70,7 @@ struct CompactLinear::Block {
 
 // One thread's way through all connections.
 struct CompactLinear::Walk {
-  Range sources, biases;  // what it owns: inputs, and outputs whose bias gradients it sums
+  Range sources, biases;  // what it owns: inputs, and outputs whose biases it steps
   std::int32_t rows_of_block = 0;
   std::int32_t row = 0, end = 0;  // where it stands, and ends
   std::int64_t at = 0;
@@ -69,10 +79,12 @@ struct CompactLinear::Walk {
   AlignedVector<float> errors = AlignedVector<float>(kErrorFloats);
   std::array<float, kLinks> value, gradient, m1, m2;
   std::array<std::uint16_t, kLinks> age, bf16_value, bf16_m1;
+  std::array<float, kErrorFloats / 2> bias_gradient;  // of a block's rows, of panels of two samples or more
 };
 
 CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
     : SparseLayer(options, std::move(topology), /*keeps_gradients=*/false) {
+  topology_.shrink_row_ptr();
   if (options.bf16_weights) narrow(weight_);
 }
 
@@ -80,16 +92,14 @@ CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
 void CompactLinear::share_out() {
   if (shared_among_ == thread_count()) return;
   shared_among_ = thread_count();
-  const std::span<const std::int64_t> row_ptr = topology_.row_ptr();
+  const RowPtr& row_ptr = topology_.row_ptr();
+  const auto begin_of = [&](std::int64_t row) { return row_ptr[static_cast<std::size_t>(row)]; };
   const std::int64_t most = is_spilled(topology_.columns().data()) ? kWindow : topology_.nnz();
   windows_.clear();
   for (std::int64_t row = 0; row < outputs();) {
     // Whole rows, at least one.
-    const auto after = std::upper_bound(row_ptr.begin() + row + 2, row_ptr.end(), row_ptr[row] + most);
-    const std::int64_t end = after - row_ptr.begin() - 1;
-    windows_.push_back(
-        {row_ptr[row], row_ptr[end], balanced_rows(row_ptr.subspan(row, end - row + 1), shared_among_)});
-    for (std::int64_t& target : windows_.back().targets) target += row;
+    const std::int64_t end = row_ptr.first_after({row + 2, outputs() + 1}, begin_of(row) + most) - 1;
+    windows_.push_back({begin_of(row), begin_of(end), balanced_rows(row_ptr, {row, end}, shared_among_)});
     row = end;
   }
   constexpr std::int64_t kGroups = 4096;
@@ -132,25 +142,39 @@ template <class Element>
 void CompactLinear::forward_rows(Panels<const Element> x, Panels<float> y,
                                  const kernels::Epilogue& epilogue) {
   share_out();
-  const std::int64_t* const row_ptr = topology_.row_ptr().data();
-  const std::int32_t* const columns = topology_.columns().data();
-  const kernels::CsrView weights{row_ptr, row_ptr + 1, columns, weight_.value.data()};
-  const kernels::Bf16CsrView bf16_weights{row_ptr, row_ptr + 1, columns, weight_.bf16_value.data()};
   for_windows({bytes(topology_.columns()), bytes(weight_.value), bytes(weight_.bf16_value)},
               [&](const Window& window) {
                 parallel_parts(shared_among_, [&](int part) {
                   const auto i = static_cast<std::size_t>(part);
-                  const Range rows{window.targets[i], window.targets[i + 1]};
-                  for (std::int32_t p = 0; p < y.count(); ++p) {
-                    const kernels::Epilogue of_p = of_panel(epilogue, p, outputs(), y.width);
-                    float* const to = y ? y.panel(p) : nullptr;
-                    if (weight_.is_bf16())
-                      kernels::spmm_forward(bf16_weights, rows, y.width, x.panel(p), to, of_p);
-                    else
-                      kernels::spmm_forward(weights, rows, y.width, x.panel(p), to, of_p, {.far = true});
+                  Range rows{window.targets[i], window.targets[i]};
+                  for (; rows.begin < window.targets[i + 1]; rows.begin = rows.end) {
+                    rows.end = std::min(rows.begin + kRows, window.targets[i + 1]);
+                    forward_some(rows, x, y, epilogue);
                   }
                 });
               });
+}
+
+// At most kRows of them.
+template <class Element>
+void CompactLinear::forward_some(Range rows, Panels<const Element> x, Panels<float> y,
+                                 const kernels::Epilogue& epilogue) const {
+  std::array<std::int64_t, kRows + 1> begins;
+  const std::int64_t count = rows.end - rows.begin;
+  topology_.row_ptr().copy(static_cast<std::size_t>(rows.begin),
+                           std::span(begins).first(static_cast<std::size_t>(count) + 1));
+  const std::int64_t* const begin = begins.data();
+  const std::int32_t* const columns = topology_.columns().data();
+  for (std::int32_t p = 0; p < y.count(); ++p) {
+    const kernels::Epilogue of_rows = at_row(of_panel(epilogue, p, outputs(), y.width), rows.begin, y.width);
+    float* const to = y ? y.panel(p) + rows.begin * y.width : nullptr;
+    if (weight_.is_bf16())
+      kernels::spmm_forward({begin, begin + 1, columns, weight_.bf16_value.data()}, {0, count}, y.width,
+                            x.panel(p), to, of_rows);
+    else
+      kernels::spmm_forward({begin, begin + 1, columns, weight_.value.data()}, {0, count}, y.width,
+                            x.panel(p), to, of_rows, {.far = true});
+  }
 }
 
 template <class Element>
@@ -204,25 +228,25 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   block.count = 0;
   block.columns[0] = 0;
   if (walk.row == walk.end) return false;
-  const std::int64_t* const row_ptr = topology_.row_ptr().data();
+  const RowPtr& row_ptr = topology_.row_ptr();
+  const auto begin_of = [&](std::int64_t row) { return row_ptr[static_cast<std::size_t>(row)]; };
   block.first = walk.row;
   block.begin = walk.at;
   const std::int32_t most = std::min(walk.end, block.first + walk.rows_of_block);
-  block.end = std::min(row_ptr[most], block.begin + kLinks);
+  block.end = std::min(begin_of(most), block.begin + kLinks);
   // Rows that end within the block: all of them, but for long ones.
-  block.ended = row_ptr[most] <= block.end
+  block.ended = begin_of(most) <= block.end
                     ? most
                     : static_cast<std::int32_t>(
-                          std::upper_bound(row_ptr + block.first + 1, row_ptr + most, block.end) - row_ptr) -
-                          1;
-  block.last = std::min(block.ended + (row_ptr[block.ended] < block.end ? 1 : 0), walk.end);
+                          row_ptr.first_after({std::int64_t{block.first} + 1, most}, block.end) - 1);
+  block.last = std::min(block.ended + (begin_of(block.ended) < block.end ? 1 : 0), walk.end);
   walk.row = block.ended;
   walk.at = block.end;
   // The row of a connection: how many rows have begun up to it.
   const auto count = static_cast<std::size_t>(block.end - block.begin);
   std::fill_n(walk.row_of.begin(), count, 0);
   for (std::int32_t row = block.first + 1; row < block.last; ++row)
-    ++walk.row_of[static_cast<std::size_t>(row_ptr[row] - block.begin)];
+    ++walk.row_of[static_cast<std::size_t>(begin_of(row) - block.begin)];
   for (std::size_t k = 1; k < count; ++k) walk.row_of[k] += walk.row_of[k - 1];
   block.count =
       kernels::select_sources(topology_.columns().data() + block.begin, walk.row_of.data(),
@@ -232,9 +256,9 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   return true;
 }
 
-// Of the outputs `rows` from panel p.
+// Gradients of the outputs `rows` from panel p.
 void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p,
-                               const kernels::Gate& gate) {
+                               const kernels::Gate& gate) const {
   const float* errors = dz.panel(p) + rows.begin * dz.width;
   if (!gate.open()) {
     std::copy_n(errors, (rows.end - rows.begin) * dz.width, walk.errors.data());
@@ -242,7 +266,7 @@ void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, s
     kernels::apply_gate({0, rows.end - rows.begin}, dz.width, walk.errors.data(),
                         at_row(of_panel(gate, p, outputs(), dz.width), rows.begin, dz.width));
   }
-  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, bias_.gradient.data() + rows.begin);
+  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, walk.bias_gradient.data());
 }
 
 template <class Element>
@@ -266,15 +290,21 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const Element> x, Pan
   const kernels::Gate gate = gates_errors() ? this->gate() : kernels::Gate{};
   const Range biases{std::max<std::int64_t>(walk.biases.begin, block.first),
                      std::min<std::int64_t>(walk.biases.end, block.ended)};
+  const bool owns_biases = options().has_bias && biases.begin < biases.end;
   for (std::int32_t p = 0; p < dz.count(); ++p) {
     const kernels::Gate of_block = at_row(of_panel(gate, p, outputs(), dz.width), block.first, dz.width);
     const float* const errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
-    if (options().has_bias && biases.begin < biases.end) sum_biases(walk, biases, dz, p, gate);
+    if (owns_biases) sum_biases(walk, biases, dz, p, gate);
     kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width,
                             errors, of_block, x.panel(p), dx ? dx.panel(p) : nullptr, p > 0,
                             walk.gradient.data());
   }
   step_(slice);
+  if (owns_biases) {
+    ParameterSlice own = slice_of(bias_, biases.begin, biases.end - biases.begin);
+    own.gradient = walk.bias_gradient.data();
+    step_(own);
+  }
   if (bf16_value != nullptr)
     kernels::round_stochastically({pass().seed, static_cast<std::uint32_t>(options().index), pass().step},
                                   block.first, block.rows.data(), block.columns.data(), block.count,

@@ -33,7 +33,7 @@ std::string name_of(const LayerOptions& options) {
 Layer::Layer(const LayerOptions& options, std::size_t weights, bool keeps_gradients)
     : weight_(name_of(options) + ".weight", Parameter::Kind::kWeight, weights, keeps_gradients),
       bias_(name_of(options) + ".bias", Parameter::Kind::kBias,
-            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0),
+            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0, keeps_gradients),
       options_(options),
       activation_(make_activation(options)) {
   require(options.inputs > 0 && (options.outputs > 0 || options.whole_outputs > 0),

@@ -100,8 +100,9 @@ class Layer {
   /// Whether backward() takes its errors as dL/da and puts this layer's derivative to them as it reads them.
   bool gates_errors() const { return options_.storage == Storage::kCompact && activation_->piecewise(); }
   /// The optimizer's step on the weights, for the backward passes to come: a sparse layer then takes it
-  /// within them and keeps no gradient of its weights (Parameter::gradient is empty). Dense layers, and all
-  /// without a step, leave it to the caller. An empty function takes it back.
+  /// within them and keeps no gradient of its weights (Parameter::gradient is empty), a compact one none of
+  /// its biases either. Dense layers, and all without a step, leave it to the caller. An empty function takes
+  /// it back.
   virtual void set_weight_step(WeightStep) {}
   /// Memory that the layers of a network use in turn within their passes, in place of one's own.
   void share_scratch(const std::shared_ptr<AlignedVector<float>>& scratch) { scratch_ = scratch; }

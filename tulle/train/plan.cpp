@@ -121,12 +121,21 @@ std::int64_t split_bytes(const Split& split) {
       8 * split.sets.row_ptr.size());
 }
 
+// Of a row pointer of the compact form (RowPtr::shrink()).
+std::int64_t row_ptr_bytes(const Config& config, const LayerPlan& layer) {
+  const bool even =
+      config.topology.distribution == "fixed-fan-in" && config.topology.repair_isolated == "none";
+  const Evolution how = evolution_of(config);
+  if (even && how.drop == nullptr) return 0;
+  return layer.connections < std::int64_t{1} << 32 ? 4 : 8;
+}
+
 // Of the connections by target and, in the fast form, by source: target, position and slot of each, and where
 // each source's begin in each tile. `panels`: a first layer whose inputs are.
-std::int64_t index_bytes(const LayerPlan& layer, Storage storage, bool panels) {
+std::int64_t index_bytes(const LayerPlan& layer, Storage storage, std::int64_t row_bytes, bool panels) {
   if (layer.dense) return 0;
   const std::int64_t own = 4 * layer.connections + 8 * (layer.outputs + 1);
-  if (storage == Storage::kCompact) return own;
+  if (storage == Storage::kCompact) return own - (8 - row_bytes) * (layer.outputs + 1);
   const double density = static_cast<double>(layer.connections) /
                          (static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs));
   const auto tiles = [&](std::int64_t count) {
@@ -198,14 +207,16 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
     plan.neurons += whole[l].outputs;
-    index += index_bytes(layer, plan.storage, l == 0 && !data.train.inputs.is_sparse());
+    index += index_bytes(layer, plan.storage, row_ptr_bytes(config, layer),
+                         l == 0 && !data.train.inputs.is_sparse());
     weights += (layer.dense || keeps_gradients ? 8 : weight) * layer.connections;
     if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
     optimizer += (layer.dense ? state : sparse_state) * layer.connections;
     const bool last = l + 1 == layers.size();
     const auto activation = activation_of(config, last);
-    biases += (8 + state + (parts > 1 ? 4 : 0)) * layer.outputs *
-              (1 + static_cast<std::int64_t>(activation->parameters().size()));
+    const std::int64_t kept = (8 + state + (parts > 1 ? 4 : 0)) * layer.outputs;
+    biases += kept * (1 + static_cast<std::int64_t>(activation->parameters().size()));
+    if (!fast && !layer.dense) biases -= 4 * layer.outputs;  // no gradients
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
     const bool rounded = bf16 && !fast && !last;
@@ -222,7 +233,8 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
     largest = std::max(largest, layer.connections);
     longest = std::max(longest, layer.connections / std::max<std::int64_t>(layer.outputs, 1));
     if (how.drop == nullptr || last) continue;
-    event = std::max(event, event_bytes(config, layer));
+    event =
+        std::max(event, event_bytes(config, layer));
     keys = std::max(keys, 8 * layer.connections);
     explored += static_cast<std::int64_t>(CellSet::size_in_bytes(static_cast<std::uint64_t>(layer.inputs) *
                                                                  static_cast<std::uint64_t>(layer.outputs)));
