@@ -322,9 +322,11 @@ const KeyInfo kKeys[] = {
     {"evolve.density_until", [](Config& c) -> Field { return &c.evolve.density_until; },
      "share of the training after which final_density is reached", 1e-9, 1},
     {"evolve.scope", [](Config& c) -> Field { return &c.evolve.scope; },
-     "layer: each drops its share; global: one ranking over all", -kNone, kNone, false,
+     "layer: each drops its share; global: one ranking over all; row: each neuron drops and grows its own, "
+     "in place",
+     -kNone, kNone, false,
      [] {
-       return Names{"layer", "global"};
+       return Names{"layer", "global", "row"};
      }},
     {"evolve.redistribute", [](Config& c) -> Field { return &c.evolve.redistribute; },
      "how grown connections are shared out among the layers", -kNone, kNone, false,

@@ -126,7 +126,7 @@ std::int64_t row_ptr_bytes(const Config& config, const LayerPlan& layer) {
   const bool even =
       config.topology.distribution == "fixed-fan-in" && config.topology.repair_isolated == "none";
   const Evolution how = evolution_of(config);
-  if (even && how.drop == nullptr) return 0;
+  if (even && (how.drop == nullptr || how.in_rows)) return 0;
   return layer.connections < std::int64_t{1} << 32 ? 4 : 8;
 }
 
@@ -234,7 +234,7 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
     longest = std::max(longest, layer.connections / std::max<std::int64_t>(layer.outputs, 1));
     if (how.drop == nullptr || last) continue;
     event =
-        std::max(event, event_bytes(config, layer));
+        std::max(event, how.in_rows ? layer.inputs : event_bytes(config, layer));  // marks of used sources
     keys = std::max(keys, 8 * layer.connections);
     explored += static_cast<std::int64_t>(CellSet::size_in_bytes(static_cast<std::uint64_t>(layer.inputs) *
                                                                  static_cast<std::uint64_t>(layer.outputs)));
