@@ -56,7 +56,7 @@ int main(int argc, char** argv) {
   app.add_option("--memory-limit", config.run.memory_limit, "run.memory_limit");
   app.add_option("--optimizer", config.train.optimizer, "train.optimizer");
   app.add_option("--features", config.data.features, "features of a sample");
-  app.add_option("--steps", steps, "steps that are timed, after one that is not");
+  app.add_option("--steps", steps, "steps that are timed, after one that is not; 0: the first");
   app.add_option("--events", events, "topology events");
   app.add_option("--threads", threads, "threads");
   app.add_option("--save", folder, "write a checkpoint into this folder");
@@ -91,10 +91,8 @@ int main(int argc, char** argv) {
         replica.learn(batch, {.training = true, .seed = 1, .step = static_cast<std::uint32_t>(step)});
     replica.step(0.01);
     loss = result.loss_sum / batch.inputs.batch;
-    if (step == 0) {
-      first = step_clock.seconds();
-      continue;
-    }
+    if (step == 0) first = step_clock.seconds();
+    if (step == 0 && steps > 0) continue;
     whole.push_back(step_clock.seconds());
     forward.push_back(replica.phases.forward);
     backward.push_back(replica.phases.backward);

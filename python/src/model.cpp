@@ -72,8 +72,9 @@ nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
 }
 
 nb::object bias(const ModelHandle& handle, std::size_t l, bool writable) {
-  const AlignedVector<float>& values = layer_of(*handle.model, l).bias().value;
-  return values_of(handle.model, values, writable, {values.size()});
+  const Parameter& bias = layer_of(*handle.model, l).bias();
+  if (bias.is_bf16()) return owned<float>(tulle::values_of(bias));  // a copy, as of weights
+  return values_of(handle.model, bias.value, writable, {bias.size()});
 }
 
 nb::bytes bytes_of(const ModelHandle& handle) {

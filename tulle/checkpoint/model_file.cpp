@@ -72,6 +72,8 @@ void add_parameter(Content& content, const Parameter& parameter, const Layer& la
       add_floats(tensors, parameter.name + ".val", parameter.value, {topology->nnz()});
   } else if (parameter.kind == Parameter::Kind::kWeight) {
     add_floats(tensors, parameter.name, parameter.value, weight_shape(layer));
+  } else if (parameter.is_bf16()) {
+    add_bf16(tensors, parameter.name, parameter.bf16_value);
   } else {
     add_floats(tensors, parameter.name, parameter.value);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <numeric>
 #include <stdexcept>
 
 #include "tulle/base/check.h"
@@ -79,13 +80,20 @@ struct CompactLinear::Walk {
   AlignedVector<float> errors = AlignedVector<float>(kErrorFloats);
   std::array<float, kLinks> value, gradient, m1, m2;
   std::array<std::uint16_t, kLinks> age, bf16_value, bf16_m1;
-  std::array<float, kErrorFloats / 2> bias_gradient;  // of a block's rows, of panels of two samples or more
+  struct Biases {  // of a block's rows, of panels of two samples or more
+    static constexpr std::size_t kMost = kErrorFloats / 2;
+    std::array<float, kMost> gradient, value, m1;  // value and m1: of those in bfloat16
+    std::array<std::int32_t, kMost> rows, columns;
+  } bias;
 };
 
 CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
     : SparseLayer(options, std::move(topology), /*keeps_gradients=*/false) {
   topology_.shrink_row_ptr();
-  if (options.bf16_weights) narrow(weight_);
+  if (options.bf16_weights) {
+    narrow(weight_);
+    narrow(bias_);
+  }
 }
 
 // Sources are counted in groups: exact ranges would need a counter each.
@@ -163,10 +171,13 @@ void CompactLinear::forward_some(Range rows, Panels<const Element> x, Panels<flo
   const std::int64_t count = rows.end - rows.begin;
   topology_.row_ptr().copy(static_cast<std::size_t>(rows.begin),
                            std::span(begins).first(static_cast<std::size_t>(count) + 1));
+  std::array<float, kRows> bias;
+  if (bias_.is_bf16()) kernels::widen(bias_.bf16_value.data() + rows.begin, count, bias.data());
   const std::int64_t* const begin = begins.data();
   const std::int32_t* const columns = topology_.columns().data();
   for (std::int32_t p = 0; p < y.count(); ++p) {
-    const kernels::Epilogue of_rows = at_row(of_panel(epilogue, p, outputs(), y.width), rows.begin, y.width);
+    kernels::Epilogue of_rows = at_row(of_panel(epilogue, p, outputs(), y.width), rows.begin, y.width);
+    if (bias_.is_bf16()) of_rows.bias = bias.data();
     float* const to = y ? y.panel(p) + rows.begin * y.width : nullptr;
     if (weight_.is_bf16())
       kernels::spmm_forward({begin, begin + 1, columns, weight_.bf16_value.data()}, {0, count}, y.width,
@@ -207,6 +218,8 @@ void CompactLinear::walk_back(const Window& window, int part, Panels<const Eleme
   walk->sources = {source_ranges_[i], source_ranges_[i + 1]};
   walk->biases = {window.targets[i], window.targets[i + 1]};
   walk->rows_of_block = kErrorFloats / dz.width;
+  std::iota(walk->bias.rows.begin(), walk->bias.rows.end(), 0);
+  walk->bias.columns.fill(-1);  // the draw of a bias is that of a source that no connection has
   walk->row = static_cast<std::int32_t>(window.targets.front());
   walk->end = static_cast<std::int32_t>(window.targets.back());
   walk->at = window.first;
@@ -266,7 +279,22 @@ void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, s
     kernels::apply_gate({0, rows.end - rows.begin}, dz.width, walk.errors.data(),
                         at_row(of_panel(gate, p, outputs(), dz.width), rows.begin, dz.width));
   }
-  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, walk.bias_gradient.data());
+  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, walk.bias.gradient.data());
+}
+
+void CompactLinear::step_biases(Walk& walk, Range rows) {
+  const std::int64_t count = rows.end - rows.begin;
+  auto& own = walk.bias;
+  ParameterSlice slice = slice_of(bias_, rows.begin, count);
+  slice.gradient = own.gradient.data();
+  if (!bias_.is_bf16()) return step_(slice);
+  std::uint16_t* const value = bias_.bf16_value.data() + rows.begin;
+  std::uint16_t* const m1 = bias_.bf16_m1.empty() ? nullptr : bias_.bf16_m1.data() + rows.begin;
+  kernels::widen(value, count, slice.value = own.value.data());
+  if (m1 != nullptr) kernels::widen(m1, count, slice.m1 = own.m1.data());
+  step_(slice);
+  kernels::round_stochastically(rounding_place(), static_cast<std::int32_t>(rows.begin), own.rows.data(),
+                                own.columns.data(), count, slice.value, slice.m1, value, m1);
 }
 
 template <class Element>
@@ -300,15 +328,10 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const Element> x, Pan
                             walk.gradient.data());
   }
   step_(slice);
-  if (owns_biases) {
-    ParameterSlice own = slice_of(bias_, biases.begin, biases.end - biases.begin);
-    own.gradient = walk.bias_gradient.data();
-    step_(own);
-  }
+  if (owns_biases) step_biases(walk, biases);
   if (bf16_value != nullptr)
-    kernels::round_stochastically({pass().seed, static_cast<std::uint32_t>(options().index), pass().step},
-                                  block.first, block.rows.data(), block.columns.data(), block.count,
-                                  slice.value, slice.m1, bf16_value, bf16_m1);
+    kernels::round_stochastically(rounding_place(), block.first, block.rows.data(), block.columns.data(),
+                                  block.count, slice.value, slice.m1, bf16_value, bf16_m1);
   block.scatter(walk.value, weight_.value);
   block.scatter(walk.m1, weight_.m1);
   block.scatter(walk.m2, weight_.m2);

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "tulle/kernels/rounding.h"
 #include "tulle/nn/sparse_layer.h"
 
 namespace tulle {
@@ -67,6 +68,10 @@ class CompactLinear final : public SparseLayer {
   bool fill(Walk& walk, Block& block) const;
   void sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p,
                   const kernels::Gate& gate) const;
+  void step_biases(Walk& walk, Range rows);
+  kernels::RoundingPlace rounding_place() const {
+    return {pass().seed, static_cast<std::uint32_t>(options().index), pass().step};
+  }
   template <class Element>
   void learn(Walk& walk, Block& block, Panels<const Element> x, Panels<const float> dz, Panels<float> dx);
 

@@ -71,11 +71,12 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
     const double degree = static_cast<double>(layer.connections()) / layer.outputs();
     const auto spread = static_cast<float>(1.7 / std::sqrt(std::max(1.0, degree)));
     const bool bf16 = layer.weight().is_bf16();
-    widen(layer.weight());
+    for (Parameter* parameter : {&layer.weight(), &layer.bias()}) widen(*parameter);
     for (Parameter* parameter : layer.parameters())
       for (float& value : parameter->value)
         value = dice.value() * (parameter->kind == Parameter::Kind::kWeight ? spread : 0.7f);
-    if (bf16) narrow(layer.weight());
+    if (bf16)
+      for (Parameter* parameter : {&layer.weight(), &layer.bias()}) narrow(*parameter);
   }
   return Network(std::move(layers));
 }

@@ -91,7 +91,7 @@ TEST(Bf16Weights, AreInTheFileAsTheyAreAndFloatsForWhoReadsIt) {
   save_model(path, run.model);
   const SafetensorsFile file = SafetensorsFile::read(path);
   EXPECT_EQ(file.find("layers.1.weight.val")->dtype, DType::BF16);
-  EXPECT_EQ(file.find("layers.1.bias")->dtype, DType::F32);
+  EXPECT_EQ(file.find("layers.1.bias")->dtype, DType::BF16);
   LoadedModel floats = load_model(path), kept = load_model(path, Storage::kCompact, /*keep_bf16=*/true);
   for (std::size_t l = 0; l < 3; ++l) {
     const Parameter& weight = run.model.network.layer(l).weight();
@@ -179,6 +179,7 @@ TEST(Bf16Weights, ArePlannedAsTheyAre) {
   };
   EXPECT_EQ(bytes(plan, "weights"), 2 * plan.connections);
   EXPECT_EQ(bytes(plan, "optimizer state"), 2 * plan.connections);
+  EXPECT_EQ(bytes(plan, "biases"), 4 * plan.neurons);
   config.train.momentum = 0.0;
   EXPECT_EQ(bytes(make_plan(config, data), "optimizer state"), 0);
 #ifndef __SANITIZE_ADDRESS__

@@ -189,7 +189,8 @@ const KeyInfo kKeys[] = {
      "stay f32",
      -kNone, kNone, false, [] { return names(training_precisions()); }},
     {"model.weights", [](Config& c) -> Field { return &c.model.weights; },
-     "how weights and momentum of compact layers are kept; a step is taken in f32 and rounded up or down at "
+     "how weights, biases and momentum of compact layers are kept; a step is taken in f32 and rounded up or "
+     "down at "
      "random",
      -kNone, kNone, false,
      [] {

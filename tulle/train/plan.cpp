@@ -216,7 +216,7 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
     const auto activation = activation_of(config, last);
     const std::int64_t kept = (8 + state + (parts > 1 ? 4 : 0)) * layer.outputs;
     biases += kept * (1 + static_cast<std::int64_t>(activation->parameters().size()));
-    if (!fast && !layer.dense) biases -= 4 * layer.outputs;  // no gradients
+    if (!fast && !layer.dense) biases += (weight + sparse_state - 8 - state) * layer.outputs;  // no gradients
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
     const bool rounded = bf16 && !fast && !last;
