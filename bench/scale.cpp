@@ -1,7 +1,7 @@
 // How long do steps, topology events and checkpoints of the largest networks take, how much memory do they
 // need, and how near is that to what the machine's memory can do?
 //   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
-//               [--dtype bf16] [--weights bf16] [--momentum 0] [--fan-in 2]
+//               [--dtype bf16] [--weights bf16] [--momentum 0] [--fan-in 2] [--scope row]
 //               [--save FOLDER] [--threads N] [--json] [--spill FOLDER --memory-limit 2G]
 // Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
 #include <fmt/format.h>
@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   app.add_option("--spill", config.run.spill, "run.spill");
   app.add_option("--memory-limit", config.run.memory_limit, "run.memory_limit");
   app.add_option("--optimizer", config.train.optimizer, "train.optimizer");
+  app.add_option("--scope", config.evolve.scope, "evolve.scope");
   app.add_option("--features", config.data.features, "features of a sample");
   app.add_option("--steps", steps, "steps that are timed, after one that is not; 0: the first");
   app.add_option("--events", events, "topology events");
@@ -63,7 +64,9 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "one line of JSON");
   CLI11_PARSE(app, argc, argv);
   if (app.count("--fan-in") > 0) config.topology.distribution = "fixed-fan-in";
+  config.checkpoint.save_every = "never";  // the plan is that of steps and events
   if (events == 0) config.evolve.rule = "none";
+  if (config.evolve.scope == "row") config.evolve.drop = "magnitude";
   config.synthetic.samples = config.train.batch_size * (steps + 1);
   config.synthetic.test_samples = 0;
   finish_config(config);

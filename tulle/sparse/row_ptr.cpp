@@ -61,7 +61,7 @@ void RowPtr::shrink() {
   } else {
     return;
   }
-  wide_ = {};
+  wide_ = RawVector<std::int64_t>();  // not {}, which would keep the memory
 }
 
 bool RowPtr::operator==(const RowPtr& other) const {
