@@ -1,6 +1,7 @@
 // How long do steps, topology events and checkpoints of the largest networks take, how much memory do they
 // need, and how near is that to what the machine's memory can do?
 //   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
+//               [--dtype bf16] [--weights bf16] [--momentum 0] [--fan-in 2] [--scope row]
 //               [--save FOLDER] [--threads N] [--json] [--spill FOLDER --memory-limit 2G]
 // Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
 #include <fmt/format.h>
@@ -46,19 +47,26 @@ int main(int argc, char** argv) {
   app.add_option("--hidden", config.model.hidden, "neurons of the hidden layers")->delimiter(',');
   app.add_option("--epsilon", config.topology.epsilon, "epsilon of the connections");
   app.add_option("--fan-in", config.topology.fan_in, "connections of each neuron, in place of epsilon");
+  app.add_option("--dtype", config.model.dtype, "model.dtype");
+  app.add_option("--weights", config.model.weights, "model.weights");
+  app.add_option("--momentum", config.train.momentum, "train.momentum");
   app.add_option("--batch", config.train.batch_size, "samples of a step");
   app.add_option("--storage", config.run.storage, "run.storage");
   app.add_option("--spill", config.run.spill, "run.spill");
   app.add_option("--memory-limit", config.run.memory_limit, "run.memory_limit");
   app.add_option("--optimizer", config.train.optimizer, "train.optimizer");
+  app.add_option("--scope", config.evolve.scope, "evolve.scope");
   app.add_option("--features", config.data.features, "features of a sample");
-  app.add_option("--steps", steps, "steps that are timed, after one that is not");
+  app.add_option("--steps", steps, "steps that are timed, after one that is not; 0: the first");
   app.add_option("--events", events, "topology events");
   app.add_option("--threads", threads, "threads");
   app.add_option("--save", folder, "write a checkpoint into this folder");
   app.add_flag("--json", json, "one line of JSON");
   CLI11_PARSE(app, argc, argv);
   if (app.count("--fan-in") > 0) config.topology.distribution = "fixed-fan-in";
+  config.checkpoint.save_every = "never";  // the plan is that of steps and events
+  if (events == 0) config.evolve.rule = "none";
+  if (config.evolve.scope == "row") config.evolve.drop = "magnitude";
   config.synthetic.samples = config.train.batch_size * (steps + 1);
   config.synthetic.test_samples = 0;
   finish_config(config);
@@ -86,10 +94,8 @@ int main(int argc, char** argv) {
         replica.learn(batch, {.training = true, .seed = 1, .step = static_cast<std::uint32_t>(step)});
     replica.step(0.01);
     loss = result.loss_sum / batch.inputs.batch;
-    if (step == 0) {
-      first = step_clock.seconds();
-      continue;
-    }
+    if (step == 0) first = step_clock.seconds();
+    if (step == 0 && steps > 0) continue;
     whole.push_back(step_clock.seconds());
     forward.push_back(replica.phases.forward);
     backward.push_back(replica.phases.backward);
@@ -135,9 +141,9 @@ int main(int argc, char** argv) {
                      {"step_scaled_s", step * lines / 183e6},
                      {"init_gib", static_cast<double>(built) / (1 << 30)},
                      {"training_gib", static_cast<double>(training) / (1 << 30)},
+                     {"plan_gib", static_cast<double>(plan.total()) / (1 << 30)},
                      {"loss", loss}};
   if (!plan.spill.empty()) {
-    out["plan_gib"] = static_cast<double>(plan.total()) / (1 << 30);
     out["spilled_gb"] = 1e-9 * static_cast<double>(plan.spilled);
     out["step_read_gb"] = 1e-9 * static_cast<double>(plan.read);
     out["step_written_gb"] = 1e-9 * static_cast<double>(plan.written);

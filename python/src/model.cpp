@@ -51,19 +51,18 @@ nb::object values_of(const Handle& model, const AlignedVector<float>& values, bo
 }
 
 // A dense layer: its [n_out, n_in] array. A sparse one: (values, columns, row pointers, shape); the pointers
-// are a copy where int32 holds them, because SciPy would else copy the columns.
+// are a copy, of int32 where it holds them, because SciPy would else copy the columns.
 nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
   Layer& layer = layer_of(*handle.model, l);
   const auto outputs = static_cast<std::size_t>(layer.outputs());
   const auto inputs = static_cast<std::size_t>(layer.inputs());
   const Topology* const topology = layer.topology();
   if (topology == nullptr) return values_of(handle.model, layer.weight().value, writable, {outputs, inputs});
-  nb::object row_ptr;
-  if (topology->nnz() <= std::numeric_limits<std::int32_t>::max())
-    row_ptr = owned<std::int32_t>(
-        std::vector<std::int32_t>(topology->row_ptr().begin(), topology->row_ptr().end()));
-  else
-    row_ptr = view<std::int64_t>(topology->row_ptr(), handle.model);
+  const std::vector<std::int64_t> begins = topology->row_ptr().all();
+  const nb::object row_ptr =
+      topology->nnz() <= std::numeric_limits<std::int32_t>::max()
+          ? owned<std::int32_t>(std::vector<std::int32_t>(begins.begin(), begins.end()))
+          : owned<std::int64_t>(begins);
   // Weights in bfloat16 are a copy: NumPy has no such numbers.
   const nb::object values = layer.weight().is_bf16() ? owned<float>(tulle::values_of(layer.weight()))
                                                      : values_of(handle.model, layer.weight().value, writable,
@@ -73,8 +72,9 @@ nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
 }
 
 nb::object bias(const ModelHandle& handle, std::size_t l, bool writable) {
-  const AlignedVector<float>& values = layer_of(*handle.model, l).bias().value;
-  return values_of(handle.model, values, writable, {values.size()});
+  const Parameter& bias = layer_of(*handle.model, l).bias();
+  if (bias.is_bf16()) return owned<float>(tulle::values_of(bias));  // a copy, as of weights
+  return values_of(handle.model, bias.value, writable, {bias.size()});
 }
 
 nb::bytes bytes_of(const ModelHandle& handle) {

@@ -140,7 +140,7 @@ Topology topology_of(std::int32_t outputs, std::int32_t inputs, const Indices& r
 // (row pointers, columns).
 nb::tuple arrays_of(const Topology& topology) {
   return nb::make_tuple(
-      owned<std::int64_t>(std::vector<std::int64_t>(topology.row_ptr().begin(), topology.row_ptr().end())),
+      owned<std::int64_t>(topology.row_ptr().all()),
       owned<std::int32_t>(std::vector<std::int32_t>(topology.columns().begin(), topology.columns().end())));
 }
 

@@ -9,7 +9,7 @@ namespace tulle {
 /// A batch of activations somebody else owns, laid out [panel][feature][width]: sample b lies in panel b /
 /// width, lane b % width, so one feature of one panel is `width` contiguous floats, 64-byte aligned. Lanes
 /// beyond `batch` are padding; width is 16, 32, 64 or 128, or for a batch that fits in less 2, 4 or 8, where
-/// every layer takes that (Network::panel_width()).
+/// every layer takes that (Network::panel_width()). T is float, or std::uint16_t for bfloat16.
 template <class T>
 struct Panels {
   T* data = nullptr;
@@ -28,18 +28,21 @@ struct Panels {
 };
 
 /// Memory for the Panels of batches up to a capacity. Grows, never shrinks; zero at the start.
-class PanelBuffer {
+template <class T>
+class PanelMemory {
  public:
   /// A view for `batch` samples of `features`; what it holds is what was there before.
-  Panels<float> view(std::int32_t features, std::int32_t batch, std::int32_t width) {
-    const Panels<float> shape{nullptr, features, batch, width};
+  Panels<T> view(std::int32_t features, std::int32_t batch, std::int32_t width) {
+    const Panels<T> shape{nullptr, features, batch, width};
     const auto size = static_cast<std::size_t>(shape.count() * shape.panel_size());
     if (memory_.size() < size) memory_.resize(size);
     return {memory_.data(), features, batch, width};
   }
 
  private:
-  AlignedVector<float> memory_;
+  AlignedVector<T> memory_;
 };
+using PanelBuffer = PanelMemory<float>;
+using Bf16PanelBuffer = PanelMemory<std::uint16_t>;
 
 }  // namespace tulle

@@ -113,14 +113,20 @@ Range even_range(std::int64_t count, int parts, int part, std::int64_t grain) {
 }
 
 std::vector<std::int64_t> balanced_rows(std::span<const std::int64_t> row_ptr, int parts) {
-  const auto rows = static_cast<std::int64_t>(row_ptr.size()) - 1;
-  std::vector<std::int64_t> bounds(static_cast<std::size_t>(parts) + 1, rows);
-  bounds[0] = 0;
+  return balanced_rows({0, static_cast<std::int64_t>(row_ptr.size()) - 1}, parts,
+                       [&](std::int64_t row) { return row_ptr[static_cast<std::size_t>(row)]; });
+}
+
+std::vector<std::int64_t> balanced_rows(Range rows, int parts,
+                                        const std::function<std::int64_t(std::int64_t)>& begin_of) {
+  std::vector<std::int64_t> bounds(static_cast<std::size_t>(parts) + 1, rows.end);
+  bounds[0] = rows.begin;
   // A row costs its connections plus a little for its own store, so that empty rows are shared out too.
-  const auto cost = [&](std::int64_t row) { return row_ptr[static_cast<std::size_t>(row)] + row; };
+  const std::int64_t first = begin_of(rows.begin);
+  const auto cost = [&](std::int64_t row) { return begin_of(row) - first + row - rows.begin; };
   for (int part = 1; part < parts; ++part) {
-    const std::int64_t wanted = cost(rows) * part / parts;
-    std::int64_t low = bounds[static_cast<std::size_t>(part) - 1], high = rows;
+    const std::int64_t wanted = cost(rows.end) * part / parts;
+    std::int64_t low = bounds[static_cast<std::size_t>(part) - 1], high = rows.end;
     while (low < high) {
       const std::int64_t middle = (low + high) / 2;
       if (cost(middle) < wanted)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -63,6 +64,9 @@ Range even_range(std::int64_t count, int parts, int part, std::int64_t grain = 1
 /// Cuts rows into `parts` contiguous ranges with nearly equal numbers of connections (`row_ptr` as in CSR).
 /// Returns parts + 1 row indices. Cost: O(parts log rows).
 std::vector<std::int64_t> balanced_rows(std::span<const std::int64_t> row_ptr, int parts);
+/// The same for some rows whose connections begin at begin_of(row).
+std::vector<std::int64_t> balanced_rows(Range rows, int parts,
+                                        const std::function<std::int64_t(std::int64_t)>& begin_of);
 
 /// body(range) over [0, count) in one even piece per thread, cut at multiples of `grain`: the least that is
 /// worth a thread.

@@ -49,12 +49,22 @@ void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
                                             {length(parameter.age.size())}, parameter.age));
 }
 
-void add_parameter(std::vector<TensorView>& tensors, const Parameter& parameter, const Layer& layer,
-                   bool with_state) {
+// What a file holds; tensors are views of somebody's arrays, or of row pointers that are kept in less than a
+// file has.
+struct Content {
+  Metadata metadata;
+  std::vector<TensorView> tensors;
+  std::vector<std::vector<std::int64_t>> row_ptrs;
+};
+
+void add_parameter(Content& content, const Parameter& parameter, const Layer& layer, bool with_state) {
+  std::vector<TensorView>& tensors = content.tensors;
   const Topology* topology = parameter.kind == Parameter::Kind::kWeight ? layer.topology() : nullptr;
   if (topology != nullptr) {
-    tensors.push_back(tensor(parameter.name + ".crow", DType::I64, {length(topology->row_ptr().size())},
-                             topology->row_ptr()));
+    const RowPtr& row_ptr = topology->row_ptr();
+    if (!row_ptr.is_wide()) content.row_ptrs.push_back(row_ptr.all());
+    tensors.push_back(tensor<std::int64_t>(parameter.name + ".crow", DType::I64, {length(row_ptr.size())},
+                                           row_ptr.is_wide() ? row_ptr.wide() : content.row_ptrs.back()));
     tensors.push_back(tensor(parameter.name + ".col", DType::I32, {topology->nnz()}, topology->columns()));
     if (parameter.is_bf16())
       add_bf16(tensors, parameter.name + ".val", parameter.bf16_value);
@@ -62,6 +72,8 @@ void add_parameter(std::vector<TensorView>& tensors, const Parameter& parameter,
       add_floats(tensors, parameter.name + ".val", parameter.value, {topology->nnz()});
   } else if (parameter.kind == Parameter::Kind::kWeight) {
     add_floats(tensors, parameter.name, parameter.value, weight_shape(layer));
+  } else if (parameter.is_bf16()) {
+    add_bf16(tensors, parameter.name, parameter.bf16_value);
   } else {
     add_floats(tensors, parameter.name, parameter.value);
   }
@@ -151,12 +163,6 @@ Metadata metadata_of(const Model& model, const TrainingState* state) {
   return metadata;
 }
 
-// What a file holds; tensors are views of somebody's arrays.
-struct Content {
-  Metadata metadata;
-  std::vector<TensorView> tensors;
-};
-
 void add_hashes(Content& content) {
   Json hashes = Json::object();
   for (const TensorView& tensor : content.tensors) {
@@ -175,11 +181,12 @@ std::int64_t write(const std::string& path, Content content, FileOps& files) {
 }
 
 Content content_of(Model& model, const TrainingState* state) {
-  std::vector<TensorView> tensors;
+  Content content;
+  std::vector<TensorView>& tensors = content.tensors;
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     Layer& layer = model.network.layer(l);
     for (const Parameter* parameter : layer.parameters())
-      add_parameter(tensors, *parameter, layer, state != nullptr);
+      add_parameter(content, *parameter, layer, state != nullptr);
     if (const auto& neurons = layer.options().neurons; !neurons.empty())
       tensors.push_back(tensor<std::uint32_t>(fmt::format("layers.{}.neurons", l), DType::U32,
                                               {length(neurons.size())}, neurons));
@@ -207,7 +214,8 @@ Content content_of(Model& model, const TrainingState* state) {
       }
   add_floats(tensors, "data.mean", model.scaling.mean);
   add_floats(tensors, "data.std", model.scaling.deviation);
-  return {metadata_of(model, state), std::move(tensors)};
+  content.metadata = metadata_of(model, state);
+  return content;
 }
 
 }  // namespace

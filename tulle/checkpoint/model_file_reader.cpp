@@ -104,7 +104,11 @@ class Reader {
   void read_numbers(const std::string& name, const std::vector<std::int64_t>& shape,
                     AlignedVector<float>& into, AlignedVector<std::uint16_t>& bf16_into) const {
     if (!is_bf16(name)) {
-      std::ranges::copy(values<float>(name, DType::F32, shape), into.begin());
+      const auto numbers = values<float>(name, DType::F32, shape);
+      if (bf16_into.empty())
+        std::ranges::copy(numbers, into.begin());
+      else
+        std::ranges::transform(numbers, bf16_into.begin(), float_to_bf16);
       return;
     }
     const auto bits = values<std::uint16_t>(name, DType::BF16, shape);
@@ -149,7 +153,7 @@ class Reader {
       check_name(training_precisions(), what + " dtype", dtype);
       options.precision = find_name(training_precisions(), "dtype", dtype).precision;
     }
-    if (options.precision == Precision::kFloat) options.storage = storage_;
+    options.storage = storage_;
     options.bf16_weights = keep_bf16_ && options.storage == Storage::kCompact &&
                            is_bf16(fmt::format("layers.{}.weight.val", index));
     return options;
@@ -183,8 +187,7 @@ class Reader {
     release_spilled();
     for (Parameter* parameter : layer->parameters())
       if (parameter->kind != Parameter::Kind::kWeight)
-        std::ranges::copy(values<float>(parameter->name, DType::F32, {length(parameter->value.size())}),
-                          parameter->value.begin());
+        read_numbers(parameter->name, {length(parameter->size())}, parameter->value, parameter->bf16_value);
     return layer;
   }
 

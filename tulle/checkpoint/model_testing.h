@@ -58,7 +58,7 @@ inline std::map<std::string, std::string> bits_of(Network& network) {
   };
   for (std::size_t l = 0; l < network.size(); ++l) {
     if (const Topology* topology = network.layer(l).topology()) {
-      add(std::to_string(l) + " rows", topology->row_ptr());
+      add(std::to_string(l) + " rows", topology->row_ptr().all());
       add(std::to_string(l) + " columns", topology->columns());
     }
   }

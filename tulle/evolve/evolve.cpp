@@ -9,6 +9,7 @@
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
+#include "tulle/evolve/renew_rows.h"
 #include "tulle/nn/bf16_weights.h"
 #include "tulle/nn/dense_linear.h"
 #include "tulle/nn/sparse_layer.h"
@@ -72,7 +73,9 @@ class Event {
 
   std::vector<LayerEvolution> run() {
     set_budgets();
-    if (how_.global || how_.chain_removal || how_.redistribute != Redistribute::kNone)
+    if (how_.in_rows)
+      for_layers([&](Work& work) { renew(work); });
+    else if (how_.global || how_.chain_removal || how_.redistribute != Redistribute::kNone)
       stage_by_stage();
     else
       for_layers([&](Work& work) {  // a layer alone: what it needs for a while is gone before the next one's
@@ -120,6 +123,19 @@ class Event {
     if (how_.grow->grow != nullptr && how_.redistribute != Redistribute::kNone) redistribute();
     for_layers([&](Work& work) { grow(work); });
     for (Parameter* weight : bf16) narrow(*weight);
+  }
+
+  void renew(Work& work) const {
+    const Topology& topology = *work.layer->topology();
+    renew_rows(*work.layer,
+               {.zeta = event_.zeta,
+                .law = how_.law.law,
+                .context = init_context(network_, work.l, topology, how_.law),
+                .drops = random(Stream::kDrop, work.l),
+                .sources = random(Stream::kGrow, work.l),
+                .values = random(Stream::kGrowValue, work.l)},
+               work.result);
+    count_isolated(topology, work.share, work.result);
   }
 
   void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }

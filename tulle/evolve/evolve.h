@@ -32,9 +32,10 @@ InitContext init_context(const Layer* source, const Topology& topology, const We
 struct Evolution {
   const DropInfo* drop = nullptr;  // null: never
   const GrowInfo* grow = nullptr;
-  WeightLaw law;                // start values of grown connections
-  bool global = false;          // one ranking over all layers; needs a drop rule with a score
-  std::int64_t min_links = 1;   // connections that every layer keeps
+  WeightLaw law;               // start values of grown connections
+  bool global = false;         // one ranking over all layers; needs a drop rule with a score
+  bool in_rows = false;        // each target by itself, in place: weakest go, random ones come (renew_rows.h)
+  std::int64_t min_links = 1;  // connections that every layer keeps
   std::int64_t min_fan_in = 0;  // largest weights of every target that stay
   bool chain_removal = false;   // also drop connections that lead to or from nowhere
   bool regrow_dropped = true;   // what was just dropped may grow again

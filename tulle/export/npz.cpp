@@ -58,7 +58,7 @@ std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); 
 void add_csr(Archive& archive, const Parameter& weight, const Topology& topology) {
   const std::string format = "csr";
   const Shape shape{topology.rows(), topology.cols()};
-  archive.add(weight.name + ".indptr", topology.row_ptr(), {length(topology.row_ptr().size())});
+  archive.add(weight.name + ".indptr", topology.row_ptr().all(), {length(topology.row_ptr().size())});
   archive.add(weight.name + ".indices", topology.columns(), {topology.nnz()});
   archive.add(weight.name + ".data", weight.value, {topology.nnz()});
   archive.add(weight.name + ".shape", shape, {length(shape.size())});

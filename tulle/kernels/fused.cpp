@@ -6,7 +6,6 @@
 #define HWY_TARGET_INCLUDE "tulle/kernels/fused.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "tulle/kernels/neuron-inl.h"
@@ -15,9 +14,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
-template <int kWidth, bool kWithDx>
+template <int kWidth, class Lines, bool kWithDx>
 void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const Gate& gate,
-                   const float* HWY_RESTRICT x, float* HWY_RESTRICT dx, bool add, float* HWY_RESTRICT dw) {
+                   const typename Lines::Element* HWY_RESTRICT x, float* HWY_RESTRICT dx, bool add,
+                   float* HWY_RESTRICT dw) {
   using S = Samples<kWidth>;
   const typename S::Tag d;
   PendingSums pending(add, dw);
@@ -26,10 +26,8 @@ void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const G
     float* HWY_RESTRICT products = pending.next();
     for (std::int64_t j = 0; j < count; ++j) {
       const std::int64_t ahead = std::int64_t{links.columns[k + j + Links::kAhead]} * kWidth;
-      for (int line = 0; line < kWidth; line += kLine) {
-        hwy::Prefetch(x + ahead + line);
-        if (kWithDx) hwy::Prefetch(dx + ahead + line);
-      }
+      PrefetchLines<Lines, kWidth>(x + ahead);
+      if (kWithDx) PrefetchLines<FloatLines, kWidth>(dx + ahead);
       const std::int64_t source = std::int64_t{links.columns[k + j]} * kWidth;
       FloatLines::Own<kWidth> error;
       const std::int64_t row = links.rows[k + j];
@@ -45,7 +43,7 @@ void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const G
       }
       // Lanes that a narrow panel lacks stay 0.
       typename S::Vector product[S::kVectorsPerLine];
-      FloatLines::Multiply<kWidth>(error, x + source, product, [](int, typename S::Vector) {});
+      Lines::template Multiply<kWidth>(error, x + source, product, [](int, typename S::Vector) {});
       for (int s = 0; s < S::kVectorsPerLine; ++s)
         hn::Store(product[s], d, products + j * kLine + s * S::kLanes);
     }
@@ -79,14 +77,25 @@ std::int64_t Select(const std::int32_t* HWY_RESTRICT columns, const std::int32_t
   return own;
 }
 
-void Fused(const Links& links, int width, const float* errors, const Gate& gate, const float* x, float* dx,
-           bool add, float* dw) {
+template <class Lines>
+void BackwardOf(const Links& links, int width, const float* errors, const Gate& gate,
+                const typename Lines::Element* x, float* dx, bool add, float* dw) {
   WithWidth<2>(width, [&](auto kWidth) {
     if (dx == nullptr)
-      BackwardLinks<kWidth, false>(links, errors, gate, x, dx, add, dw);
+      BackwardLinks<kWidth, Lines, false>(links, errors, gate, x, dx, add, dw);
     else
-      BackwardLinks<kWidth, true>(links, errors, gate, x, dx, add, dw);
+      BackwardLinks<kWidth, Lines, true>(links, errors, gate, x, dx, add, dw);
   });
+}
+
+void Fused(const Links& links, int width, const float* errors, const Gate& gate, const float* x, float* dx,
+           bool add, float* dw) {
+  BackwardOf<FloatLines>(links, width, errors, gate, x, dx, add, dw);
+}
+
+void FusedNarrow(const Links& links, int width, const float* errors, const Gate& gate, const std::uint16_t* x,
+                 float* dx, bool add, float* dw) {
+  BackwardOf<NarrowLines>(links, width, errors, gate, x, dx, add, dw);
 }
 
 }  // namespace tulle::kernels::HWY_NAMESPACE
@@ -96,6 +105,7 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(Fused);
+HWY_EXPORT(FusedNarrow);
 HWY_EXPORT(Select);
 
 std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* rows, std::int64_t count,
@@ -107,6 +117,11 @@ std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* row
 void fused_backward(const Links& links, int width, const float* errors, const Gate& gate, const float* x,
                     float* dx, bool add, float* dw) noexcept {
   HWY_DYNAMIC_DISPATCH(Fused)(links, width, errors, gate, x, dx, add, dw);
+}
+
+void fused_backward(const Links& links, int width, const float* errors, const Gate& gate,
+                    const std::uint16_t* x, float* dx, bool add, float* dw) noexcept {
+  HWY_DYNAMIC_DISPATCH(FusedNarrow)(links, width, errors, gate, x, dx, add, dw);
 }
 
 }  // namespace tulle::kernels

@@ -32,5 +32,8 @@ std::int64_t select_sources(const std::int32_t* columns, const std::int32_t* row
 /// memory one line of x, and one of dx read and written, for each connection and 16 samples or fewer.
 void fused_backward(const Links& links, int width, const float* errors, const Gate& gate, const float* x,
                     float* dx, bool add, float* dw) noexcept;
+/// The same with x in bfloat16, widened as it is read.
+void fused_backward(const Links& links, int width, const float* errors, const Gate& gate,
+                    const std::uint16_t* x, float* dx, bool add, float* dw) noexcept;
 
 }  // namespace tulle::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tulle/base/half.h"
 #include "tulle/kernels/test_problem.h"
 
 namespace tulle::kernels {
@@ -75,6 +76,34 @@ TEST_P(Fused, APanelNarrowerThanALineHasTheBitsOfOneFilledUpToIt) {
       EXPECT_TRUE(narrow_dx.same_bits(narrow(dx, width))) << "width " << width;
       EXPECT_TRUE(narrow_dw.same_bits(dw)) << "width " << width;
       EXPECT_TRUE(narrow_dx.guards_intact() && narrow_dw.guards_intact());
+    }
+}
+
+TEST_P(Fused, ReadsBfloat16WithTheBitsOfTheWidenedInputs) {
+  Dice dice;
+  constexpr std::int64_t kCount = 100, kNeurons = 30;
+  std::vector<std::int32_t> rows, columns;
+  std::vector<float> weights;
+  for (std::int64_t k = 0; k < kCount + Links::kAhead; ++k) {
+    rows.push_back(static_cast<std::int32_t>(k * kNeurons / (kCount + Links::kAhead)));
+    columns.push_back(static_cast<std::int32_t>(dice.below(kNeurons)));
+    weights.push_back(dice.value());
+  }
+  const Links links{kCount, rows.data(), columns.data(), weights.data()};
+  for (const int width : kAllWidths)
+    for (const bool with_dx : {false, true}) {
+      Guarded<float> errors(kNeurons * width), x(kNeurons * width), dx(kNeurons * width), dw(kCount);
+      Guarded<std::uint16_t> narrow_x(kNeurons * width);
+      for (float& error : errors.all()) error = dice.value();
+      for (std::size_t i = 0; i < x.size(); ++i)
+        x[i] = bf16_to_float(narrow_x[i] = float_to_bf16(dice.value()));
+      Guarded<float> expected_dx = dx, expected_dw = dw;
+      fused_backward(links, width, errors.data(), {}, x.data(), with_dx ? expected_dx.data() : nullptr, false,
+                     expected_dw.data());
+      fused_backward(links, width, errors.data(), {}, narrow_x.data(), with_dx ? dx.data() : nullptr, false,
+                     dw.data());
+      EXPECT_TRUE(dx.same_bits(expected_dx) && dw.same_bits(expected_dw)) << "width " << width;
+      EXPECT_TRUE(dx.guards_intact() && dw.guards_intact());
     }
 }
 

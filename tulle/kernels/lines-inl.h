@@ -7,6 +7,7 @@
 #define TULLE_KERNELS_LINES_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstdint>
@@ -75,8 +76,48 @@ HWY_INLINE V Once(V v) {
   return v;
 }
 
-// How a kernel reads lines of activations, `kWidth` samples of one feature: as floats, or as pairs of
-// bfloat16 (kernels/narrow.h).
+// Products of a line that stays in registers with another, for Lines::Multiply.
+template <class Lines, int kWidth, class Own, class Body>
+HWY_INLINE void MultiplyLines(const Own& own, const typename Lines::Element* HWY_RESTRICT line,
+                              typename Samples<kWidth>::Vector* products, const Body& body) {
+  using S = Samples<kWidth>;
+  for (int s = 0; s < S::kVectorsPerLine; ++s) products[s] = hn::Zero(typename S::Tag());
+  Lines::template ForVectors<kWidth>(line, [&](int v, typename S::Vector value) {
+    const auto once = Once(value);
+    body(v, once);
+    auto& product = products[v % S::kVectorsPerLine];
+    product =
+        v < S::kVectorsPerLine ? hn::Mul(own.values[v], once) : hn::MulAdd(own.values[v], once, product);
+  });
+}
+
+// v rounded to the nearest bfloat16, ties to even, in the upper half of each lane; the lower half is rest.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> Rounded([[maybe_unused]] D d, hn::Vec<D> v) {
+  const hn::RebindToUnsigned<D> u;
+  const auto bits = hn::BitCast(u, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7fff)));
+  // Rounding could carry a NaN over into infinity: it keeps its sign and becomes quiet.
+  const auto quiet = hn::Or(bits, hn::Set(u, 0x400000));
+  return hn::IfThenElse(hn::RebindMask(u, hn::IsNaN(v)), quiet, rounded);
+}
+
+// The same as bfloat16, and back to floats, which is exact.
+template <class D>
+HWY_INLINE void StoreRounded(D d, hn::Vec<D> v, std::uint16_t* HWY_RESTRICT out) {
+  const hn::Rebind<std::uint16_t, D> narrow;
+  hn::StoreU(hn::TruncateTo(narrow, hn::ShiftRight<16>(Rounded(d, v))), narrow, out);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> LoadWidened(D d, const std::uint16_t* HWY_RESTRICT in) {
+  const hn::Rebind<std::uint16_t, D> narrow;
+  const hn::RebindToUnsigned<D> u;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(u, hn::LoadU(narrow, in))));
+}
+
+// How a kernel reads lines of activations, `kWidth` samples of one feature: as floats, as bfloat16, or as
+// pairs of bfloat16 (kernels/narrow.h).
 struct FloatLines {
   using Element = float;
   static constexpr int kLeastWidth = 16, kLeastForward = 2;
@@ -100,17 +141,36 @@ struct FloatLines {
   template <int kWidth, class Body>
   static HWY_INLINE void Multiply(const Own<kWidth>& own, const float* HWY_RESTRICT line,
                                   typename Samples<kWidth>::Vector* products, const Body& body) {
-    using S = Samples<kWidth>;
-    for (int s = 0; s < S::kVectorsPerLine; ++s) products[s] = hn::Zero(typename S::Tag());
-    ForVectors<kWidth>(line, [&](int v, typename S::Vector value) {
-      const auto once = Once(value);
-      body(v, once);
-      auto& product = products[v % S::kVectorsPerLine];
-      product =
-          v < S::kVectorsPerLine ? hn::Mul(own.values[v], once) : hn::MulAdd(own.values[v], once, product);
-    });
+    MultiplyLines<FloatLines, kWidth>(own, line, products, body);
   }
 };
+
+// In the order of floats, in half the bytes.
+struct NarrowLines {
+  using Element = std::uint16_t;
+  static constexpr int kLeastWidth = 16, kLeastForward = 2;
+  static constexpr int Stride(int width) { return width; }
+  template <int kWidth>
+  using Own = FloatLines::Own<kWidth>;
+
+  template <int kWidth, class Body>
+  static HWY_INLINE void ForVectors(const std::uint16_t* HWY_RESTRICT line, const Body& body) {
+    using S = Samples<kWidth>;
+    for (int v = 0; v < S::kVectors; ++v) body(v, LoadWidened(typename S::Tag(), line + v * S::kLanes));
+  }
+  template <int kWidth, class Body>
+  static HWY_INLINE void Multiply(const Own<kWidth>& own, const std::uint16_t* HWY_RESTRICT line,
+                                  typename Samples<kWidth>::Vector* products, const Body& body) {
+    MultiplyLines<NarrowLines, kWidth>(own, line, products, body);
+  }
+};
+
+// Asks for the lines of one feature, from any of its elements on.
+template <class Lines, int kWidth>
+HWY_INLINE void PrefetchLines(const typename Lines::Element* feature) {
+  constexpr int kElements = 64 / static_cast<int>(sizeof(typename Lines::Element));
+  for (int line = 0; line < Lines::Stride(kWidth); line += kElements) hwy::Prefetch(feature + line);
+}
 
 struct Bf16Lines {
   using Element = std::uint32_t;

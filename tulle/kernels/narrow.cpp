@@ -11,35 +11,22 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
-// The float nearest to v that has 8 bits of precision, in the upper half of each lane; the lower half is
-// rest.
-HWY_INLINE BitVector Rounded(Vector v) {
-  const Bits32 u;
-  const BitVector bits = hn::BitCast(u, v);
-  const BitVector odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(u, 1));
-  const BitVector rounded = hn::Add(bits, hn::Add(odd, hn::Set(u, 0x7fff)));
-  // Rounding could carry a NaN over into infinity: it keeps its sign and becomes quiet.
-  const BitVector quiet = hn::Or(bits, hn::Set(u, 0x400000));
-  return hn::IfThenElse(hn::RebindMask(u, hn::IsNaN(v)), quiet, rounded);
-}
-
 void RoundToBf16(const float* HWY_RESTRICT x, std::int64_t values, float* HWY_RESTRICT rounded) {
   const Floats d;
   const BitVector upper = hn::Set(Bits32(), 0xffff0000u);
   std::int64_t i = 0;
   for (; i + kLanes <= values; i += kLanes)
-    hn::StoreU(hn::BitCast(d, hn::And(Rounded(hn::LoadU(d, x + i)), upper)), d, rounded + i);
-  for (; i < values; ++i) rounded[i] = hn::GetLane(hn::BitCast(d, hn::And(Rounded(hn::Set(d, x[i])), upper)));
+    hn::StoreU(hn::BitCast(d, hn::And(Rounded(d, hn::LoadU(d, x + i)), upper)), d, rounded + i);
+  for (; i < values; ++i)
+    rounded[i] = hn::GetLane(hn::BitCast(d, hn::And(Rounded(d, hn::Set(d, x[i])), upper)));
 }
 
 void NarrowInOrder(const float* HWY_RESTRICT x, std::int64_t values, std::uint16_t* HWY_RESTRICT rounded) {
   const Floats d;
-  const hn::Rebind<std::uint16_t, Floats> narrow;
   std::int64_t i = 0;
-  for (; i + kLanes <= values; i += kLanes)
-    hn::StoreU(hn::TruncateTo(narrow, hn::ShiftRight<16>(Rounded(hn::LoadU(d, x + i)))), narrow, rounded + i);
+  for (; i + kLanes <= values; i += kLanes) StoreRounded(d, hn::LoadU(d, x + i), rounded + i);
   for (; i < values; ++i)
-    rounded[i] = static_cast<std::uint16_t>(hn::GetLane(Rounded(hn::Set(d, x[i]))) >> 16);
+    rounded[i] = static_cast<std::uint16_t>(hn::GetLane(Rounded(d, hn::Set(d, x[i]))) >> 16);
 }
 
 void Narrow(const float* HWY_RESTRICT x, std::int64_t values, Bf16Pair* HWY_RESTRICT pairs) {
@@ -48,8 +35,8 @@ void Narrow(const float* HWY_RESTRICT x, std::int64_t values, Bf16Pair* HWY_REST
   const BitVector upper = hn::Set(u, 0xffff0000u);
   for (std::int64_t i = 0; i < values; i += 2 * kLine)
     for (int s = 0; s < kLine; s += kLanes) {
-      const BitVector low = hn::ShiftRight<16>(Rounded(hn::Load(d, x + i + s)));
-      const BitVector high = hn::And(Rounded(hn::Load(d, x + i + kLine + s)), upper);
+      const BitVector low = hn::ShiftRight<16>(Rounded(d, hn::Load(d, x + i + s)));
+      const BitVector high = hn::And(Rounded(d, hn::Load(d, x + i + kLine + s)), upper);
       hn::Store(hn::Or(low, high), u, pairs + i / 2 + s);
     }
 }

@@ -12,7 +12,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace tulle::kernels::HWY_NAMESPACE {
 
-// sums: the `kWidth` values of row `row` without bias, in registers; stores a at `out`.
+// sums: the `kWidth` values of row `row` without bias, in registers; stores a at `out`, or where it is
+// rounded.
 template <int kWidth>
 HWY_INLINE void StoreNeuron(const typename Samples<kWidth>::Vector* sums, std::int64_t row, const Epilogue& e,
                             float* HWY_RESTRICT out) {
@@ -41,7 +42,10 @@ HWY_INLINE void StoreNeuron(const typename Samples<kWidth>::Vector* sums, std::i
       if (capped) a = hn::IfThenElse(hn::Gt(a, cap), cap, a);  // not Min: NaN stays NaN
       if (e.keep_bits != nullptr)
         a = hn::IfThenElseZero(MaskFromBits(d, keep_word >> (s * S::kLanes)), hn::Mul(a, scale));
-      hn::Store(a, d, out + v * S::kLanes);
+      if (e.rounded != nullptr)
+        StoreRounded(d, a, e.rounded + row * kWidth + v * S::kLanes);
+      else
+        hn::Store(a, d, out + v * S::kLanes);
     }
     if (e.positive_bits != nullptr)
       e.positive_bits[first_line + line] = static_cast<std::uint16_t>(positive_word);

@@ -23,6 +23,8 @@ struct Epilogue {
   std::uint16_t* positive_bits = nullptr;    // written if not null
   const std::uint16_t* keep_bits = nullptr;  // dropout; null: everything kept
   float keep_scale = 1.0f;                   // 1 / (1 - p)
+  std::uint16_t* rounded = nullptr;  // [row][width], bfloat16, to the nearest: where a goes in place of
+                                     // floats; null: it stays one
 };
 
 /// The derivative of Epilogue: turns dL/da into dL/dz.

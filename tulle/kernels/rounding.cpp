@@ -72,11 +72,8 @@ void Round(const RoundingPlace& place, std::int32_t first_row, const std::int32_
 
 void Widen(const std::uint16_t* HWY_RESTRICT bits, std::int64_t count, float* HWY_RESTRICT numbers) {
   const Floats d;
-  const hn::Rebind<std::uint16_t, Floats> narrow;
   std::int64_t k = 0;
-  for (; k + kLanes <= count; k += kLanes)
-    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(Bits32(), hn::LoadU(narrow, bits + k)))), d,
-               numbers + k);
+  for (; k + kLanes <= count; k += kLanes) hn::StoreU(LoadWidened(d, bits + k), d, numbers + k);
   for (; k < count; ++k) numbers[k] = bf16_to_float(bits[k]);
 }
 

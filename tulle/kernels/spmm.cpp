@@ -9,7 +9,6 @@
 #define HWY_TARGET_INCLUDE "tulle/kernels/spmm.cpp"
 #include <hwy/foreach_target.h>  // compiles this file once per target
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include "tulle/kernels/neuron-inl.h"
@@ -35,7 +34,7 @@ void ForwardRows(const View& w, Range rows, const typename Lines::Element* HWY_R
   const std::int64_t last = w.end[rows.end - 1] - 1;
   const typename S::Tag d;
   for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-    float* HWY_RESTRICT out = y + row * kWidth;
+    float* HWY_RESTRICT out = y == nullptr ? nullptr : y + row * kWidth;
     typename S::Vector sums[S::kVectors];
     for (int v = 0; v < S::kVectors; ++v)
       sums[v] = tile.first ? hn::Zero(d) : hn::Load(d, out + v * S::kLanes);
@@ -48,11 +47,9 @@ void ForwardRows(const View& w, Range rows, const typename Lines::Element* HWY_R
       hwy::Prefetch(w.columns + ahead + kLine);
     }
     for (std::int64_t k = w.begin[row]; k < end; ++k) {
-      if (kFar) {
-        const auto* const ahead =
-            x + std::int64_t{w.columns[std::min(k + kLinksAhead, last)]} * Lines::Stride(kWidth);
-        for (int line = 0; line < Lines::Stride(kWidth); line += kLine) hwy::Prefetch(ahead + line);
-      }
+      if (kFar)
+        PrefetchLines<Lines, kWidth>(x + std::int64_t{w.columns[std::min(k + kLinksAhead, last)]} *
+                                             Lines::Stride(kWidth));
       const auto weight = hn::Set(d, AsFloat(w.values[k]));
       Lines::template ForVectors<kWidth>(
           x + static_cast<std::int64_t>(w.columns[k]) * Lines::Stride(kWidth),
@@ -94,10 +91,8 @@ void BackwardSources(const SourceView& w, Range sources, const typename Lines::E
       const std::int64_t count = std::min(end - k, pending.room());
       float* HWY_RESTRICT products = pending.next();
       for (std::int64_t j = 0; j < count; ++j) {
-        if (!kWithDx && far) {
-          const auto* const ahead = dz + std::int64_t{targets[std::min(j + kAhead, last - k)]} * kStride;
-          for (int line = 0; line < kStride; line += kLine) hwy::Prefetch(ahead + line);
-        }
+        if (!kWithDx && far)
+          PrefetchLines<Lines, kWidth>(dz + std::int64_t{targets[std::min(j + kAhead, last - k)]} * kStride);
         const Vector weight = hn::Set(d, kWithDx ? values[j] : 0.0f);
         Vector product[kVectorsPerLine];
         Lines::template Multiply<kWidth>(own, dz + std::int64_t{targets[j]} * kStride, product,
@@ -149,11 +144,28 @@ void ForwardFloat(const CsrView& w, Range rows, int width, const float* x, float
   ForwardOf<FloatLines>(w, rows, width, x, y, epilogue, tile);
 }
 
+// Of a whole matrix whose x lies in main memory.
+template <class Lines, class View>
+void ForwardFar(const View& w, Range rows, int width, const typename Lines::Element* x, float* y,
+                const Epilogue& epilogue) {
+  if (rows.begin == rows.end) return;
+  WithWidth<Lines::kLeastForward>(
+      width, [&](auto kWidth) { ForwardRows<kWidth, Lines, true>(w, rows, x, y, epilogue, {}); });
+}
+
 void ForwardBf16Weights(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
                         const Epilogue& epilogue) {
-  if (rows.begin == rows.end) return;
-  WithWidth<FloatLines::kLeastForward>(
-      width, [&](auto kWidth) { ForwardRows<kWidth, FloatLines, true>(w, rows, x, y, epilogue, {}); });
+  ForwardFar<FloatLines>(w, rows, width, x, y, epilogue);
+}
+
+void ForwardNarrow(const CsrView& w, Range rows, int width, const std::uint16_t* x, float* y,
+                   const Epilogue& epilogue, Tile tile) {
+  ForwardOf<NarrowLines>(w, rows, width, x, y, epilogue, tile);
+}
+
+void ForwardNarrowBf16Weights(const Bf16CsrView& w, Range rows, int width, const std::uint16_t* x, float* y,
+                              const Epilogue& epilogue) {
+  ForwardFar<NarrowLines>(w, rows, width, x, y, epilogue);
 }
 
 void ForwardBf16(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,
@@ -181,6 +193,8 @@ namespace tulle::kernels {
 HWY_EXPORT(ForwardFloat);
 HWY_EXPORT(ForwardBf16);
 HWY_EXPORT(ForwardBf16Weights);
+HWY_EXPORT(ForwardNarrow);
+HWY_EXPORT(ForwardNarrowBf16Weights);
 HWY_EXPORT(BackwardFloat);
 HWY_EXPORT(BackwardBf16);
 
@@ -206,6 +220,16 @@ void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float
 void spmm_forward(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
                   const Epilogue& epilogue) noexcept {
   HWY_DYNAMIC_DISPATCH(ForwardBf16Weights)(w, rows, width, x, y, epilogue);
+}
+
+void spmm_forward(const CsrView& w, Range rows, int width, const std::uint16_t* x, float* y,
+                  const Epilogue& epilogue, Tile tile) noexcept {
+  HWY_DYNAMIC_DISPATCH(ForwardNarrow)(w, rows, width, x, y, epilogue, tile);
+}
+
+void spmm_forward(const Bf16CsrView& w, Range rows, int width, const std::uint16_t* x, float* y,
+                  const Epilogue& epilogue) noexcept {
+  HWY_DYNAMIC_DISPATCH(ForwardNarrowBf16Weights)(w, rows, width, x, y, epilogue);
 }
 
 void spmm_forward(const CsrView& w, Range rows, int width, const Bf16Pair* x, float* y,

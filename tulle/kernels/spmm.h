@@ -50,8 +50,13 @@ struct Tile {
 /// flop.
 void spmm_forward(const CsrView& w, Range rows, int width, const float* x, float* y, const Epilogue& epilogue,
                   Tile tile = {}) noexcept;
-/// The same with the bits of the widened weights, of a whole matrix whose x lies in main memory.
+/// The same with weights, activations or both in bfloat16, widened as they are read; with such weights a
+/// whole matrix whose x lies in main memory. y may be null where the epilogue rounds the outputs.
 void spmm_forward(const Bf16CsrView& w, Range rows, int width, const float* x, float* y,
+                  const Epilogue& epilogue) noexcept;
+void spmm_forward(const CsrView& w, Range rows, int width, const std::uint16_t* x, float* y,
+                  const Epilogue& epilogue, Tile tile = {}) noexcept;
+void spmm_forward(const Bf16CsrView& w, Range rows, int width, const std::uint16_t* x, float* y,
                   const Epilogue& epilogue) noexcept;
 
 /// One pass over the connections of the sources `sources` gives both halves of the backward pass:

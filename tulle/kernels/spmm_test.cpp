@@ -392,6 +392,29 @@ TEST_P(SpmmForward, InBfloat16HasTheBitsOfTheProductOfTheRoundedInputs) {
   });
 }
 
+TEST_P(SpmmForward, ReadsAndStoresBfloat16WithTheBitsOfTheWidenedProductRounded) {
+  for_every_problem(
+      [](const Problem& original) {
+        Problem p = original;
+        Guarded<std::uint16_t> x(static_cast<std::int64_t>(p.x.size())),
+            weights(static_cast<std::int64_t>(p.values.size())),
+            rounded(static_cast<std::int64_t>(p.for_rows().size()));
+        for (std::size_t i = 0; i < p.x.size(); ++i) p.x[i] = bf16_to_float(x[i] = float_to_bf16(p.x[i]));
+        const Guarded<float> y = forward(p);
+        spmm_forward(p.csr(), {0, p.rows}, p.width, x.data(), nullptr, {.rounded = rounded.data()},
+                     {.far = true});
+        for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(rounded[i], float_to_bf16(y[i]));
+        EXPECT_TRUE(rounded.guards_intact());
+        for (std::size_t k = 0; k < p.values.size(); ++k)
+          p.values[k] = bf16_to_float(weights[k] = float_to_bf16(p.values[k]));
+        Guarded<float> both = p.for_rows(kUntouched);
+        spmm_forward({p.row_ptr.data(), p.row_ptr.data() + 1, p.columns.data(), weights.data()}, {0, p.rows},
+                     p.width, x.data(), both.data(), {});
+        EXPECT_TRUE(both.same_bits(forward(p)) && both.guards_intact());
+      },
+      kAllWidths);
+}
+
 TEST_P(SpmmBackward, InBfloat16HasTheBitsOfTheRoundedErrorsAndSumsWithinTheirBound) {
   for_every_problem([](const Problem& original) {
     if (original.width < 32) return;

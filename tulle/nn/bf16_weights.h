@@ -7,8 +7,8 @@
 
 namespace tulle {
 
-/// Weights and momentum that a compact layer keeps in bfloat16 (LayerOptions::bf16_weights): 8 bytes a
-/// connection instead of 12, and 6 without momentum. All arithmetic is in floats; after a step both are
+/// Weights, biases and momentum that a compact layer keeps in bfloat16 (LayerOptions::bf16_weights): 8 bytes
+/// a connection instead of 12, and 6 without momentum. All arithmetic is in floats; after a step both are
 /// rounded up or down at random (kernels/rounding.h). Who must look at them as floats widens them meanwhile.
 /// Each of these takes one array more while it works, and does nothing where there is nothing to do.
 

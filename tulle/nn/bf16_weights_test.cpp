@@ -46,8 +46,10 @@ TEST(Bf16Weights, AStepIsThatOfFloatsRoundedByTheDrawOfEachConnection) {
     Dice dice, same;
     Network floats = network_of(false, dice), rounded = network_of(true, same);
     for (std::size_t l = 0; l < floats.size(); ++l) {  // both start with what bfloat16 can tell
-      narrow(floats.layer(l).weight());
-      widen(floats.layer(l).weight());
+      for (Parameter* parameter : {&floats.layer(l).weight(), &floats.layer(l).bias()}) {
+        narrow(*parameter);
+        widen(*parameter);
+      }
     }
     learn(floats, 1, samples, dice);
     learn(rounded, 1, samples, same);
@@ -70,6 +72,12 @@ TEST(Bf16Weights, AStepIsThatOfFloatsRoundedByTheDrawOfEachConnection) {
           ++k;
         }
       EXPECT_TRUE(narrow.value.empty() && narrow.m1.empty());
+      const Parameter &wide_bias = floats.layer(l).bias(), &narrow_bias = rounded.layer(l).bias();
+      for (std::size_t target = 0; target < wide_bias.size(); ++target) {
+        const std::uint32_t word = random.words(target << 32 | 0xffffffff)[0];
+        ASSERT_EQ(narrow_bias.bf16_value[target], up_or_down(wide_bias.value[target], word & 0xffff));
+        ASSERT_EQ(narrow_bias.bf16_m1[target], up_or_down(wide_bias.m1[target], word >> 16));
+      }
     }
   }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <numeric>
 #include <stdexcept>
 
 #include "tulle/base/check.h"
@@ -20,7 +21,17 @@ constexpr std::int64_t kLinks = 2048;           // of a block, at most
 constexpr std::int64_t kRoom = kLinks + 16;     // vectors write beyond their last entry
 constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their lines stay in L1
 
-// The gate of a panel's rows from `row` on.
+constexpr std::int64_t kRows = 4096;  // whose pointers are unpacked at a time
+
+// The epilogue, or the gate, of a panel's rows from `row` on.
+kernels::Epilogue at_row(kernels::Epilogue epilogue, std::int64_t row, int width) {
+  const std::int64_t words = row * kernels::bit_words(width);
+  if (epilogue.bias != nullptr) epilogue.bias += row;
+  if (epilogue.positive_bits != nullptr) epilogue.positive_bits += words;
+  if (epilogue.keep_bits != nullptr) epilogue.keep_bits += words;
+  if (epilogue.rounded != nullptr) epilogue.rounded += row * width;
+  return epilogue;
+}
 kernels::Gate at_row(kernels::Gate gate, std::int64_t row, int width) {
   const std::int64_t words = row * kernels::bit_words(width);
   if (gate.positive_bits != nullptr) gate.positive_bits += words;
@@ -60,7 +71,7 @@ struct CompactLinear::Block {
 
 // One thread's way through all connections.
 struct CompactLinear::Walk {
-  Range sources, biases;  // what it owns: inputs, and outputs whose bias gradients it sums
+  Range sources, biases;  // what it owns: inputs, and outputs whose biases it steps
   std::int32_t rows_of_block = 0;
   std::int32_t row = 0, end = 0;  // where it stands, and ends
   std::int64_t at = 0;
@@ -69,28 +80,34 @@ struct CompactLinear::Walk {
   AlignedVector<float> errors = AlignedVector<float>(kErrorFloats);
   std::array<float, kLinks> value, gradient, m1, m2;
   std::array<std::uint16_t, kLinks> age, bf16_value, bf16_m1;
+  struct Biases {  // of a block's rows, of panels of two samples or more
+    static constexpr std::size_t kMost = kErrorFloats / 2;
+    std::array<float, kMost> gradient, value, m1;  // value and m1: of those in bfloat16
+    std::array<std::int32_t, kMost> rows, columns;
+  } bias;
 };
 
 CompactLinear::CompactLinear(const LayerOptions& options, Topology topology)
     : SparseLayer(options, std::move(topology), /*keeps_gradients=*/false) {
-  require(options.precision == Precision::kFloat, "CompactLinear: it computes in floats");
-  if (options.bf16_weights) narrow(weight_);
+  topology_.shrink_row_ptr();
+  if (options.bf16_weights) {
+    narrow(weight_);
+    narrow(bias_);
+  }
 }
 
 // Sources are counted in groups: exact ranges would need a counter each.
 void CompactLinear::share_out() {
   if (shared_among_ == thread_count()) return;
   shared_among_ = thread_count();
-  const std::span<const std::int64_t> row_ptr = topology_.row_ptr();
+  const RowPtr& row_ptr = topology_.row_ptr();
+  const auto begin_of = [&](std::int64_t row) { return row_ptr[static_cast<std::size_t>(row)]; };
   const std::int64_t most = is_spilled(topology_.columns().data()) ? kWindow : topology_.nnz();
   windows_.clear();
   for (std::int64_t row = 0; row < outputs();) {
     // Whole rows, at least one.
-    const auto after = std::upper_bound(row_ptr.begin() + row + 2, row_ptr.end(), row_ptr[row] + most);
-    const std::int64_t end = after - row_ptr.begin() - 1;
-    windows_.push_back(
-        {row_ptr[row], row_ptr[end], balanced_rows(row_ptr.subspan(row, end - row + 1), shared_among_)});
-    for (std::int64_t& target : windows_.back().targets) target += row;
+    const std::int64_t end = row_ptr.first_after({row + 2, outputs() + 1}, begin_of(row) + most) - 1;
+    windows_.push_back({begin_of(row), begin_of(end), balanced_rows(row_ptr, {row, end}, shared_among_)});
     row = end;
   }
   constexpr std::int64_t kGroups = 4096;
@@ -129,31 +146,51 @@ void CompactLinear::for_windows(std::initializer_list<std::span<const std::byte>
   for (std::size_t i = count - std::min(kWindowsAhead, count); i < count; ++i) with_window(i, release);
 }
 
-void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+template <class Element>
+void CompactLinear::forward_rows(Panels<const Element> x, Panels<float> y,
+                                 const kernels::Epilogue& epilogue) {
   share_out();
-  const std::int64_t* const row_ptr = topology_.row_ptr().data();
-  const std::int32_t* const columns = topology_.columns().data();
-  const kernels::CsrView weights{row_ptr, row_ptr + 1, columns, weight_.value.data()};
-  const kernels::Bf16CsrView bf16_weights{row_ptr, row_ptr + 1, columns, weight_.bf16_value.data()};
   for_windows({bytes(topology_.columns()), bytes(weight_.value), bytes(weight_.bf16_value)},
               [&](const Window& window) {
                 parallel_parts(shared_among_, [&](int part) {
                   const auto i = static_cast<std::size_t>(part);
-                  const Range rows{window.targets[i], window.targets[i + 1]};
-                  for (std::int32_t p = 0; p < y.count(); ++p) {
-                    const kernels::Epilogue of_p = of_panel(epilogue, p, outputs(), y.width);
-                    if (weight_.is_bf16())
-                      kernels::spmm_forward(bf16_weights, rows, y.width, x.panel(p), y.panel(p), of_p);
-                    else
-                      kernels::spmm_forward(weights, rows, y.width, x.panel(p), y.panel(p), of_p,
-                                            {.far = true});
+                  Range rows{window.targets[i], window.targets[i]};
+                  for (; rows.begin < window.targets[i + 1]; rows.begin = rows.end) {
+                    rows.end = std::min(rows.begin + kRows, window.targets[i + 1]);
+                    forward_some(rows, x, y, epilogue);
                   }
                 });
               });
 }
 
-void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
-                                  const kernels::Gate& gate) {
+// At most kRows of them.
+template <class Element>
+void CompactLinear::forward_some(Range rows, Panels<const Element> x, Panels<float> y,
+                                 const kernels::Epilogue& epilogue) const {
+  std::array<std::int64_t, kRows + 1> begins;
+  const std::int64_t count = rows.end - rows.begin;
+  topology_.row_ptr().copy(static_cast<std::size_t>(rows.begin),
+                           std::span(begins).first(static_cast<std::size_t>(count) + 1));
+  std::array<float, kRows> bias;
+  if (bias_.is_bf16()) kernels::widen(bias_.bf16_value.data() + rows.begin, count, bias.data());
+  const std::int64_t* const begin = begins.data();
+  const std::int32_t* const columns = topology_.columns().data();
+  for (std::int32_t p = 0; p < y.count(); ++p) {
+    kernels::Epilogue of_rows = at_row(of_panel(epilogue, p, outputs(), y.width), rows.begin, y.width);
+    if (bias_.is_bf16()) of_rows.bias = bias.data();
+    float* const to = y ? y.panel(p) + rows.begin * y.width : nullptr;
+    if (weight_.is_bf16())
+      kernels::spmm_forward({begin, begin + 1, columns, weight_.bf16_value.data()}, {0, count}, y.width,
+                            x.panel(p), to, of_rows);
+    else
+      kernels::spmm_forward({begin, begin + 1, columns, weight_.value.data()}, {0, count}, y.width,
+                            x.panel(p), to, of_rows, {.far = true});
+  }
+}
+
+template <class Element>
+void CompactLinear::back(Panels<const Element> x, Panels<const float> dz, Panels<float> dx,
+                         const kernels::Gate& gate) {
   if (!step_) throw std::logic_error("CompactLinear: the backward pass needs the optimizer's step");
   require(dz.width >= 16 || dz.count() == 1, "CompactLinear: a batch fits in one panel narrower than a line");
   share_out();
@@ -173,13 +210,16 @@ void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz,
 }
 
 // One thread's part of a window.
-void CompactLinear::walk_back(const Window& window, int part, Panels<const float> x, Panels<const float> dz,
+template <class Element>
+void CompactLinear::walk_back(const Window& window, int part, Panels<const Element> x, Panels<const float> dz,
                               Panels<float> dx) {
   const auto i = static_cast<std::size_t>(part);
   const auto walk = std::make_unique<Walk>();
   walk->sources = {source_ranges_[i], source_ranges_[i + 1]};
   walk->biases = {window.targets[i], window.targets[i + 1]};
   walk->rows_of_block = kErrorFloats / dz.width;
+  std::iota(walk->bias.rows.begin(), walk->bias.rows.end(), 0);
+  walk->bias.columns.fill(-1);  // the draw of a bias is that of a source that no connection has
   walk->row = static_cast<std::int32_t>(window.targets.front());
   walk->end = static_cast<std::int32_t>(window.targets.back());
   walk->at = window.first;
@@ -201,25 +241,25 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   block.count = 0;
   block.columns[0] = 0;
   if (walk.row == walk.end) return false;
-  const std::int64_t* const row_ptr = topology_.row_ptr().data();
+  const RowPtr& row_ptr = topology_.row_ptr();
+  const auto begin_of = [&](std::int64_t row) { return row_ptr[static_cast<std::size_t>(row)]; };
   block.first = walk.row;
   block.begin = walk.at;
   const std::int32_t most = std::min(walk.end, block.first + walk.rows_of_block);
-  block.end = std::min(row_ptr[most], block.begin + kLinks);
+  block.end = std::min(begin_of(most), block.begin + kLinks);
   // Rows that end within the block: all of them, but for long ones.
-  block.ended = row_ptr[most] <= block.end
+  block.ended = begin_of(most) <= block.end
                     ? most
                     : static_cast<std::int32_t>(
-                          std::upper_bound(row_ptr + block.first + 1, row_ptr + most, block.end) - row_ptr) -
-                          1;
-  block.last = std::min(block.ended + (row_ptr[block.ended] < block.end ? 1 : 0), walk.end);
+                          row_ptr.first_after({std::int64_t{block.first} + 1, most}, block.end) - 1);
+  block.last = std::min(block.ended + (begin_of(block.ended) < block.end ? 1 : 0), walk.end);
   walk.row = block.ended;
   walk.at = block.end;
   // The row of a connection: how many rows have begun up to it.
   const auto count = static_cast<std::size_t>(block.end - block.begin);
   std::fill_n(walk.row_of.begin(), count, 0);
   for (std::int32_t row = block.first + 1; row < block.last; ++row)
-    ++walk.row_of[static_cast<std::size_t>(row_ptr[row] - block.begin)];
+    ++walk.row_of[static_cast<std::size_t>(begin_of(row) - block.begin)];
   for (std::size_t k = 1; k < count; ++k) walk.row_of[k] += walk.row_of[k - 1];
   block.count =
       kernels::select_sources(topology_.columns().data() + block.begin, walk.row_of.data(),
@@ -229,9 +269,9 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   return true;
 }
 
-// Of the outputs `rows` from panel p.
+// Gradients of the outputs `rows` from panel p.
 void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, std::int32_t p,
-                               const kernels::Gate& gate) {
+                               const kernels::Gate& gate) const {
   const float* errors = dz.panel(p) + rows.begin * dz.width;
   if (!gate.open()) {
     std::copy_n(errors, (rows.end - rows.begin) * dz.width, walk.errors.data());
@@ -239,10 +279,26 @@ void CompactLinear::sum_biases(Walk& walk, Range rows, Panels<const float> dz, s
     kernels::apply_gate({0, rows.end - rows.begin}, dz.width, walk.errors.data(),
                         at_row(of_panel(gate, p, outputs(), dz.width), rows.begin, dz.width));
   }
-  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, bias_.gradient.data() + rows.begin);
+  kernels::sum_rows({0, rows.end - rows.begin}, dz.width, errors, p > 0, walk.bias.gradient.data());
 }
 
-void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panels<const float> dz,
+void CompactLinear::step_biases(Walk& walk, Range rows) {
+  const std::int64_t count = rows.end - rows.begin;
+  auto& own = walk.bias;
+  ParameterSlice slice = slice_of(bias_, rows.begin, count);
+  slice.gradient = own.gradient.data();
+  if (!bias_.is_bf16()) return step_(slice);
+  std::uint16_t* const value = bias_.bf16_value.data() + rows.begin;
+  std::uint16_t* const m1 = bias_.bf16_m1.empty() ? nullptr : bias_.bf16_m1.data() + rows.begin;
+  kernels::widen(value, count, slice.value = own.value.data());
+  if (m1 != nullptr) kernels::widen(m1, count, slice.m1 = own.m1.data());
+  step_(slice);
+  kernels::round_stochastically(rounding_place(), static_cast<std::int32_t>(rows.begin), own.rows.data(),
+                                own.columns.data(), count, slice.value, slice.m1, value, m1);
+}
+
+template <class Element>
+void CompactLinear::learn(Walk& walk, Block& block, Panels<const Element> x, Panels<const float> dz,
                           Panels<float> dx) {
   ParameterSlice slice{.kind = weight_.kind,
                        .size = block.count,
@@ -262,25 +318,42 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const float> x, Panel
   const kernels::Gate gate = gates_errors() ? this->gate() : kernels::Gate{};
   const Range biases{std::max<std::int64_t>(walk.biases.begin, block.first),
                      std::min<std::int64_t>(walk.biases.end, block.ended)};
+  const bool owns_biases = options().has_bias && biases.begin < biases.end;
   for (std::int32_t p = 0; p < dz.count(); ++p) {
     const kernels::Gate of_block = at_row(of_panel(gate, p, outputs(), dz.width), block.first, dz.width);
     const float* const errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
-    if (options().has_bias && biases.begin < biases.end) sum_biases(walk, biases, dz, p, gate);
+    if (owns_biases) sum_biases(walk, biases, dz, p, gate);
     kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width,
                             errors, of_block, x.panel(p), dx ? dx.panel(p) : nullptr, p > 0,
                             walk.gradient.data());
   }
   step_(slice);
+  if (owns_biases) step_biases(walk, biases);
   if (bf16_value != nullptr)
-    kernels::round_stochastically({pass().seed, static_cast<std::uint32_t>(options().index), pass().step},
-                                  block.first, block.rows.data(), block.columns.data(), block.count,
-                                  slice.value, slice.m1, bf16_value, bf16_m1);
+    kernels::round_stochastically(rounding_place(), block.first, block.rows.data(), block.columns.data(),
+                                  block.count, slice.value, slice.m1, bf16_value, bf16_m1);
   block.scatter(walk.value, weight_.value);
   block.scatter(walk.m1, weight_.m1);
   block.scatter(walk.m2, weight_.m2);
   block.scatter(walk.age, weight_.age);
   block.scatter(walk.bf16_value, weight_.bf16_value);
   block.scatter(walk.bf16_m1, weight_.bf16_m1);
+}
+
+void CompactLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  forward_rows(x, y, epilogue);
+}
+void CompactLinear::multiply(Panels<const std::uint16_t> x, Panels<float> y,
+                             const kernels::Epilogue& epilogue) {
+  forward_rows(x, y, epilogue);
+}
+void CompactLinear::multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
+                                  const kernels::Gate& gate) {
+  back(x, dz, dx, gate);
+}
+void CompactLinear::multiply_back(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx,
+                                  const kernels::Gate& gate) {
+  back(x, dz, dx, gate);
 }
 
 }  // namespace tulle

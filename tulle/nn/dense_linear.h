@@ -16,6 +16,8 @@ class DenseLinear final : public Layer {
   explicit DenseLinear(const LayerOptions& options);
 
  protected:
+  using Layer::multiply;
+  using Layer::multiply_back;
   void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                      const kernels::Gate& gate) override;

@@ -11,6 +11,7 @@
 #include "tulle/base/check.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
+#include "tulle/nn/bf16_panels.h"
 
 namespace tulle {
 namespace {
@@ -32,7 +33,7 @@ std::string name_of(const LayerOptions& options) {
 Layer::Layer(const LayerOptions& options, std::size_t weights, bool keeps_gradients)
     : weight_(name_of(options) + ".weight", Parameter::Kind::kWeight, weights, keeps_gradients),
       bias_(name_of(options) + ".bias", Parameter::Kind::kBias,
-            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0),
+            options.has_bias ? static_cast<std::size_t>(options.outputs) : 0, keeps_gradients),
       options_(options),
       activation_(make_activation(options)) {
   require(options.inputs > 0 && (options.outputs > 0 || options.whole_outputs > 0),
@@ -55,11 +56,41 @@ void Layer::backward(const SparseBatch&, Panels<const float>) {
   throw std::logic_error("Layer: this one takes no sparse samples");
 }
 
+void Layer::multiply(Panels<const std::uint16_t> x, Panels<float> y, const kernels::Epilogue& epilogue) {
+  multiply(widened(x, wide_x_), y, epilogue);
+}
+
+void Layer::multiply_back(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx,
+                          const kernels::Gate& gate) {
+  multiply_back(wide_x_.view(x.features, x.batch, x.width), dz, dx, gate);  // of the forward pass
+}
+
 void Layer::forward(const Pass& pass, Panels<const float> x, Panels<float> y) { forward_from(pass, x, y); }
 void Layer::forward(const Pass& pass, const SparseBatch& x, Panels<float> y) { forward_from(pass, x, y); }
+void Layer::forward(const Pass& pass, Panels<const std::uint16_t> x, Panels<float> y) {
+  forward_from(pass, x, y);
+}
+void Layer::forward(const Pass& pass, Panels<const float> x, Panels<std::uint16_t> y) {
+  forward_rounded(pass, x, y);
+}
+void Layer::forward(const Pass& pass, Panels<const std::uint16_t> x, Panels<std::uint16_t> y) {
+  forward_rounded(pass, x, y);
+}
 
+template <class Element>
+void Layer::forward_rounded(const Pass& pass, Panels<const Element> x, Panels<std::uint16_t> y) {
+  Panels<float> floats{nullptr, y.features, y.batch, y.width};
+  if (rounds_outputs() && activation_->piecewise()) return forward_from(pass, x, floats, y.data);
+  const auto size = static_cast<std::size_t>(y.count() * y.panel_size());
+  if (scratch_->size() < size) scratch_->resize(size);
+  floats.data = scratch_->data();
+  forward_from(pass, x, floats);
+  round_panels(floats, y);
+}
+
+// `rounded`: where the outputs go in place of y, which then has no data.
 template <class Inputs>
-void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
+void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y, std::uint16_t* rounded) {
   require(x.features == inputs() && y.features == outputs(),
           "Layer: x or y has the wrong number of features");
   require(x.batch == y.batch && x.width == y.width, "Layer: x and y must have the same batch and width");
@@ -79,6 +110,7 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y) {
     epilogue.bias = options_.has_bias ? bias_.value.data() : nullptr;
     epilogue.slope = form->slope;
     epilogue.zero_is_negative = form->zero_is_negative;
+    epilogue.rounded = rounded;
     if (pass.training) {
       positive_bits_.resize(std::max(positive_bits_.size(), words));
       epilogue.positive_bits = positive_bits_.data();
@@ -102,6 +134,14 @@ void Layer::sum_bias_gradients(Range rows, Panels<const float> dz) {
 }
 
 void Layer::backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below) {
+  backward_from(x, dz, dx, below);
+}
+void Layer::backward(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx, Layer* below) {
+  backward_from(x, dz, dx, below);
+}
+
+template <class Element>
+void Layer::backward_from(Panels<const Element> x, Panels<const float> dz, Panels<float> dx, Layer* below) {
   const bool fused = below != nullptr && below->activation_->piecewise().has_value();
   multiply_back(x, dz, dx, fused && !below->gates_errors() ? below->gate() : kernels::Gate{});
   if (dx && below != nullptr && !fused) below->backward_activation(dx);
@@ -128,6 +168,7 @@ std::vector<Parameter*> Layer::parameters() {
 kernels::Epilogue Layer::of_panel(kernels::Epilogue epilogue, std::int64_t p, std::int32_t features,
                                   int width) {
   const std::int64_t words = p * features * kernels::bit_words(width);
+  if (epilogue.rounded != nullptr) epilogue.rounded += p * features * width;
   if (epilogue.positive_bits != nullptr) epilogue.positive_bits += words;
   if (epilogue.keep_bits != nullptr) epilogue.keep_bits += words;
   return epilogue;

@@ -75,6 +75,11 @@ class Layer {
 
   /// y = the layer applied to x. Shapes: x inputs() features, y outputs() features, same batch and width.
   void forward(const Pass& pass, Panels<const float> x, Panels<float> y);
+  /// The same where x, y or both are kept in bfloat16: y is rounded to the nearest as it is stored, signs are
+  /// those of the floats. A layer that cannot round as it goes takes scratch for y as floats, or a copy of x.
+  void forward(const Pass& pass, Panels<const std::uint16_t> x, Panels<float> y);
+  void forward(const Pass& pass, Panels<const float> x, Panels<std::uint16_t> y);
+  void forward(const Pass& pass, Panels<const std::uint16_t> x, Panels<std::uint16_t> y);
 
   /// Whether a first layer can take sparse samples as they are.
   virtual bool takes_sparse() const { return false; }
@@ -86,6 +91,8 @@ class Layer {
   /// From dz = dL/dz of this layer's last forward pass: fills the gradients of weight and bias (sums over the
   /// batch) and sets dx = dL/dz of `below`, the layer that made x. dx empty: not wanted (first layer).
   void backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below);
+  /// The same with x in bfloat16; the gradient is that of the rounded x.
+  void backward(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx, Layer* below);
 
   /// Turns dL/dy into dL/dz of the last forward pass, in place; activation parameters get their gradients.
   void backward_activation(Panels<float> grad);
@@ -93,11 +100,12 @@ class Layer {
   /// Whether backward() takes its errors as dL/da and puts this layer's derivative to them as it reads them.
   bool gates_errors() const { return options_.storage == Storage::kCompact && activation_->piecewise(); }
   /// The optimizer's step on the weights, for the backward passes to come: a sparse layer then takes it
-  /// within them and keeps no gradient of its weights (Parameter::gradient is empty). Dense layers, and all
-  /// without a step, leave it to the caller. An empty function takes it back.
+  /// within them and keeps no gradient of its weights (Parameter::gradient is empty), a compact one none of
+  /// its biases either. Dense layers, and all without a step, leave it to the caller. An empty function takes
+  /// it back.
   virtual void set_weight_step(WeightStep) {}
-  /// Memory that the layers of a network use in turn within their backward passes, in place of one's own.
-  virtual void share_scratch(const std::shared_ptr<AlignedVector<float>>&) {}
+  /// Memory that the layers of a network use in turn within their passes, in place of one's own.
+  void share_scratch(const std::shared_ptr<AlignedVector<float>>& scratch) { scratch_ = scratch; }
 
   Parameter& weight() { return weight_; }
   const Parameter& weight() const { return weight_; }
@@ -116,10 +124,16 @@ class Layer {
   /// y = epilogue(W x), the epilogue's arrays belonging to panel 0.
   virtual void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) = 0;
   virtual void multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue);
+  /// From a widened copy unless the layer reads bfloat16 itself.
+  virtual void multiply(Panels<const std::uint16_t> x, Panels<float> y, const kernels::Epilogue& epilogue);
+  /// Whether multiply() does what Epilogue::rounded asks for.
+  virtual bool rounds_outputs() const { return false; }
   /// Fills weight().gradient and, by sum_bias_gradients(), bias().gradient, and dx = gate(W^T dz) unless dx
   /// is empty.
   virtual void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
                              const kernels::Gate& gate) = 0;
+  virtual void multiply_back(Panels<const std::uint16_t> x, Panels<const float> dz, Panels<float> dx,
+                             const kernels::Gate& gate);
 
   /// Of the last forward pass.
   const Pass& pass() const { return pass_; }
@@ -136,10 +150,15 @@ class Layer {
 
   Parameter weight_;
   Parameter bias_;
+  std::shared_ptr<AlignedVector<float>> scratch_ = std::make_shared<AlignedVector<float>>();
 
  private:
   template <class Inputs>
-  void forward_from(const Pass& pass, const Inputs& x, Panels<float> y);
+  void forward_from(const Pass& pass, const Inputs& x, Panels<float> y, std::uint16_t* rounded = nullptr);
+  template <class Element>
+  void forward_rounded(const Pass& pass, Panels<const Element> x, Panels<std::uint16_t> y);
+  template <class Element>
+  void backward_from(Panels<const Element> x, Panels<const float> dz, Panels<float> dx, Layer* below);
   void draw_dropout(const Pass& pass, Panels<const float> y);
 
   LayerOptions options_;
@@ -148,7 +167,8 @@ class Layer {
   Pass pass_;                                             // the last forward pass
   bool dropped_ = false;                                  // whether the last forward pass had dropout
   std::vector<std::uint16_t> positive_bits_, keep_bits_;  // [panel][neuron][bit_words(width)]
-  PanelBuffer z_;  // only for activations that are not piecewise linear
+  PanelBuffer z_;       // only for activations that are not piecewise linear
+  PanelBuffer wide_x_;  // inputs in bfloat16, of a layer that reads floats
 };
 
 }  // namespace tulle

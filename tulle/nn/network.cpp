@@ -14,12 +14,17 @@ Network::Network(std::vector<std::unique_ptr<Layer>> layers, std::unique_ptr<Spr
     : layers_(std::move(layers)),
       spread_(std::move(spread)),
       activations_(layers_.size()),
+      rounded_(layers_.size()),
       gradients_(std::max<std::size_t>(layers_.size(), 2)) {
   require(!layers_.empty(), "Network: at least one layer is needed");
   for (std::size_t l = 1; l < layers_.size(); ++l)
     require(layers_[l]->inputs() == outputs(l - 1), "Network: the layers do not chain");
   const auto scratch = std::make_shared<AlignedVector<float>>();
   for (const auto& layer : layers_) layer->share_scratch(scratch);
+  rounds_ = std::ranges::any_of(layers_, [](const auto& layer) {
+    return layer->options().storage == Storage::kCompact && layer->options().precision == Precision::kBf16;
+  });
+  require(!rounds_ || spread_ == nullptr, "Network: activations that ranks share are floats");
 }
 
 Network::Network(std::vector<std::unique_ptr<Layer>> layers, const Network& like) {
@@ -92,8 +97,9 @@ std::optional<std::uint64_t> Network::current_key(std::size_t l, std::uint64_t o
 }
 
 int Network::panel_width(std::int64_t batch) const {
-  const bool pairs = std::ranges::any_of(
-      layers_, [](const auto& layer) { return layer->options().precision == Precision::kBf16; });
+  const bool pairs = !rounds_ && std::ranges::any_of(layers_, [](const auto& layer) {
+    return layer->options().precision == Precision::kBf16;
+  });
   const bool narrow = architecture_ == nullptr && std::ranges::all_of(layers_, [](const auto& layer) {
                         return layer->topology() != nullptr && layer->options().storage == Storage::kCompact;
                       });
@@ -103,24 +109,37 @@ int Network::panel_width(std::int64_t batch) const {
 Panels<const float> Network::forward(const Pass& pass, Panels<const float> x) {
   input_ = x;
   sparse_input_ = nullptr;
-  return architecture_ ? architecture_->forward(pass, x) : forward_from(0, pass, x);
+  if (architecture_) return architecture_->forward(pass, x);
+  return rounds_ ? forward_rounded(pass, x) : forward_from(0, pass, x);
 }
 
 Panels<const float> Network::forward(const Pass& pass, const SparseBatch& x) {
   input_ = {nullptr, x.features, x.batch, x.width};
   sparse_input_ = &x;
-  const Panels<float> y = activations_[0].view(layers_[0]->outputs(), x.batch, x.width);
+  const Panels<float> y = floats(0);
   layers_[0]->forward(pass, x, y);
   return forward_from(1, pass, y);
 }
 
 Panels<const float> Network::forward_from(std::size_t first, const Pass& pass, Panels<const float> x) {
   for (std::size_t l = first; l < layers_.size(); ++l) {
-    const Panels<float> y = activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
+    const Panels<float> y = floats(l);
     layers_[l]->forward(pass, x, y);
     x = spread_ ? spread_->gather(l, y) : y;
   }
   return x;
+}
+
+Panels<const float> Network::forward_rounded(const Pass& pass, Panels<const float> x) {
+  const auto make = [&](std::size_t l, auto from) {
+    if (is_rounded(l))
+      layers_[l]->forward(pass, from, rounded(l));
+    else
+      layers_[l]->forward(pass, from, floats(l));
+  };
+  make(0, x);
+  for (std::size_t l = 1; l < layers_.size(); ++l) make(l, Panels<const std::uint16_t>(rounded(l - 1)));
+  return floats(layers_.size() - 1);
 }
 
 Panels<float> Network::output_gradient() {
@@ -142,9 +161,11 @@ void Network::backward(const std::function<void(std::size_t)>& layer_done) {
         layers_[0]->backward(input_, dz, {}, nullptr);
     } else {
       Layer& below = *layers_[l - 1];
-      const Panels<float> x = activations_[l - 1].view(below.outputs(), input_.batch, input_.width);
       const Panels<float> dx = gradient_of(l - 1);
-      layers_[l]->backward(x, dz, dx, &below);
+      if (is_rounded(l - 1))
+        layers_[l]->backward(Panels<const std::uint16_t>(rounded(l - 1)), dz, dx, &below);
+      else
+        layers_[l]->backward(Panels<const float>(floats(l - 1)), dz, dx, &below);
     }
     if (layer_done) layer_done(l);
   }

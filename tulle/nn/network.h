@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tulle/nn/architecture.h"
+#include "tulle/nn/bf16_panels.h"
 #include "tulle/nn/layer.h"
 #include "tulle/nn/spread.h"
 
@@ -76,9 +77,10 @@ class Network {
   /// The same for sparse samples, which layer_inputs(0) then cannot show. Throws std::logic_error unless
   /// takes_sparse().
   Panels<const float> forward(const Pass& pass, const SparseBatch& x);
-  /// What layer l made in the last forward(); valid until the next call.
+  /// What layer l made in the last forward(); valid until the next call. Where activations are kept in
+  /// bfloat16 a copy, which takes memory of its own.
   Panels<const float> activations(std::size_t l) {
-    return activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
+    return is_rounded(l) ? Panels<const float>(widened(rounded(l), widened_)) : floats(l);
   }
   /// What layer l was given in the last forward(), whose x must still be alive.
   Panels<const float> layer_inputs(std::size_t l) {
@@ -102,6 +104,15 @@ class Network {
 
  private:
   Panels<const float> forward_from(std::size_t first, const Pass& pass, Panels<const float> x);
+  Panels<const float> forward_rounded(const Pass& pass, Panels<const float> x);
+  // Whether what layer l makes is kept in bfloat16: all but the outputs, of compact layers that ask for it.
+  bool is_rounded(std::size_t l) const { return rounds_ && l + 1 < layers_.size(); }
+  Panels<float> floats(std::size_t l) {
+    return activations_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
+  }
+  Panels<std::uint16_t> rounded(std::size_t l) {
+    return rounded_[l].view(layers_[l]->outputs(), input_.batch, input_.width);
+  }
   void backward_of_part(const std::function<void(std::size_t)>& layer_done);
   Panels<float> gradient_of(std::size_t l) {
     return gradients_[keep_errors_ ? l : l % 2].view(layers_[l]->outputs(), input_.batch, input_.width);
@@ -110,8 +121,11 @@ class Network {
   std::vector<std::unique_ptr<Layer>> layers_;
   std::unique_ptr<Architecture> architecture_;
   std::unique_ptr<Spread> spread_;
-  PanelBuffer output_gradient_;           // of all outputs, where they are spread
-  std::vector<PanelBuffer> activations_;  // output of each layer
+  PanelBuffer output_gradient_;  // of all outputs, where they are spread
+  bool rounds_ = false;
+  std::vector<PanelBuffer> activations_;  // output of each layer, here
+  std::vector<Bf16PanelBuffer> rounded_;  // or here
+  PanelBuffer widened_;
   // dL/dz of each layer, or of the layer at work and the one below in turn.
   std::vector<PanelBuffer> gradients_;
   bool keep_errors_ = false;

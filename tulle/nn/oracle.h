@@ -81,6 +81,22 @@ struct Activation {
   static double gelu_inner(double z) { return std::sqrt(2 / std::numbers::pi) * (z + 0.044715 * z * z * z); }
 };
 
+/// The number nearest to v among those of 8 bits, ties to even.
+inline double rounded_to_bf16(double v) {
+  int exponent = 0;
+  const double fraction = std::frexp(v, &exponent);
+  return std::ldexp(std::nearbyint(fraction * 256) / 256, exponent);
+}
+
+/// How far v is from where it would be rounded to the other side; infinite where both sides are nearer than
+/// `small` to each other.
+inline double to_tie(double v, double small) {
+  int exponent = 0;
+  const double fraction = std::frexp(std::abs(v), &exponent) * 256;
+  if (std::ldexp(1.0, exponent - 8) < small) return std::numeric_limits<double>::infinity();
+  return std::ldexp(std::abs(fraction - std::floor(fraction) - 0.5), exponent - 8);
+}
+
 struct Connection {
   std::size_t target, source;
 };
@@ -90,6 +106,7 @@ struct Layer {
   std::vector<Connection> connections;
   Activation activation;
   std::uint32_t drop_threshold = 0;  // of 65536
+  bool rounds = false;               // its outputs to bfloat16; its derivative is that of what was before
 };
 
 struct Network {
@@ -156,6 +173,7 @@ struct Result {
   std::vector<double> gradient;   // in the order of Network::parameters
   std::vector<double> magnitude;  // of the terms of each gradient, for tolerances
   double to_kink = std::numeric_limits<double>::infinity();  // of the z nearest to one
+  double to_tie = std::numeric_limits<double>::infinity();   // of the output nearest to one
 };
 
 inline Result evaluate(const Network& net, const Batch& batch, const Loss& loss) {
@@ -201,6 +219,9 @@ inline Result evaluate(const Network& net, const Batch& batch, const Loss& loss)
       for (std::size_t j = 0; j < layer.outputs; ++j) {
         out[j] = layer.activation.value(sums[j], srelu(l, j)) * kept(l, j, b);
         result.to_kink = std::min(result.to_kink, layer.activation.to_kink(sums[j], srelu(l, j)));
+        if (!layer.rounds) continue;
+        result.to_tie = std::min(result.to_tie, to_tie(out[j], 1e-6));
+        out[j] = rounded_to_bf16(out[j]);
       }
       z.push_back(sums);
       a.push_back(out);

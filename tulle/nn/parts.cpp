@@ -26,7 +26,7 @@ void for_arrays(One& one, Other& other, const Body& body) {
 Range entries_of(const Layer& layer, const Parameter& parameter, Range neurons) {
   if (parameter.kind != Parameter::Kind::kWeight) return neurons;
   if (layer.topology() == nullptr) return {neurons.begin * layer.inputs(), neurons.end * layer.inputs()};
-  const auto row_ptr = layer.topology()->row_ptr();
+  const RowPtr& row_ptr = layer.topology()->row_ptr();
   return {row_ptr[static_cast<std::size_t>(neurons.begin)], row_ptr[static_cast<std::size_t>(neurons.end)]};
 }
 
@@ -62,7 +62,8 @@ std::optional<Topology> whole_topology(const Layer& part, const Spread& spread, 
   RawVector<std::int64_t> row_ptr(leads ? all + 1 : 0);
   RawVector<std::int32_t> columns(leads ? static_cast<std::size_t>(spread.layer(l).connections) : 0);
   Communicator& comm = spread.comm();
-  collect<std::int64_t>(comm, part.topology()->row_ptr().subspan(1),
+  const std::vector<std::int64_t> own = part.topology()->row_ptr().all();
+  collect<std::int64_t>(comm, std::span(own).subspan(1),
                         leads ? std::span(row_ptr).subspan(1) : std::span(row_ptr), neurons);
   collect<std::int32_t>(comm, part.topology()->columns(), columns, connections);
   if (!leads) return Topology();
@@ -95,9 +96,8 @@ std::unique_ptr<Layer> part_of(Layer& whole, Range neurons) {
   if (whole.topology() != nullptr) {
     options.storage = Storage::kCompact;
     const Range own = entries_of(whole, whole.weight(), neurons);
-    const auto rows = whole.topology()->row_ptr().subspan(static_cast<std::size_t>(neurons.begin),
-                                                          static_cast<std::size_t>(options.outputs) + 1);
-    RawVector<std::int64_t> row_ptr(rows.begin(), rows.end());
+    RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(options.outputs) + 1);
+    whole.topology()->row_ptr().copy(static_cast<std::size_t>(neurons.begin), row_ptr);
     for (std::int64_t& begin : row_ptr) begin -= own.begin;
     const auto columns = whole.topology()->columns();
     topology.emplace(options.outputs, whole.inputs(), std::move(row_ptr),

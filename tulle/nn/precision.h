@@ -6,7 +6,9 @@
 namespace tulle {
 
 /// How sparse layers read activations (kBf16), or activations and weights (kInt8, inference alone), while
-/// they multiply. Sums, biases, activation functions and dense layers are floats always.
+/// they multiply. Sums, biases, activation functions and dense layers are floats always. Networks of compact
+/// layers (Storage::kCompact) also keep their activations so between the layers, and nothing but these is
+/// rounded.
 enum class Precision { kFloat, kBf16, kInt8 };
 
 struct PrecisionInfo {

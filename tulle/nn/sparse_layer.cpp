@@ -59,6 +59,12 @@ void SparseLayer::replace(TopologyUpdate update, std::span<const float> grown_va
   index();
 }
 
+void SparseLayer::rewrite_columns(const std::function<void(std::span<std::int32_t>)>& rewrite) {
+  forget_index();
+  topology_.rewrite_columns(rewrite);
+  index();
+}
+
 std::unique_ptr<SparseLayer> make_sparse_layer(const LayerOptions& options, Topology topology) {
   if (options.storage == Storage::kCompact)
     return std::make_unique<CompactLinear>(options, std::move(topology));

@@ -18,6 +18,10 @@ class SparseLayer : public Layer {
   /// are to be widened before and narrowed after. Memory: the update, and one array at a time.
   void replace(TopologyUpdate update, std::span<const float> grown_values);
 
+  /// The same in place where rows stay as long: rewrite(columns) changes sources, ascending within each row,
+  /// and with them what is kept of their connections. Throws as Topology does for what is no pattern then.
+  void rewrite_columns(const std::function<void(std::span<std::int32_t> columns)>& rewrite);
+
   void set_weight_step(WeightStep step) override;
 
  protected:

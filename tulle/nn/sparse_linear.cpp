@@ -68,7 +68,7 @@ void SparseLinear::share_out_sources() {
   source_ranges_ = balanced_rows(ends, shared_among_);
 }
 
-// One place for each connection.
+// One place for each connection: gradients by source, or by target on their way to the optimizer.
 float* SparseLinear::scratch(bool zeroed) {
   const std::size_t size = weight_.value.size();
   if (scratch_->size() < size) scratch_->resize(size);
@@ -99,7 +99,7 @@ void SparseLinear::forward_rows(const Element* x, int stride, Panels<float> y,
     for (std::int32_t p = 0; p < y.count(); ++p)
       for (std::int32_t t = 0; t < tiles; ++t) {
         const kernels::Tile tile{.first = t == 0, .last = t + 1 == tiles, .far = tiles == 1 && far};
-        const std::int64_t* const row_ptr = topology_.row_ptr().data();
+        const std::int64_t* const row_ptr = topology_.row_ptr().wide().data();
         const std::int64_t* const cuts = by_target_.cuts.data() + std::int64_t{t} * outputs();
         kernels::spmm_forward({tile.first ? row_ptr : cuts - outputs(), tile.last ? row_ptr + 1 : cuts,
                                topology_.columns().data(), weight_.value.data()},
@@ -157,7 +157,7 @@ void SparseLinear::back(const Element* x, const Element* dz, int stride, Panels<
     float* const gradients = step_ ? scratch() : weight_.gradient.data();
     parallel_parts(shared_among_, [&](int part) {
       const Range rows = rows_of(static_cast<std::size_t>(part));
-      const std::int64_t* const ptr = topology_.row_ptr().data();
+      const std::int64_t* const ptr = topology_.row_ptr().wide().data();
       const std::int64_t begin = ptr[rows.begin], end = ptr[rows.end];
       for (std::int64_t p = 0; p < errors.count(); ++p)
         kernels::spmm_backward({ptr, topology_.columns().data() + begin, nullptr}, rows, errors.width,
@@ -184,10 +184,11 @@ void SparseLinear::bring_gradients_home(Panels<const float> errors) {
     const Range rows = rows_of(static_cast<std::size_t>(part));
     const float* const by_source = scratch_->data();
     const std::uint32_t* const slots = by_source_->slots.data();
-    const std::int64_t end = topology_.row_ptr().data()[rows.end];
+    const std::int64_t* const ptr = topology_.row_ptr().wide().data();
+    const std::int64_t end = ptr[rows.end];
     constexpr std::int64_t kPiece = 1024;
     alignas(64) float piece[kPiece];
-    for (std::int64_t k = topology_.row_ptr().data()[rows.begin]; k < end; k += kPiece) {
+    for (std::int64_t k = ptr[rows.begin]; k < end; k += kPiece) {
       const std::int64_t count = std::min(kPiece, end - k);
       float* const to = step_ ? piece : weight_.gradient.data() + k;
       for (std::int64_t j = 0; j < count; ++j) to[j] = by_source[slots[k + j]];

@@ -21,9 +21,10 @@ class SparseLinear final : public SparseLayer {
   bool takes_sparse() const override { return options().precision == Precision::kFloat; }
   using Layer::backward;
   void backward(const SparseBatch& x, Panels<const float> dz) override;
-  void share_scratch(const std::shared_ptr<AlignedVector<float>>& scratch) override { scratch_ = scratch; }
 
  protected:
+  using Layer::multiply;
+  using Layer::multiply_back;
   void multiply(const SparseBatch& x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) override;
   void multiply_back(Panels<const float> x, Panels<const float> dz, Panels<float> dx,
@@ -59,8 +60,6 @@ class SparseLinear final : public SparseLayer {
   int shared_among_ = 0;                                     // threads the ranges below are for
   std::vector<std::int64_t> target_ranges_, source_ranges_;  // nearly equal numbers of connections per thread
   std::vector<Block> blocks_;                                // one per thread
-  // Gradients by source, or by target on their way to the optimizer.
-  std::shared_ptr<AlignedVector<float>> scratch_ = std::make_shared<AlignedVector<float>>();
   // Of sparse samples: connections from the features that occur, and a line of sums for each thread.
   std::vector<std::int64_t> active_begin_;
   std::vector<std::int32_t> active_targets_;

@@ -41,6 +41,7 @@ struct NetworkSpec {
   Precision precision = Precision::kFloat;
   Storage storage = Storage::kFast;
   bool bf16_weights = false;
+  std::vector<bool> dense_layers{};  // which are DenseLinear; empty: as `dense` says
 };
 
 /// Random topologies, weights that keep sums near 1, biases and activation parameters of either sign.
@@ -57,7 +58,7 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
                                .precision = spec.precision,
                                .storage = spec.storage,
                                .bf16_weights = spec.bf16_weights};
-    if (spec.dense) {
+    if (spec.dense_layers.empty() ? spec.dense : spec.dense_layers[l]) {
       layers.push_back(std::make_unique<DenseLinear>(options));
     } else {
       const double cells = double{1} * options.inputs * options.outputs;
@@ -70,11 +71,12 @@ inline Network make_network(const NetworkSpec& spec, Dice& dice) {
     const double degree = static_cast<double>(layer.connections()) / layer.outputs();
     const auto spread = static_cast<float>(1.7 / std::sqrt(std::max(1.0, degree)));
     const bool bf16 = layer.weight().is_bf16();
-    widen(layer.weight());
+    for (Parameter* parameter : {&layer.weight(), &layer.bias()}) widen(*parameter);
     for (Parameter* parameter : layer.parameters())
       for (float& value : parameter->value)
         value = dice.value() * (parameter->kind == Parameter::Kind::kWeight ? spread : 0.7f);
-    if (bf16) narrow(layer.weight());
+    if (bf16)
+      for (Parameter* parameter : {&layer.weight(), &layer.bias()}) narrow(*parameter);
   }
   return Network(std::move(layers));
 }
@@ -91,13 +93,19 @@ inline std::vector<float> gradients_of(Network& network) { return all_of(network
 
 inline oracle::Network oracle_of(Network& network) {
   oracle::Network twin;
+  bool rounds = false;
+  for (std::size_t l = 0; l < network.size(); ++l)
+    rounds = rounds || (network.layer(l).options().storage == Storage::kCompact &&
+                        network.layer(l).options().precision == Precision::kBf16);
   for (std::size_t l = 0; l < network.size(); ++l) {
     Layer& layer = network.layer(l);
     const LayerOptions& options = layer.options();
+    const bool last = l + 1 == network.size();
     oracle::Layer same{.inputs = static_cast<std::size_t>(layer.inputs()),
                        .outputs = static_cast<std::size_t>(layer.outputs()),
                        .activation = {.name = options.activation, .slope = options.alpha},
-                       .drop_threshold = static_cast<std::uint32_t>(std::lround(options.dropout * 65536))};
+                       .drop_threshold = static_cast<std::uint32_t>(std::lround(options.dropout * 65536)),
+                       .rounds = rounds && !last};
     // The first hidden layer is number 2 and has the slope -alpha, the next +alpha, and so on.
     if (options.activation == "all-relu" && options.index % 2 == 0) same.activation.slope = -options.alpha;
     const auto inputs = static_cast<std::uint64_t>(layer.inputs());

@@ -36,6 +36,16 @@ TEST(Memory, DrawingAHugeLayerTakesItsResultAnd16BytesPerConnection) {
   EXPECT_LT(clock.seconds(), 1.0);
 }
 
+TEST(Memory, ShrunkRowPointersTake4BytesARowAndNoneWhereAllRowsAreAsLong) {
+  for (const bool even : {false, true}) {
+    Topology topology = even ? fixed_fan_in_topology(kSide, kSide, 2, {.seed = 1}) : huge_layer();
+    const std::size_t before = testing::g_live_bytes;
+    topology.shrink_row_ptr();
+    const std::size_t given_back = before - testing::g_live_bytes, row = even ? 8 : 4;
+    EXPECT_NEAR(static_cast<double>(given_back), static_cast<double>(row * kSide), kSmall);
+  }
+}
+
 TEST(Memory, DrawingWithProbabilitiesOrReplacementTakesLittleMore) {
   // Blocks have room for a tenth more than they expect, of 8 bytes; then come the keys, of 8 bytes too.
   constexpr double kProbability = double{kLinks} / kSide / kSide;

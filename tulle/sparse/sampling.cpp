@@ -327,25 +327,29 @@ Topology repair_isolated(const Topology& topology, Repair repair, const Random& 
 Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key) {
   require(fan_in >= 0 && fan_in <= cols, "fixed_fan_in_topology: fan_in exceeds the number of sources");
   RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
+  RawVector<std::int32_t> columns(static_cast<std::size_t>(rows) * static_cast<std::size_t>(fan_in));
   row_ptr[0] = 0;
-  RawVector<std::int32_t> columns;
-  columns.reserve(static_cast<std::size_t>(rows) * static_cast<std::size_t>(fan_in));
-  for (std::int32_t r = 0; r < rows; ++r) {
-    std::vector<std::int32_t> chosen;  // sorted
-    const std::uint64_t first_draw = static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols);
-    for (std::int32_t last = cols - fan_in; last < cols; ++last) {
-      const std::uint64_t place = first_draw + static_cast<std::uint64_t>(last);
-      auto source = static_cast<std::int32_t>(key.below(static_cast<std::uint64_t>(last) + 1, place));
-      auto slot = std::lower_bound(chosen.begin(), chosen.end(), source);
-      if (slot != chosen.end() && *slot == source) {  // taken: Floyd's step takes `last`, which cannot be
-        source = last;
-        slot = chosen.end();
+  constexpr std::int64_t kGrain = 1 << 10;
+  parallel_ranges(rows, kGrain, [&](Range range) {
+    for (std::int64_t r = range.begin; r < range.end; ++r) {
+      std::int32_t* const chosen = columns.data() + r * fan_in;  // sorted
+      std::int32_t* end = chosen;
+      const std::uint64_t first_draw = static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols);
+      for (std::int32_t last = cols - fan_in; last < cols; ++last) {
+        const std::uint64_t place = first_draw + static_cast<std::uint64_t>(last);
+        auto source = static_cast<std::int32_t>(key.below(static_cast<std::uint64_t>(last) + 1, place));
+        std::int32_t* slot = std::lower_bound(chosen, end, source);
+        if (slot != end && *slot == source) {  // taken: Floyd's step takes `last`, which cannot be
+          source = last;
+          slot = end;
+        }
+        std::copy_backward(slot, end, end + 1);
+        *slot = source;
+        ++end;
       }
-      chosen.insert(slot, source);
+      row_ptr[static_cast<std::size_t>(r) + 1] = (r + 1) * fan_in;
     }
-    columns.insert(columns.end(), chosen.begin(), chosen.end());
-    row_ptr[static_cast<std::size_t>(r) + 1] = static_cast<std::int64_t>(columns.size());
-  }
+  });
   return Topology(rows, cols, std::move(row_ptr), std::move(columns));
 }
 

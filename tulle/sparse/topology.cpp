@@ -4,7 +4,9 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "tulle/base/check.h"
@@ -70,6 +72,11 @@ Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<con
   return Topology(rows, cols, std::move(row_ptr), std::move(columns));
 }
 
+void Topology::rewrite_columns(const std::function<void(std::span<std::int32_t>)>& rewrite) {
+  rewrite(columns_);
+  parallel_ranges(rows_, 1 << 12, [&](Range range) { check_rows(range); });
+}
+
 bool Topology::contains(std::int32_t target, std::int32_t source) const {
   const auto sources = row(target);
   return std::binary_search(sources.begin(), sources.end(), source);
@@ -87,8 +94,16 @@ std::vector<std::uint64_t> Topology::keys() const {
 
 std::uint64_t Topology::hash() const {
   const std::uint64_t shape = static_cast<std::uint64_t>(rows_) << 32 | static_cast<std::uint64_t>(cols_);
-  const std::uint64_t rows_hash =
-      XXH3_64bits_withSeed(row_ptr_.data(), row_ptr_.size() * sizeof(row_ptr_[0]), shape);
+  // As an array of 8 bytes each, a piece at a time.
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset_withSeed(state.get(), shape);
+  std::array<std::int64_t, 1024> piece;
+  for (std::size_t at = 0; at < row_ptr_.size(); at += piece.size()) {
+    const std::size_t count = std::min(piece.size(), row_ptr_.size() - at);
+    row_ptr_.copy(at, std::span(piece).first(count));
+    XXH3_64bits_update(state.get(), piece.data(), count * sizeof(std::int64_t));
+  }
+  const std::uint64_t rows_hash = XXH3_64bits_digest(state.get());
   return XXH3_64bits_withSeed(columns_.data(), columns_.size() * sizeof(std::int32_t), rows_hash);
 }
 

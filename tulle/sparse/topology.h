@@ -1,11 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
 #include "tulle/base/aligned.h"
 #include "tulle/base/parallel.h"
+#include "tulle/sparse/row_ptr.h"
 
 namespace tulle {
 
@@ -34,13 +36,18 @@ class Topology {
     return cells() == 0 ? 0.0 : static_cast<double>(nnz()) / static_cast<double>(cells());
   }
 
-  std::span<const std::int64_t> row_ptr() const { return row_ptr_; }
+  const RowPtr& row_ptr() const { return row_ptr_; }
+  /// row_ptr() into the least memory (RowPtr::shrink()).
+  void shrink_row_ptr() { row_ptr_.shrink(); }
   std::span<const std::int32_t> columns() const { return columns_; }
   std::span<const std::int32_t> row(std::int32_t r) const {
     const auto begin = static_cast<std::size_t>(row_ptr_[static_cast<std::size_t>(r)]);
     const auto end = static_cast<std::size_t>(row_ptr_[static_cast<std::size_t>(r) + 1]);
     return std::span(columns_).subspan(begin, end - begin);
   }
+  /// Lets rewrite(columns) change the columns, rows staying as long. Throws std::invalid_argument if the
+  /// pattern is not valid then. Cost: O(rows + nnz).
+  void rewrite_columns(const std::function<void(std::span<std::int32_t> columns)>& rewrite);
   /// Whether the connection source -> target exists. Cost: O(log of the row's length).
   bool contains(std::int32_t target, std::int32_t source) const;
   /// All keys in order. Cost: O(nnz).
@@ -55,7 +62,7 @@ class Topology {
 
   std::int32_t rows_ = 0;
   std::int32_t cols_ = 0;
-  RawVector<std::int64_t> row_ptr_{0};
+  RowPtr row_ptr_;
   RawVector<std::int32_t> columns_;
 };
 

@@ -37,6 +37,38 @@ TEST(Topology, CountsCellsBeyond32Bits) {
   EXPECT_EQ(Topology::from_keys(5, 2'000'000'000, wide.keys()), wide);
 }
 
+// Each form of row pointers: as made, shrunk to 4 bytes, and to none.
+TEST(Topology, IsTheSameWhateverItsRowPointersTake) {
+  const Topology uneven = example(), even(3, 4, {0, 2, 4, 6}, {0, 3, 1, 2, 0, 1});
+  for (const Topology& wide : {uneven, even}) {
+    Topology shrunk = wide;
+    shrunk.shrink_row_ptr();
+    EXPECT_TRUE(wide.row_ptr().is_wide());
+    EXPECT_FALSE(shrunk.row_ptr().is_wide());
+    EXPECT_EQ(shrunk.row_ptr().is_even(), wide == even);
+    EXPECT_THROW(shrunk.row_ptr().wide(), std::logic_error);
+    EXPECT_EQ(shrunk, wide);
+    EXPECT_EQ(shrunk.hash(), wide.hash());
+    EXPECT_EQ(shrunk.keys(), wide.keys());
+    EXPECT_EQ(shrunk.row_ptr().all(), wide.row_ptr().all());
+    EXPECT_EQ(balanced_rows(shrunk.row_ptr(), 2), balanced_rows(wide.row_ptr().wide(), 2));
+    for (std::int64_t k = 0; k < 7; ++k) {
+      const auto begins = wide.row_ptr().wide();
+      const auto after = std::upper_bound(begins.begin() + 1, begins.end(), k) - begins.begin();
+      EXPECT_EQ(shrunk.row_ptr().first_after({1, 4}, k), after) << k;
+    }
+  }
+  EXPECT_FALSE(uneven == even);
+}
+
+// What ranks compare, and files remember; computed by XXH3 of the arrays as a whole.
+TEST(Topology, KeepsTheHashesThatArraysOfItsRowPointersHave) {
+  EXPECT_EQ(example().hash(), 0x13adf577f468efcau);
+  Topology even = full_topology(3000, 2);
+  even.shrink_row_ptr();
+  EXPECT_EQ(even.hash(), 0x553cbf2d4f781d25u);
+}
+
 TEST(Topology, EmptyOnesAreValid) {
   EXPECT_EQ(Topology().nnz(), 0);
   EXPECT_EQ(Topology().density(), 0.0);

@@ -70,7 +70,7 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
     return static_cast<std::size_t>(
         std::lower_bound(grown.begin(), grown.end(), static_cast<std::uint64_t>(r) * width) - grown.begin());
   };
-  const std::int64_t* const row_ptr = old.row_ptr().data();
+  const auto row_ptr = [&](std::int32_t r) { return old.row_ptr()[static_cast<std::size_t>(r)]; };
   const std::int32_t* const columns = old.columns().data();
   return by_rows(
       old, old.nnz() + std::ssize(grown),
@@ -78,7 +78,7 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
         return [&, next = first_of(first)](std::int32_t r) mutable {
           const std::uint64_t end = (static_cast<std::uint64_t>(r) + 1) * width;
           std::int64_t count =
-              std::count(drop.begin() + row_ptr[r], drop.begin() + row_ptr[r + 1], std::uint8_t{0});
+              std::count(drop.begin() + row_ptr(r), drop.begin() + row_ptr(r + 1), std::uint8_t{0});
           for (; next < grown.size() && grown[next] < end; ++next) ++count;
           return count;
         };
@@ -87,9 +87,9 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
         return
             [&, next = first_of(first)](std::int32_t r, std::int32_t* column, std::int64_t* source) mutable {
               const std::uint64_t row_start = static_cast<std::uint64_t>(r) * width;
-              std::int64_t k = row_ptr[r];
+              std::int64_t k = row_ptr(r);
               const auto keep_below = [&](std::int32_t end) {
-                for (; k < row_ptr[r + 1] && columns[k] < end; ++k) {
+                for (; k < row_ptr(r + 1) && columns[k] < end; ++k) {
                   if (drop[static_cast<std::size_t>(k)] != 0) continue;
                   *column++ = columns[k];
                   *source++ = k;

@@ -164,7 +164,8 @@ bool needs_gradients(const Config& config) { return !needs_gradients_for(config)
 Storage storage_of(const Config& config, std::int64_t connections) {
   const Evolution how = evolution_of(config);
   std::string needs = needs_gradients_for(config);
-  if (config.model.dtype != "f32") needs = "model.dtype = \"" + config.model.dtype + "\"";
+  if (config.model.dtype != "f32" && spreads_neurons(config))
+    needs = "model.dtype = \"" + config.model.dtype + "\"";
   if (how.steps_looked_at() > 0) needs = "evolve.rule = \"" + config.evolve.rule + "\"";
   const std::string& wanted = config.run.storage;
   const bool spill = !config.run.spill.empty(), bf16 = config.model.weights == "bf16";
@@ -190,6 +191,32 @@ Storage storage_of(const Config& config, std::int64_t connections) {
   return storage;
 }
 
+namespace {
+
+// Events that renew each row by itself know one way to do it.
+void check_rows(const Config& config, const Evolution& how) {
+  const Config::Evolve& e = config.evolve;
+  const auto refuse = [](std::string_view key, const auto& found, std::string_view expected) {
+    throw Error(ErrorKind::kConfig,
+                fmt::format("{}, found {}, expected {} with evolve.scope = \"row\"", key, found, expected));
+  };
+  if (config.model.kind != "mlp") refuse("model.kind", "'" + config.model.kind + "'", "'mlp'");
+  if (how.drop->name != "magnitude")
+    refuse("evolve.drop", fmt::format("'{}'", how.drop->name), "'magnitude'");
+  if (how.grow->name != "random") refuse("evolve.grow", fmt::format("'{}'", how.grow->name), "'random'");
+  if (e.redistribute != "none") refuse("evolve.redistribute", "'" + e.redistribute + "'", "'none'");
+  if (e.chain_removal) refuse("evolve.chain_removal", true, "false");
+  if (!e.regrow_dropped) refuse("evolve.regrow_dropped", false, "true");
+  if (e.min_fan_in > 0) refuse("evolve.min_fan_in", e.min_fan_in, "0");
+  if (e.final_density > 0.0) refuse("evolve.final_density", e.final_density, "0");
+  if (e.evolve_dense) refuse("evolve.evolve_dense", true, "false");
+  if (config.topology.window > 0) refuse("topology.window", config.topology.window, "0");
+  if (config.log.input_links) refuse("log.input_links", true, "false");
+  if (spreads_neurons(config)) refuse("parallel.mode", "'" + config.parallel.mode + "'", "another");
+}
+
+}  // namespace
+
 Evolution evolution_of(const Config& config) {
   const Config::Evolve& e = config.evolve;
   const RuleInfo& rule = find_name(rules(), "evolve.rule", e.rule);
@@ -201,6 +228,7 @@ Evolution evolution_of(const Config& config) {
   if (e.grow_init == "zero" || (e.grow_init == "auto" && how.grow->zero_start))
     how.law = {.law = &find_name(weight_inits(), "evolve.grow_init", "zero")};
   how.global = e.scope == "global";
+  how.in_rows = e.scope == "row";
   how.min_links = e.min_links;
   how.min_fan_in = e.min_fan_in;
   how.chain_removal = e.chain_removal;
@@ -216,6 +244,7 @@ Evolution evolution_of(const Config& config) {
   how.momentum = config.train.momentum;
   how.momentum_steps = e.momentum_steps;
   how.distribution = config.topology.distribution == "uniform" ? "uniform" : "erk";
+  if (how.in_rows) check_rows(config, how);
   if (how.global && how.drop->score == nullptr)
     throw Error(
         ErrorKind::kConfig,

@@ -185,10 +185,12 @@ const KeyInfo kKeys[] = {
     {"model.loss", [](Config& c) -> Field { return &c.model.loss; }, "training loss", -kNone, kNone, false,
      [] { return names(losses()); }},
     {"model.dtype", [](Config& c) -> Field { return &c.model.dtype; },
-     "activations of sparse layers while they multiply; weights and sums stay f32", -kNone, kNone, false,
-     [] { return names(training_precisions()); }},
+     "activations of sparse layers while they multiply, in compact storage also while they are kept; sums "
+     "stay f32",
+     -kNone, kNone, false, [] { return names(training_precisions()); }},
     {"model.weights", [](Config& c) -> Field { return &c.model.weights; },
-     "how weights and momentum of compact layers are kept; a step is taken in f32 and rounded up or down at "
+     "how weights, biases and momentum of compact layers are kept; a step is taken in f32 and rounded up or "
+     "down at "
      "random",
      -kNone, kNone, false,
      [] {
@@ -321,9 +323,11 @@ const KeyInfo kKeys[] = {
     {"evolve.density_until", [](Config& c) -> Field { return &c.evolve.density_until; },
      "share of the training after which final_density is reached", 1e-9, 1},
     {"evolve.scope", [](Config& c) -> Field { return &c.evolve.scope; },
-     "layer: each drops its share; global: one ranking over all", -kNone, kNone, false,
+     "layer: each drops its share; global: one ranking over all; row: each neuron drops and grows its own, "
+     "in place",
+     -kNone, kNone, false,
      [] {
-       return Names{"layer", "global"};
+       return Names{"layer", "global", "row"};
      }},
     {"evolve.redistribute", [](Config& c) -> Field { return &c.evolve.redistribute; },
      "how grown connections are shared out among the layers", -kNone, kNone, false,

@@ -87,7 +87,7 @@ double near_products_per_second() {
     const Clock clock;
     parallel_parts(thread_count(), [&](int) {
       AlignedVector<float> y(x.size());
-      const std::int64_t* const begin = topology.row_ptr().data();
+      const std::int64_t* const begin = topology.row_ptr().wide().data();
       for (int i = 0; i < kRepeats; ++i)
         kernels::spmm_forward({begin, begin + 1, topology.columns().data(), weights.data()}, {0, kSide},
                               kWidth, x.data(), y.data(), {});

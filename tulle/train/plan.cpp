@@ -75,9 +75,8 @@ std::int64_t joined_bytes(const std::vector<LayerPlan>& layers, std::int64_t lan
 // Samples of a step as panels hold them (Network::panel_width), filled up to whole panels.
 std::int64_t lanes_of(const Config& config, Storage storage, const std::vector<LayerPlan>& layers) {
   const bool narrow = storage == Storage::kCompact && std::ranges::none_of(layers, &LayerPlan::dense);
-  const std::int64_t width = kernels::panel_width(config.train.batch_size, config.model.dtype == "bf16" ? 32
-                                                                           : narrow                     ? 2
-                                                                                                        : 16);
+  const bool pairs = storage == Storage::kFast && config.model.dtype == "bf16";
+  const std::int64_t width = kernels::panel_width(config.train.batch_size, pairs ? 32 : narrow ? 2 : 16);
   return (config.train.batch_size + width - 1) / width * width;
 }
 
@@ -122,12 +121,21 @@ std::int64_t split_bytes(const Split& split) {
       8 * split.sets.row_ptr.size());
 }
 
+// Of a row pointer of the compact form (RowPtr::shrink()).
+std::int64_t row_ptr_bytes(const Config& config, const LayerPlan& layer) {
+  const bool even =
+      config.topology.distribution == "fixed-fan-in" && config.topology.repair_isolated == "none";
+  const Evolution how = evolution_of(config);
+  if (even && (how.drop == nullptr || how.in_rows)) return 0;
+  return layer.connections < std::int64_t{1} << 32 ? 4 : 8;
+}
+
 // Of the connections by target and, in the fast form, by source: target, position and slot of each, and where
 // each source's begin in each tile. `panels`: a first layer whose inputs are.
-std::int64_t index_bytes(const LayerPlan& layer, Storage storage, bool panels) {
+std::int64_t index_bytes(const LayerPlan& layer, Storage storage, std::int64_t row_bytes, bool panels) {
   if (layer.dense) return 0;
   const std::int64_t own = 4 * layer.connections + 8 * (layer.outputs + 1);
-  if (storage == Storage::kCompact) return own;
+  if (storage == Storage::kCompact) return own - (8 - row_bytes) * (layer.outputs + 1);
   const double density = static_cast<double>(layer.connections) /
                          (static_cast<double>(layer.inputs) * static_cast<double>(layer.outputs));
   const auto tiles = [&](std::int64_t count) {
@@ -192,25 +200,32 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
   const bool keeps_gradients = needs_gradients(config);
   std::int64_t weights = 0, scratch = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0,
                explored = 0, keys = 0, gathered = 0, all_errors = 0;
+  std::int64_t floats = 0;  // of layers that do not round as they go, where activations are bfloat16
   std::int64_t sparse = 0, largest = 0, longest = 0;  // connections of sparse layers, of one, of one target
   std::int64_t errors[2] = {0, 0};                    // of the layer at work and of the one below, in turn
   const Evolution how = evolution_of(config);
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
     plan.neurons += whole[l].outputs;
-    index += index_bytes(layer, plan.storage, l == 0 && !data.train.inputs.is_sparse());
+    index += index_bytes(layer, plan.storage, row_ptr_bytes(config, layer),
+                         l == 0 && !data.train.inputs.is_sparse());
     weights += (layer.dense || keeps_gradients ? 8 : weight) * layer.connections;
     if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
     optimizer += (layer.dense ? state : sparse_state) * layer.connections;
     const bool last = l + 1 == layers.size();
     const auto activation = activation_of(config, last);
-    biases += (8 + state + (parts > 1 ? 4 : 0)) * layer.outputs *
-              (1 + static_cast<std::int64_t>(activation->parameters().size()));
+    const std::int64_t kept = (8 + state + (parts > 1 ? 4 : 0)) * layer.outputs;
+    biases += kept * (1 + static_cast<std::int64_t>(activation->parameters().size()));
+    if (!fast && !layer.dense) biases += (weight + sparse_state - 8 - state) * layer.outputs;  // no gradients
     const std::int64_t bits =
         (activation->piecewise() ? 1 : 0) + (!last && config.model.dropout > 0.0 ? 1 : 0);
-    activations += layer.outputs * lanes * (activation->piecewise() ? 4 : 8) +
+    const bool rounded = bf16 && !fast && !last;
+    activations += layer.outputs * lanes * ((rounded ? 2 : 4) + (activation->piecewise() ? 0 : 4)) +
                    layer.outputs * ((lanes + 15) / 16 * 2) * bits;
-    if (bf16) activations += lanes * 2 * (layer.inputs + layer.outputs);
+    if (bf16 && fast) activations += lanes * 2 * (layer.inputs + layer.outputs);
+    if (bf16 && !fast && layer.dense && l > 0) activations += lanes * 4 * layer.inputs;  // widened
+    if (rounded && (layer.dense || !activation->piecewise()))
+      floats = std::max(floats, lanes * 4 * layer.outputs);
     errors[l % 2] = std::max(errors[l % 2], layer.outputs * lanes * 4);
     all_errors += layer.outputs * lanes * 4;
     if (layer.dense) continue;
@@ -218,7 +233,8 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
     largest = std::max(largest, layer.connections);
     longest = std::max(longest, layer.connections / std::max<std::int64_t>(layer.outputs, 1));
     if (how.drop == nullptr || last) continue;
-    event = std::max(event, event_bytes(config, layer));
+    event =
+        std::max(event, how.in_rows ? layer.inputs : event_bytes(config, layer));  // marks of used sources
     keys = std::max(keys, 8 * layer.connections);
     explored += static_cast<std::int64_t>(CellSet::size_in_bytes(static_cast<std::uint64_t>(layer.inputs) *
                                                                  static_cast<std::uint64_t>(layer.outputs)));
@@ -246,7 +262,7 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
                 {"weights", (weights + scratch) * replicas},
                 {"optimizer state", optimizer * replicas},
                 {"biases", biases * replicas},
-                {"activations", activations * replicas},
+                {"activations", (activations + floats) * replicas},
                 {"errors", (how.steps_looked_at() > 0 ? all_errors : errors[0] + errors[1]) * replicas},
                 {"batch", batch * replicas},
                 {"checkpoint", checkpoint},
@@ -278,7 +294,7 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
                 {"weights", weights - weight * sparse},
                 {"optimizer state", optimizer - sparse_state * sparse},
                 {"biases", biases},
-                {"activations", activations},
+                {"activations", activations + floats},
                 {"errors", errors[0] + errors[1]},
                 {"batch", batch},
                 {"windows", windows},
@@ -317,18 +333,22 @@ std::int64_t largest_batch(Config config, const Dataset& data, std::int64_t limi
 
 double predicted_step_seconds(const Config& config, const Dataset& data, const Plan& plan,
                               const MachineRates& rates) {
-  // Of each connection, for 16 samples or fewer: lines at random places forward, and back where it has a
-  // layer below (its x, and its error read and written).
+  // Of each connection, lines of 64 bytes at random places: its x forward and back, and where it has a layer
+  // below its error, read and written.
   const std::vector<LayerPlan> layers = layers_of(config, data);
   const std::int64_t lanes = lanes_of(config, plan.storage, layers);
-  const double lines_per_connection = std::max(static_cast<double>(lanes) / 16.0, 1.0);
+  const bool rounded = plan.storage == Storage::kCompact && config.model.dtype == "bf16";
+  const auto lines_of = [lanes](std::int64_t bytes) {
+    return std::max(static_cast<double>(lanes * bytes) / 64.0, 1.0);
+  };
   constexpr std::int64_t kNear = std::int64_t{1} << 20;  // bytes that stay in the nearest caches
   double seconds = 0.0;
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const LayerPlan& layer = layers[l];
-    const double links = static_cast<double>(layer.connections) * lines_per_connection;
-    const double lines = l == 0 ? 2.0 : 3.0;
-    const std::int64_t set = layer.inputs * lanes * 4 * (l == 0 ? 1 : 2);
+    const auto links = static_cast<double>(layer.connections);
+    const std::int64_t x_bytes = rounded && l > 0 ? 2 : 4, error_bytes = l == 0 ? 0 : 4;
+    const double lines = 2.0 * lines_of(x_bytes) + (l == 0 ? 0.0 : lines_of(error_bytes));
+    const std::int64_t set = layer.inputs * lanes * (x_bytes + error_bytes);
     seconds += set <= kNear ? links * 16.0 * lines / rates.near_products() : links * lines / rates.lines(set);
     // A layer's neurons go by in order: made, read and made to errors; zeros first, where they add up.
     seconds += static_cast<double>(layer.outputs * lanes * 4) * 5.0 / rates.bytes();

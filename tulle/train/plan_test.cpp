@@ -151,7 +151,7 @@ TEST(Storage, ThatIsCompactIsRefusedWhereGradientsAreNeeded) {
   };
   EXPECT_FALSE(refused([](Config&) {}));
   EXPECT_TRUE(refused([](Config& config) { config.train.clip_norm = 1.0; }));
-  EXPECT_TRUE(refused([](Config& config) { config.model.dtype = "bf16"; }));
+  EXPECT_FALSE(refused([](Config& config) { config.model.dtype = "bf16"; }));
   EXPECT_TRUE(refused([](Config& config) { config.evolve.rule = "rigl"; }));
   EXPECT_TRUE(refused([](Config& config) { config.evolve.rule = "mest"; }));
   EXPECT_TRUE(refused([](Config& config) { config.parallel.ranks = 2; }));

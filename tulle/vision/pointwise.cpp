@@ -74,8 +74,8 @@ void Pointwise::multiply_panel(int width, const float* x, const float* bias, flo
     return;
   }
   const Topology& topology = *layer_.topology();
-  kernels::spmm_forward({topology.row_ptr().data(), topology.row_ptr().data() + 1, topology.columns().data(),
-                         layer_.weight().value.data()},
+  kernels::spmm_forward({topology.row_ptr().wide().data(), topology.row_ptr().wide().data() + 1,
+                         topology.columns().data(), layer_.weight().value.data()},
                         {0, outputs()}, width, x, y, {.bias = bias});
 }
 
