@@ -89,7 +89,7 @@ class Trainer {
   }
 
   Ending train() {
-    saves_ = is_part() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
+    saves_ = save_together() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
     write(start_record());
     start_exploring();
     mode_->begin();
@@ -135,7 +135,7 @@ class Trainer {
       if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.prepare_step(rate_);
       count(mode_->gradients(whole));
-      replica_.step(rate_ * rate_factor_);
+      mode_->step(rate_ * rate_factor_);
       count(mode_->stepped(last));
       ++state.step;
       ++state.batch_in_epoch;
@@ -308,6 +308,7 @@ class Trainer {
   void evolve_if_due(bool epoch_done) {
     if (!event_is_due(epoch_done)) return;
     Clock clock;
+    mode_->gather_state();
     if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
     const Spilling files(run_.spill);
     const std::vector<LayerEvolution> events =
@@ -375,6 +376,7 @@ class Trainer {
         epoch >= run_.config.train.epochs || !mode_->together())
       return;
     Clock clock;
+    mode_->gather_state();
     const Spilling files(run_.spill);
     Network& network = run_.model.network;
     ImportanceRecord record{.epoch = static_cast<int>(epoch),
@@ -498,13 +500,14 @@ class Trainer {
     settle_save(/*wait=*/false);
     if (!mode_->together()) return;
     bool due = signals_.save.exchange(false) || is_due(course_.save_every, epoch_done);
-    if (is_part()) due = !mode_->meet(!due);  // all of them save, or none
+    if (save_together()) due = !mode_->meet(!due);  // all of them, or none
     if (due) save();
   }
 
   void save() {
     if (!saves_ || !mode_->together()) return;
     count_seconds();
+    mode_->gather_state();
     if (is_part()) {
       std::optional<Network> whole = whole_network();
       if (whole) save_as(*whole);
@@ -516,6 +519,9 @@ class Trainer {
 
   // Parts of the network: this rank has one.
   bool is_part() const { return run_.model.network.spread() != nullptr; }
+
+  // Whether every rank has something that a checkpoint holds.
+  bool save_together() const { return is_part() || mode_->shares_state(); }
 
   // On rank 0; in files of the run directory, a layer at a time in memory.
   std::optional<Network> whole_network() {
@@ -597,7 +603,7 @@ class Trainer {
   double rate_ = 0.0, rate_factor_ = 1.0;
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
-  bool saves_ = false;       // this rank, or with parts of the network any
+  bool saves_ = false;       // this rank, or with save_together() any
   std::optional<CheckpointWriter> checkpoints_;
 };
 
