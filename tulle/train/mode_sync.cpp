@@ -38,7 +38,10 @@ class Sync final : public Mode {
         shares_state_(ranks.config().shard_momentum && ranks.comm.size() > 1),
         sum_(ranks, shares_state_ && !needs_whole_gradients(ranks.run().config)),
         parts_(ranks.comm),
-        shards_(std::max(static_cast<int>(ranks.config().virtual_shards), ranks.comm.size())) {}
+        shards_(std::max(static_cast<int>(ranks.config().virtual_shards), ranks.comm.size())) {
+    if (ranks.comm.size() > 1) share_batches(&ranks.comm);
+  }
+  ~Sync() override { share_batches(nullptr); }
 
   std::int64_t batches(std::int64_t) const override { return loader_.batches(); }
   void start_epoch(std::int64_t epoch) override {
@@ -53,7 +56,7 @@ class Sync final : public Mode {
     sum_.start(loader_.samples_of(index), static_cast<int>(own.end - own.begin));
     for (auto shard = static_cast<int>(own.begin); shard < own.end; ++shard) {
       const Batch batch =
-          ranks().replica.get(loader_, index, {shard, shards_});
+          ranks().replica.get(loader_, index, part_of_batch(ranks().run().config, shard, shards_));
       sum_.add(batch, {.training = true,
                        .seed = run.model.seed,
                        .step = static_cast<std::uint32_t>(run.state.step),
@@ -91,6 +94,11 @@ class Sync final : public Mode {
   bool stop_asked() const override { return sum_.stop_asked(); }
 
  private:
+  void share_batches(Communicator* comm) {
+    if (Architecture* const net = ranks().replica.network().architecture(); net != nullptr)
+      net->share_batches(comm);
+  }
+
   static bool needs_whole_gradients(const Config& config) {
     const Evolution how = evolution_of(config);
     return config.train.clip_norm > 0.0 || (how.drop != nullptr && how.drop->needs_gradients);

@@ -109,6 +109,10 @@ std::unique_ptr<Mode> make_wassp(const Ranks&);
 std::unique_ptr<Mode> make_local_sgd(const Ranks&);
 std::unique_ptr<Mode> make_rows(const Ranks&);
 
+/// A rank's or shard's part of each batch: of images cut at any sample, as every rank needs one, of others
+/// where panels end.
+Loader::Part part_of_batch(const Config& config, int part, int parts);
+
 /// parallel.wire.
 SumExchange::Wire wire_of(const Config::Parallel& config);
 

@@ -486,7 +486,14 @@ TEST(Modes, RefuseWhatTheyHaveNoFormOf) {
     }
     return "";
   };
-  EXPECT_THAT(refusal("sync", [](Config& c) { c.model.kind = "smlp"; }), HasSubstr("model.kind, found smlp"));
+  EXPECT_THAT(refusal("wassp", [](Config& c) { c.model.kind = "smlp"; }),
+              HasSubstr("model.kind, found smlp"));
+  EXPECT_THAT(refusal("sync",
+                      [](Config& c) {
+                        c.model.kind = "smlp";
+                        c.parallel.virtual_shards = 16;
+                      }),
+              HasSubstr("parallel.virtual_shards, found 16, expected 0 of images"));
   EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.parallel.shard_momentum = true; }),
               HasSubstr("parallel.shard_momentum, found true, expected false with parallel.mode"));
   EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.evolve.update_every = "3 step"; }),

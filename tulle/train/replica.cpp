@@ -200,7 +200,7 @@ Run without_network(const Run& run) {
 
 Run copy_of(Run& run) {
   Run copy = without_network(run);
-  copy.model.network = without_neurons(run.model.network, all_alive(run.model.network));
+  copy.model.network = copy_of(run.model.network);
   return copy;
 }
 

@@ -426,9 +426,15 @@ class Trainer {
     const std::int64_t index = std::min(run_.state.batch_in_epoch, signals_loader_->batches()) - 1;
     replica_.network().keep_errors(true);
     const Batch batch = replica_.get(*signals_loader_, index, {}, /*whole=*/true);
+    // A step has measured this batch already.
+    std::vector<AlignedVector<float>> statistics;
+    Architecture* const net = replica_.network().architecture();
+    const std::vector<Statistic> running = net != nullptr ? net->statistics() : std::vector<Statistic>{};
+    for (const Statistic& statistic : running) statistics.push_back(*statistic.value);
     replica_.look(
         batch,
         {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(run_.state.step - 1)});
+    for (std::size_t s = 0; s < running.size(); ++s) *running[s].value = statistics[s];
   }
 
   // Ranks go on alike only from the same bits: an accident in one of them is found here.
@@ -627,6 +633,19 @@ void agree_to_start(Communicator& comm, const Run& run) {
   agree(comm, items, ErrorKind::kConfig);
 }
 
+// Of images every rank needs a sample of every batch: without one it would know no norm.
+void check_last_batch(const Config& config, const Dataset& data, int ranks) {
+  if (config.model.kind != "smlp" || config.parallel.mode != "sync") return;
+  const std::int64_t size = config.train.batch_size, samples = data.train.inputs.samples;
+  const std::int64_t rest = config.train.last_batch == "keep" ? samples % size : 0;
+  if (const std::int64_t least = rest > 0 ? rest : size; least < ranks)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("train.batch_size, found {}, expected one of which every batch has a sample for "
+                            "each of {} ranks, but the smallest of {} samples has {}; or train.last_batch = "
+                            "\"drop\"",
+                            size, ranks, samples, least));
+}
+
 }  // namespace
 
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals,
@@ -635,7 +654,8 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
   // What a checkpoint needs to go on alike, whatever the number of ranks then.
   Config::Parallel& parallel = run.config.parallel;
   parallel.mode = mode_of(run.config, comm.size()).name;
-  if (parallel.mode == "sync" && parallel.virtual_shards == 0) parallel.virtual_shards = comm.size();
+  if (parallel.mode == "sync" && parallel.virtual_shards == 0 && run.config.model.kind == "mlp")
+    parallel.virtual_shards = comm.size();
   run.model.config = learning_config(run.config);
   std::optional<Trainer> trainer;
   together(comm, [&] {
@@ -643,6 +663,7 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
       throw Error(ErrorKind::kConfig,
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
+    check_last_batch(run.config, data, comm.size());
     if (spreads_neurons(run.config) && comm.size() > 1 && run.model.network.spread() == nullptr)
       run = part_of(run, {comm.rank(), comm.size()});
     if (run.model.network.spread() != nullptr) run.model.network.spread()->connect(comm);
