@@ -126,8 +126,6 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
     const Interval update = parse_interval("evolve.update_every", config.evolve.update_every);
     if (update.unit == Interval::Unit::kStep) refuse("evolve.update_every", "steps", "epochs", name);
   }
-  if (name == "wasap" && config.evolve.importance_percentile > 0.0)
-    refuse("evolve.importance_percentile", "some", "0", name);
   if (name == "wasap" && config.evolve.stable_events > 0)  // workers do not see the server's events
     refuse("evolve.stable_events", fmt::format("{}", config.evolve.stable_events), "0", name);
   return mode;

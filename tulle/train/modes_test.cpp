@@ -500,8 +500,6 @@ TEST(Modes, RefuseWhatTheyHaveNoFormOf) {
               HasSubstr("a multiple of parallel.local_steps"));
   EXPECT_THAT(refusal("wasap", [](Config& c) { c.train.early_stopping = 2; }), HasSubstr("early_stopping"));
   EXPECT_THAT(refusal("wassp", [](Config& c) { c.train.schedule = "plateau"; }), HasSubstr("schedule"));
-  EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.importance_percentile = 5; }),
-              HasSubstr("importance_percentile"));
   EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.stable_events = 3; }),
               HasSubstr("evolve.stable_events, found 3, expected 0"));
   EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.evolve.rule = "snfs"; }),

@@ -412,6 +412,7 @@ class Trainer {
           event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
+    mode_->topology_changed();
     record.connections = network.connections();
     replica_.phases.evolve += clock.seconds();
     write(record);
