@@ -11,6 +11,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/checkpoint/integrity.h"
+#include "tulle/checkpoint/model_parts.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
@@ -516,8 +517,10 @@ class Trainer {
     count_seconds();
     mode_->gather_state();
     if (is_part()) {
-      std::optional<Network> whole = whole_network();
-      if (whole) save_as(*whole);
+      if (!save_parts()) {
+        std::optional<Network> whole = whole_network();
+        if (whole) save_as(*whole);
+      }
     } else if (checkpoints_) {
       checkpoints_->save();
     }
@@ -526,6 +529,20 @@ class Trainer {
 
   // Parts of the network: this rank has one.
   bool is_part() const { return run_.model.network.spread() != nullptr; }
+
+  // A checkpoint of which every rank writes its part, where they share the run directory: the same answer on
+  // all of them. It does not tell what was explored: no rank knows of all.
+  bool save_parts() {
+    std::vector<CellSet> explored;
+    std::swap(run_.state.explored, explored);
+    const auto write = [&](const std::string& path) {
+      return tulle::save_parts(path, run_.model, &run_.state,
+                               directory_ != nullptr ? directory_->files() : real_file_ops());
+    };
+    const bool saved = checkpoints_ ? checkpoints_->save(write) : write("").has_value();
+    std::swap(run_.state.explored, explored);
+    return saved;
+  }
 
   // Whether every rank has something that a checkpoint holds.
   bool save_together() const { return is_part() || mode_->shares_state(); }
