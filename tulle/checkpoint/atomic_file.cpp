@@ -12,6 +12,7 @@
 #include <random>
 
 #include "tulle/base/spill.h"
+#include "tulle/checkpoint/temporary_file.h"
 
 namespace tulle {
 namespace {
@@ -28,86 +29,82 @@ mode_t default_mode() {
   return 0600;
 }
 
-/// The file to be, under its temporary name; removed unless it was renamed.
-class Temporary {
- public:
-  Temporary(FileOps& files, const FileHandle& directory, const std::string& path)
-      : files_(files),
-        directory_(directory.get()),
-        path_(path),
-        name_(temporary_name()),
-        file_(open_file(files, directory_, name_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600)) {
-    if (!file_) throw write_error(errno, path_, "create");
-  }
-  ~Temporary() {
-    if (!renamed_) uninterrupted([&] { return files_.unlinkat(directory_, name_.c_str()); });
-  }
-  Temporary(const Temporary&) = delete;
-  Temporary& operator=(const Temporary&) = delete;
-
-  void write(Pieces pieces) {
-    reserve(pieces);
-    for (const std::span<const std::byte> piece : pieces) write(piece);
-    check("write", [&] { return files_.fchmod(file_.get(), default_mode()); });
-  }
-
-  /// Durable first, then visible.
-  void rename(const std::string& name) {
-    check("sync",
-          [&] { return files_.fsync(file_.get()); });  // an error is final: the kernel may drop the pages
-    if (file_.close() == -1) throw write_error(errno, path_, "close");
-    check("rename a temporary to", [&] { return files_.renameat(directory_, name_.c_str(), name.c_str()); });
-    renamed_ = true;
-  }
-
- private:
-  template <class Call>
-  void check(std::string_view operation, Call call) const {
-    if (uninterrupted(call) == -1) throw write_error(errno, path_, operation);
-  }
-
-  void reserve(Pieces pieces) {
-    std::size_t size = 0;
-    for (const auto& piece : pieces) size += piece.size();
-    if (size == 0) return;
-    const auto call = [&] { return files_.fallocate(file_.get(), static_cast<off_t>(size)); };
-    if (uninterrupted(call) == 0 || errno == EOPNOTSUPP || errno == ENOSYS) return;
-    throw write_error(errno, path_, fmt::format("reserve {} bytes for", size));
-  }
-
-  void write(const std::span<const std::byte> piece) {
-    std::span<const std::byte> bytes = piece;
-    while (!bytes.empty()) {
-      const ssize_t count =
-          uninterrupted([&] { return files_.write(file_.get(), bytes.data(), bytes.size()); });
-      if (count == -1) throw write_error(errno, path_, "write");
-      bytes = bytes.subspan(static_cast<std::size_t>(count));
-    }
-    release(piece);
-  }
-
-  FileOps& files_;
-  int directory_;
-  const std::string& path_;
-  std::string name_;
-  FileHandle file_;
-  bool renamed_ = false;
-};
-
 }  // namespace
 
-void write_file_atomically(const std::string& path, Pieces pieces, FileOps& files) {
+TemporaryFile::TemporaryFile(const std::string& path, FileOps& files)
+    : files_(files), path_(path), directory_(files, -1), file_(files, -1) {
   const std::filesystem::path target(path);
   if (!target.has_filename()) throw write_error(EISDIR, path, "write");
-  const std::string parent = target.has_parent_path() ? target.parent_path().string() : ".";
-  const FileHandle directory = open_file(files, AT_FDCWD, parent, O_RDONLY | O_DIRECTORY);
-  if (!directory) throw write_error(errno, path, "open the directory of");
+  parent_ = target.has_parent_path() ? target.parent_path().string() : ".";
+  directory_ = open_file(files, AT_FDCWD, parent_, O_RDONLY | O_DIRECTORY);
+  if (!directory_) throw write_error(errno, path, "open the directory of");
+  name_ = temporary_name();
+  file_ = open_file(files, directory_.get(), name_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  if (!file_) throw write_error(errno, path, "create");
+}
 
-  Temporary temporary(files, directory, path);
-  temporary.write(pieces);
-  temporary.rename(target.filename().string());
-  if (uninterrupted([&] { return files.fsync(directory.get()); }) == -1)
-    throw write_error(errno, path, "sync the directory of");
+TemporaryFile::~TemporaryFile() {
+  if (!renamed_) uninterrupted([&] { return files_.unlinkat(directory_.get(), name_.c_str()); });
+}
+
+std::string TemporaryFile::name() const { return (std::filesystem::absolute(parent_) / name_).string(); }
+
+void TemporaryFile::reserve(std::uint64_t size) {
+  if (size == 0) return;
+  const auto call = [&] { return files_.fallocate(file_.get(), static_cast<off_t>(size)); };
+  if (uninterrupted(call) == 0 || errno == EOPNOTSUPP || errno == ENOSYS) return;
+  throw write_error(errno, path_, fmt::format("reserve {} bytes for", size));
+}
+
+void TemporaryFile::write(std::span<const std::byte> bytes) { write_all(files_, file_, path_, bytes); }
+
+void TemporaryFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  write_all_at(files_, file_, path_, offset, bytes);
+}
+
+void TemporaryFile::rename() {
+  check("write", [&] { return files_.fchmod(file_.get(), default_mode()); });
+  check("sync",
+        [&] { return files_.fsync(file_.get()); });  // an error is final: the kernel may drop the pages
+  if (file_.close() == -1) throw write_error(errno, path_, "close");
+  const std::string target = std::filesystem::path(path_).filename().string();
+  check("rename a temporary to",
+        [&] { return files_.renameat(directory_.get(), name_.c_str(), target.c_str()); });
+  renamed_ = true;
+  check("sync the directory of", [&] { return files_.fsync(directory_.get()); });
+}
+
+template <class Call>
+void TemporaryFile::check(std::string_view operation, Call call) const {
+  if (uninterrupted(call) == -1) throw write_error(errno, path_, operation);
+}
+
+void write_all(FileOps& files, const FileHandle& file, const std::string& path,
+               std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = uninterrupted([&] { return files.write(file.get(), bytes.data(), bytes.size()); });
+    if (count == -1) throw write_error(errno, path, "write");
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+}
+
+void write_all_at(FileOps& files, const FileHandle& file, const std::string& path, std::uint64_t offset,
+                  std::span<const std::byte> bytes) {
+  if (::lseek(file.get(), static_cast<off_t>(offset), SEEK_SET) == -1)
+    throw write_error(errno, path, "seek in");
+  write_all(files, file, path, bytes);
+}
+
+void write_file_atomically(const std::string& path, Pieces pieces, FileOps& files) {
+  TemporaryFile temporary(path, files);
+  std::uint64_t size = 0;
+  for (const auto& piece : pieces) size += piece.size();
+  temporary.reserve(size);
+  for (const std::span<const std::byte> piece : pieces) {
+    temporary.write(piece);
+    release(piece);
+  }
+  temporary.rename();
 }
 
 std::string temporary_name() {

@@ -3,16 +3,21 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 
 #include "tulle/base/aligned.h"
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/checkpoint/model_metadata.h"
+#include "tulle/checkpoint/model_parts.h"
+#include "tulle/checkpoint/part_file.h"
 #include "tulle/checkpoint/safetensors.h"
+#include "tulle/comm/collectives.h"
 #include "tulle/version.h"
 #include "tulle/vision/smlp_net.h"
 
@@ -108,12 +113,13 @@ Json describe(const Model& model) {
   for (std::size_t l = 0; l < model.network.size(); ++l) {
     const Layer& layer = model.network.layer(l);
     Json entry{{"inputs", layer.inputs()},
-               {"outputs", layer.outputs()},
+               {"outputs", model.network.outputs(l)},
                {"activation", layer.options().activation},
                {"alpha", layer.options().alpha},
                {"dropout", layer.options().dropout},
                {"sparse", layer.topology() != nullptr}};
-    if (!layer.options().neurons.empty()) entry["original_outputs"] = layer.original_outputs();
+    if (!layer.options().neurons.empty() && model.network.spread() == nullptr)
+      entry["original_outputs"] = layer.original_outputs();
     if (const auto form = layer.activation().piecewise())
       entry["slope"] = form->slope;  // signed, for other readers
     if (layer.options().precision != Precision::kFloat) entry["dtype"] = name_of(layer.options().precision);
@@ -222,6 +228,63 @@ Content content_of(Model& model, const TrainingState* state) {
 
 std::int64_t save_model(const std::string& path, Model& model, const TrainingState* state, FileOps& files) {
   return write(path, content_of(model, state), files);
+}
+
+std::optional<std::int64_t> save_parts(const std::string& path, Model& model, const TrainingState* state,
+                                       FileOps& files) {
+  Network& network = model.network;
+  Communicator& comm = network.spread()->comm();
+  std::vector<TensorPart> parts;
+  std::vector<RawVector<std::int64_t>> row_ptrs(network.size());  // as the whole network counts
+  for (std::size_t l = 0; l < network.size(); ++l) {
+    Layer& layer = network.layer(l);
+    const std::int64_t rows = network.outputs(l), first = network.spread()->own_neurons(l).begin;
+    const std::vector<std::int64_t> connections = gather_all(comm, layer.connections());
+    const std::int64_t before =
+        std::accumulate(connections.begin(), connections.begin() + comm.rank(), std::int64_t{0});
+    const std::int64_t nnz = std::accumulate(connections.begin(), connections.end(), std::int64_t{0});
+    for (const Parameter* parameter : layer.parameters()) {
+      const bool weight = parameter->kind == Parameter::Kind::kWeight;
+      const std::int64_t size = weight ? nnz : rows, begin = weight ? before : first;
+      const auto add = [&](const std::string& name, DType dtype, const auto& values,
+                           std::vector<std::int64_t> shape) {
+        parts.push_back({name, dtype, std::move(shape), begin, std::as_bytes(std::span(values))});
+      };
+      const Topology* const topology = weight ? layer.topology() : nullptr;
+      if (topology != nullptr) {
+        RawVector<std::int64_t>& row_ptr = row_ptrs[l];
+        row_ptr.assign(topology->row_ptr().begin(), topology->row_ptr().end());
+        for (std::int64_t& start : row_ptr) start += before;
+        parts.push_back(
+            {parameter->name + ".crow", DType::I64, {rows + 1}, first, std::as_bytes(std::span(row_ptr))});
+        add(parameter->name + ".col", DType::I32, topology->columns(), {nnz});
+        add(parameter->name + ".val", DType::F32, parameter->value, {nnz});
+      } else if (weight) {
+        add(parameter->name, DType::F32, parameter->value, {rows, layer.inputs()});
+      } else {
+        add(parameter->name, DType::F32, parameter->value, {rows});
+      }
+      if (state == nullptr) continue;
+      // What the optimizer keeps is kept by all; a rank without entries cannot tell by its arrays.
+      const auto add_state = [&](const char* ending, DType dtype, const auto& values) {
+        const std::vector<char> kept = gather_all(comm, char{!values.empty()});
+        if (std::ranges::find(kept, char{1}) != kept.end())
+          add(parameter->name + ending, dtype, values, {size});
+      };
+      add_state(".m1", DType::F32, parameter->m1);
+      add_state(".m2", DType::F32, parameter->m2);
+      add_state(".age", DType::U16, parameter->age);
+    }
+  }
+  for (const auto& [name, values] :
+       {std::pair{"data.mean", &model.scaling.mean}, std::pair{"data.std", &model.scaling.deviation}})
+    if (!values->empty())
+      parts.push_back({name,
+                       DType::F32,
+                       {length(values->size())},
+                       0,
+                       comm.rank() == 0 ? std::as_bytes(std::span(*values)) : std::span<const std::byte>{}});
+  return write_parts(comm, path, metadata_of(model, state), std::move(parts), files);
 }
 
 std::vector<std::byte> model_bytes(Model& model, const TrainingState* state) {

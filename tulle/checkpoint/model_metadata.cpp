@@ -38,7 +38,7 @@ Json sparse_layout(const Network& network) {
   Json sparse = Json::object();
   for (std::size_t l = 0; l < network.size(); ++l)
     if (const Topology* topology = network.layer(l).topology())
-      sparse[network.layer(l).weight().name] = {{"shape", {topology->rows(), topology->cols()}},
+      sparse[network.layer(l).weight().name] = {{"shape", {network.outputs(l), topology->cols()}},
                                                 {"layout", "csr"}};
   return sparse;
 }

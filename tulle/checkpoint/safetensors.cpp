@@ -12,6 +12,7 @@
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/checkpoint/integrity.h"
+#include "tulle/checkpoint/safetensors_layout.h"
 
 namespace tulle {
 namespace {
@@ -62,10 +63,6 @@ void require_readable(std::string_view header, std::uint64_t data_bytes, const s
   }
 }
 
-TensorView u8_tensor(std::string_view name, std::span<const std::byte> bytes) {
-  return {std::string(name), DType::U8, {static_cast<std::int64_t>(bytes.size())}, bytes};
-}
-
 // The pieces of a file go to `take`; `name` stands for the file in messages.
 template <class Take>
 void assemble(const std::string& name, const Metadata& metadata, std::vector<TensorView> tensors,
@@ -73,29 +70,19 @@ void assemble(const std::string& name, const Metadata& metadata, std::vector<Ten
   for (const TensorView& tensor : tensors)
     require(tensor.name != kCrcTensor && tensor.name != kDigestTensor,
             "write_safetensors: tensor name '" + tensor.name + "' is reserved");
-  std::ranges::sort(tensors, [](const TensorView& a, const TensorView& b) {
-    return std::pair(dtype_bytes(b.dtype), std::string_view(a.name)) <
-           std::pair(dtype_bytes(a.dtype), std::string_view(b.name));
-  });
+  std::ranges::sort(tensors, before_in_file<TensorView>);
+  const std::string header = header_of(name, metadata, lay_out(tensors));
 
   std::uint64_t data_bytes = 0;
-  for (const TensorView& tensor : tensors) data_bytes += tensor.bytes.size();
-  std::vector<std::byte> table;
-  Digest digest{};
-  std::string header;
-  tensors.push_back(u8_tensor(kCrcTensor, table));
-  tensors.push_back(u8_tensor(kDigestTensor, digest));
-  // The header names the size of the table, which covers the header: both only grow until they agree.
-  for (std::size_t size = 0; header.empty() || size != table.size();) {
-    table.resize(size);
-    tensors[tensors.size() - 2] = u8_tensor(kCrcTensor, table);
-    header = make_header(metadata, lay_out(tensors));
-    size = crc_table_bytes(header.size() + data_bytes);
-  }
-  require_readable(header, data_bytes + table.size() + digest.size(), name);
-
   std::vector<std::span<const std::byte>> pieces{std::as_bytes(std::span(header))};
-  for (const TensorView& tensor : tensors) pieces.push_back(tensor.bytes);
+  for (const TensorView& tensor : tensors) {
+    pieces.push_back(tensor.bytes);
+    data_bytes += tensor.bytes.size();
+  }
+  std::vector<std::byte> table(crc_table_bytes(header.size() + data_bytes));
+  Digest digest{};
+  pieces.emplace_back(table);
+  pieces.emplace_back(digest);
   const Pieces all(pieces);
   std::ranges::copy(crc_table(all.first(all.size() - 2)), table.begin());  // `pieces` looks at both
   digest = xxh3_digest(all.first(all.size() - 1));
@@ -103,6 +90,32 @@ void assemble(const std::string& name, const Metadata& metadata, std::vector<Ten
 }
 
 }  // namespace
+
+std::string header_of(const std::string& name, const Metadata& metadata, std::vector<TensorEntry> tensors) {
+  const std::uint64_t data_bytes = tensors.empty() ? 0 : tensors.back().end;
+  const auto add = [&](std::string_view checksum) {
+    tensors.push_back({.name = std::string(checksum), .dtype = DType::U8, .shape = {0}});
+  };
+  add(kCrcTensor);
+  add(kDigestTensor);
+  const auto place = [](TensorEntry& entry, std::uint64_t begin, std::uint64_t bytes) {
+    entry.shape = {static_cast<std::int64_t>(bytes)};
+    entry.begin = begin;
+    entry.end = begin + bytes;
+  };
+  // The header names the size of the table, which covers the header: both only grow until they agree.
+  std::string header;
+  std::uint64_t table_bytes = 0;
+  for (std::uint64_t size = 0; header.empty() || size != table_bytes;) {
+    table_bytes = size;
+    place(tensors[tensors.size() - 2], data_bytes, table_bytes);
+    place(tensors.back(), data_bytes + table_bytes, sizeof(Digest));
+    header = make_header(metadata, tensors);
+    size = crc_table_bytes(header.size() + data_bytes);
+  }
+  require_readable(header, data_bytes + table_bytes + sizeof(Digest), name);
+  return header;
+}
 
 void write_safetensors(const std::string& path, const Metadata& metadata, std::vector<TensorView> tensors,
                        FileOps& files) {

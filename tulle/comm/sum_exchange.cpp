@@ -36,7 +36,7 @@ void widen(const std::uint16_t* from, std::span<float> to) {
 }  // namespace
 
 std::span<float> SumExchange::part(const Item& item, int rank) const {
-  const Range range = even_range(static_cast<std::int64_t>(item.values.size()), comm_.size(), rank);
+  const Range range = sums_.part(std::ssize(item.values), rank);
   return item.values.subspan(static_cast<std::size_t>(range.begin),
                              static_cast<std::size_t>(range.end - range.begin));
 }
@@ -116,27 +116,33 @@ void SumExchange::add_parts(Item& item) {
   });
 }
 
+// The own part becomes what every rank is to have of it.
+void SumExchange::take_parts(Item& item) {
+  wait(item.coming);
+  wait(item.going);  // before the sums take the place of what was sent
+  add_parts(item);
+  if (wire_ == Wire::kFloat) return;
+  // What others get is rounded, so that must be what this rank goes on with.
+  const std::span<float> own = part(item, comm_.rank());
+  std::uint16_t* const sums = item.sums.data() + (own.data() - item.values.data());
+  narrow(own, sums);
+  widen(sums, own);
+}
+
+void SumExchange::finish_own() {
+  for (std::size_t i = 0; i < started_; ++i) take_parts(items_[i]);
+  started_ = 0;
+}
+
 void SumExchange::finish() {
   for (std::size_t i = 0; i < started_; ++i) {
     Item& item = items_[i];
-    wait(item.coming);
-    wait(item.going);  // before the sums take the place of what was sent
-    add_parts(item);
-    const std::span<float> own = part(item, comm_.rank());
-    // Every rank must end with what the others got, also the one that made it.
-    if (wire_ == Wire::kBf16) narrow(own, item.sums.data() + (own.data() - item.values.data()));
-    for (int step = 1; step < comm_.size(); ++step) {
-      const int peer = (comm_.rank() + step) % comm_.size();
-      item.coming.push_back({peer, comm_.receive(peer, wire(item, item.sums, part(item, peer)))});
-      item.going.push_back({peer, comm_.send(peer, wire(item, item.sums, own))});
-    }
+    take_parts(item);
+    wire_ == Wire::kFloat ? sums_.start(item.values) : sums_.start(std::span(item.sums));
   }
-  for (std::size_t i = 0; i < started_; ++i) {
-    Item& item = items_[i];
-    wait(item.coming);
-    wait(item.going);
-    if (wire_ == Wire::kBf16) widen(item.sums.data(), item.values);
-  }
+  sums_.finish();
+  for (std::size_t i = 0; i < started_ && wire_ == Wire::kBf16; ++i)
+    widen(items_[i].sums.data(), items_[i].values);
   started_ = 0;
 }
 

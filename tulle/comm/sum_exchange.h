@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "tulle/base/aligned.h"
-#include "tulle/comm/communicator.h"
+#include "tulle/comm/part_exchange.h"
 
 namespace tulle {
 
@@ -20,7 +20,7 @@ class SumExchange {
   enum class Wire { kFloat, kBf16 };
 
   /// kBf16: values travel rounded to bfloat16, and are added as floats; half the traffic.
-  SumExchange(Communicator& comm, Wire wire) : comm_(comm), wire_(wire) {}
+  SumExchange(Communicator& comm, Wire wire) : comm_(comm), wire_(wire), sums_(comm) {}
 
   /// Begins to sum `values`, which must not be touched until finish(). All ranks start the same arrays in the
   /// same order.
@@ -32,6 +32,12 @@ class SumExchange {
 
   /// Waits for all that was started. Throws what Communicator::wait() throws.
   void finish();
+  /// The same with each rank's own part alone, PartExchange::own() of every array: the first half of the
+  /// traffic (reduce-scatter). The other entries then mean nothing.
+  void finish_own();
+
+  /// Lets go of the memory that is kept between steps.
+  void release() { items_.clear(); }
 
  private:
   struct Message {
@@ -48,10 +54,12 @@ class SumExchange {
   std::span<float> part(const Item& item, int rank) const;
   std::span<std::byte> wire(Item& item, AlignedVector<std::uint16_t>& narrow, std::span<float> values) const;
   void add_parts(Item& item);
+  void take_parts(Item& item);
   void wait(std::vector<Message>& messages);
 
   Communicator& comm_;
   Wire wire_;
+  PartExchange sums_;
   std::vector<Item> items_;  // memory is kept from one step to the next
   std::size_t started_ = 0;
 };

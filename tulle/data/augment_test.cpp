@@ -168,6 +168,30 @@ TEST_P(Mixing, TargetsSayWhatShareOfEachClassAnImageHolds) {
   EXPECT_TRUE(loader.get(0, 16).targets.empty());
 }
 
+// Three flat images and four: in batches of both, one has a middle.
+TEST_P(Mixing, MakesTheSameOfASampleInAPartOfTheBatch) {
+  const Split split = flats();
+  for (const int batch_size : {3, 4}) {
+    Loader loader(split, {}, batch_size, true, 5), part_loader(split, {}, batch_size, true, 5);
+    for (Loader* const each : {&loader, &part_loader}) each->augment(kShape, GetParam(), 4);
+    for (int epoch = 0; epoch < 10; ++epoch) {
+      for (Loader* const each : {&loader, &part_loader}) each->start_epoch(epoch, /*shuffled=*/true);
+      const Batch whole = loader.get(0, 16);
+      for (int p = 0; p < 2; ++p) {
+        const Batch part = part_loader.get(0, 16, {.part = p, .parts = 2, .grain = 1});
+        ASSERT_GT(part.inputs.batch, 0);
+        for (std::int32_t b = 0; b < part.inputs.batch; ++b) {
+          const auto place = static_cast<std::int32_t>(part.first_position) + b;
+          for (std::int32_t f = 0; f < 24; ++f)
+            EXPECT_EQ(part.inputs.at(b, f), whole.inputs.at(place, f)) << batch_size << ' ' << p << ' ' << b;
+          EXPECT_TRUE(std::ranges::equal(part.targets.subspan(static_cast<std::size_t>(4 * b), 4),
+                                         whole.targets.subspan(static_cast<std::size_t>(4 * place), 4)));
+        }
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, Mixing,
                          ::testing::Values(Augmentation{.mixup = 0.8}, Augmentation{.cutmix = 1.0},
                                            Augmentation{.mixup = 0.4, .cutmix = 0.5}));

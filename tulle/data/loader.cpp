@@ -16,7 +16,6 @@ namespace tulle {
 namespace {
 
 // Parts of a batch begin at multiples of this: dropout masks are drawn for as many samples at once.
-constexpr std::int64_t kLane = 16;
 
 void check_features(const Scaling& scaling, std::int32_t features) {
   const std::size_t scaled = scaling.mean.size();
@@ -122,9 +121,12 @@ Loader::Rows Loader::rows_of(std::int64_t index, int panel_width, Part part) con
   require(index >= 0 && index < batches(), "Loader: no such batch in this epoch");
   require(panel_width >= 2 && panel_width <= 128 && std::has_single_bit(static_cast<unsigned>(panel_width)),
           "Loader: panels are 2, 4, 8, 16, 32, 64 or 128 samples wide");
-  const Range own = even_range(samples_of(index), part.parts, part.part, kLane);
-  return {{order_.data() + index * batch_size_ + own.begin, static_cast<std::size_t>(own.end - own.begin)},
-          own.begin};
+  const std::int64_t samples = samples_of(index);
+  const Range own = even_range(samples, part.parts, part.part, part.grain);
+  const std::span<const std::uint32_t> batch(order_.data() + index * batch_size_,
+                                             static_cast<std::size_t>(samples));
+  return {batch.subspan(static_cast<std::size_t>(own.begin), static_cast<std::size_t>(own.end - own.begin)),
+          own.begin, batch};
 }
 
 Batch Loader::get(std::int64_t index, int panel_width, Part part) {
@@ -137,12 +139,12 @@ Batch Loader::get(std::int64_t index, int panel_width, Part part) {
   else if (split_.inputs.is_generated())
     gather_generated(rows, panels);
   else if (shuffled_ && !augmentation_.none())
-    gather_augmented(rows, panels, index);
+    gather_augmented(place, panels, index);
   else
     gather(rows, panels);
   Batch batch = labelled(place);
   batch.inputs = panels;
-  if (shuffled_ && mixed_classes_ > 0) batch.targets = mixed_targets(index);
+  if (shuffled_ && mixed_classes_ > 0) batch.targets = mixed_targets(place, index);
   look_ahead(index, panel_width, part);
   return batch;
 }
@@ -247,13 +249,18 @@ void Loader::scatter(std::span<const std::uint32_t> rows, Panels<float> panels) 
   });
 }
 
-// Sample i is mixed with the i-th from the end, both with the same share; one in the middle stays as it is.
-void Loader::mix_images(std::span<const std::uint32_t> rows, std::int64_t index) {
+// Sample i of a batch is mixed with the i-th from the end, both with the same share; one in the middle stays
+// as it is. made_ holds the rows, and behind them their partners where these are in another part.
+void Loader::mix_images(const Rows& rows, std::int64_t index) {
   const ImageMix how = mix_of(index);
   const auto features = static_cast<std::size_t>(split_.inputs.features);
-  parallel_ranges(static_cast<std::int64_t>(rows.size() / 2), 1, [&](Range range) {
+  const std::size_t count = rows.rows.size();
+  const bool whole = count == rows.batch.size();
+  parallel_ranges(static_cast<std::int64_t>(whole ? count / 2 : count), 1, [&](Range range) {
     for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      mix(how, shape_, made_.data() + i * features, made_.data() + (rows.size() - 1 - i) * features);
+      if (rows.rows[i] != rows.partner(i))
+        mix(how, shape_, made_.data() + i * features,
+            made_.data() + (whole ? count - 1 - i : count + i) * features);
   });
 }
 
@@ -263,25 +270,29 @@ ImageMix Loader::mix_of(std::int64_t index) const {
   return draw_mix(shape_, augmentation_, random, static_cast<std::uint64_t>(index) << 16);
 }
 
-std::span<const float> Loader::mixed_targets(std::int64_t index) {
+std::span<const float> Loader::mixed_targets(const Rows& rows, std::int64_t index) {
   const float share = mix_of(index).share;
   const auto width = static_cast<std::size_t>(mixed_classes_);
   targets_.assign(classes_.size() * width, 0.0f);
   for (std::size_t i = 0; i < classes_.size(); ++i) {
     targets_[i * width + static_cast<std::size_t>(classes_[i])] += share;
-    targets_[i * width + static_cast<std::size_t>(classes_[classes_.size() - 1 - i])] += 1.0f - share;
+    targets_[i * width + static_cast<std::size_t>(split_.classes[rows.partner(i)])] += 1.0f - share;
   }
   return targets_;
 }
 
-void Loader::gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index) {
+void Loader::gather_augmented(const Rows& rows, Panels<float> panels, std::int64_t index) {
   const auto features = static_cast<std::size_t>(split_.inputs.features);
-  made_.resize(rows.size() * features);
+  const std::size_t count = rows.rows.size();
+  const bool partners = mixed_classes_ > 0 && count < rows.batch.size();
+  made_.resize(count * features * (partners ? 2 : 1));
   const Random random{.seed = seed_, .stream = Stream::kAugment, .event = static_cast<std::uint32_t>(epoch_)};
-  parallel_ranges(static_cast<std::int64_t>(rows.size()), 1, [&](Range range) {
-    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      tulle::augment(split_.inputs, rows[i], shape_, augmentation_, random, std::uint64_t{8} * rows[i],
+  parallel_ranges(static_cast<std::int64_t>(partners ? 2 * count : count), 1, [&](Range range) {
+    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
+      const std::uint32_t row = i < count ? rows.rows[i] : rows.partner(i - count);
+      tulle::augment(split_.inputs, row, shape_, augmentation_, random, std::uint64_t{8} * row,
                      made_.data() + i * features);
+    }
   });
   if (mixed_classes_ > 0) mix_images(rows, index);
   gather_made(panels);

@@ -61,10 +61,11 @@ class Loader {
   /// O(samples).
   void start_epoch(int epoch, bool shuffled);
 
-  /// Batch `index` of the epoch, or one of the contiguous parts it is cut into at multiples of 16 samples,
-  /// which may be empty. Cost: one read of its samples, one write of its panels.
+  /// Batch `index` of the epoch, or one of the contiguous parts it is cut into at multiples of `grain`
+  /// samples, which may be empty. What a sample becomes does not depend on the parts: a mixed image finds its
+  /// other half in the whole batch. Cost: one read of its samples, one write of its panels.
   struct Part {
-    int part = 0, parts = 1;
+    int part = 0, parts = 1, grain = 16;
   };
   Batch get(std::int64_t index, int panel_width, Part part);
   Batch get(std::int64_t index, int panel_width) { return get(index, panel_width, Part{}); }
@@ -75,19 +76,24 @@ class Loader {
  private:
   struct Rows {
     std::span<const std::uint32_t> rows;
-    std::int64_t first = 0;  // place of the first one in its batch
+    std::int64_t first = 0;                  // place of the first one in its batch
+    std::span<const std::uint32_t> batch{};  // all of it
+    /// The row that sample `i` of these is mixed with: as far from the end of the batch.
+    std::uint32_t partner(std::size_t i) const {
+      return batch[batch.size() - 1 - static_cast<std::size_t>(first) - i];
+    }
   };
   Rows rows_of(std::int64_t index, int panel_width, Part part) const;
   Batch labelled(const Rows& rows);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
   void gather_generated(std::span<const std::uint32_t> rows, Panels<float> panels);
   void gather_made(Panels<float> panels);
-  void gather_augmented(std::span<const std::uint32_t> rows, Panels<float> panels, std::int64_t index);
+  void gather_augmented(const Rows& rows, Panels<float> panels, std::int64_t index);
   void ask_for_rows(std::span<const std::uint32_t> rows) const;
   void look_ahead(std::int64_t index, int panel_width, Part part);
   ImageMix mix_of(std::int64_t index) const;
-  std::span<const float> mixed_targets(std::int64_t index);
-  void mix_images(std::span<const std::uint32_t> rows, std::int64_t index);
+  std::span<const float> mixed_targets(const Rows& rows, std::int64_t index);
+  void mix_images(const Rows& rows, std::int64_t index);
   void scatter(std::span<const std::uint32_t> rows, Panels<float> panels) const;
 
   const Split& split_;

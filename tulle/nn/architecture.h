@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tulle/comm/communicator.h"
 #include "tulle/nn/layer.h"
 
 namespace tulle {
@@ -52,6 +53,11 @@ class Architecture {
 
   /// The same with copies of its arrays over other layers of the same sizes, dense or sparse.
   virtual std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const = 0;
+
+  /// From now on batches are parts of a batch that the ranks of `comm` share: every rank calls forward() and
+  /// backward() alike, with a sample or more, and what is measured over the batch is measured over all of it.
+  /// Null: batches are whole again.
+  virtual void share_batches(Communicator* comm) = 0;
 
   /// See Network. `x` must stay alive until backward() is done.
   virtual Panels<const float> forward(const Pass& pass, Panels<const float> x) = 0;

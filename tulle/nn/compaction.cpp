@@ -42,37 +42,6 @@ std::vector<std::size_t> places_of(const Flags& flags) {
   return places;
 }
 
-// The weights of a layer that stay, with their places in the old array.
-struct Kept {
-  RawVector<std::int64_t> row_ptr{0};
-  RawVector<std::int32_t> columns;
-  std::vector<std::size_t> places;
-};
-
-// `sources`: the new number of each input, -1 for those that go.
-Kept kept_weights(const Layer& layer, const Flags& targets, std::span<const std::int32_t> sources,
-                  const Flags& drop) {
-  Kept kept;
-  std::size_t place = 0;
-  const auto offer = [&](std::int32_t target, std::int32_t source) {
-    const std::size_t here = place++;
-    if (targets[static_cast<std::size_t>(target)] == 0 || sources[static_cast<std::size_t>(source)] < 0 ||
-        (!drop.empty() && drop[here] != 0))
-      return;
-    kept.columns.push_back(sources[static_cast<std::size_t>(source)]);
-    kept.places.push_back(here);
-  };
-  for (std::int32_t target = 0; target < layer.outputs(); ++target) {
-    if (const Topology* const topology = layer.topology())
-      for (const std::int32_t source : topology->row(target)) offer(target, source);
-    else
-      for (std::int32_t source = 0; source < layer.inputs(); ++source) offer(target, source);
-    if (targets[static_cast<std::size_t>(target)] != 0)
-      kept.row_ptr.push_back(static_cast<std::int64_t>(kept.columns.size()));
-  }
-  return kept;
-}
-
 LayerOptions options_of(const Layer& layer, std::int32_t inputs, const Flags& targets) {
   LayerOptions options = layer.options();
   options.inputs = inputs;
@@ -86,14 +55,10 @@ LayerOptions options_of(const Layer& layer, std::int32_t inputs, const Flags& ta
   return options;
 }
 
-std::unique_ptr<Layer> reduced(Layer& layer, const Flags& targets, const Flags& sources_alive,
-                               const Flags& drop) {
-  std::vector<std::int32_t> sources(sources_alive.size(), -1);
-  std::int32_t inputs = 0;
-  for (std::size_t s = 0; s < sources.size(); ++s)
-    if (sources_alive[s] != 0) sources[s] = inputs++;
+std::unique_ptr<Layer> reduced(Layer& layer, const Flags& targets, const Flags& sources, const Flags& drop) {
+  const auto inputs = static_cast<std::int32_t>(places_of(sources).size());
   const LayerOptions options = options_of(layer, inputs, targets);
-  Kept kept = kept_weights(layer, targets, sources, drop);
+  KeptConnections kept = kept_connections(layer.topology(), targets, sources, drop);
   std::unique_ptr<Layer> small;
   if (layer.topology() == nullptr && std::ranges::none_of(drop, [](std::uint8_t d) { return d != 0; }))
     small = std::make_unique<DenseLinear>(options);
@@ -109,6 +74,43 @@ std::unique_ptr<Layer> reduced(Layer& layer, const Flags& targets, const Flags& 
 }
 
 }  // namespace
+
+KeptConnections kept_connections(const Topology* topology, std::span<const std::uint8_t> targets,
+                                 std::span<const std::uint8_t> sources, std::span<const std::uint8_t> drop) {
+  std::vector<std::int32_t> numbers(sources.size(), -1);  // of the sources that stay
+  std::int32_t inputs = 0;
+  for (std::size_t s = 0; s < sources.size(); ++s)
+    if (sources[s] != 0) numbers[s] = inputs++;
+  KeptConnections kept;
+  std::size_t place = 0;
+  for (std::size_t target = 0; target < targets.size(); ++target) {
+    const auto offer = [&](std::size_t source) {
+      const std::size_t here = place++;
+      if (targets[target] == 0 || numbers[source] < 0 || (!drop.empty() && drop[here] != 0)) return;
+      kept.columns.push_back(numbers[source]);
+      kept.places.push_back(here);
+    };
+    if (topology != nullptr)
+      for (const std::int32_t source : topology->row(static_cast<std::int32_t>(target)))
+        offer(static_cast<std::size_t>(source));
+    else
+      for (std::size_t source = 0; source < sources.size(); ++source) offer(source);
+    if (targets[target] != 0) kept.row_ptr.push_back(static_cast<std::int64_t>(kept.columns.size()));
+  }
+  return kept;
+}
+
+Network copy_of(Network& network) {
+  Architecture* const net = network.architecture();
+  if (net == nullptr) return without_neurons(network, all_alive(network));
+  Network copy = without_connections(network, std::vector<Flags>(network.size()));
+  // Of what lies between the layers, values alone came with it.
+  const std::vector<Parameter*> from = net->parameters(), to = copy.architecture()->parameters();
+  for (std::size_t p = 0; p < from.size(); ++p) *to[p] = *from[p];
+  const std::vector<Statistic> averages = net->statistics(), copies = copy.architecture()->statistics();
+  for (std::size_t s = 0; s < averages.size(); ++s) *copies[s].average = *averages[s].average;
+  return copy;
+}
 
 Alive all_alive(const Network& network) {
   Alive alive;

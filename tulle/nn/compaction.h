@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "tulle/nn/network.h"
@@ -12,6 +13,22 @@ using Alive = std::vector<std::vector<std::uint8_t>>;
 
 /// All outputs of all layers.
 Alive all_alive(const Network& network);
+
+/// Connections of a layer that stay, by target, in their order, and their places among the layer's.
+struct KeptConnections {
+  RawVector<std::int64_t> row_ptr{0};
+  RawVector<std::int32_t> columns;
+  std::vector<std::size_t> places;
+};
+
+/// Those between targets and sources that are alive, without the ones marked in `drop` (empty: none). Null:
+/// all connections exist. Cost: O(connections).
+KeptConnections kept_connections(const Topology* topology, std::span<const std::uint8_t> targets,
+                                 std::span<const std::uint8_t> sources,
+                                 std::span<const std::uint8_t> drop = {});
+
+/// The network, learning state and all.
+Network copy_of(Network& network);
 
 /// The network without the neurons that are not alive: without their inputs, outputs, biases, activation
 /// parameters and what the optimizer keeps of them. What stays keeps its value and state bit for bit, its

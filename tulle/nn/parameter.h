@@ -21,6 +21,7 @@ struct Parameter {
   AlignedVector<float> m1;           // momentum or first moment
   AlignedVector<float> m2;           // second moment
   AlignedVector<std::uint16_t> age;  // steps since birth, saturating
+  std::int64_t state_begin = 0;      // of value, where m1, m2 and age begin: ranks may keep a part each
   AlignedVector<float> outer;        // momentum of outer steps (parallel.mode = "local-sgd")
   AlignedVector<float> average;      // of value over the steps (train.ema_decay)
 
@@ -46,13 +47,19 @@ struct ParameterSlice {
   std::uint16_t* age = nullptr;
 };
 
-/// The `size` entries from `begin` on, where they are.
+/// The `size` entries from `begin` on, where they are; what the optimizer keeps of them is there.
 inline ParameterSlice slice_of(Parameter& parameter, std::int64_t begin, std::int64_t size) {
-  const auto from = [begin](auto& array) { return array.empty() ? nullptr : array.data() + begin; };
-  return {parameter.kind,        size,
-          from(parameter.value), from(parameter.gradient),
-          from(parameter.m1),    from(parameter.m2),
-          from(parameter.age)};
+  const auto from = [](auto& array, std::int64_t place) {
+    return array.empty() ? nullptr : array.data() + place;
+  };
+  const std::int64_t kept = begin - parameter.state_begin;
+  return {parameter.kind,
+          size,
+          from(parameter.value, begin),
+          from(parameter.gradient, begin),
+          from(parameter.m1, kept),
+          from(parameter.m2, kept),
+          from(parameter.age, kept)};
 }
 
 /// An optimizer's step on a slice; called by several threads at once.

@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "tulle/base/parallel.h"
 #include "tulle/nn/parameter.h"
 
 namespace tulle {
@@ -25,6 +26,8 @@ class Optimizer {
   /// One step of size `rate` from parameter.gradient (the mean over the batch). Cost: O(size), in parallel,
   /// the same bits for any thread count.
   void step(Parameter& parameter, float rate) const;
+  /// The same for some of its entries.
+  void step(Parameter& parameter, Range entries, float rate) const;
   /// The same for some entries, each for itself: how they are cut into slices changes no bit.
   virtual void step(const ParameterSlice& slice, float rate) const = 0;
   /// What momentum alone, without a new gradient, would add to each value at the next step of size `rate`;

@@ -1,11 +1,14 @@
-#include "tulle/base/parallel.h"
 #include "tulle/optim/optimizer.h"
 
 namespace tulle {
 
 void Optimizer::step(Parameter& parameter, float rate) const {
-  parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-    step(slice_of(parameter, range.begin, range.end - range.begin), rate);
+  step(parameter, {0, std::ssize(parameter.value)}, rate);
+}
+
+void Optimizer::step(Parameter& parameter, Range entries, float rate) const {
+  parallel_ranges(entries.end - entries.begin, kGrain, [&](Range range) {
+    step(slice_of(parameter, entries.begin + range.begin, range.end - range.begin), rate);
   });
 }
 

@@ -124,8 +124,9 @@ std::string effective_config(const Config& config, const std::vector<std::string
 bool changes_result(const KeyInfo& key) {
   if (key.name == "run.seed") return true;
   if (key.name == "checkpoint.best") return true;
-  if (key.name == "parallel.ranks" || key.name == "parallel.transport" || key.name == "parallel.timeout")
-    return false;
+  for (const std::string_view name :
+       {"parallel.ranks", "parallel.transport", "parallel.timeout", "parallel.shard_momentum"})
+    if (key.name == name) return false;
   return !key.path && !key.name.starts_with("run.") && !key.name.starts_with("recover.") &&
          !key.name.starts_with("checkpoint.") && !key.name.starts_with("log.");
 }

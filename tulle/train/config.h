@@ -160,6 +160,7 @@ struct Config {
     std::string transport = "auto";
     double timeout = 60.0;
     std::int64_t virtual_shards = 0;
+    bool shard_momentum = false;
     std::string wire = "f32";
     std::string lr_scale = "auto";
     double phase1 = 0.7;

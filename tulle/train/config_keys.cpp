@@ -405,6 +405,8 @@ const KeyInfo kKeys[] = {
      "sync: parts of a batch whose gradients are added as a fixed tree; the same bits for 1, 2, 4, ... ranks "
      "up to it; 0: one a rank",
      0, 4096},
+    {"parallel.shard_momentum", [](Config& c) -> Field { return &c.parallel.shard_momentum; },
+     "sync: each rank keeps what the optimizer keeps of its part of the weights alone; the same bits"},
     {"parallel.wire", [](Config& c) -> Field { return &c.parallel.wire; }, "how gradients and changes travel",
      -kNone, kNone, false,
      [] {

@@ -13,6 +13,7 @@ namespace {
 // What ranks tell each other beside values: Counts of gradient_sum.cpp and of mode_local_sgd.cpp to every
 // other rank, and both headers of mode_wasap.cpp.
 constexpr std::int64_t kSyncCounts = 24, kLocalCounts = 32, kModelHeader = 32;
+constexpr std::int64_t kSaves = 1;  // whether to save, where no rank can alone
 // A packed connection of mode_two_phases.cpp: its key and its value.
 constexpr std::int64_t kPackedConnection = 12;
 
@@ -20,6 +21,17 @@ std::int64_t sum_bytes(const RankTask& task, SumExchange::Wire wire) {
   std::int64_t bytes = 0;
   for (const std::int64_t length : task.arrays)
     bytes += SumExchange::sent_bytes(length, /*rank=*/0, task.ranks, wire);
+  return bytes;
+}
+
+// Gradients to the owner of each part, and its values back as floats.
+std::int64_t own_sum_bytes(const RankTask& task, SumExchange::Wire wire) {
+  std::int64_t bytes = 0;
+  for (const std::int64_t length : task.arrays) {
+    const Range own = even_range(length, task.ranks, /*part=*/0);
+    bytes += (length - (own.end - own.begin)) * (wire == SumExchange::Wire::kFloat ? 4 : 2) +
+             (own.end - own.begin) * (task.ranks - 1) * 4;
+  }
   return bytes;
 }
 
@@ -67,9 +79,18 @@ Forecast forecast_sync(const RankTask& task, const Config::Parallel& config) {
   const std::int64_t shards = std::max<std::int64_t>(config.virtual_shards, task.ranks),
                      own = (shards + task.ranks - 1) / task.ranks;
   const std::int64_t levels = std::bit_width(static_cast<std::uint64_t>(own - 1));  // GradientSum::levels_
-  const std::int64_t bytes = sum_bytes(task, wire_of(config)) + kSyncCounts * (task.ranks - 1);
-  return waiting(task, exchange_seconds(task.link, bytes, 1), bytes,
-                 exchange_bytes(task, wire_of(config)) + 4 * levels * task.values());
+  const bool shares_state = config.shard_momentum && task.ranks > 1;
+  const std::int64_t bytes = (shares_state ? own_sum_bytes(task, wire_of(config)) + kSaves * (task.ranks - 1)
+                                           : sum_bytes(task, wire_of(config))) +
+                             kSyncCounts * (task.ranks - 1);
+  Forecast forecast = waiting(task, exchange_seconds(task.link, bytes, 1), bytes,
+                              exchange_bytes(task, wire_of(config)) + 4 * levels * task.values());
+  for (std::size_t l = 0; shares_state && l < task.layers.size(); ++l) {
+    const std::int64_t connections = task.layers[l].connections;
+    const Range own = even_range(connections, task.ranks, /*part=*/0);
+    forecast.spared_bytes += task.state_bytes * (connections - (own.end - own.begin));
+  }
+  return forecast;
 }
 
 // Activations of the hidden layers twice, of the last of them and of the outputs once, and errors of the

@@ -19,6 +19,7 @@ struct RankTask {
   int ranks = 1;
   std::vector<std::int64_t> arrays;         // lengths of Network::parameters()
   std::int64_t states = 0;                  // arrays as long that the optimizer keeps of each
+  std::int64_t state_bytes = 0;             // of all it keeps of a value
   std::int64_t largest_layer = 0;           // connections
   std::int64_t replica_bytes = 0;           // memory of one network at work
   std::vector<Spread::LayerInfo> layers{};  // of a network that is spread over the ranks
@@ -31,8 +32,9 @@ struct RankTask {
 
 /// A step on several ranks, as docs/distributed.md has it.
 struct Forecast {
-  std::int64_t sent_bytes = 0;   // by rank 0, a step on average, topology events and ends of epochs aside
-  std::int64_t extra_bytes = 0;  // memory of the rank that needs most, beyond a network that learns alone
+  std::int64_t sent_bytes = 0;    // by rank 0, a step on average, topology events and ends of epochs aside
+  std::int64_t extra_bytes = 0;   // memory of the rank that needs most, beyond a network that learns alone
+  std::int64_t spared_bytes = 0;  // what other ranks keep of the optimizer's state for it
   double seconds = 0.0;
   double efficiency = 1.0;  // share of the seconds in which a rank computes
 };

@@ -49,6 +49,7 @@ struct Case {
   const char* wire;
   const char* activation;
   const char* optimizer = "set-sgd";
+  bool shard_momentum = false;
 };
 
 class EveryForecast : public ::testing::TestWithParam<Case> {};
@@ -58,6 +59,7 @@ TEST_P(EveryForecast, CountsTheBytesThatStepsSend) {
   Config config = quiet_config(GetParam().mode, GetParam().ranks, GetParam().wire);
   config.model.activation = GetParam().activation;
   config.train.optimizer = GetParam().optimizer;
+  config.parallel.shard_momentum = GetParam().shard_momentum;
   config.train.batch_size = 60;
   const Traffic few = traffic_of(config, data);
   config.train.batch_size = 30;
@@ -71,19 +73,19 @@ TEST_P(EveryForecast, CountsTheBytesThatStepsSend) {
   EXPECT_EQ(many.sent - few.sent, (many.steps - few.steps) * mode.forecast(task, config.parallel).sent_bytes);
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, EveryForecast,
-                         ::testing::Values(Case{"sync", 2, "f32", "relu"}, Case{"sync", 2, "bf16", "relu"},
-                                           Case{"sync", 3, "f32", "srelu"},
-                                           Case{"local-sgd", 2, "f32", "relu"},
-                                           Case{"local-sgd", 3, "bf16", "relu"},
-                                           Case{"local-sgd", 2, "f32", "relu", "adam"},
-                                           Case{"wassp", 2, "f32", "relu"}, Case{"wasap", 2, "f32", "relu"}),
-                         [](const auto& info) {
-                           std::string name(info.param.mode);
-                           std::erase(name, '-');
-                           return name + std::to_string(info.param.ranks) + info.param.wire +
-                                  info.param.activation + std::string(info.param.optimizer).substr(0, 3);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Modes, EveryForecast,
+    ::testing::Values(Case{"sync", 2, "f32", "relu"}, Case{"sync", 2, "bf16", "relu"},
+                      Case{"sync", 3, "f32", "srelu"}, Case{"sync", 3, "f32", "relu", "sgd", true},
+                      Case{"sync", 2, "bf16", "relu", "adam", true}, Case{"local-sgd", 2, "f32", "relu"},
+                      Case{"local-sgd", 3, "bf16", "relu"}, Case{"local-sgd", 2, "f32", "relu", "adam"},
+                      Case{"wassp", 2, "f32", "relu"}, Case{"wasap", 2, "f32", "relu"}),
+    [](const auto& info) {
+      std::string name(info.param.mode);
+      std::erase(name, '-');
+      return name + std::to_string(info.param.ranks) + info.param.wire + info.param.activation +
+             std::string(info.param.optimizer).substr(0, 3) + (info.param.shard_momentum ? "shared" : "");
+    });
 
 // 1,000 weights and 12 biases on 4 ranks, links of 1,000 bytes a second and half a second, steps of a second.
 RankTask small_task() {
@@ -150,6 +152,21 @@ TEST(RanksPlan, IsThatOfOneRankWithWhatItsMessagesTake) {
   EXPECT_EQ(plan.rank.items.back().name, "messages");
   EXPECT_EQ(plan.rank.total(), alone.total() + 4 * task.values());
   EXPECT_EQ(plan.modes.front().rank_bytes, plan.rank.total());
+}
+
+TEST(RanksPlan, OfSharedMomentumKeepsAnNthOfIt) {
+  const Dataset data = many_data();
+  Config config = quiet_config("sync", 4, "f32");
+  config.model.hidden = {600, 600};
+  const Plan whole = plan_ranks(config, data, {}).rank;
+  config.parallel.shard_momentum = true;
+  const RanksPlan shared = plan_ranks(config, data, {});
+  const auto state_of = [](const Plan& plan) {
+    return std::ranges::find(plan.items, "optimizer state", &Plan::Item::name)->bytes;
+  };
+  EXPECT_NEAR(static_cast<double>(state_of(shared.rank)), static_cast<double>(state_of(whole)) / 4.0, 16.0);
+  EXPECT_EQ(whole.total() - shared.rank.total(), state_of(whole) - state_of(shared.rank));
+  EXPECT_EQ(shared.modes.front().rank_bytes, shared.rank.total());
 }
 
 TEST(RanksPlan, SaysWhyAModeIsNotForThisTraining) {

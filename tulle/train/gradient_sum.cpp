@@ -82,6 +82,7 @@ void GradientSum::add(const Batch& batch, const Pass& pass) {
   LossResult loss;
   if (batch.inputs.batch > 0) {
     loss = ranks_.replica.learn(batch, pass, [&](std::size_t layer) { take_from(firsts[layer]); });
+    take_from(0);  // where layers do not follow each other, all at the end
   } else {
     for (Parameter* parameter : parameters) std::ranges::fill(parameter->gradient, 0.0f);
     for (std::size_t l = network.size(); l-- > 0;) take_from(firsts[l]);
@@ -95,7 +96,7 @@ Step GradientSum::finish() {
   const Clock clock;
   const Counts own{tree_sum(losses_), correct_, ranks_.signals.stop.load()};
   const Counts all = tree_sum(gather_all(ranks_.comm, own));
-  exchange_.finish();
+  own_part_ ? exchange_.finish_own() : exchange_.finish();
   ranks_.replica.phases.exchange += clock.seconds();
   stop_asked_ = all.stop;
   return {.loss = {.loss_sum = all.loss, .correct = all.correct}, .samples = samples_};

@@ -15,7 +15,9 @@ namespace tulle {
 /// Memory: log2 of a rank's shards gradients more, and what SumExchange takes.
 class GradientSum {
  public:
-  explicit GradientSum(const Ranks& ranks) : ranks_(ranks), exchange_(ranks.comm, wire_of(ranks.config())) {}
+  /// `own_part`: finish() leaves no more than the rank's own part of each gradient (PartExchange::own()).
+  explicit GradientSum(const Ranks& ranks, bool own_part = false)
+      : ranks_(ranks), own_part_(own_part), exchange_(ranks.comm, wire_of(ranks.config())) {}
 
   /// A step of `samples` samples, of which `shards` shards are this rank's, at least one.
   void start(std::int64_t samples, int shards);
@@ -23,6 +25,8 @@ class GradientSum {
   void add(const Batch& batch, const Pass& pass);
   /// The sum over all ranks is in the network's gradients.
   Step finish();
+  /// Lets go of the memory that is kept between steps.
+  void release() { exchange_.release(); }
 
   /// Whether a signal reached any rank before the last finish().
   bool stop_asked() const { return stop_asked_; }
@@ -32,6 +36,7 @@ class GradientSum {
   void complete(Parameter& parameter, std::size_t index);
 
   Ranks ranks_;
+  bool own_part_;
   SumExchange exchange_;
   std::int64_t samples_ = 0;
   int shards_ = 0, done_ = 0;

@@ -49,8 +49,8 @@ class LocalSgd final : public Mode {
       for (std::size_t p = 0; p < parameters.size(); ++p) moves_[p] = parameters[p]->value;
     }
     together_ = false;
-    const Batch batch =
-        replica.get(loader_, run.state.batch_in_epoch, {ranks().comm.rank(), ranks().comm.size()});
+    const Batch batch = replica.get(loader_, run.state.batch_in_epoch,
+                                    part_of_batch(run.config, ranks().comm.rank(), ranks().comm.size()));
     LossResult loss;
     if (batch.inputs.batch > 0)
       loss = replica.learn(batch, {.training = true,
@@ -82,6 +82,12 @@ class LocalSgd final : public Mode {
         state_exchange_.start(*state);
       }
     }
+    // What a norm has measured meanwhile, each rank over its own batches: the mean.
+    if (Architecture* const net = ranks().replica.network().architecture(); net != nullptr)
+      for (const Statistic& statistic : net->statistics()) {
+        for (float& entry : *statistic.value) entry *= share;
+        state_exchange_.start(*statistic.value);
+      }
     own_.stop = ranks().signals.stop;
     const Counts all = tree_sum(gather_all(ranks().comm, own_));
     stop_asked_ = all.stop;

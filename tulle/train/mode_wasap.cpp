@@ -10,17 +10,20 @@
 #include "tulle/comm/collectives.h"
 #include "tulle/comm/threads.h"
 #include "tulle/sparse/pattern_change.h"
+#include "tulle/train/late_gradient.h"
 #include "tulle/train/mode_two_phases.h"
 
 namespace tulle {
 namespace {
 
-// From the server to a worker; then, for every sparse layer whose pattern changed, its change, and the values
-// of every parameter. After the last one the optimizer's state follows.
+// From the server to a worker; then, if neurons were eliminated, a flag for each that the worker knows; if
+// patterns changed, the change of every sparse layer's; and the values of every parameter. After the last one
+// the optimizer's state follows.
 struct ModelHeader {
   enum class Kind : std::int64_t { kLearn, kPart, kStop } kind = Kind::kLearn;
   std::int64_t step = 0, epoch = 0;
-  std::int64_t changed = 0;  // whether patterns did
+  std::int32_t changed = 0;     // whether patterns did
+  std::int32_t eliminated = 0;  // whether neurons were
 };
 
 // From a worker to the server; then the gradient of every parameter, at the pattern the worker knows.
@@ -35,11 +38,9 @@ std::span<std::byte> bytes_of(T& value) {
   return std::as_writable_bytes(std::span(&value, 1));
 }
 
-std::vector<Topology> patterns_of(const Network& network) {
-  std::vector<Topology> patterns;
-  for (std::size_t l = 0; l < network.size(); ++l)
-    patterns.push_back(network.layer(l).topology() != nullptr ? *network.layer(l).topology() : Topology());
-  return patterns;
+bool any_gone(const Alive& alive) {
+  return std::ranges::any_of(alive,
+                             [](const auto& flags) { return std::ranges::find(flags, 0) != flags.end(); });
 }
 
 // body(array) for what an optimizer keeps of every parameter, as bytes.
@@ -76,6 +77,12 @@ class Worker {
     ModelHeader header;
     receive_now(comm_, 0, bytes_of(header));
     Network& network = replica_.network();
+    if (header.eliminated != 0) {
+      Alive alive = all_alive(network);
+      for (std::vector<std::uint8_t>& flags : alive)
+        receive_now(comm_, 0, std::as_writable_bytes(std::span(flags)));
+      network = without_neurons(network, alive);
+    }
     for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
       auto* const layer = dynamic_cast<SparseLayer*>(&network.layer(l));
       if (layer == nullptr) continue;
@@ -141,7 +148,7 @@ class Wasap final : public TwoPhases {
     start_helper();
     links_.push_back({pair_[0].get(), 1});
     for (int rank = 1; rank < ranks().comm.size(); ++rank) links_.push_back({&ranks().comm, rank});
-    patterns_[version_] = patterns_of(ranks().replica.network());
+    known_[version_] = known_layers(ranks().replica.network());
     turn_ = ranks().run().state.step;
   }
 
@@ -149,10 +156,10 @@ class Wasap final : public TwoPhases {
 
   void topology_changed() override {
     if (links_.empty()) return;
-    patterns_[++version_] = patterns_of(ranks().replica.network());
+    known_[++version_] = known_layers(ranks().replica.network());
     const auto oldest =
         std::ranges::min_element(links_, {}, [](const Link& link) { return link.version; })->version;
-    patterns_.erase(patterns_.begin(), patterns_.lower_bound(oldest));
+    known_.erase(known_.begin(), known_.lower_bound(oldest));
   }
 
   std::optional<ParallelRecord> record() override {
@@ -169,9 +176,9 @@ class Wasap final : public TwoPhases {
     Communicator* comm;
     int peer;
     bool owed = true;  // whether it waits for a model
-    int version = 0;   // of the patterns it knows
+    int version = 0;   // of the layers it knows
     GradientHeader header{};
-    std::vector<std::vector<float>> gradients{};  // of every parameter, at those patterns
+    std::vector<std::vector<float>> gradients{};  // of every parameter, at those layers
     std::vector<std::vector<std::byte>> model{};  // messages on their way to it
     Communicator::Transfers coming{}, going{};
   };
@@ -264,11 +271,20 @@ class Wasap final : public TwoPhases {
       link.model.emplace_back(bytes.begin(), bytes.end());
     };
     ModelHeader header{kind, state.step, state.epoch, link.version != version_};
+    const std::vector<KnownLayer>& known = known_.at(link.version);
+    const Alive alive = header.changed != 0 ? still_alive(known, network) : Alive{};
+    header.eliminated = any_gone(alive);
     add(bytes_of(header));
+    if (header.eliminated != 0)
+      for (const std::vector<std::uint8_t>& flags : alive) add(std::as_bytes(std::span(flags)));
     for (std::size_t l = 0; header.changed != 0 && l < network.size(); ++l) {
-      if (network.layer(l).topology() == nullptr) continue;
-      const std::vector<std::byte> change =
-          pattern_change(patterns_.at(link.version)[l], *network.layer(l).topology());
+      const Layer& layer = network.layer(l);
+      if (layer.topology() == nullptr) continue;
+      const std::vector<std::uint8_t> inputs(static_cast<std::size_t>(network.inputs()), std::uint8_t{1});
+      KeptConnections kept = kept_connections(&known[l].pattern, alive[l], l == 0 ? inputs : alive[l - 1]);
+      const std::vector<std::byte> change = pattern_change(
+          Topology(layer.outputs(), layer.inputs(), std::move(kept.row_ptr), std::move(kept.columns)),
+          *layer.topology());
       std::uint64_t length = change.size();
       add(bytes_of(length));
       add(change);
@@ -310,19 +326,13 @@ class Wasap final : public TwoPhases {
                 "rank 0: found no message from any worker, expected one within parallel.timeout");
   }
 
-  // The link's gradient into the network's, without connections that are no more; those that came since get
-  // 0.
+  // The link's gradient into the network's.
   void put(Link& link) {
     Network& network = ranks().replica.network();
-    std::size_t p = 0;
-    for (std::size_t l = 0; l < network.size(); ++l)
-      for (Parameter* parameter : network.layer(l).parameters()) {
-        std::vector<float>& gradient = link.gradients[p++];
-        const Topology& known = patterns_.at(link.version)[l];
-        if (link.version != version_ && parameter->kind == Parameter::Kind::kWeight && known.rows() > 0)
-          gradient = retain_valid(known, gradient, *network.layer(l).topology());
-        std::ranges::copy(gradient, parameter->gradient.begin());
-      }
+    if (link.version != version_) return put_late(known_.at(link.version), link.gradients, network);
+    const std::vector<Parameter*> parameters = network.parameters();
+    for (std::size_t p = 0; p < parameters.size(); ++p)
+      std::ranges::copy(link.gradients[p], parameters[p]->gradient.begin());
   }
 
   void end_sharing(bool stopped) override {
@@ -343,7 +353,7 @@ class Wasap final : public TwoPhases {
   std::optional<Run> helper_run_;
   std::exception_ptr helper_failure_;
   std::vector<Link> links_;
-  std::map<int, std::vector<Topology>> patterns_;  // by version, as far back as a worker knows it
+  std::map<int, std::vector<KnownLayer>> known_;  // by version, as far back as a worker knows it
   int version_ = 0;
   std::int64_t turn_ = 0;
   bool stopped_ = false;

@@ -86,6 +86,13 @@ void check_rows(const Config& config) {
   want(!how.dense_layers, "evolve.evolve_dense", "true", "false");
 }
 
+// Batch norm is that of all ranks' samples, or each rank's alone.
+void check_smlp(const Config& config, std::string_view mode) {
+  if (mode != "sync" && mode != "local-sgd") refuse("model.kind", "smlp", "mlp", mode);
+  if (config.parallel.virtual_shards > 1)  // a norm of each shard would be another net
+    refuse("parallel.virtual_shards", fmt::format("{}", config.parallel.virtual_shards), "0 of images", mode);
+}
+
 }  // namespace
 
 bool Mode::meet(bool go_on) {
@@ -98,8 +105,9 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
   const std::string name = config.parallel.mode == "none" && ranks > 1 ? "sync" : config.parallel.mode;
   const ModeInfo& mode = find_name(modes(), "parallel.mode", name);
   if (name == "none") return mode;
-  // Batch norm would need the statistics of all ranks' samples.
-  if (config.model.kind == "smlp") refuse("model.kind", "smlp", "mlp", name);
+  if (config.model.kind == "smlp") check_smlp(config, name);
+  if (config.parallel.shard_momentum && name != "sync")
+    refuse("parallel.shard_momentum", "true", "false", name);
   if (name == "rows") check_rows(config);
   if (name == "local-sgd") {
     const Interval update = parse_interval("evolve.update_every", config.evolve.update_every);
@@ -120,9 +128,13 @@ const ModeInfo& mode_of(const Config& config, int ranks) {
   }
   if (name == "wasap" && config.evolve.stable_events > 0)  // workers do not see the server's events
     refuse("evolve.stable_events", fmt::format("{}", config.evolve.stable_events), "0", name);
-  if (name == "wasap" && config.evolve.importance_percentile > 0.0)
-    refuse("evolve.importance_percentile", "some", "0", name);
   return mode;
+}
+
+Loader::Part part_of_batch(const Config& config, int part, int parts) {
+  Loader::Part of{.part = part, .parts = parts};
+  if (config.model.kind == "smlp") of.grain = 1;
+  return of;
 }
 
 SumExchange::Wire wire_of(const Config::Parallel& config) {

@@ -46,7 +46,9 @@ class Mode {
   /// The gradients of the step that run.state stands before, in the network's parameters: the mean over all
   /// samples that the ranks share. `whole`: a topology event follows that looks at inputs and errors.
   virtual Step gradients(bool whole) = 0;
-  /// After the optimizer's step; what of loss and samples is known only now.
+  /// The optimizer's step with these gradients.
+  virtual void step(double rate) { ranks_.replica.step(rate); }
+  /// After that; what of loss and samples is known only now.
   virtual Step stepped(bool epoch_done) {
     (void)epoch_done;
     return {};
@@ -63,6 +65,10 @@ class Mode {
   virtual bool stop_asked() const = 0;
   /// Whether the topology may change now.
   virtual bool evolves() const { return true; }
+  /// Whether ranks keep parts of the optimizer's state between steps; gather_state() brings it together, on
+  /// all of them, for topology events, checkpoints and the end.
+  virtual bool shares_state() const { return false; }
+  virtual void gather_state() {}
   /// After a topology event, on the network of the training.
   virtual void topology_changed() {}
   /// Which seed topology events of this replica draw from: its own where replicas go their own ways.
@@ -102,6 +108,10 @@ std::unique_ptr<Mode> make_wasap(const Ranks&);
 std::unique_ptr<Mode> make_wassp(const Ranks&);
 std::unique_ptr<Mode> make_local_sgd(const Ranks&);
 std::unique_ptr<Mode> make_rows(const Ranks&);
+
+/// A rank's or shard's part of each batch: of images cut at any sample, as every rank needs one, of others
+/// where panels end.
+Loader::Part part_of_batch(const Config& config, int part, int parts);
 
 /// parallel.wire.
 SumExchange::Wire wire_of(const Config::Parallel& config);

@@ -27,37 +27,6 @@ Bits without_momentum(Bits bits) {
   return bits;
 }
 
-struct Outcome {
-  Bits bits;
-  Diary diary;
-};
-
-Outcome outcome_of(const Config& config, const Dataset& data) {
-  Outcome outcome;
-  tulle::Run run = start_run(config, data);
-  Signals none;
-  train(run, data, nullptr, outcome.diary, none);
-  outcome.bits = bits_of(run.model.network);
-  return outcome;
-}
-
-std::vector<double> losses_of(const Diary& diary) {
-  std::vector<double> losses;
-  for (const EpochRecord& epoch : diary.epochs) losses.push_back(epoch.train_loss);
-  return losses;
-}
-
-double largest_difference(Network& a, Network& b) {
-  double largest = 0.0;
-  const auto p = a.parameters(), q = b.parameters();
-  for (std::size_t i = 0; i < p.size(); ++i) {
-    if (p[i]->value.size() != q[i]->value.size()) return 1e9;
-    for (std::size_t k = 0; k < p[i]->value.size(); ++k)
-      largest = std::max(largest, std::abs(double{p[i]->value[k]} - q[i]->value[k]));
-  }
-  return largest;
-}
-
 // ---- sync
 
 struct Recipe {
@@ -119,10 +88,13 @@ TEST(Sync, OfSparseSamplesAndOfLayersThatLoseNeuronsGivesTheSameBitsToo) {
   config.evolve.importance_every = "1 epoch";
   config.evolve.fold = "mean";
   const Outcome one = outcome_of(config, data);
-  for (const int ranks : {2, 8}) {
-    config.parallel.ranks = ranks;
-    EXPECT_EQ(outcome_of(config, data).bits == one.bits, true) << ranks << " ranks";
-  }
+  for (const int ranks : {2, 8})
+    for (const bool shard_momentum : {false, true}) {
+      config.parallel.ranks = ranks;
+      config.parallel.shard_momentum = shard_momentum;
+      EXPECT_EQ(outcome_of(config, data).bits == one.bits, true) << ranks << " ranks " << shard_momentum;
+    }
+  config.parallel.shard_momentum = false;
   for (const char* mode : {"wassp", "local-sgd"}) {
     Config other = config;
     other.parallel.mode = mode;
@@ -514,13 +486,20 @@ TEST(Modes, RefuseWhatTheyHaveNoFormOf) {
     }
     return "";
   };
-  EXPECT_THAT(refusal("sync", [](Config& c) { c.model.kind = "smlp"; }), HasSubstr("model.kind, found smlp"));
+  EXPECT_THAT(refusal("wassp", [](Config& c) { c.model.kind = "smlp"; }),
+              HasSubstr("model.kind, found smlp"));
+  EXPECT_THAT(refusal("sync",
+                      [](Config& c) {
+                        c.model.kind = "smlp";
+                        c.parallel.virtual_shards = 16;
+                      }),
+              HasSubstr("parallel.virtual_shards, found 16, expected 0 of images"));
+  EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.parallel.shard_momentum = true; }),
+              HasSubstr("parallel.shard_momentum, found true, expected false with parallel.mode"));
   EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.evolve.update_every = "3 step"; }),
               HasSubstr("a multiple of parallel.local_steps"));
   EXPECT_THAT(refusal("wasap", [](Config& c) { c.train.early_stopping = 2; }), HasSubstr("early_stopping"));
   EXPECT_THAT(refusal("wassp", [](Config& c) { c.train.schedule = "plateau"; }), HasSubstr("schedule"));
-  EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.importance_percentile = 5; }),
-              HasSubstr("importance_percentile"));
   EXPECT_THAT(refusal("wasap", [](Config& c) { c.evolve.stable_events = 3; }),
               HasSubstr("evolve.stable_events, found 3, expected 0"));
   EXPECT_THAT(refusal("local-sgd", [](Config& c) { c.evolve.rule = "snfs"; }),

@@ -2,6 +2,7 @@
 
 // For tests only: a problem that several ranks can share.
 
+#include <cmath>
 #include <string_view>
 
 #include "tulle/train/train_testing.h"
@@ -26,6 +27,38 @@ inline Config config_of(std::string_view mode, int ranks) {
   config.parallel.ranks = ranks;
   config.parallel.lr_scale = "none";
   return config;
+}
+
+/// What a training told, and its bits.
+struct Outcome {
+  Bits bits;
+  Diary diary;
+};
+
+inline Outcome outcome_of(const Config& config, const Dataset& data) {
+  Outcome outcome;
+  tulle::Run run = start_run(config, data);
+  Signals none;
+  train(run, data, nullptr, outcome.diary, none);
+  outcome.bits = bits_of(run.model.network);
+  return outcome;
+}
+
+inline std::vector<double> losses_of(const Diary& diary) {
+  std::vector<double> losses;
+  for (const EpochRecord& epoch : diary.epochs) losses.push_back(epoch.train_loss);
+  return losses;
+}
+
+inline double largest_difference(Network& a, Network& b) {
+  double largest = 0.0;
+  const auto p = a.parameters(), q = b.parameters();
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    if (p[i]->value.size() != q[i]->value.size()) return 1e9;
+    for (std::size_t k = 0; k < p[i]->value.size(); ++k)
+      largest = std::max(largest, std::abs(double{p[i]->value[k]} - q[i]->value[k]));
+  }
+  return largest;
 }
 
 }  // namespace tulle::testing

@@ -87,11 +87,15 @@ Parameter one_weight(const Config& config) {
   return one;
 }
 
+// Of what the optimizer keeps of one weight.
+std::int64_t kept_bytes(const Parameter& one) {
+  return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size());
+}
+
 // Of the state, and of the average.
 std::int64_t state_bytes(const Config& config) {
   const Parameter one = one_weight(config);
-  return static_cast<std::int64_t>(4 * (one.m1.size() + one.m2.size()) + 2 * one.age.size()) +
-         (config.train.ema_decay > 0.0 ? 4 : 0);
+  return kept_bytes(one) + (config.train.ema_decay > 0.0 ? 4 : 0);
 }
 
 // Of a weight of a sparse layer.
@@ -307,6 +311,7 @@ RankTask rank_task(const Config& config, const Dataset& data) {
   const Parameter one = one_weight(config);
   const std::vector<LayerPlan> layers = layers_of(config, data);
   RankTask task{.states = static_cast<std::int64_t>(one.m1.size() + one.m2.size()),
+                .state_bytes = kept_bytes(one),
                 .lanes = lanes_of(config, storage_of(config, planned_connections(config, data)), layers)};
   for (std::size_t l = 0; l < layers.size(); ++l) {
     const std::size_t of_neurons = 1 + activation_of(config, l + 1 == layers.size())->parameters().size();

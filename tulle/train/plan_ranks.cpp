@@ -93,7 +93,7 @@ RanksPlan plan_ranks(const Config& config, const Dataset& data, const Link& link
     entry.batch = work.config.train.batch_size;
     const Forecast forecast = mode.forecast(work.task, config.parallel);
     entry.bytes = forecast.sent_bytes;
-    entry.rank_bytes = work.plan.total() + forecast.extra_bytes;
+    entry.rank_bytes = work.plan.total() + forecast.extra_bytes - forecast.spared_bytes;
     entry.seconds = forecast.seconds;
     entry.efficiency = forecast.efficiency;
     const std::int64_t samples = config.train.batch_size * (mode.own_batches ? ranks : 1);
@@ -101,6 +101,7 @@ RanksPlan plan_ranks(const Config& config, const Dataset& data, const Link& link
     plan.modes.push_back(std::move(entry));
     if (&mode != &chosen) continue;
     plan.rank = work.plan;
+    std::ranges::find(plan.rank.items, "optimizer state", &Plan::Item::name)->bytes -= forecast.spared_bytes;
     plan.rank.items.push_back({"messages", forecast.extra_bytes});
   }
   recommend(shared.task, config.parallel, memory_limit(config, shared.plan), plan);

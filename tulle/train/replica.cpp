@@ -122,15 +122,25 @@ void Replica::look(const Batch& batch, const Pass& pass) {
   learn(batch, pass);
 }
 
-void Replica::step(double rate) {
+void Replica::step(double rate, PartExchange* parts) {
   const Clock clock;
   const std::vector<Parameter*> parameters = network().parameters();
   const Config::Train& t = run_.config.train;
   if (t.clip_norm > 0.0) clip_by_norm(parameters, t.clip_norm);
   if (t.clip_value > 0.0) clip_by_value(parameters, static_cast<float>(t.clip_value));
-  for (Parameter* parameter : parameters)
-    if (parameter->gradient.size() == parameter->size())
-      optimizer_->step(*parameter, static_cast<float>(rate));
+  for (Parameter* parameter : parameters) {
+    if (parameter->gradient.size() != parameter->size()) continue;
+    const auto size = static_cast<std::int64_t>(parameter->size());
+    optimizer_->step(*parameter, parts != nullptr ? parts->own(size) : Range{0, size},
+                     static_cast<float>(rate));
+    if (parts != nullptr) parts->start(std::span(parameter->value));
+  }
+  if (parts != nullptr) {
+    const Clock waiting;
+    parts->finish();
+    phases.exchange += waiting.seconds();
+    phases.update -= waiting.seconds();
+  }
   check_parameters();
   if (t.ema_decay > 0.0) update_averages(network(), t.ema_decay, run_.state.step + 1);
   phases.update += clock.seconds();
@@ -190,7 +200,7 @@ Run without_network(const Run& run) {
 
 Run copy_of(Run& run) {
   Run copy = without_network(run);
-  copy.model.network = without_neurons(run.model.network, all_alive(run.model.network));
+  copy.model.network = copy_of(run.model.network);
   return copy;
 }
 

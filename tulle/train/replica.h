@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "tulle/comm/part_exchange.h"
 #include "tulle/data/loader.h"
 #include "tulle/nn/loss.h"
 #include "tulle/optim/optimizer.h"
@@ -46,8 +47,9 @@ class Replica {
   /// The passes alone, without a step: inputs and errors are left behind in the network.
   void look(const Batch& batch, const Pass& pass);
 
-  /// One step of the optimizer with the gradients that are kept.
-  void step(double rate);
+  /// One step of the optimizer with the gradients that are kept. `parts`: each rank takes that of its own
+  /// entries, and gets the others' values.
+  void step(double rate, PartExchange* parts = nullptr);
 
   /// The rate changed by `factor`: velocities that hold the rate follow it (set-sgd).
   void correct_momentum(double factor);

@@ -51,6 +51,20 @@ void CheckpointWriter::save() {
   since_save_.restart();
 }
 
+bool CheckpointWriter::save(
+    const std::function<std::optional<std::int64_t>(const std::string& path)>& write) {
+  const Clock clock;
+  settle(/*wait=*/true);
+  BackgroundSave::Done done{.path = directory_.checkpoint_path(run_.state.step), .step = run_.state.step};
+  const std::optional<std::int64_t> bytes = write(done.path);
+  if (!bytes) return false;
+  done.bytes = *bytes;
+  done.seconds = clock.seconds();
+  tell(done);
+  since_save_.restart();
+  return true;
+}
+
 // Only where the copy leaves as much memory as it takes.
 bool CheckpointWriter::saves_in_background() const {
   if (!run_.spill.empty() || spreads_neurons(run_.config) ||

@@ -52,6 +52,9 @@ class CheckpointWriter {
 
   /// The run as it is now. Throws tulle::Error if it, or the one before, cannot be written.
   void save();
+  /// The same, where `write` makes the file at a path and tells its size, or nothing if it made none.
+  /// Returns whether there is one.
+  bool save(const std::function<std::optional<std::int64_t>(const std::string& path)>& write);
   /// Tells of the checkpoint that was written meanwhile, if it is; `wait`: until it is. Throws what the
   /// writing threw.
   void settle(bool wait);

@@ -11,6 +11,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/checkpoint/integrity.h"
+#include "tulle/checkpoint/model_parts.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
@@ -89,7 +90,7 @@ class Trainer {
   }
 
   Ending train() {
-    saves_ = is_part() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
+    saves_ = save_together() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
     write(start_record());
     start_exploring();
     mode_->begin();
@@ -135,7 +136,7 @@ class Trainer {
       if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.prepare_step(rate_);
       count(mode_->gradients(whole));
-      replica_.step(rate_ * rate_factor_);
+      mode_->step(rate_ * rate_factor_);
       count(mode_->stepped(last));
       ++state.step;
       ++state.batch_in_epoch;
@@ -308,6 +309,7 @@ class Trainer {
   void evolve_if_due(bool epoch_done) {
     if (!event_is_due(epoch_done)) return;
     Clock clock;
+    mode_->gather_state();
     if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
     const Spilling files(run_.spill);
     const std::vector<LayerEvolution> events =
@@ -375,6 +377,7 @@ class Trainer {
         epoch >= run_.config.train.epochs || !mode_->together())
       return;
     Clock clock;
+    mode_->gather_state();
     const Spilling files(run_.spill);
     Network& network = run_.model.network;
     ImportanceRecord record{.epoch = static_cast<int>(epoch),
@@ -410,6 +413,7 @@ class Trainer {
           event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
+    mode_->topology_changed();
     record.connections = network.connections();
     replica_.phases.evolve += clock.seconds();
     write(record);
@@ -424,9 +428,15 @@ class Trainer {
     const std::int64_t index = std::min(run_.state.batch_in_epoch, signals_loader_->batches()) - 1;
     replica_.network().keep_errors(true);
     const Batch batch = replica_.get(*signals_loader_, index, {}, /*whole=*/true);
+    // A step has measured this batch already.
+    std::vector<AlignedVector<float>> statistics;
+    Architecture* const net = replica_.network().architecture();
+    const std::vector<Statistic> running = net != nullptr ? net->statistics() : std::vector<Statistic>{};
+    for (const Statistic& statistic : running) statistics.push_back(*statistic.value);
     replica_.look(
         batch,
         {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(run_.state.step - 1)});
+    for (std::size_t s = 0; s < running.size(); ++s) *running[s].value = statistics[s];
   }
 
   // Ranks go on alike only from the same bits: an accident in one of them is found here.
@@ -498,16 +508,19 @@ class Trainer {
     settle_save(/*wait=*/false);
     if (!mode_->together()) return;
     bool due = signals_.save.exchange(false) || is_due(course_.save_every, epoch_done);
-    if (is_part()) due = !mode_->meet(!due);  // all of them save, or none
+    if (save_together()) due = !mode_->meet(!due);  // all of them, or none
     if (due) save();
   }
 
   void save() {
     if (!saves_ || !mode_->together()) return;
     count_seconds();
+    mode_->gather_state();
     if (is_part()) {
-      std::optional<Network> whole = whole_network();
-      if (whole) save_as(*whole);
+      if (!save_parts()) {
+        std::optional<Network> whole = whole_network();
+        if (whole) save_as(*whole);
+      }
     } else if (checkpoints_) {
       checkpoints_->save();
     }
@@ -516,6 +529,23 @@ class Trainer {
 
   // Parts of the network: this rank has one.
   bool is_part() const { return run_.model.network.spread() != nullptr; }
+
+  // A checkpoint of which every rank writes its part, where they share the run directory: the same answer on
+  // all of them. It does not tell what was explored: no rank knows of all.
+  bool save_parts() {
+    std::vector<CellSet> explored;
+    std::swap(run_.state.explored, explored);
+    const auto write = [&](const std::string& path) {
+      return tulle::save_parts(path, run_.model, &run_.state,
+                               directory_ != nullptr ? directory_->files() : real_file_ops());
+    };
+    const bool saved = checkpoints_ ? checkpoints_->save(write) : write("").has_value();
+    std::swap(run_.state.explored, explored);
+    return saved;
+  }
+
+  // Whether every rank has something that a checkpoint holds.
+  bool save_together() const { return is_part() || mode_->shares_state(); }
 
   // On rank 0; in files of the run directory, a layer at a time in memory.
   std::optional<Network> whole_network() {
@@ -597,7 +627,7 @@ class Trainer {
   double rate_ = 0.0, rate_factor_ = 1.0;
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
-  bool saves_ = false;       // this rank, or with parts of the network any
+  bool saves_ = false;       // this rank, or with save_together() any
   std::optional<CheckpointWriter> checkpoints_;
 };
 
@@ -621,6 +651,19 @@ void agree_to_start(Communicator& comm, const Run& run) {
   agree(comm, items, ErrorKind::kConfig);
 }
 
+// Of images every rank needs a sample of every batch: without one it would know no norm.
+void check_last_batch(const Config& config, const Dataset& data, int ranks) {
+  if (config.model.kind != "smlp" || config.parallel.mode != "sync") return;
+  const std::int64_t size = config.train.batch_size, samples = data.train.inputs.samples;
+  const std::int64_t rest = config.train.last_batch == "keep" ? samples % size : 0;
+  if (const std::int64_t least = rest > 0 ? rest : size; least < ranks)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("train.batch_size, found {}, expected one of which every batch has a sample for "
+                            "each of {} ranks, but the smallest of {} samples has {}; or train.last_batch = "
+                            "\"drop\"",
+                            size, ranks, samples, least));
+}
+
 }  // namespace
 
 Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& observer, Signals& signals,
@@ -629,7 +672,8 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
   // What a checkpoint needs to go on alike, whatever the number of ranks then.
   Config::Parallel& parallel = run.config.parallel;
   parallel.mode = mode_of(run.config, comm.size()).name;
-  if (parallel.mode == "sync" && parallel.virtual_shards == 0) parallel.virtual_shards = comm.size();
+  if (parallel.mode == "sync" && parallel.virtual_shards == 0 && run.config.model.kind == "mlp")
+    parallel.virtual_shards = comm.size();
   run.model.config = learning_config(run.config);
   std::optional<Trainer> trainer;
   together(comm, [&] {
@@ -637,6 +681,7 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
       throw Error(ErrorKind::kConfig,
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
+    check_last_batch(run.config, data, comm.size());
     if (spreads_neurons(run.config) && comm.size() > 1 && run.model.network.spread() == nullptr)
       run = part_of(run, {comm.rank(), comm.size()});
     if (run.model.network.spread() != nullptr) run.model.network.spread()->connect(comm);

@@ -30,7 +30,7 @@ void BestModel::judge(const Evaluation& valid, Run& run) {
   const std::int64_t before = std::exchange(seen.best_epoch, epoch);
   seen.best_score = score;
   if (directory_ == nullptr) {
-    network_ = without_neurons(run.model.network, all_alive(run.model.network));  // a copy
+    network_ = copy_of(run.model.network);
     return;
   }
   save_model(path(epoch), run.model, nullptr, directory_->files());

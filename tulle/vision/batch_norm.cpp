@@ -1,9 +1,9 @@
 #include "tulle/vision/batch_norm.h"
 
 #include <cmath>
-#include <numeric>
 
 #include "tulle/base/error.h"
+#include "tulle/comm/part_exchange.h"
 #include "tulle/kernels/tokens.h"
 
 namespace tulle {
@@ -21,26 +21,25 @@ void TileMoments::measure(std::int64_t tile, const float* x, std::int64_t rows) 
                            deviations_.data() + tile * channels_);
 }
 
-std::int64_t TileMoments::rows() const {
-  return std::accumulate(rows_.begin(), rows_.end(), std::int64_t{0});
+template <class T>
+void Moments::merge(double more, std::span<const T> means, std::span<const T> deviations_of) {
+  if (more == 0.0) return;
+  const double share = more / (rows + more);
+  for (std::size_t c = 0; c < mean.size(); ++c) {
+    const double off = static_cast<double>(means[c]) - mean[c];
+    mean[c] += off * share;
+    deviations[c] += static_cast<double>(deviations_of[c]) + off * off * rows * share;
+  }
+  rows += more;
 }
 
-void TileMoments::merge(std::vector<double>& mean, std::vector<double>& deviations) const {
+Moments TileMoments::merge() const {
   const auto channels = static_cast<std::size_t>(channels_);
-  mean.assign(channels, 0.0);
-  deviations.assign(channels, 0.0);
-  double seen = 0.0;
-  for (std::size_t t = 0; t < rows_.size(); ++t) {
-    const auto rows = static_cast<double>(rows_[t]);
-    if (rows == 0.0) continue;
-    const double share = rows / (seen + rows);
-    for (std::size_t c = 0; c < channels; ++c) {
-      const double off = static_cast<double>(means_[t * channels + c]) - mean[c];
-      mean[c] += off * share;
-      deviations[c] += static_cast<double>(deviations_[t * channels + c]) + off * off * seen * share;
-    }
-    seen += rows;
-  }
+  Moments all(channels);
+  for (std::size_t t = 0; t < rows_.size(); ++t)
+    all.merge<float>(static_cast<double>(rows_[t]), std::span(means_).subspan(t * channels, channels),
+                     std::span(deviations_).subspan(t * channels, channels));
+  return all;
 }
 
 void TileDots::start(std::int64_t tiles, std::int32_t channels) {
@@ -95,21 +94,40 @@ void BatchNorm::set(const std::vector<double>& mean, const std::vector<double>& 
 }
 
 void BatchNorm::use_batch(const TileMoments& moments) {
-  rows_ = static_cast<double>(moments.rows());
+  Moments batch = moments.merge();
+  rank_shares_ = {1.0};
+  if (comm_ != nullptr) batch = of_all_ranks(batch);
+  rows_ = batch.rows;
   if (rows_ < 2.0)
     throw Error(
         ErrorKind::kConfig,
         "train.batch_size, found one token in all, expected two or more: batch norm needs a variance");
-  std::vector<double> mean, variance;
-  moments.merge(mean, variance);
-  for (std::size_t c = 0; c < mean.size(); ++c) {
+  std::vector<double>& variance = batch.deviations;
+  for (std::size_t c = 0; c < variance.size(); ++c) {
     const double unbiased = variance[c] / (rows_ - 1.0);
     variance[c] /= rows_;
-    running_mean_[c] = static_cast<float>(0.9 * static_cast<double>(running_mean_[c]) + 0.1 * mean[c]);
+    running_mean_[c] = static_cast<float>(0.9 * static_cast<double>(running_mean_[c]) + 0.1 * batch.mean[c]);
     running_variance_[c] =
         static_cast<float>(0.9 * static_cast<double>(running_variance_[c]) + 0.1 * unbiased);
   }
-  set(mean, variance);
+  set(batch.mean, variance);
+}
+
+// Every rank merges the parts in the order of ranks, its own too.
+Moments BatchNorm::of_all_ranks(const Moments& own) {
+  const std::size_t channels = own.mean.size();
+  std::vector<double> message{own.rows};
+  message.insert(message.end(), own.mean.begin(), own.mean.end());
+  message.insert(message.end(), own.deviations.begin(), own.deviations.end());
+  const std::vector<double> all = gather_equal<double>(*comm_, message);
+  Moments merged(channels);
+  rank_shares_.clear();
+  for (std::span<const double> left(all); !left.empty(); left = left.subspan(message.size())) {
+    merged.merge<double>(left[0], left.subspan(1, channels), left.subspan(1 + channels, channels));
+    rank_shares_.push_back(left[0]);
+  }
+  for (double& share : rank_shares_) share /= merged.rows;
+  return merged;
 }
 
 void BatchNorm::use_running() {
@@ -123,12 +141,26 @@ void BatchNorm::back(const TileDots& tiles) {
 }
 
 void BatchNorm::back(const std::vector<double>& sums, const std::vector<double>& dots) {
-  for (std::size_t c = 0; c < sums.size(); ++c) {
+  const std::size_t channels = sums.size();
+  // Gradients are of the mean loss of a rank's part: in the batch's they count by its share.
+  std::vector<double> all(sums);
+  all.insert(all.end(), dots.begin(), dots.end());
+  if (comm_ != nullptr) {
+    const std::vector<double> of_ranks = gather_equal<double>(*comm_, all);
+    const double own = rank_shares_[static_cast<std::size_t>(comm_->rank())];
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i] = 0.0;
+      for (std::size_t rank = 0; rank < rank_shares_.size(); ++rank)
+        all[i] += rank_shares_[rank] * of_ranks[rank * all.size() + i];
+      all[i] /= own;
+    }
+  }
+  for (std::size_t c = 0; c < channels; ++c) {
     weight_.gradient[c] = static_cast<float>(dots[c]);
     bias_.gradient[c] = static_cast<float>(sums[c]);
-    const double by = static_cast<double>(scale_[c]) / rows_;
-    by_x_[c] = static_cast<float>(-by * dots[c] * static_cast<double>(normal_scale_[c]));
-    constant_[c] = static_cast<float>(-by * (sums[c] + dots[c] * static_cast<double>(normal_shift_[c])));
+    const double by = static_cast<double>(scale_[c]) / rows_, dot = all[channels + c];
+    by_x_[c] = static_cast<float>(-by * dot * static_cast<double>(normal_scale_[c]));
+    constant_[c] = static_cast<float>(-by * (all[c] + dot * static_cast<double>(normal_shift_[c])));
   }
 }
 

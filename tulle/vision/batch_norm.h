@@ -1,12 +1,25 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
+#include "tulle/comm/communicator.h"
 #include "tulle/nn/architecture.h"
 #include "tulle/nn/parameter.h"
 
 namespace tulle {
+
+/// Mean and sum of squared deviations of each channel over some rows, in double precision.
+struct Moments {
+  double rows = 0.0;
+  std::vector<double> mean, deviations;
+
+  explicit Moments(std::size_t channels) : mean(channels, 0.0), deviations(channels, 0.0) {}
+  /// Takes those of `more` rows (Chan's merge). Which came first changes bits.
+  template <class T>
+  void merge(double more, std::span<const T> means, std::span<const T> deviations_of);
+};
 
 /// Statistics of a batch, gathered tile by tile and merged in the order of the tiles.
 class TileMoments {
@@ -14,9 +27,8 @@ class TileMoments {
   void start(std::int64_t tiles, std::int32_t channels);
   /// Takes the rows of one tile. Tiles may come at the same time.
   void measure(std::int64_t tile, const float* x, std::int64_t rows);
-  std::int64_t rows() const;
-  /// Mean and sum of squared deviations of each channel over all rows, in double precision (Chan's merge).
-  void merge(std::vector<double>& mean, std::vector<double>& deviations) const;
+  /// Over all rows.
+  Moments merge() const;
 
  private:
   std::int32_t channels_ = 0;
@@ -39,6 +51,8 @@ class TileDots {
 
 /// Batch norm of every channel over images and tokens, eps 1e-5, as PyTorch has it: training uses the biased
 /// variance of the batch and keeps running = 0.9 running + 0.1 new with the unbiased one, for evaluation.
+/// Of a batch that ranks share, each of them measures its part; these are merged in the order of ranks by all
+/// of them, so that the norm is that of the whole batch, the same bits on every rank.
 /// Source: Ioffe and Szegedy 2015 (arXiv 1502.03167).
 class BatchNorm {
  public:
@@ -47,6 +61,10 @@ class BatchNorm {
   std::vector<Parameter*> parameters() { return {&weight_, &bias_}; }
   void add_arrays(std::vector<NamedArray>& arrays);
   void add_statistics(std::vector<Statistic>& statistics);
+
+  /// As Architecture::share_batches(). Messages: (2 channels + 1) doubles from each rank to each other
+  /// forward, 2 channels backward.
+  void share_batches(Communicator* comm) { comm_ = comm; }
 
   /// From now on the norm is that of this batch. Throws tulle::Error (kConfig) for a batch of one token.
   void use_batch(const TileMoments& moments);
@@ -67,6 +85,7 @@ class BatchNorm {
   const float* constant() const { return constant_.data(); }
 
  private:
+  Moments of_all_ranks(const Moments& own);
   void set(const std::vector<double>& mean, const std::vector<double>& variance);
 
   std::string name_;
@@ -75,7 +94,9 @@ class BatchNorm {
   AlignedVector<float> average_mean_,
       average_variance_;  // of the running ones, where parameters have averages
   AlignedVector<float> scale_, shift_, normal_scale_, normal_shift_, by_x_, constant_;
-  double rows_ = 1.0;
+  double rows_ = 1.0;                     // of the batch
+  std::vector<double> rank_shares_{1.0};  // of them, by rank
+  Communicator* comm_ = nullptr;
 };
 
 }  // namespace tulle

@@ -48,6 +48,11 @@ class SmlpBlock {
   /// Whether the hidden sums are computed again on the way back instead of kept: half the memory, one product
   /// more; the same bits.
   void recompute(bool recompute) { recompute_ = recompute; }
+  /// As Architecture::share_batches().
+  void share_batches(Communicator* comm) {
+    norm1_.share_batches(comm);
+    norm2_.share_batches(comm);
+  }
   /// To be called when parameters have changed.
   void prepare(bool with_back);
   /// One training pass. in: the moments of x; out: gets those of next, of tiles(images) tiles.

@@ -101,6 +101,11 @@ std::vector<Statistic> SmlpNet::statistics() {
   return all;
 }
 
+void SmlpNet::share_batches(Communicator* comm) {
+  for (SmlpBlock& block : blocks_) block.share_batches(comm);
+  norm_.share_batches(comm);
+}
+
 std::int64_t SmlpNet::other_weights() const {
   std::int64_t sum = static_cast<std::int64_t>(head_weight_.value.size());
   for (const Patches& patches : patches_) sum += static_cast<std::int64_t>(patches.weight().value.size());

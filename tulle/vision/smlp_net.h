@@ -37,6 +37,7 @@ class SmlpNet final : public Architecture {
   std::int64_t other_weights() const override;
 
   std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const override;
+  void share_batches(Communicator* comm) override;
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
   Panels<float> output_gradient() override;
   void backward() override;
