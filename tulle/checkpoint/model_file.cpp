@@ -253,7 +253,8 @@ std::optional<std::int64_t> save_parts(const std::string& path, Model& model, co
       const Topology* const topology = weight ? layer.topology() : nullptr;
       if (topology != nullptr) {
         RawVector<std::int64_t>& row_ptr = row_ptrs[l];
-        row_ptr.assign(topology->row_ptr().begin(), topology->row_ptr().end());
+        row_ptr.resize(topology->row_ptr().size());
+        topology->row_ptr().copy(0, row_ptr);
         for (std::int64_t& start : row_ptr) start += before;
         parts.push_back(
             {parameter->name + ".crow", DType::I64, {rows + 1}, first, std::as_bytes(std::span(row_ptr))});

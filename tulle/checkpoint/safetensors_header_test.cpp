@@ -147,12 +147,10 @@ std::string entry(int number, std::string_view shape, std::string_view offsets) 
 }
 
 // Sanitizers take time and memory of their own.
-#if !defined(NDEBUG) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kMeasurable = false;
-#elif defined(__has_feature)
-constexpr bool kMeasurable = !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer);
-#else
+#if defined(NDEBUG) && !defined(TULLE_SANITIZED)
 constexpr bool kMeasurable = true;
+#else
+constexpr bool kMeasurable = false;
 #endif
 
 long peak_kilobytes() {

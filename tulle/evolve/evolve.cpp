@@ -366,7 +366,7 @@ class Event {
     work.result.after = work.result.before - work.result.dropped + work.result.grown;
     work.kept = {};
     TopologyUpdate update = replace_connections(old, work.marks, cells);
-    work.marks = {};
+    work.marks = std::vector<std::uint8_t>();  // = {} would keep the memory
     if (network_.spread() != nullptr) network_.spread()->set_connections(work.l, work.result.after);
     const std::vector<float> values = start_values(work, update.topology, cells);
     work.layer->replace(std::move(update), values);

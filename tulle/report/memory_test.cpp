@@ -32,7 +32,7 @@ std::unique_ptr<char[]> use_and_free() {
 class Growth : public ::testing::Test {
  protected:
   void SetUp() override {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef TULLE_SANITIZED
     GTEST_SKIP() << "sanitizers take memory of their own";
 #endif
     if (current_rss_bytes() == 0) GTEST_SKIP() << "this system does not tell the memory of a process";

@@ -109,7 +109,7 @@ TEST(Bf16Activations, ArePlannedAsTheyAre) {
   config.train.batch_size = 2;
   EXPECT_EQ(activations(), kHidden * (4 + kSigns) + outputs * (8 + kSigns));
   config.train.batch_size = 16;
-#ifndef __SANITIZE_ADDRESS__
+#ifndef TULLE_SANITIZED
   config.train.epochs = 1;
   const Plan plan = make_plan(config, data);
   const MemoryGrowth memory;

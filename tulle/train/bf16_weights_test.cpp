@@ -183,7 +183,7 @@ TEST(Bf16Weights, ArePlannedAsTheyAre) {
   EXPECT_EQ(bytes(plan, "biases"), 4 * plan.neurons);
   config.train.momentum = 0.0;
   EXPECT_EQ(bytes(make_plan(config, data), "optimizer state"), 0);
-#ifndef __SANITIZE_ADDRESS__
+#ifndef TULLE_SANITIZED
   config.train.momentum = 0.9;
   config.train.epochs = 1;
   const MemoryGrowth memory;

@@ -34,7 +34,7 @@ Config wide_config(const std::string& storage) {
 class EveryStorage : public ::testing::TestWithParam<StorageInfo> {};
 
 TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef TULLE_SANITIZED
   GTEST_SKIP() << "sanitizers take memory of their own";
 #endif
   Config config = wide_config(std::string(GetParam().name));
@@ -59,7 +59,7 @@ INSTANTIATE_TEST_SUITE_P(Storages, EveryStorage, ::testing::ValuesIn(storages().
 class EveryMode : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EveryMode, RanksTakeTheMemoryOfTheirPlans) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef TULLE_SANITIZED
   GTEST_SKIP() << "sanitizers take memory of their own";
 #endif
   Config config = wide_config("fast");
@@ -207,7 +207,7 @@ TEST(Plan, CountsBatchesBelow16AsTheyAreInTheCompactForm) {
 }
 
 TEST(Plan, OfABatchBelow16IsTheMemoryOfATraining) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef TULLE_SANITIZED
   GTEST_SKIP() << "sanitizers take memory of their own";
 #endif
   Config config = wide_config("compact");

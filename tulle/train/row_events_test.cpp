@@ -104,7 +104,7 @@ TEST(RowEvents, TakeNoRowPointersAndNoLayerMore) {
   config.evolve.scope = "layer";
   EXPECT_EQ(bytes(make_plan(config, data), "connections"), 4 * (plan.connections + plan.neurons + 3));
   EXPECT_GT(bytes(make_plan(config, data), "topology events"), bytes(plan, "topology events"));
-#ifndef __SANITIZE_ADDRESS__
+#ifndef TULLE_SANITIZED
   config.evolve.scope = "row";
   const MemoryGrowth memory;
   (void)trained(start_run(config, data), data);
