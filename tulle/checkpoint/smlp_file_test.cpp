@@ -5,8 +5,8 @@
 #include <filesystem>
 
 #include "tulle/base/name_table.h"
-#include "tulle/checkpoint/import.h"
 #include "tulle/checkpoint/file_parts_testing.h"
+#include "tulle/checkpoint/import.h"
 #include "tulle/checkpoint/model_testing.h"
 #include "tulle/nn/loss.h"
 #include "tulle/optim/optimizer.h"
