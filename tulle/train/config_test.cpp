@@ -301,8 +301,8 @@ TEST(LearningConfig, HoldsWhatChangesTheResultAndNothingElse) {
   for (const KeyInfo& key : config_keys()) {
     Config config;
     change(key, config);
-    const bool ranks =
-        key.name == "parallel.ranks" || key.name == "parallel.transport" || key.name == "parallel.timeout";
+    const bool ranks = key.name == "parallel.ranks" || key.name == "parallel.transport" ||
+                       key.name == "parallel.timeout" || key.name == "parallel.shard_momentum";
     const bool counts = key.name == "run.seed" || key.name == "checkpoint.best" ||
                         (!key.path && !key.name.starts_with("run.") && !key.name.starts_with("checkpoint.") &&
                          !key.name.starts_with("log.") && !key.name.starts_with("recover.") && !ranks);

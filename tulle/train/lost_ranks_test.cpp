@@ -116,6 +116,8 @@ TEST(Ranks, ThatDifferAreRefusedBeforeTheFirstStepAndNamed) {
   };
   EXPECT_THAT(refusals([](Config& config, const Dataset*&) { config.train.learning_rate = 0.5; }),
               Each(HasSubstr("rank 1: config, found hash")));
+  EXPECT_THAT(refusals([](Config& config, const Dataset*&) { config.parallel.shard_momentum = true; }),
+              Each(HasSubstr("rank 1: parallel.shard_momentum, found")));
   EXPECT_THAT(refusals([](Config& config, const Dataset*&) { config.train.epochs = 9; }),
               Each(HasSubstr("rank 1: ")));
   EXPECT_THAT(refusals([&](Config&, const Dataset*& own) { own = &other; }),

@@ -10,22 +10,21 @@
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
-#include "tulle/checkpoint/integrity.h"
-#include "tulle/checkpoint/model_parts.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
-#include "tulle/nn/parts.h"
 #include "tulle/optim/averaging.h"
 #include "tulle/report/memory.h"
 #include "tulle/report/tensorboard.h"
 #include "tulle/train/build.h"
 #include "tulle/train/evolving.h"
+#include "tulle/train/exploration.h"
 #include "tulle/train/modes.h"
+#include "tulle/train/rank_checks.h"
 #include "tulle/train/saving.h"
+#include "tulle/train/saving_parts.h"
 #include "tulle/train/validation.h"
-#include "tulle/version.h"
 
 namespace tulle {
 namespace {
@@ -92,13 +91,13 @@ class Trainer {
   Ending train() {
     saves_ = save_together() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
     write(start_record());
-    start_exploring();
+    if (course_.evolution.drop != nullptr) start_exploring(run_);
     mode_->begin();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
     const bool over = is_over() || (comm_.size() == 1 && observer_.is_content());
     mode_->end(over);
-    bring_together();
+    if (is_part()) saves_ = bring_together(run_, directory_) && checkpoints_;
     if (!saved_) save();
     settle_save(/*wait=*/true);
     if (!over) return Ending::kStopped;
@@ -260,7 +259,7 @@ class Trainer {
     const Network& network = run_.model.network;
     record.nnz = network.connections();
     record.density = network.density();
-    record.exploration = exploration();
+    record.exploration = exploration(run_);
     for (std::size_t l = 0; l < network.size(); ++l) {
       record.layer_nnz.push_back(network.connections(l));
       record.layer_density.push_back(
@@ -316,14 +315,11 @@ class Trainer {
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
     run_.state.gathered.clear();
     mode_->topology_changed();
-    if (mode_->alike() && !is_part()) compare_networks();
+    if (mode_->alike() && !is_part()) compare_networks(comm_, run_.model.network, run_.state.step);
     replica_.phases.evolve += clock.seconds();
     if (input_links_) write_input_links(*input_links_, run_.state.step, run_.model.network, events);
     for (const LayerEvolution& event : events) {
-      CellSet& explored = run_.state.explored[event.layer];
-      std::vector<std::uint64_t> cells = event.grown_cells;
-      for (std::uint64_t& cell : cells) cell = run_.model.network.original_key(event.layer, cell);
-      explored.insert(cells);
+      explore(run_, event.layer, event.grown_cells);
       const EvolveRecord record{
           .epoch = static_cast<int>(run_.state.epoch) + 1,
           .step = run_.state.step,
@@ -335,7 +331,7 @@ class Trainer {
           .regrown = event.regrown,
           .no_inputs = event.no_inputs,
           .no_outputs = event.no_outputs,
-          .explored = explored_count(event.layer) /
+          .explored = explored_count(run_, event.layer) /
                       static_cast<double>(run_.model.network.original_cells(event.layer))};
       write(record);
       observer_.on_evolve(record);
@@ -439,25 +435,6 @@ class Trainer {
     for (std::size_t s = 0; s < running.size(); ++s) *running[s].value = statistics[s];
   }
 
-  // Ranks go on alike only from the same bits: an accident in one of them is found here.
-  void compare_networks() {
-    if (comm_.size() == 1) return;
-    std::vector<std::string> names;
-    std::vector<std::uint64_t> hashes;
-    for (std::size_t l = 0; l < run_.model.network.size(); ++l)
-      if (const Topology* const topology = run_.model.network.layer(l).topology(); topology != nullptr) {
-        names.push_back(fmt::format("topology of layer {} at step {}", l, run_.state.step));
-        hashes.push_back(topology->hash());
-      }
-    for (const Parameter* parameter : run_.model.network.parameters()) {
-      names.push_back(fmt::format("{} at step {}", parameter->name, run_.state.step));
-      hashes.push_back(content_hash(std::as_bytes(std::span(parameter->value))));
-    }
-    std::vector<Item> items;
-    for (std::size_t i = 0; i < names.size(); ++i) items.emplace_back(names[i], hashes[i]);
-    agree(comm_, items, ErrorKind::kInternal);
-  }
-
   EvolveEvent event_of(std::int64_t step) const {
     const Config::Evolve& e = run_.config.evolve;
     const double part = static_cast<double>(schedule_step()) / total_steps();
@@ -474,36 +451,6 @@ class Trainer {
     return event;
   }
 
-  // What the training has explored at its start: the connections it has.
-  void start_exploring() {
-    if (course_.evolution.drop == nullptr || !run_.state.explored.empty()) return;
-    for (std::size_t l = 0; l < run_.model.network.size(); ++l) {
-      const Topology* const topology = run_.model.network.layer(l).topology();
-      run_.state.explored.emplace_back(topology == nullptr ? 0 : topology->cells());
-      if (topology != nullptr) run_.state.explored[l].insert(topology->keys());
-      release_spilled();
-    }
-  }
-
-  // Cells of a layer that ever were connections: of a network in parts, each rank has seen those in its own.
-  double explored_count(std::size_t l) const {
-    return run_.model.network.row_share(l).sum(run_.state.explored[l].count());
-  }
-
-  // Share of all cells that ever were connections.
-  std::optional<double> exploration() const {
-    if (run_.state.explored.empty()) return std::nullopt;
-    double seen = 0.0;
-    for (std::size_t l = 0; l < run_.state.explored.size(); ++l)
-      seen += run_.model.network.layer(l).topology() != nullptr
-                  ? explored_count(l)
-                  : static_cast<double>(run_.model.network.original_cells(l));
-    double cells = 0.0;
-    for (std::size_t l = 0; l < run_.model.network.size(); ++l)
-      cells += static_cast<double>(run_.model.network.original_cells(l));
-    return seen / cells;
-  }
-
   void save_if_due(bool epoch_done) {
     settle_save(/*wait=*/false);
     if (!mode_->together()) return;
@@ -517,10 +464,7 @@ class Trainer {
     count_seconds();
     mode_->gather_state();
     if (is_part()) {
-      if (!save_parts()) {
-        std::optional<Network> whole = whole_network();
-        if (whole) save_as(*whole);
-      }
+      save_parts_of(run_, directory_, checkpoints_ ? &*checkpoints_ : nullptr);
     } else if (checkpoints_) {
       checkpoints_->save();
     }
@@ -530,49 +474,8 @@ class Trainer {
   // Parts of the network: this rank has one.
   bool is_part() const { return run_.model.network.spread() != nullptr; }
 
-  // A checkpoint of which every rank writes its part, where they share the run directory: the same answer on
-  // all of them. It does not tell what was explored: no rank knows of all.
-  bool save_parts() {
-    std::vector<CellSet> explored;
-    std::swap(run_.state.explored, explored);
-    const auto write = [&](const std::string& path) {
-      return tulle::save_parts(path, run_.model, &run_.state,
-                               directory_ != nullptr ? directory_->files() : real_file_ops());
-    };
-    const bool saved = checkpoints_ ? checkpoints_->save(write) : write("").has_value();
-    std::swap(run_.state.explored, explored);
-    return saved;
-  }
-
   // Whether every rank has something that a checkpoint holds.
   bool save_together() const { return is_part() || mode_->shares_state(); }
-
-  // On rank 0; in files of the run directory, a layer at a time in memory.
-  std::optional<Network> whole_network() {
-    const Spilling files(directory_ == nullptr ? "" : directory_->path());
-    return whole_of(run_.model.network);
-  }
-
-  // A checkpoint with `whole` in place of the part. It does not tell what was explored: no rank knows of all.
-  void save_as(Network& whole) {
-    std::vector<CellSet> explored;
-    const auto exchange = [&] {
-      std::swap(run_.model.network, whole);
-      std::swap(run_.state.explored, explored);
-    };
-    exchange();
-    checkpoints_->save();
-    exchange();
-  }
-
-  // At the end rank 0 has the result.
-  void bring_together() {
-    if (!is_part()) return;
-    std::optional<Network> whole = whole_network();
-    saves_ = whole && checkpoints_;
-    run_.state.explored.clear();
-    if (whole) run_.model.network = std::move(*whole);
-  }
 
   void settle_save(bool wait) {
     if (checkpoints_) checkpoints_->settle(wait);
@@ -630,39 +533,6 @@ class Trainer {
   bool saves_ = false;       // this rank, or with save_together() any
   std::optional<CheckpointWriter> checkpoints_;
 };
-
-// What ranks must have in common before they send each other values alone.
-void agree_to_start(Communicator& comm, const Run& run) {
-  const auto hash = [](std::string_view text) { return content_hash(std::as_bytes(std::span(text))); };
-  std::uint64_t network = 0;  // of parts nothing: they are not alike
-  for (std::size_t l = 0; l < run.model.network.size() && run.model.network.spread() == nullptr; ++l) {
-    const Layer& layer = run.model.network.layer(l);
-    network = network * 31 + (layer.topology() != nullptr ? layer.topology()->hash() : 0);
-    network = network * 31 + content_hash(std::as_bytes(std::span(layer.weight().value)));
-  }
-  const std::string version(kVersion), target = kernels::current_target(),
-                                       place = fmt::format("{} {}", run.state.step, run.config.train.epochs);
-  const Item items[] = {{"version of tulle", hash(version)},
-                        {"instruction set", hash(target)},
-                        {"config", hash(learning_config(run.config))},
-                        {"training data", hash(run.state.data_identity)},
-                        {"step to go on from, or train.epochs", hash(place)},
-                        {"network", network}};
-  agree(comm, items, ErrorKind::kConfig);
-}
-
-// Of images every rank needs a sample of every batch: without one it would know no norm.
-void check_last_batch(const Config& config, const Dataset& data, int ranks) {
-  if (config.model.kind != "smlp" || config.parallel.mode != "sync") return;
-  const std::int64_t size = config.train.batch_size, samples = data.train.inputs.samples;
-  const std::int64_t rest = config.train.last_batch == "keep" ? samples % size : 0;
-  if (const std::int64_t least = rest > 0 ? rest : size; least < ranks)
-    throw Error(ErrorKind::kConfig,
-                fmt::format("train.batch_size, found {}, expected one of which every batch has a sample for "
-                            "each of {} ranks, but the smallest of {} samples has {}; or train.last_batch = "
-                            "\"drop\"",
-                            size, ranks, samples, least));
-}
 
 }  // namespace
 
