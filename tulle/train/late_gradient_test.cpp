@@ -20,11 +20,11 @@ std::vector<std::vector<float>> told_by_place(Network& network) {
     for (Parameter* parameter : network.layer(l).parameters()) {
       std::vector<float>& gradient = gradients.emplace_back(parameter->value.size());
       for (std::size_t k = 0; k < gradient.size(); ++k) {
-        std::uint64_t place = layer.original_neuron(static_cast<std::int32_t>(k % gradient.size()));
-        if (parameter->kind == Parameter::Kind::kWeight) {
-          const std::uint64_t key = layer.topology() != nullptr ? layer.topology()->keys()[k] : k;
-          place = network.original_key(l, key);
-        }
+        std::uint64_t place = 0;
+        if (parameter->kind == Parameter::Kind::kWeight)
+          place = network.original_key(l, layer.topology() != nullptr ? layer.topology()->keys()[k] : k);
+        else
+          place = layer.original_neuron(static_cast<std::int32_t>(k));
         gradient[k] = static_cast<float>(place + 1);
       }
     }
