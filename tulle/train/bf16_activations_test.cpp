@@ -6,6 +6,7 @@
 #include "tulle/train/build.h"
 #include "tulle/train/evaluate.h"
 #include "tulle/train/plan.h"
+#include "tulle/train/plan_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -109,16 +110,9 @@ TEST(Bf16Activations, ArePlannedAsTheyAre) {
   config.train.batch_size = 2;
   EXPECT_EQ(activations(), kHidden * (4 + kSigns) + outputs * (8 + kSigns));
   config.train.batch_size = 16;
-#ifndef TULLE_SANITIZED
   config.train.epochs = 1;
   const Plan plan = make_plan(config, data);
-  const MemoryGrowth memory;
-  (void)trained(start_run(config, data), data);
-  const std::int64_t found = memory.peak();
-  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
-  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
-  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
-#endif
+  expect_memory(config, data, plan.total());
 }
 
 }  // namespace

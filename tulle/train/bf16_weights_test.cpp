@@ -8,6 +8,7 @@
 #include "tulle/train/build.h"
 #include "tulle/train/evaluate.h"
 #include "tulle/train/plan.h"
+#include "tulle/train/plan_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -183,16 +184,9 @@ TEST(Bf16Weights, ArePlannedAsTheyAre) {
   EXPECT_EQ(bytes(plan, "biases"), 4 * plan.neurons);
   config.train.momentum = 0.0;
   EXPECT_EQ(bytes(make_plan(config, data), "optimizer state"), 0);
-#ifndef TULLE_SANITIZED
   config.train.momentum = 0.9;
   config.train.epochs = 1;
-  const MemoryGrowth memory;
-  (void)trained(start_run(config, data), data);
-  const std::int64_t found = memory.peak();
-  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
-  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
-  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
-#endif
+  expect_memory(config, data, plan.total());
 }
 
 }  // namespace

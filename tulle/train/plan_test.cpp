@@ -1,4 +1,5 @@
 #include "tulle/train/plan.h"
+#include "tulle/train/plan_testing.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -34,9 +35,6 @@ Config wide_config(const std::string& storage) {
 class EveryStorage : public ::testing::TestWithParam<StorageInfo> {};
 
 TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
-#ifdef TULLE_SANITIZED
-  GTEST_SKIP() << "sanitizers take memory of their own";
-#endif
   Config config = wide_config(std::string(GetParam().name));
   config.train.batch_size =
       128;  // every part but the smallest then is more than the 64 MB that are allowed for
@@ -45,12 +43,7 @@ TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
   const Plan plan = make_plan(config, data);
   EXPECT_EQ(plan.storage, GetParam().storage);
   EXPECT_EQ(plan.neurons, 400002);
-  const MemoryGrowth memory;
-  (void)trained(start_run(config, data), data);
-  const std::int64_t found = memory.peak();
-  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
-  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
-  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
+  expect_memory(config, data, plan.total());
 }
 INSTANTIATE_TEST_SUITE_P(Storages, EveryStorage, ::testing::ValuesIn(storages().begin(), storages().end()),
                          [](const auto& info) { return std::string(info.param.name); });
@@ -59,9 +52,6 @@ INSTANTIATE_TEST_SUITE_P(Storages, EveryStorage, ::testing::ValuesIn(storages().
 class EveryMode : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(EveryMode, RanksTakeTheMemoryOfTheirPlans) {
-#ifdef TULLE_SANITIZED
-  GTEST_SKIP() << "sanitizers take memory of their own";
-#endif
   Config config = wide_config("fast");
   config.train.batch_size = 128;
   config.synthetic.samples = 128;
@@ -70,12 +60,7 @@ TEST_P(EveryMode, RanksTakeTheMemoryOfTheirPlans) {
   const Dataset data = load_dataset(data_options(config));
   const Plan rank = plan_ranks(config, data, {}).rank;
   const std::int64_t planned = 2 * rank.total() - rank.data_bytes;
-  const MemoryGrowth memory;
-  (void)trained(start_run(config, data), data);
-  const std::int64_t found = memory.peak();
-  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
-  EXPECT_LE(found, planned * 1.05 + 64e6);
-  EXPECT_GE(found, planned * 0.7 - 16e6);
+  expect_memory(config, data, planned);
 }
 INSTANTIATE_TEST_SUITE_P(Modes, EveryMode, ::testing::Values("sync", "local-sgd"), [](const auto& info) {
   std::string name = info.param;
@@ -207,9 +192,6 @@ TEST(Plan, CountsBatchesBelow16AsTheyAreInTheCompactForm) {
 }
 
 TEST(Plan, OfABatchBelow16IsTheMemoryOfATraining) {
-#ifdef TULLE_SANITIZED
-  GTEST_SKIP() << "sanitizers take memory of their own";
-#endif
   Config config = wide_config("compact");
   config.model.hidden = {2000000, 2000000};
   config.topology.epsilon = 1.0;
@@ -218,12 +200,7 @@ TEST(Plan, OfABatchBelow16IsTheMemoryOfATraining) {
   config.synthetic.test_samples = 8;
   const Dataset data = load_dataset(data_options(config));
   const Plan plan = make_plan(config, data);
-  const MemoryGrowth memory;
-  (void)trained(start_run(config, data), data);
-  const std::int64_t found = memory.peak();
-  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
-  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
-  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
+  expect_memory(config, data, plan.total());
 }
 
 TEST(Storage, GivesTheSameTrainingAlsoWhenItChangesInTheMiddle) {

@@ -6,6 +6,7 @@
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
 #include "tulle/train/plan.h"
+#include "tulle/train/plan_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -104,15 +105,8 @@ TEST(RowEvents, TakeNoRowPointersAndNoLayerMore) {
   config.evolve.scope = "layer";
   EXPECT_EQ(bytes(make_plan(config, data), "connections"), 4 * (plan.connections + plan.neurons + 3));
   EXPECT_GT(bytes(make_plan(config, data), "topology events"), bytes(plan, "topology events"));
-#ifndef TULLE_SANITIZED
   config.evolve.scope = "row";
-  const MemoryGrowth memory;
-  (void)trained(start_run(config, data), data);
-  const std::int64_t found = memory.peak();
-  if (found == 0) GTEST_SKIP() << "this system does not tell the memory of a process";
-  EXPECT_LE(found, plan.total() * 1.05 + 64e6);
-  EXPECT_GE(found, plan.total() * 0.7 - 16e6);
-#endif
+  expect_memory(config, data, plan.total());
 }
 
 }  // namespace
