@@ -7,6 +7,7 @@
 #include "tulle/train/evaluate.h"
 #include "tulle/train/plan.h"
 #include "tulle/train/plan_testing.h"
+#include "tulle/train/stop_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -51,17 +52,8 @@ TEST(Bf16Activations, GoOnFromACheckpointWithTheSameBits) {
     config.topology.epsilon = 2.5;  // the outputs are a dense layer
     const Bits expected = trained(start_run(config, data), data);
     const TemporaryDirectory folder;
-    RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
     config.checkpoint.save_every = "1 step";
-    tulle::Run run = start_run(config, data);
-    Signals signals;
-    Diary diary;
-    diary.at_batch = [&](const Observer::Batch& batch) {
-      signals.stop = batch.epoch == 2 && batch.batch == 2;
-    };
-    train(run, data, &directory, diary, signals);
-    std::vector<std::string> skipped;
-    const std::string checkpoint = *newest_checkpoint(directory.path(), skipped);
+    const std::string checkpoint = stopped_in_the_middle(config, data, folder / "run");
     EXPECT_TRUE(trained(resume_run(config, data, checkpoint), data) == expected) << activation;
   }
 }

@@ -9,6 +9,7 @@
 #include "tulle/train/evaluate.h"
 #include "tulle/train/plan.h"
 #include "tulle/train/plan_testing.h"
+#include "tulle/train/stop_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -66,17 +67,8 @@ TEST(Bf16Weights, GoOnFromACheckpointWithTheSameBits) {
     EXPECT_EQ(expected.at("layers.0.weight.bf16_m1").empty(), momentum == 0.0);
 
     const TemporaryDirectory folder;
-    RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
     config.checkpoint.save_every = "1 step";
-    tulle::Run run = start_run(config, data);
-    Signals signals;
-    Diary diary;
-    diary.at_batch = [&](const Observer::Batch& batch) {
-      signals.stop = batch.epoch == 2 && batch.batch == 2;
-    };
-    train(run, data, &directory, diary, signals);
-    std::vector<std::string> skipped;
-    const std::string checkpoint = *newest_checkpoint(directory.path(), skipped);
+    const std::string checkpoint = stopped_in_the_middle(config, data, folder / "run");
     EXPECT_TRUE(trained(resume_run(config, data, checkpoint), data) == expected) << momentum;
     Config floats = config;
     floats.model.weights = "f32";

@@ -8,6 +8,7 @@
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
 #include "tulle/train/plan_ranks.h"
+#include "tulle/train/stop_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -212,19 +213,11 @@ TEST(Storage, GivesTheSameTrainingAlsoWhenItChangesInTheMiddle) {
   EXPECT_TRUE(trained(start_run(config, data), data) == expected);
 
   const TemporaryDirectory folder;
-  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
   config.checkpoint.save_every = "1 step";
-  tulle::Run run = start_run(config, data);
-  Signals signals;
-  Diary diary;
-  diary.at_batch = [&](const Observer::Batch& batch) { signals.stop = batch.epoch == 2 && batch.batch == 2; };
-  train(run, data, &directory, diary, signals);
-  std::vector<std::string> skipped;
+  const std::string checkpoint = stopped_in_the_middle(config, data, folder / "run");
   for (const char* storage : {"compact", "fast"}) {
     config.run.storage = storage;
-    EXPECT_TRUE(trained(resume_run(config, data, *newest_checkpoint(directory.path(), skipped)), data) ==
-                expected)
-        << storage;
+    EXPECT_TRUE(trained(resume_run(config, data, checkpoint), data) == expected) << storage;
   }
 }
 
