@@ -19,7 +19,7 @@
 namespace tulle::cli {
 namespace {
 
-struct CommandOptions {
+struct ExportCommand {
   std::string model, data, labels;
   std::vector<std::string> files;  // of each format; "": not wanted
   ExportOptions how;
@@ -41,7 +41,7 @@ nlohmann::json row_of(const ExportFormat& format, const std::string& file, const
 }
 
 // The samples that the exported model is compared on; with classes unless there is no label column.
-Split read_samples(const CommandOptions& options, const Model& model, Config config) {
+Split read_samples(const ExportCommand& options, const Model& model, Config config) {
   if (options.data.empty()) return {};
   config.data.train = options.data;
   config.data.train_labels = options.labels;
@@ -51,14 +51,14 @@ Split read_samples(const CommandOptions& options, const Model& model, Config con
   return split;
 }
 
-std::string file_of(const CommandOptions& options, std::string_view format) {
+std::string file_of(const ExportCommand& options, std::string_view format) {
   for (std::size_t f = 0; f < options.files.size(); ++f)
     if (export_formats()[f].name == format) return options.files[f];
   return "";
 }
 
 // What makes the C header again.
-std::string c_command(const CommandOptions& options) {
+std::string c_command(const ExportCommand& options) {
   const ExportOptions::CHeader& c = options.how.c_header;
   std::string command = fmt::format("tulle export {} --c-header {} --name {}{}{} --scale {} --gap {}{}",
                                     options.model, file_of(options, "c-header"), c.name,
@@ -69,7 +69,7 @@ std::string c_command(const CommandOptions& options) {
   return command;
 }
 
-int export_model(CommandOptions options, const Config& config) {
+int export_model(ExportCommand options, const Config& config) {
   set_thread_count(static_cast<int>(config.run.threads));
   std::string flags;
   for (const ExportFormat& format : export_formats()) flags += fmt::format(" --{}", format.name);
@@ -101,7 +101,7 @@ int export_model(CommandOptions options, const Config& config) {
 }  // namespace
 
 Command export_command(CLI::App& app) {
-  auto options = std::make_shared<CommandOptions>();
+  auto options = std::make_shared<ExportCommand>();
   app.add_option("model", options->model, "model file or checkpoint")->required();
   options->files.resize(export_formats().size());
   for (std::size_t f = 0; f < options->files.size(); ++f) {

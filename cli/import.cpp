@@ -17,7 +17,7 @@
 namespace tulle::cli {
 namespace {
 
-struct CommandOptions {
+struct ImportCommand {
   std::string file, out, arch, sparsify = "nonzero";
   ImportOptions import;
   bool json = false;
@@ -42,7 +42,7 @@ void parse_arch(const std::string& text, ImportOptions& options) {
   if (colon < text.size()) options.activation = text.substr(colon + 1);
 }
 
-int import_model(CommandOptions options) {
+int import_model(ImportCommand options) {
   if (!options.arch.empty()) parse_arch(options.arch, options.import);
   find_name(activations(), "--activation", options.import.activation);
   find_name(losses(), "--loss", options.import.loss);
@@ -83,7 +83,7 @@ int import_model(CommandOptions options) {
 }  // namespace
 
 Command import_command(CLI::App& app) {
-  auto options = std::make_shared<CommandOptions>();
+  auto options = std::make_shared<ImportCommand>();
   app.add_option("file", options->file, "PyTorch state dict saved as safetensors")->required();
   app.add_option("-o,--output", options->out, "model file to write")->required();
   app.add_option("--arch", options->arch,

@@ -4,14 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <functional>
 
+#include "tulle/base/error_testing.h"
 #include "tulle/base/file_ops_testing.h"
 
 namespace tulle {
 namespace {
 
 using testing::FailingFileOps;
+using testing::kind_thrown_by;
 using testing::TemporaryDirectory;
 using testing::write_text;
 
@@ -21,16 +22,6 @@ std::string read_whole(const std::string& path, FileOps& files = real_file_ops()
   std::string text(size, '\0');
   read_exactly(files, file, path, 0, std::as_writable_bytes(std::span(text)));
   return text;
-}
-
-ErrorKind kind_thrown_by(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.kind();
-  }
-  ADD_FAILURE() << "nothing thrown";
-  return ErrorKind::kInternal;
 }
 
 TEST(FileOps, InterruptedOrShortReadsGiveTheSameBytes) {

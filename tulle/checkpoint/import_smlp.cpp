@@ -12,15 +12,15 @@
 namespace tulle {
 namespace {
 
-constexpr std::string_view kPrefix = "module.";
+constexpr std::string_view kWrapper = "module.";
 constexpr std::string_view kFirst = "to_patch_embedding.0.0.weight";
 
 // Tensors by name, without the prefix of wrappers.
 std::map<std::string, const TensorView*> by_name(const SafetensorsFile& file) {
   std::map<std::string, const TensorView*> all;
   for (const TensorView& tensor : file.tensors()) {
-    const bool wrapped = tensor.name.starts_with(kPrefix);
-    all[wrapped ? tensor.name.substr(kPrefix.size()) : tensor.name] = &tensor;
+    const bool wrapped = tensor.name.starts_with(kWrapper);
+    all[wrapped ? tensor.name.substr(kWrapper.size()) : tensor.name] = &tensor;
   }
   return all;
 }
@@ -62,7 +62,7 @@ SmlpShape shape_of(const std::map<std::string, const TensorView*>& tensors) {
 }  // namespace
 
 bool is_smlp(const SafetensorsFile& file) {
-  return file.find(kFirst) != nullptr || file.find(std::string(kPrefix) + std::string(kFirst)) != nullptr;
+  return file.find(kFirst) != nullptr || file.find(std::string(kWrapper) + std::string(kFirst)) != nullptr;
 }
 
 Import import_smlp(const SafetensorsFile& file) {

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "tulle/base/aligned.h"
+#include "tulle/base/as_size.h"
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
@@ -29,18 +30,16 @@ TensorView tensor(std::string name, DType dtype, std::vector<std::int64_t> shape
   return {std::move(name), dtype, std::move(shape), std::as_bytes(values)};
 }
 
-std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); }
-
 void add_floats(std::vector<TensorView>& tensors, const std::string& name, std::span<const float> values,
                 std::vector<std::int64_t> shape = {}) {
   if (values.empty() && shape.empty()) return;
-  if (shape.empty()) shape = {length(values.size())};
+  if (shape.empty()) shape = {as_count(values.size())};
   tensors.push_back(tensor<float>(name, DType::F32, std::move(shape), values));
 }
 
 void add_bf16(std::vector<TensorView>& tensors, const std::string& name,
               std::span<const std::uint16_t> values) {
-  tensors.push_back(tensor(name, DType::BF16, {length(values.size())}, values));
+  tensors.push_back(tensor(name, DType::BF16, {as_count(values.size())}, values));
 }
 
 void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
@@ -51,7 +50,7 @@ void add_state(std::vector<TensorView>& tensors, const Parameter& parameter) {
   add_floats(tensors, parameter.name + ".average", parameter.average);
   if (!parameter.age.empty())
     tensors.push_back(tensor<std::uint16_t>(parameter.name + ".age", DType::U16,
-                                            {length(parameter.age.size())}, parameter.age));
+                                            {as_count(parameter.age.size())}, parameter.age));
 }
 
 // What a file holds; tensors are views of somebody's arrays, or of row pointers that are kept in less than a
@@ -68,7 +67,7 @@ void add_parameter(Content& content, const Parameter& parameter, const Layer& la
   if (topology != nullptr) {
     const RowPtr& row_ptr = topology->row_ptr();
     if (!row_ptr.is_wide()) content.row_ptrs.push_back(row_ptr.all());
-    tensors.push_back(tensor<std::int64_t>(parameter.name + ".crow", DType::I64, {length(row_ptr.size())},
+    tensors.push_back(tensor<std::int64_t>(parameter.name + ".crow", DType::I64, {as_count(row_ptr.size())},
                                            row_ptr.is_wide() ? row_ptr.wide() : content.row_ptrs.back()));
     tensors.push_back(tensor(parameter.name + ".col", DType::I32, {topology->nnz()}, topology->columns()));
     if (parameter.is_bf16())
@@ -195,7 +194,7 @@ Content content_of(Model& model, const TrainingState* state) {
       add_parameter(content, *parameter, layer, state != nullptr);
     if (const auto& neurons = layer.options().neurons; !neurons.empty())
       tensors.push_back(tensor<std::uint32_t>(fmt::format("layers.{}.neurons", l), DType::U32,
-                                              {length(neurons.size())}, neurons));
+                                              {as_count(neurons.size())}, neurons));
   }
   if (Architecture* const architecture = model.network.architecture(); architecture != nullptr) {
     for (const NamedArray& array : architecture->arrays())
@@ -210,12 +209,12 @@ Content content_of(Model& model, const TrainingState* state) {
     for (std::size_t l = 0; l < state->explored.size(); ++l)
       if (const CellSet& explored = state->explored[l]; explored.cells() > 0)
         tensors.push_back(tensor(fmt::format("layers.{}.explored", l), DType::U8,
-                                 {length(explored.bytes().size())}, explored.bytes()));
+                                 {as_count(explored.bytes().size())}, explored.bytes()));
   if (state != nullptr)
     for (std::size_t l = 0; l < state->gathered.size(); ++l)
       if (const CellScores& scores = state->gathered[l]; !scores.cells.empty()) {
         tensors.push_back(tensor<std::uint64_t>(fmt::format("layers.{}.candidates", l), DType::U64,
-                                                {length(scores.cells.size())}, scores.cells));
+                                                {as_count(scores.cells.size())}, scores.cells));
         add_floats(tensors, fmt::format("layers.{}.candidate_sums", l), scores.sums);
       }
   add_floats(tensors, "data.mean", model.scaling.mean);
@@ -282,7 +281,7 @@ std::optional<std::int64_t> save_parts(const std::string& path, Model& model, co
     if (!values->empty())
       parts.push_back({name,
                        DType::F32,
-                       {length(values->size())},
+                       {as_count(values->size())},
                        0,
                        comm.rank() == 0 ? std::as_bytes(std::span(*values)) : std::span<const std::byte>{}});
   return write_parts(comm, path, metadata_of(model, state), std::move(parts), files);

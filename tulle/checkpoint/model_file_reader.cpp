@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 
+#include "tulle/base/as_size.h"
 #include "tulle/base/error.h"
 #include "tulle/base/half.h"
 #include "tulle/base/name_table.h"
@@ -24,8 +25,6 @@ namespace {
 
 constexpr std::int64_t kMaxLayers = 10'000;
 constexpr double kMaxSlope = 1e6;
-
-std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); }
 
 // Reads one file; every refusal names it.
 class Reader {
@@ -120,7 +119,7 @@ class Reader {
   template <class T>
   void read_optional(const std::string& name, DType dtype, AlignedVector<T>& into, std::size_t size) const {
     if (file_.find(name) == nullptr) return;
-    const auto found = values<T>(name, dtype, {length(size)});
+    const auto found = values<T>(name, dtype, {as_count(size)});
     into.assign(found.begin(), found.end());
   }
 
@@ -187,7 +186,7 @@ class Reader {
     release_spilled();
     for (Parameter* parameter : layer->parameters())
       if (parameter->kind != Parameter::Kind::kWeight)
-        read_numbers(parameter->name, {length(parameter->size())}, parameter->value, parameter->bf16_value);
+        read_numbers(parameter->name, {as_count(parameter->size())}, parameter->value, parameter->bf16_value);
     return layer;
   }
 
@@ -201,7 +200,7 @@ class Reader {
 
   void read_layers(const Json& description, Model& model) const {
     const Json entries = in_.field<Json>("model", description, "layers");
-    if (!entries.is_array() || entries.empty() || length(entries.size()) > kMaxLayers)
+    if (!entries.is_array() || entries.empty() || as_count(entries.size()) > kMaxLayers)
       in_.refuse("metadata 'model', number of layers", fmt::format("{}", entries.size()),
                  fmt::format("1 to {}", kMaxLayers));
     std::vector<std::unique_ptr<Layer>> layers;
@@ -209,7 +208,7 @@ class Reader {
       const auto index = static_cast<std::int32_t>(layers.size());
       const LayerOptions options = read_options(entry, index, model.seed);
       // Memory is taken for each input; unlike outputs, those of the first layer need not be in the file.
-      if (layers.empty() && options.inputs > kMaxFreeInputs + length(file_bytes()) / 8)
+      if (layers.empty() && options.inputs > kMaxFreeInputs + as_count(file_bytes()) / 8)
         in_.refuse("metadata 'model', inputs of layer 0", fmt::format("{}", options.inputs),
                    "fewer in a file of this size");
       if (!layers.empty() && options.inputs != layers.back()->outputs())
@@ -247,7 +246,7 @@ class Reader {
     // Memory is taken for what the shape says: it must all be in the file.
     SmlpCounts counts = parameters_of(shape);
     counts.fuse = counts.channel_mix = 0;  // may be sparse; each layer is looked at alone
-    if (counts.total() > length(file_bytes()) / 4)
+    if (counts.total() > as_count(file_bytes()) / 4)
       in_.refuse("metadata 'model', parameters", fmt::format("{}", counts.total()),
                  "fewer in a file of this size");
     return shape;
@@ -331,7 +330,7 @@ class Reader {
       if (!name.is_string()) in_.refuse("metadata 'classes'", "another type", "texts");
       model.class_names.push_back(name.get<std::string>());
     }
-    if (!model.class_names.empty() && length(model.class_names.size()) != model.network.outputs())
+    if (!model.class_names.empty() && as_count(model.class_names.size()) != model.network.outputs())
       in_.refuse("metadata 'classes'", fmt::format("{} names", model.class_names.size()),
                  fmt::format("{}, the outputs of the last layer", model.network.outputs()));
   }
@@ -366,7 +365,7 @@ class Reader {
       const std::size_t size = parameter->size();
       if (const std::string momentum = parameter->name + ".m1"; file_.find(momentum) != nullptr) {
         keep_momentum(*parameter);
-        read_numbers(momentum, {length(size)}, parameter->m1, parameter->bf16_m1);
+        read_numbers(momentum, {as_count(size)}, parameter->m1, parameter->bf16_m1);
       }
       read_optional(parameter->name + ".m2", DType::F32, parameter->m2, size);
       read_optional(parameter->name + ".outer", DType::F32, parameter->outer, size);
@@ -410,7 +409,7 @@ class Reader {
         continue;
       }
       const std::uint64_t cells = network.original_cells(l);
-      const auto bytes = values<std::uint8_t>(name, DType::U8, {length(CellSet::size_in_bytes(cells))});
+      const auto bytes = values<std::uint8_t>(name, DType::U8, {as_count(CellSet::size_in_bytes(cells))});
       try {
         state.explored.emplace_back(cells, bytes);
       } catch (const std::invalid_argument& error) {

@@ -5,27 +5,18 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <functional>
 
+#include "tulle/base/error_testing.h"
 #include "tulle/base/file_ops_testing.h"
 
 namespace tulle {
 namespace {
 
 using testing::FailingFileOps;
+using testing::kind_thrown_by;
 using testing::TemporaryDirectory;
 using testing::write_text;
 using Names = std::vector<std::string>;
-
-ErrorKind kind_thrown_by(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.kind();
-  }
-  ADD_FAILURE() << "nothing thrown";
-  return ErrorKind::kInternal;
-}
 
 std::vector<std::int64_t> steps(const std::vector<CheckpointFile>& checkpoints) {
   std::vector<std::int64_t> steps;

@@ -37,7 +37,7 @@ std::uint64_t json_bytes(std::span<const std::byte> start, std::uint64_t file_by
   return length;
 }
 
-std::string_view text_of(std::span<const std::byte> bytes) {
+std::string_view text_in(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -144,7 +144,7 @@ SafetensorsFile SafetensorsFile::read(const std::string& path, FileOps& files) {
     read_exactly(files, file, path, 0, start);
     std::vector<std::byte> json(json_bytes(start, size, path));
     read_exactly(files, file, path, kLengthBytes, json);
-    parse_header(text_of(json), size - kLengthBytes - json.size(), path);
+    parse_header(text_in(json), size - kLengthBytes - json.size(), path);
   }
   SafetensorsFile whole;
   whole.read_.resize(size);
@@ -165,7 +165,7 @@ void SafetensorsFile::take(std::span<const std::byte> bytes, const std::string& 
   name_ = name;
   bytes_ = bytes;
   const auto data = bytes_.subspan(kLengthBytes + length);
-  SafetensorsHeader header = parse_header(text_of(bytes_.subspan(kLengthBytes, length)), data.size(), name);
+  SafetensorsHeader header = parse_header(text_in(bytes_.subspan(kLengthBytes, length)), data.size(), name);
   metadata_ = std::move(header.metadata);
   tensors_.reserve(header.tensors.size());
   for (TensorEntry& entry : header.tensors)

@@ -89,7 +89,7 @@ TEST_P(SmlpFile, ComesBackBitForBit) {
 
 INSTANTIATE_TEST_SUITE_P(DenseAndSparse, SmlpFile, ::testing::Bool());
 
-struct Damage {
+struct SmlpDamage {
   const char* complaint;
   void (*change)(FileParts&);
 };
@@ -98,7 +98,7 @@ TEST(SmlpFile, DamagesAreRefusedWithFileAndField) {
   const TemporaryDirectory folder;
   const std::string path = folder / "m.safetensors";
   using Parts = FileParts;
-  const Damage damages[] = {
+  const SmlpDamage damages[] = {
       {"'model', model.patch, found 0", [](Parts& f) { f.edit("model", [](Json& m) { m["patch"] = 0; }); }},
       {"field 'width'", [](Parts& f) { f.edit("model", [](Json& m) { m["width"] = "x"; }); }},
       {"'model', parameters, found", [](Parts& f) { f.edit("model", [](Json& m) { m["height"] = 60000; }); }},
@@ -123,7 +123,7 @@ TEST(SmlpFile, DamagesAreRefusedWithFileAndField) {
       {"tensor 'token_mix.1.1.proj_h.weight'",
        [](Parts& f) { f.tensors.at("token_mix.1.1.proj_h.weight").shape = {9}; }},
   };
-  for (const Damage& damage : damages) {
+  for (const SmlpDamage& damage : damages) {
     Model model = small_smlp(false);
     save_model(path, model);
     FileParts parts(path);

@@ -10,16 +10,10 @@
 #include <set>
 #include <stdexcept>
 
-#include "tulle/base/error.h"
+#include "tulle/data/refuse.h"
 
 namespace tulle {
 namespace {
-
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
-                         std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file},
-              fmt::format("{}, found {}, expected {}", what, found, expected));
-}
 
 bool leads_out(const std::string& name) {
   if (name.starts_with('/') || name.starts_with('\\')) return true;

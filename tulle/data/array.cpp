@@ -9,15 +9,11 @@
 #include <cstring>
 #include <limits>
 
-#include "tulle/base/error.h"
 #include "tulle/base/half.h"
+#include "tulle/data/refuse.h"
 
 namespace tulle {
 namespace {
-
-[[noreturn]] void refuse(const std::string& file, const std::string& message) {
-  throw Error(ErrorKind::kBadData, {.file = file}, message);
-}
 
 double decode(const Array& array, std::size_t place) {
   std::uint64_t raw = 0;

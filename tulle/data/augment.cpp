@@ -12,7 +12,7 @@
 namespace tulle {
 namespace {
 
-[[noreturn]] void refuse(const std::string& text) {
+[[noreturn]] void refuse_step(const std::string& text) {
   throw Error(ErrorKind::kConfig,
               fmt::format("data.augment, found '{}', expected hflip, shift:SHARE (0 to 0.5), rotate:DEGREES "
                           "(0 to 180), crop:SHARE, mixup:ALPHA or cutmix:ALPHA (above 0, up to 1)",
@@ -105,7 +105,7 @@ Augmentation parse_augmentation(std::span<const std::string> texts) {
     double value = -1.0;
     const char* const begin = text.data() + std::min(colon + 1, text.size());
     const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0.0)) refuse(text);
+    if (error != std::errc{} || end != text.data() + text.size() || !(value >= 0.0)) refuse_step(text);
     if (name == "shift" && value <= 0.5)
       how.shift = value;
     else if (name == "rotate" && value <= 180.0)
@@ -117,7 +117,7 @@ Augmentation parse_augmentation(std::span<const std::string> texts) {
     else if (name == "cutmix" && value > 0.0 && value <= 1.0)
       how.cutmix = value;
     else
-      refuse(text);
+      refuse_step(text);
   }
   return how;
 }

@@ -25,11 +25,11 @@
 #endif
 #pragma GCC diagnostic pop
 
-#include "tulle/base/error.h"
 #include "tulle/base/parallel.h"
 #include "tulle/data/archive.h"
 #include "tulle/data/gzip.h"
 #include "tulle/data/picture.h"
+#include "tulle/data/refuse.h"
 
 namespace tulle {
 
@@ -41,12 +41,6 @@ namespace {
 // JPEG and PNG files called "[split/]class/file": the folder a file lies in is its class. All images must be
 // of one size; gray ones among coloured ones are repeated in all channels.
 constexpr std::int64_t kMostPixels = 100'000'000;
-
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
-                         std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file},
-              fmt::format("{}, found {}, expected {}", what, found, expected));
-}
 
 bool is_image(const std::string& name) {
   std::string ending = name.substr(std::min(name.rfind('.'), name.size()));

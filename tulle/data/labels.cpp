@@ -7,14 +7,14 @@
 #include <unordered_map>
 
 #include "tulle/base/error.h"
+#include "tulle/data/refuse.h"
 
 namespace tulle {
 namespace {
 
-[[noreturn]] void refuse(const std::string& file, std::size_t row, std::string_view found,
-                         std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file},
-              fmt::format("label of row {}, found {}, expected {}", row + 1, found, expected));
+[[noreturn]] void refuse_label(const std::string& file, std::size_t row, std::string_view found,
+                               std::string_view expected) {
+  refuse(file, fmt::format("label of row {}", row + 1), found, expected);
 }
 
 // Beyond this, doubles skip whole numbers.
@@ -25,7 +25,7 @@ std::string text_of(double whole) { return fmt::format("{}", static_cast<std::in
 void check_whole(const std::vector<double>& numbers, const std::string& file) {
   for (std::size_t row = 0; row < numbers.size(); ++row)
     if (std::abs(numbers[row]) > kMaxWhole || numbers[row] != std::floor(numbers[row]))  // so is NaN
-      refuse(file, row, fmt::format("{}", numbers[row]), "a whole number");
+      refuse_label(file, row, fmt::format("{}", numbers[row]), "a whole number");
 }
 
 template <class T>
@@ -66,21 +66,23 @@ std::vector<std::int32_t> classes_of(const RawLabels& labels, const std::vector<
     if (found != class_of.end())
       classes[row] = found->second;
     else if (!ignore_unknown)
-      refuse(file, row, fmt::format("'{}'", label),
-             fmt::format(
-                 "one of the {} classes of the training data; data.ignore_unknown_labels leaves such samples "
-                 "out",
-                 class_names.size()));
+      refuse_label(
+          file, row, fmt::format("'{}'", label),
+          fmt::format(
+              "one of the {} classes of the training data; data.ignore_unknown_labels leaves such samples "
+              "out",
+              class_names.size()));
   }
   return classes;
 }
 
 std::vector<float> targets_of(const RawLabels& labels, const std::string& file) {
-  if (!labels.names.empty()) refuse(file, 0, fmt::format("'{}'", labels.names[0]), "a number for regression");
+  if (!labels.names.empty())
+    refuse_label(file, 0, fmt::format("'{}'", labels.names[0]), "a number for regression");
   std::vector<float> targets;
   for (const double number : labels.numbers) {
     if (!std::isfinite(static_cast<float>(number)))
-      refuse(file, targets.size(), fmt::format("{}", number), "a finite number");
+      refuse_label(file, targets.size(), fmt::format("{}", number), "a finite number");
     targets.push_back(static_cast<float>(number));
   }
   return targets;

@@ -11,6 +11,7 @@
 #include "tulle/base/spill.h"
 #include "tulle/data/labels.h"
 #include "tulle/data/readers.h"
+#include "tulle/data/refuse.h"
 #include "tulle/data/rows.h"
 #include "tulle/data/standardize.h"
 
@@ -18,10 +19,6 @@ namespace tulle {
 namespace {
 
 constexpr std::string_view kFashionMnist = "fashion-mnist", kSynthetic = "synthetic";
-
-[[noreturn]] void refuse(const std::string& file, const std::string& message) {
-  throw Error(ErrorKind::kBadData, {.file = file}, message);
-}
 
 struct Source {
   std::string inputs, labels;  // the same file, if that holds both

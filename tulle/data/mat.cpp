@@ -5,9 +5,9 @@
 #include <deque>
 #include <optional>
 
-#include "tulle/base/error.h"
 #include "tulle/data/array.h"
 #include "tulle/data/gzip.h"
+#include "tulle/data/refuse.h"
 
 namespace tulle {
 
@@ -22,10 +22,9 @@ namespace {
 constexpr std::size_t kHeader = 128;
 constexpr std::uint32_t kMatrix = 14, kCompressed = 15;
 
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
-                         std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file},
-              fmt::format("MATLAB {}, found {}, expected {}", what, found, expected));
+[[noreturn]] void refuse_mat(const std::string& file, std::string_view what, std::string_view found,
+                             std::string_view expected) {
+  refuse(file, fmt::format("MATLAB {}", what), found, expected);
 }
 
 std::uint32_t word(std::span<const std::byte> bytes, std::size_t at) {
@@ -42,13 +41,13 @@ struct Element {
 // Takes the next element off `bytes`: two words of type and length, or one word of both before up to four
 // bytes of data.
 Element next_element(std::span<const std::byte>& bytes, const std::string& file) {
-  if (bytes.size() < 8) refuse(file, "element", "the end of the file", "8 bytes or more");
+  if (bytes.size() < 8) refuse_mat(file, "element", "the end of the file", "8 bytes or more");
   const std::uint32_t first = word(bytes, 0);
   const bool small = first >> 16 != 0;
   const std::size_t start = small ? 4 : 8, length = small ? first >> 16 : word(bytes, 4);
   if (length > bytes.size() - start || (small && length > 4))
-    refuse(file, "element", fmt::format("{} bytes", length),
-           fmt::format("at most {}", small ? 4 : bytes.size() - start));
+    refuse_mat(file, "element", fmt::format("{} bytes", length),
+               fmt::format("at most {}", small ? 4 : bytes.size() - start));
   Element element{small ? first & 0xffff : first, bytes.subspan(start, length)};
   // Compressed elements are not padded.
   const std::size_t whole = small ? 8 : element.type == kCompressed ? 8 + length : (8 + length + 7) / 8 * 8;
@@ -80,7 +79,7 @@ bool set_type(std::uint32_t type, Array& array) {
 std::optional<Array> parse_matrix(std::span<const std::byte> bytes, const std::string& file) {
   const Element flags = next_element(bytes, file), sides = next_element(bytes, file),
                 name = next_element(bytes, file);
-  if (flags.data.size() < 4) refuse(file, "array flags", fmt::format("{} bytes", flags.data.size()), "8");
+  if (flags.data.size() < 4) refuse_mat(file, "array flags", fmt::format("{} bytes", flags.data.size()), "8");
   const std::uint32_t flag = word(flags.data, 0), kind = flag & 0xff;
   const bool complex = (flag & 0x800) != 0;
   Array array;
@@ -90,12 +89,12 @@ std::optional<Array> parse_matrix(std::span<const std::byte> bytes, const std::s
   for (std::size_t at = 0; at + 4 <= sides.data.size(); at += 4)
     array.shape.push_back(static_cast<std::int32_t>(word(sides.data, at)));
   if (array.shape.size() < 2 || array.shape.size() > 32)
-    refuse(file, fmt::format("array '{}'", array.name), fmt::format("{} sides", array.shape.size()),
-           "2 to 32");
+    refuse_mat(file, fmt::format("array '{}'", array.name), fmt::format("{} sides", array.shape.size()),
+               "2 to 32");
   const Element values = next_element(bytes, file);
   if (!set_type(values.type, array))
-    refuse(file, fmt::format("array '{}', type of its values", array.name), fmt::format("{}", values.type),
-           "a numeric one");
+    refuse_mat(file, fmt::format("array '{}', type of its values", array.name),
+               fmt::format("{}", values.type), "a numeric one");
   array.bytes = values.data.first(array_bytes(array, values.data.size(), file));
   return array;
 }
@@ -110,9 +109,9 @@ bool is_mat(std::span<const std::byte> bytes) {
 RawSplit read_mat(std::span<const std::byte> bytes, const std::string& name, const ReadOptions& options) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (bytes.size() < kHeader || !text.starts_with("MATLAB 5.0"))
-    refuse(name, "file", text.starts_with("MATLAB 7.3") ? "version 7.3 (HDF5)" : "another format",
-           "version 5");
-  if (text.substr(126, 2) != "IM") refuse(name, "byte order", "that of another machine", "little-endian");
+    refuse_mat(name, "file", text.starts_with("MATLAB 7.3") ? "version 7.3 (HDF5)" : "another format",
+               "version 5");
+  if (text.substr(126, 2) != "IM") refuse_mat(name, "byte order", "that of another machine", "little-endian");
   std::deque<Content> unpacked;  // arrays point into them
   std::vector<Array> arrays;
   std::uint64_t left =
@@ -125,7 +124,8 @@ RawSplit read_mat(std::span<const std::byte> bytes, const std::string& name, con
       std::span<const std::byte> inner = unpacked.back();
       element = next_element(inner, name);
     }
-    if (element.type != kMatrix) refuse(name, "element type", fmt::format("{}", element.type), "an array");
+    if (element.type != kMatrix)
+      refuse_mat(name, "element type", fmt::format("{}", element.type), "an array");
     if (std::optional<Array> array = parse_matrix(element.data, name)) arrays.push_back(std::move(*array));
   }
   return split_of(arrays, name, options);

@@ -7,7 +7,7 @@
 #include <charconv>
 #include <optional>
 
-#include "tulle/base/error.h"
+#include "tulle/data/refuse.h"
 
 namespace tulle {
 
@@ -19,10 +19,9 @@ namespace {
 constexpr std::string_view kMagic = "\x93NUMPY";
 constexpr std::size_t kMostHeader = 10'000;
 
-[[noreturn]] void refuse(const std::string& file, std::string_view what, std::string_view found,
-                         std::string_view expected) {
-  throw Error(ErrorKind::kBadData, {.file = file},
-              fmt::format("NPY {}, found {}, expected {}", what, found, expected));
+[[noreturn]] void refuse_npy(const std::string& file, std::string_view what, std::string_view found,
+                             std::string_view expected) {
+  refuse(file, fmt::format("NPY {}", what), found, expected);
 }
 
 // The header is a Python dictionary with three keys of known form; it is read as that and nothing more.
@@ -30,7 +29,7 @@ std::string_view value_of(std::string_view header, std::string_view key, const s
   const std::string quoted = fmt::format("'{}':", key);
   const std::size_t at = header.find(quoted);
   if (at == std::string_view::npos)
-    refuse(file, "header", fmt::format("no {}", key), "descr, fortran_order and shape");
+    refuse_npy(file, "header", fmt::format("no {}", key), "descr, fortran_order and shape");
   std::string_view value = header.substr(at + quoted.size());
   value.remove_prefix(std::min(value.find_first_not_of(' '), value.size()));
   return value;
@@ -40,7 +39,7 @@ std::vector<std::int64_t> shape_of(std::string_view value, const std::string& fi
   std::vector<std::int64_t> shape;
   const std::size_t close = value.find(')');
   if (!value.starts_with('(') || close == std::string_view::npos)
-    refuse(file, "shape", fmt::format("'{}'", value.substr(0, 40)), "a tuple");
+    refuse_npy(file, "shape", fmt::format("'{}'", value.substr(0, 40)), "a tuple");
   value = value.substr(1, close - 1);
   while (!value.empty()) {
     value.remove_prefix(std::min(value.find_first_not_of(", "), value.size()));
@@ -48,7 +47,7 @@ std::vector<std::int64_t> shape_of(std::string_view value, const std::string& fi
     std::int64_t side = 0;
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), side);
     if (error != std::errc{} || side < 0 || shape.size() == 32)
-      refuse(file, "shape", fmt::format("'{}'", value.substr(0, 40)), "at most 32 whole numbers");
+      refuse_npy(file, "shape", fmt::format("'{}'", value.substr(0, 40)), "at most 32 whole numbers");
     value.remove_prefix(static_cast<std::size_t>(end - value.data()));
     if (value.starts_with('L')) value.remove_prefix(1);  // Python 2
     shape.push_back(side);
@@ -61,8 +60,9 @@ void set_type(std::string_view value, Array& array, const std::string& file) {
   const std::string_view code =
       value.starts_with('\'') && close != std::string_view::npos ? value.substr(1, close - 1) : "";
   const auto unsupported = [&] {
-    refuse(file, "dtype", fmt::format("{}", value.substr(0, std::min<std::size_t>(value.find(", 'f"), 40))),
-           "bool, whole numbers, floats of 2, 4 or 8 bytes, or text of fixed length");
+    refuse_npy(file, "dtype",
+               fmt::format("{}", value.substr(0, std::min<std::size_t>(value.find(", 'f"), 40))),
+               "bool, whole numbers, floats of 2, 4 or 8 bytes, or text of fixed length");
   };
   if (code.size() < 3) unsupported();
   array.big_endian = code[0] == '>';
@@ -91,22 +91,22 @@ void set_type(std::string_view value, Array& array, const std::string& file) {
 
 Array parse_npy(std::span<const std::byte> bytes, std::string array_name, const std::string& file) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (!text.starts_with(kMagic) || text.size() < 12) refuse(file, "magic", "another", "\\x93NUMPY");
+  if (!text.starts_with(kMagic) || text.size() < 12) refuse_npy(file, "magic", "another", "\\x93NUMPY");
   const int version = static_cast<unsigned char>(text[6]);
-  if (version < 1 || version > 3) refuse(file, "version", fmt::format("{}", version), "1, 2 or 3");
+  if (version < 1 || version > 3) refuse_npy(file, "version", fmt::format("{}", version), "1, 2 or 3");
   const std::size_t head = version == 1 ? 10 : 12;
   std::size_t length = 0;
   for (std::size_t b = head; b-- > 8;) length = length << 8 | static_cast<unsigned char>(text[b]);
   if (length > kMostHeader || length > text.size() - head)
-    refuse(file, "header", fmt::format("{} bytes", length),
-           fmt::format("at most {}", std::min(kMostHeader, text.size() - head)));
+    refuse_npy(file, "header", fmt::format("{} bytes", length),
+               fmt::format("at most {}", std::min(kMostHeader, text.size() - head)));
   const std::string_view header = text.substr(head, length);
   Array array;
   array.name = std::move(array_name);
   set_type(value_of(header, "descr", file), array, file);
   const std::string_view order = value_of(header, "fortran_order", file);
   if (!order.starts_with("True") && !order.starts_with("False"))
-    refuse(file, "fortran_order", fmt::format("'{}'", order.substr(0, 10)), "True or False");
+    refuse_npy(file, "fortran_order", fmt::format("'{}'", order.substr(0, 10)), "True or False");
   array.column_major = order.starts_with("True");
   array.shape = shape_of(value_of(header, "shape", file), file);
   const std::span<const std::byte> rest = bytes.subspan(head + length);

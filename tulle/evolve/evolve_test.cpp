@@ -87,11 +87,11 @@ std::vector<RuleInfo> active_rules() {
   return active;
 }
 
-std::string rule_name(const testing::TestParamInfo<RuleInfo>& info) {
+std::string rule_name(const ::testing::TestParamInfo<RuleInfo>& info) {
   return rule_test_name(info.param.name);
 }
 
-class EvolveWith : public testing::TestWithParam<RuleInfo> {
+class EvolveWith : public ::testing::TestWithParam<RuleInfo> {
  protected:
   void TearDown() override { set_thread_count(0); }
   static std::vector<LayerEvolution> evolve(Network& network, const WeightLaw& law, std::uint64_t seed,
@@ -230,10 +230,10 @@ TEST_P(EvolveWith, EndsOnLayersThatAreAlmostFull) {
   EXPECT_EQ(network.layer(1).connections(), 9'999);
 }
 
-INSTANTIATE_TEST_SUITE_P(Rules, EvolveWith, testing::ValuesIn(active_rules()), rule_name);
+INSTANTIATE_TEST_SUITE_P(Rules, EvolveWith, ::testing::ValuesIn(active_rules()), rule_name);
 
 // What a network of two evolving layers looks like before and after one event.
-class EvolveTogether : public testing::Test {
+class EvolveTogether : public ::testing::Test {
  protected:
   Network network(std::vector<double> densities = {0.3}) {
     return trained_network({.sizes = {40, 50, 30, 10}, .densities = std::move(densities)}, dice_, "sgd");
@@ -473,7 +473,7 @@ std::vector<float> renewed_values(Network& network, std::size_t l, const WeightL
 double uniform_cdf(double x) { return std::clamp((x + 1) / 2, 0.0, 1.0); }
 double normal_cdf(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
-class GrownValues : public testing::Test {
+class GrownValues : public ::testing::Test {
  protected:
   Dice dice_;
   Network network_ = make_network(

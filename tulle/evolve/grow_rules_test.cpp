@@ -14,7 +14,7 @@ Gather gather_momentum;
 
 namespace {
 
-class GrowRules : public testing::Test {
+class GrowRules : public ::testing::Test {
  protected:
   void TearDown() override { set_thread_count(0); }
 };

@@ -20,8 +20,8 @@ const WeightInitInfo& law(std::string_view name) {
 }
 
 // Weights of either sign, all different, and momentum that tells which weight it belongs to.
-std::unique_ptr<SparseLayer> layer_of(Topology topology,
-                                      LayerOptions options = {.storage = Storage::kCompact}) {
+std::unique_ptr<SparseLayer> sparse_layer_of(Topology topology,
+                                             LayerOptions options = {.storage = Storage::kCompact}) {
   options.outputs = topology.rows(), options.inputs = topology.cols();
   auto layer = make_sparse_layer(options, std::move(topology));
   widen(layer->weight());
@@ -56,8 +56,8 @@ std::set<std::uint64_t> cells(const Topology& topology) {
 
 TEST(RenewRows, KeepsTheStrongestOfEachRowWithTheirStatesAndStartsOthersAnew) {
   for (const LayerOptions& options : {LayerOptions{}, LayerOptions{.storage = Storage::kCompact}}) {
-    const auto before = layer_of(random_topology(50, 40, 500, {.seed = 1}), options),
-               after = layer_of(random_topology(50, 40, 500, {.seed = 1}), options);
+    const auto before = sparse_layer_of(random_topology(50, 40, 500, {.seed = 1}), options),
+               after = sparse_layer_of(random_topology(50, 40, 500, {.seed = 1}), options);
     const LayerEvolution result = renew(*after, 0.4);
     const Topology &old = *before->topology(), &now = *after->topology();
     const auto grown = std::set<std::uint64_t>(result.grown_cells.begin(), result.grown_cells.end());
@@ -111,8 +111,8 @@ TEST(RenewRows, GivesTheSameForAnyNumberOfThreadsAndForWeightsInBfloat16) {
   std::vector<std::vector<std::uint16_t>> bits;
   for (const int threads : {1, 2, 3}) {
     set_thread_count(threads);
-    const auto layer = layer_of(fixed_fan_in_topology(3000, 2000, 3, {.seed = 2}),
-                                {.storage = Storage::kCompact, .bf16_weights = true});
+    const auto layer = sparse_layer_of(fixed_fan_in_topology(3000, 2000, 3, {.seed = 2}),
+                                       {.storage = Storage::kCompact, .bf16_weights = true});
     for (std::uint32_t step = 0; step < 3; ++step) renew(*layer, 0.3, step);
     EXPECT_TRUE(layer->topology()->row_ptr().is_even());
     EXPECT_TRUE(layer->weight().is_bf16());
@@ -127,7 +127,7 @@ TEST(RenewRows, GivesTheSameForAnyNumberOfThreadsAndForWeightsInBfloat16) {
 }
 
 TEST(RenewRows, DropsTheShareThatIsAskedForOnAverageWhereRowsAreShort) {
-  const auto layer = layer_of(fixed_fan_in_topology(20000, 1000, 2, {.seed = 3}));
+  const auto layer = sparse_layer_of(fixed_fan_in_topology(20000, 1000, 2, {.seed = 3}));
   const double share = static_cast<double>(renew(*layer, 0.3).dropped) / 40000;
   EXPECT_NEAR(share, 0.3, 4 * std::sqrt(0.6 * 0.4 * 20000) / 40000);  // one of two goes with 0.6
   EXPECT_EQ(renew(*layer, 0.0).dropped, 0);
@@ -140,9 +140,9 @@ TEST(RenewRows, DrawsAllSourcesThatARowLacksAlike) {
     constexpr std::int32_t kSources = 30;
     constexpr std::uint32_t kEvents = 6000;
     std::vector<int> count(kSources, 0);
-    const auto fresh = layer_of(fixed_fan_in_topology(1, kSources, fan_in, {.seed = 5}));
+    const auto fresh = sparse_layer_of(fixed_fan_in_topology(1, kSources, fan_in, {.seed = 5}));
     for (std::uint32_t step = 0; step < kEvents; ++step) {
-      const auto layer = layer_of(*fresh->topology());
+      const auto layer = sparse_layer_of(*fresh->topology());
       for (const std::uint64_t cell : renew(*layer, 0.25, step).grown_cells) ++count[cell];
     }
     const std::int32_t goes = fan_in / 4, kept = fan_in - goes;
@@ -160,7 +160,7 @@ TEST(RenewRows, DrawsAllSourcesThatARowLacksAlike) {
 
 TEST(RenewRows, LeavesLayersWithAllConnectionsOrNoneAsTheyAre) {
   for (const Topology& topology : {full_topology(5, 7), Topology(5, 7, {0, 0, 0, 0, 0, 0}, {})}) {
-    const auto layer = layer_of(topology);
+    const auto layer = sparse_layer_of(topology);
     const LayerEvolution result = renew(*layer, 0.5);
     EXPECT_EQ(*layer->topology(), topology);
     EXPECT_EQ(result.regrown, result.dropped);

@@ -14,7 +14,7 @@ namespace {
 /// A drop rule and a grow rule.
 using Pair = std::tuple<std::string_view, std::string_view>;
 
-class EveryRule : public testing::TestWithParam<Pair> {
+class EveryRule : public ::testing::TestWithParam<Pair> {
  protected:
   static TopologyUpdate evolve(const TestLayer& layer, double zeta, std::uint64_t seed, std::uint32_t event) {
     return evolve_layer(std::get<0>(GetParam()), std::get<1>(GetParam()), layer, zeta, seed, event);
@@ -133,19 +133,19 @@ std::vector<std::string_view> names_of(std::span<const Row> table) {
   return names;
 }
 
-std::string pair_name(const testing::TestParamInfo<Pair>& info) {
+std::string pair_name(const ::testing::TestParamInfo<Pair>& info) {
   return rule_test_name(std::get<0>(info.param)) + "_" + rule_test_name(std::get<1>(info.param));
 }
 
 // Every drop rule with one grow rule, and every grow rule with one drop rule: they know nothing of each
 // other.
 INSTANTIATE_TEST_SUITE_P(Drop, EveryRule,
-                         testing::Combine(testing::ValuesIn(names_of(drop_rules())),
-                                          testing::Values("random")),
+                         ::testing::Combine(::testing::ValuesIn(names_of(drop_rules())),
+                                            ::testing::Values("random")),
                          pair_name);
 INSTANTIATE_TEST_SUITE_P(Grow, EveryRule,
-                         testing::Combine(testing::Values("magnitude"),
-                                          testing::ValuesIn(names_of(grow_rules()))),
+                         ::testing::Combine(::testing::Values("magnitude"),
+                                            ::testing::ValuesIn(names_of(grow_rules()))),
                          pair_name);
 
 TEST(Rules, AreNamedOnceAndMadeOfRulesThatExist) {

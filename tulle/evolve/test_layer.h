@@ -116,29 +116,30 @@ inline std::vector<bool> dropped_by(const TopologyUpdate& update, std::size_t ol
 
 /// Whether `update` turns `old` into a valid topology: keys sorted, unique and in range, every survivor at
 /// the cell it had, none twice, and every other connection new in the sense that its cell held no survivor.
-inline testing::AssertionResult valid_update(const Topology& old, const TopologyUpdate& update) {
+inline ::testing::AssertionResult valid_update(const Topology& old, const TopologyUpdate& update) {
   const std::vector<std::uint64_t> before = old.keys(), after = update.topology.keys();
   if (update.topology.rows() != old.rows() || update.topology.cols() != old.cols())
-    return testing::AssertionFailure() << "the shape changed";
+    return ::testing::AssertionFailure() << "the shape changed";
   if (update.source.size() != after.size() ||
       update.topology.nnz() != static_cast<std::int64_t>(after.size()))
-    return testing::AssertionFailure() << "array lengths differ";
+    return ::testing::AssertionFailure() << "array lengths differ";
   std::int64_t last = -1;
   for (std::size_t k = 0; k < after.size(); ++k) {
     if (after[k] >= old.cells() || (k > 0 && after[k] <= after[k - 1]))
-      return testing::AssertionFailure() << "key " << after[k] << " at " << k << " is out of order or range";
+      return ::testing::AssertionFailure()
+             << "key " << after[k] << " at " << k << " is out of order or range";
     const std::int64_t source = update.source[k];
     if (source == TopologyUpdate::kGrown) continue;
     if (source <= last || source >= old.nnz())
-      return testing::AssertionFailure() << "old position " << source << " is out of order or range";
+      return ::testing::AssertionFailure() << "old position " << source << " is out of order or range";
     if (before[static_cast<std::size_t>(source)] != after[k])
-      return testing::AssertionFailure() << "old connection " << source << " moved to another cell";
+      return ::testing::AssertionFailure() << "old connection " << source << " moved to another cell";
     last = source;
   }
   const auto& row_ptr = update.topology.row_ptr();
   if (row_ptr.front() != 0 || row_ptr.back() != update.topology.nnz())
-    return testing::AssertionFailure() << "row pointers do not span the connections";
-  return testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << "row pointers do not span the connections";
+  return ::testing::AssertionSuccess();
 }
 
 /// "set-published" as a test name.

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tulle/base/as_size.h"
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/data/archive.h"
 #include "tulle/data/npy.h"
@@ -52,23 +53,21 @@ class Archive {
   ZipWriter zip_;
 };
 
-std::int64_t length(std::size_t size) { return static_cast<std::int64_t>(size); }
-
 // The arrays of SciPy's save_npz, under the name of the matrix.
 void add_csr(Archive& archive, const Parameter& weight, const Topology& topology) {
   const std::string format = "csr";
   const Shape shape{topology.rows(), topology.cols()};
-  archive.add(weight.name + ".indptr", topology.row_ptr().all(), {length(topology.row_ptr().size())});
+  archive.add(weight.name + ".indptr", topology.row_ptr().all(), {as_count(topology.row_ptr().size())});
   archive.add(weight.name + ".indices", topology.columns(), {topology.nnz()});
   archive.add(weight.name + ".data", weight.value, {topology.nnz()});
-  archive.add(weight.name + ".shape", shape, {length(shape.size())});
+  archive.add(weight.name + ".shape", shape, {as_count(shape.size())});
   archive.add(weight.name + ".format", std::span(&format, 1), {});
 }
 
 void add_layer(Archive& archive, Layer& layer, std::size_t l) {
   for (const Parameter* const parameter : layer.parameters()) {
     if (parameter->kind != Parameter::Kind::kWeight)
-      archive.add(parameter->name, parameter->value, {length(parameter->value.size())});
+      archive.add(parameter->name, parameter->value, {as_count(parameter->value.size())});
     else if (layer.topology() != nullptr)
       add_csr(archive, *parameter, *layer.topology());
     else
@@ -91,11 +90,11 @@ Exported export_npz(const std::string& path, Model& model, const ExportOptions&)
       archive.add(array.name, *array.values, array.shape);
   const Scaling& scaling = model.scaling;
   if (!scaling.deviation.empty()) {
-    archive.add("data.mean", scaling.mean, {length(scaling.mean.size())});
-    archive.add("data.std", scaling.deviation, {length(scaling.deviation.size())});
+    archive.add("data.mean", scaling.mean, {as_count(scaling.mean.size())});
+    archive.add("data.std", scaling.deviation, {as_count(scaling.deviation.size())});
   }
   archive.add("loss", std::span(&model.loss, 1), {});
-  archive.add("classes", model.class_names, {length(model.class_names.size())});
+  archive.add("classes", model.class_names, {as_count(model.class_names.size())});
   const std::string bytes = archive.finish();
   write_file_atomically(path, bytes);
   return {.bytes = static_cast<std::int64_t>(bytes.size()), .facts = {}};

@@ -49,7 +49,7 @@ class Arrays {
   std::map<std::string, Array> arrays_;
 };
 
-Arrays exported(Model& model) {
+Arrays arrays_of(Model& model) {
   const TemporaryDirectory folder;
   export_npz(folder / "m.npz", model, {});
   return Arrays(folder / "m.npz");
@@ -57,7 +57,7 @@ Arrays exported(Model& model) {
 
 TEST(Npz, HoldsSparseMatricesAsScipyKeepsThem) {
   Model model = small_model();
-  const Arrays arrays = exported(model);
+  const Arrays arrays = arrays_of(model);
   EXPECT_THAT(arrays.values("layers.0.weight.indptr"), ElementsAre(0, 2, 2, 3, 5));
   EXPECT_THAT(arrays.values("layers.0.weight.indices"), ElementsAre(0, 2, 1, 0, 1));
   EXPECT_THAT(arrays.values("layers.0.weight.data"), ElementsAreArray(model.network.layer(0).weight().value));
@@ -69,7 +69,7 @@ TEST(Npz, HoldsSparseMatricesAsScipyKeepsThem) {
 TEST(Npz, HoldsDenseMatricesBiasesAndScalingAsPlainArrays) {
   Model model = small_model();
   model.scaling = {.kind = "standard", .mean = {1, 2, 3}, .deviation = {2, 0, 4}};
-  const Arrays arrays = exported(model);
+  const Arrays arrays = arrays_of(model);
   EXPECT_THAT(arrays["layers.1.weight"].shape, ElementsAre(2, 4));
   EXPECT_THAT(arrays.values("layers.1.weight"), ElementsAreArray(model.network.layer(1).weight().value));
   EXPECT_THAT(arrays.values("layers.0.bias"), ElementsAreArray(model.network.layer(0).bias().value));
@@ -83,13 +83,13 @@ TEST(Npz, HoldsDenseMatricesBiasesAndScalingAsPlainArrays) {
 
 TEST(Npz, HoldsWhatAnActivationHasLearnt) {
   Model model = small_model("srelu");
-  const Arrays arrays = exported(model);
+  const Arrays arrays = arrays_of(model);
   EXPECT_THAT(arrays["layers.0.activation.t_hat"].shape, ElementsAre(4));
 }
 
 TEST(Npz, HoldsNothingElse) {
   Model model = small_model("tanh");
-  EXPECT_THAT(exported(model).names(),
+  EXPECT_THAT(arrays_of(model).names(),
               ElementsAre("classes", "layers.0.activation", "layers.0.bias", "layers.0.weight.data",
                           "layers.0.weight.format", "layers.0.weight.indices", "layers.0.weight.indptr",
                           "layers.0.weight.shape", "layers.1.activation", "layers.1.activation.slope",

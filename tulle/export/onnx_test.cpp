@@ -50,15 +50,15 @@ struct Graph {
   }
 };
 
-Graph exported(Model& model, const ExportOptions& options = {}) {
+Graph graph_of(Model& model, const ExportOptions& options = {}) {
   const TemporaryDirectory folder;
   export_onnx(folder / "m.onnx", model, options);
   return Graph(read_text(folder / "m.onnx"));
 }
 
-Graph exported(const std::string& form) {
+Graph graph_of(const std::string& form) {
   Model model = small_model();
-  return exported(model, {.onnx_form = form});
+  return graph_of(model, {.onnx_form = form});
 }
 
 std::vector<float> first_weights() {
@@ -68,7 +68,7 @@ std::vector<float> first_weights() {
 }
 
 TEST(Onnx, SaysWhatItIsAndWhatItWasMadeFrom) {
-  const Graph made = exported("sparse-init");
+  const Graph made = graph_of("sparse-init");
   EXPECT_EQ(made.model.at(1), "9");              // ir_version
   EXPECT_EQ(made.model.at(2), "tulle");          // producer
   EXPECT_EQ(made.model.message(8).at(2), "18");  // opset
@@ -80,7 +80,7 @@ TEST(Onnx, SaysWhatItIsAndWhatItWasMadeFrom) {
 }
 
 TEST(Onnx, TakesAndGivesMatricesOfAnyNumberOfRows) {
-  const Graph made = exported("ell");
+  const Graph made = graph_of("ell");
   for (const auto& [field, name, columns] : {std::tuple{11, "input", "3"}, {12, "probabilities", "2"}}) {
     const WireMessage value = made.graph.message(field);
     EXPECT_EQ(value.at(1), name);
@@ -95,7 +95,7 @@ TEST(Onnx, TakesAndGivesMatricesOfAnyNumberOfRows) {
 
 // The sparse layer of small_model() has the connections 0 <- {0, 2}, 2 <- {1}, 3 <- {0, 1}.
 TEST(Onnx, SparseInitializersHaveTheirPlacesInAscendingOrder) {
-  const Graph made = exported("sparse-init");
+  const Graph made = graph_of("sparse-init");
   EXPECT_THAT(made.ops, ElementsAre("Gemm", "LeakyRelu", "Gemm", "Softmax"));
   ASSERT_EQ(made.sparse.size(), 1u);
   const Tensor values = tensor_of(made.sparse[0].message(1)), places = tensor_of(made.sparse[0].message(2));
@@ -108,7 +108,7 @@ TEST(Onnx, SparseInitializersHaveTheirPlacesInAscendingOrder) {
 }
 
 TEST(Onnx, EllHasRowsOfEqualLengthFilledWithNothing) {
-  const Graph made = exported("ell");
+  const Graph made = graph_of("ell");
   EXPECT_THAT(made.ops, ElementsAre("Shape", "Concat", "Expand", "GatherElements", "Reshape", "Mul",
                                     "ReduceSum", "Add", "LeakyRelu", "Gemm", "Softmax"));
   EXPECT_THAT(made.sparse, IsEmpty());
@@ -123,7 +123,7 @@ TEST(Onnx, EllHasRowsOfEqualLengthFilledWithNothing) {
 }
 
 TEST(Onnx, CooHasAnEntryForEachConnection) {
-  const Graph made = exported("coo");
+  const Graph made = graph_of("coo");
   EXPECT_THAT(made.ops, ElementsAre("Shape", "Concat", "Expand", "GatherElements", "Mul", "Shape", "Concat",
                                     "ConstantOfShape", "Expand", "ScatterElements", "Add", "LeakyRelu",
                                     "Gemm", "Softmax"));
@@ -139,7 +139,7 @@ TEST(Onnx, CooHasAnEntryForEachConnection) {
 
 TEST(Onnx, DenseLayersAreProductsInEveryForm) {
   for (const OnnxForm& form : onnx_forms()) {
-    const Graph made = exported(std::string(form.name));
+    const Graph made = graph_of(std::string(form.name));
     EXPECT_THAT(made.constants.at("layers.1.weight").dims, ElementsAre("2", "4")) << form.name;
   }
 }
@@ -153,22 +153,22 @@ Model one_layer(Topology topology, const std::string& activation = "identity") {
 
 TEST(Onnx, AutoTakesEllUntilPaddingDoublesIt) {
   Model even = one_layer(Topology(2, 4, {0, 3, 4}, {0, 1, 2, 3}));  // 6 entries for 4
-  EXPECT_EQ(exported(even, {.onnx_form = "auto"}).metadata.at("form"), "ell");
+  EXPECT_EQ(graph_of(even, {.onnx_form = "auto"}).metadata.at("form"), "ell");
   Model uneven = one_layer(Topology(3, 4, {0, 4, 5, 5}, {0, 1, 2, 3, 0}));  // 12 for 5
-  EXPECT_EQ(exported(uneven, {.onnx_form = "auto"}).metadata.at("form"), "coo");
+  EXPECT_EQ(graph_of(uneven, {.onnx_form = "auto"}).metadata.at("form"), "coo");
 }
 
 TEST(Onnx, LayersWithoutAnyConnectionStayValid) {
   for (const OnnxForm& form : onnx_forms()) {
     Model model = one_layer(Topology(2, 3, {0, 0, 0}, {}));
-    EXPECT_FALSE(exported(model, {.onnx_form = std::string(form.name)}).ops.empty()) << form.name;
+    EXPECT_FALSE(graph_of(model, {.onnx_form = std::string(form.name)}).ops.empty()) << form.name;
   }
 }
 
 TEST(Onnx, AFeatureThatDidNotVaryIsDividedByInfinity) {
   Model model = small_model();
   model.scaling = {.kind = "standard", .mean = {1, 2, 3}, .deviation = {2, 0, 4}};
-  const Graph made = exported(model);
+  const Graph made = graph_of(model);
   EXPECT_EQ(made.ops[0], "Sub");
   EXPECT_EQ(made.ops[1], "Div");
   EXPECT_THAT(numbers_in<float>(made.constants.at("data.mean").raw), ElementsAre(1, 2, 3));
@@ -176,7 +176,7 @@ TEST(Onnx, AFeatureThatDidNotVaryIsDividedByInfinity) {
               ElementsAre(2, std::numeric_limits<float>::infinity(), 4));
   EXPECT_EQ(made.metadata.at("inputs"), "raw");
 
-  const Graph without = exported(model, {.preprocess = false});
+  const Graph without = graph_of(model, {.preprocess = false});
   EXPECT_EQ(without.ops[0], "Gemm");
   EXPECT_EQ(without.metadata.at("inputs"), "scaled: standard");
 }
@@ -185,7 +185,7 @@ TEST(Onnx, TheLastOperatorAndTheNameOfTheOutputsFollowFromTheLoss) {
   Model model = small_model();
   const auto last = [&](const std::string& loss, bool probabilities) {
     model.loss = loss;
-    const Graph made = exported(model, {.probabilities = probabilities});
+    const Graph made = graph_of(model, {.probabilities = probabilities});
     return made.ops.back() + " " + WireMessage(made.graph.at(12)).at(1);
   };
   EXPECT_EQ(last("cross-entropy", true), "Softmax probabilities");
@@ -199,7 +199,7 @@ TEST(Onnx, TheLastOperatorAndTheNameOfTheOutputsFollowFromTheLoss) {
 TEST(Onnx, ExpressesEveryActivation) {
   for (const ActivationInfo& activation : activations()) {
     Model model = small_model(std::string(activation.name));
-    const std::size_t operators = exported(model).ops.size();
+    const std::size_t operators = graph_of(model).ops.size();
     EXPECT_EQ(operators > 3, activation.name != "identity") << activation.name;
   }
 }
@@ -265,7 +265,7 @@ Model image_model() {
 // What they compute is compared in tests/python/test_official_readers.py.
 TEST(Onnx, ImageNetworksTakeFlatPixelsAndCallArraysAsThePublishedNetworkDoes) {
   Model model = image_model();
-  const Graph made = exported(model);
+  const Graph made = graph_of(model);
   const std::vector<std::string> dims = made.graph.message(11).message(2).message(1).message(2).all(1);
   EXPECT_EQ(WireMessage(dims.at(1)).at(1), "36");
   for (const NamedArray& array : model.network.architecture()->arrays())

@@ -87,7 +87,7 @@ TEST_P(AdamStepOn, GivesTheSameBitsHoweverEntriesAreCut) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, AdamStepOn, testing::ValuesIn(available_targets()),
+INSTANTIATE_TEST_SUITE_P(Targets, AdamStepOn, ::testing::ValuesIn(available_targets()),
                          [](const auto& target) { return target.param; });
 
 }  // namespace

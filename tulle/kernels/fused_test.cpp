@@ -36,7 +36,7 @@ TEST_P(Fused, TakesTheConnectionsOfItsSourcesInTheirOrder) {
 }
 
 // The first `width` samples of every row of 16.
-Guarded<float> narrow(const Guarded<float>& lines, int width) {
+Guarded<float> narrow_lines(const Guarded<float>& lines, int width) {
   const auto rows = static_cast<std::int64_t>(lines.size()) / 16;
   Guarded<float> panel(rows * width);
   for (std::int64_t row = 0; row < rows; ++row)
@@ -69,11 +69,11 @@ TEST_P(Fused, APanelNarrowerThanALineHasTheBitsOfOneFilledUpToIt) {
                       .positive_bits = positive.data(),
                       .keep_bits = keep.data(),
                       .keep_scale = 1.0f / 0.7f};
-      Guarded<float> narrow_dx = narrow(dx, width), narrow_dw = dw;
-      fused_backward(links, width, narrow(errors, width).data(), gate, narrow(x, width).data(),
+      Guarded<float> narrow_dx = narrow_lines(dx, width), narrow_dw = dw;
+      fused_backward(links, width, narrow_lines(errors, width).data(), gate, narrow_lines(x, width).data(),
                      narrow_dx.data(), add, narrow_dw.data());
       fused_backward(links, 16, errors.data(), gate, x.data(), dx.data(), add, dw.data());
-      EXPECT_TRUE(narrow_dx.same_bits(narrow(dx, width))) << "width " << width;
+      EXPECT_TRUE(narrow_dx.same_bits(narrow_lines(dx, width))) << "width " << width;
       EXPECT_TRUE(narrow_dw.same_bits(dw)) << "width " << width;
       EXPECT_TRUE(narrow_dx.guards_intact() && narrow_dw.guards_intact());
     }
@@ -107,7 +107,7 @@ TEST_P(Fused, ReadsBfloat16WithTheBitsOfTheWidenedInputs) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Fused, testing::ValuesIn(available_targets()));
+INSTANTIATE_TEST_SUITE_P(Targets, Fused, ::testing::ValuesIn(available_targets()));
 
 }  // namespace
 }  // namespace tulle::kernels

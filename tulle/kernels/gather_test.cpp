@@ -10,8 +10,6 @@
 namespace tulle::kernels {
 namespace {
 
-constexpr float kUntouched = -12345.0f;
-
 struct Rows {
   std::int64_t features;
   std::vector<std::uint32_t> samples;
@@ -87,7 +85,7 @@ TEST_P(Gather, AFactorOfZeroGivesZero) {
   EXPECT_EQ(panel, std::vector<float>(16, 0.0f));
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Gather, testing::ValuesIn(available_targets()),
+INSTANTIATE_TEST_SUITE_P(Targets, Gather, ::testing::ValuesIn(available_targets()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

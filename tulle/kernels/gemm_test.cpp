@@ -53,8 +53,8 @@ TEST(Gemm, EqualsTheDoubleSumWithinItsRoundingErrors) {
   for (const auto& [m, n, k] : kShapes) {
     for (int transposed = 0; transposed < 4; ++transposed) {
       for (const bool add : {false, true}) {
-        SCOPED_TRACE(testing::Message() << gemm_library() << ' ' << m << " x " << n << " x " << k
-                                        << ", transposed " << transposed << ", add " << add);
+        SCOPED_TRACE(::testing::Message() << gemm_library() << ' ' << m << " x " << n << " x " << k
+                                          << ", transposed " << transposed << ", add " << add);
         const Operands o = make_operands(m, n, k, transposed, 3, dice);
         Guarded<float> c(m * o.c_stride);
         for (float& v : c.all()) v = add ? dice.value() : NAN;  // what is overwritten is not read
@@ -128,7 +128,7 @@ void multiply_under_signals() {
 
 TEST(GemmDeathTest, SignalsDoNotDamageTheHeap) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(multiply_under_signals(), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(multiply_under_signals(), ::testing::ExitedWithCode(0), "");
 }
 
 TEST(Gemm, HasTheSameBitsInsideAndOutsideAParallelPart) {

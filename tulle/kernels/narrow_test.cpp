@@ -87,8 +87,7 @@ TEST_P(Narrow, BytesAreTheNearestOnesCutOffAtTheEndsInTheOrderOfSums) {
     }
 }
 
-const auto kTargetName = [](const auto& info) { return info.param; };
-INSTANTIATE_TEST_SUITE_P(Targets, Narrow, testing::ValuesIn(available_targets()), kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, Narrow, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

@@ -9,10 +9,10 @@
 namespace tulle::kernels {
 namespace {
 
-constexpr std::int64_t kRows = 37;  // not a multiple of the 16 rows that are summed together
+constexpr std::int64_t kNeurons = 37;  // not a multiple of the 16 rows that are summed together
 
 Guarded<float> random_panel(int width, Dice& dice) {
-  Guarded<float> panel(kRows * width);
+  Guarded<float> panel(kNeurons * width);
   for (float& v : panel.all()) v = dice.value();
   return panel;
 }
@@ -67,13 +67,13 @@ TEST_P(NeuronKernels, EpilogueAndItsSignBitsEqualTheDefinitionForEverySample) {
     for (int variant = 0; variant < 16; ++variant) {
       SCOPED_TRACE("width " + std::to_string(width) + ", variant " + std::to_string(variant));
       Guarded<float> panel = random_panel(width, dice);
-      Guarded<float> bias(kRows);
+      Guarded<float> bias(kNeurons);
       for (float& b : bias.all()) b = dice.value();
       panel[1] = -bias[0];  // z = 0 exactly
       panel[static_cast<std::size_t>(width) * 3 + 9] = NAN;
       const Guarded<float> sums = panel;
-      const Guarded<std::uint16_t> keep = random_bits(kRows, width, dice);
-      Guarded<std::uint16_t> positive = random_bits(kRows, width, dice);
+      const Guarded<std::uint16_t> keep = random_bits(kNeurons, width, dice);
+      Guarded<std::uint16_t> positive = random_bits(kNeurons, width, dice);
       const Epilogue e{.bias = (variant & 1) != 0 ? bias.data() : nullptr,
                        .slope = (variant & 2) != 0 ? 0.25f : -0.6f,
                        .zero_is_negative = (variant & 2) != 0,
@@ -81,8 +81,8 @@ TEST_P(NeuronKernels, EpilogueAndItsSignBitsEqualTheDefinitionForEverySample) {
                        .positive_bits = positive.data(),
                        .keep_bits = (variant & 4) != 0 ? keep.data() : nullptr,
                        .keep_scale = (variant & 4) != 0 ? 1.0f / 0.7f : 1.0f};
-      apply_epilogue({0, kRows}, width, panel.data(), e);
-      for (std::int64_t row = 0; row < kRows; ++row) {
+      apply_epilogue({0, kNeurons}, width, panel.data(), e);
+      for (std::int64_t row = 0; row < kNeurons; ++row) {
         for (int s = 0; s < width; ++s) {
           const double sum = sums[reference::at(row, width, s)];
           const double expected = reference::epilogue(e, row, width, s, sum);
@@ -107,15 +107,15 @@ TEST_P(NeuronKernels, GateEqualsTheDefinitionForEverySample) {
     for (int variant = 0; variant < 4; ++variant) {
       const Guarded<float> before = random_panel(width, dice);
       Guarded<float> panel = before;
-      const Guarded<std::uint16_t> positive = random_bits(kRows, width, dice);
-      const Guarded<std::uint16_t> keep = random_bits(kRows, width, dice);
+      const Guarded<std::uint16_t> positive = random_bits(kNeurons, width, dice);
+      const Guarded<std::uint16_t> keep = random_bits(kNeurons, width, dice);
       const Gate g{.slope = -0.6f,
                    .positive_bits = (variant & 1) != 0 ? positive.data() : nullptr,
                    .keep_bits = (variant & 2) != 0 ? keep.data() : nullptr,
                    .keep_scale = (variant & 2) != 0 ? 1.0f / 0.7f : 1.0f};
       EXPECT_EQ(g.open(), variant == 0);
-      apply_gate({0, kRows}, width, panel.data(), g);
-      for (std::int64_t row = 0; row < kRows; ++row)
+      apply_gate({0, kNeurons}, width, panel.data(), g);
+      for (std::int64_t row = 0; row < kNeurons; ++row)
         for (int s = 0; s < width; ++s) {
           const double expected = reference::gate(g, row, width, s, before[reference::at(row, width, s)]);
           // Two roundings: the slope, the scale.
@@ -130,15 +130,15 @@ TEST_P(NeuronKernels, TouchOnlyTheirRows) {
   Dice dice;
   for (const int width : kAllWidths) {
     const Guarded<float> before = random_panel(width, dice);
-    Guarded<float> a = before, dz = before, sums(kRows, 7.0f);
-    Guarded<std::uint16_t> bits(kRows * bit_words(width), 0x1234), keep(kRows * bit_words(width));
+    Guarded<float> a = before, dz = before, sums(kNeurons, 7.0f);
+    Guarded<std::uint16_t> bits(kNeurons * bit_words(width), 0x1234), keep(kNeurons * bit_words(width));
     apply_epilogue({4, 9}, width, a.data(),
                    {.slope = 3.0f, .positive_bits = bits.data(), .keep_bits = keep.data()});
     apply_gate({4, 9}, width, dz.data(), {.keep_bits = keep.data()});
     sum_rows({4, 9}, width, before.data(), false, sums.data());
-    Guarded<std::uint16_t> mask(kRows * bit_words(width), 0x1234);
+    Guarded<std::uint16_t> mask(kNeurons * bit_words(width), 0x1234);
     dropout_bits({4, 9}, width, {}, 0, nullptr, mask.data());
-    for (std::int64_t row = 0; row < kRows; ++row) {
+    for (std::int64_t row = 0; row < kNeurons; ++row) {
       const bool own = row >= 4 && row < 9;
       for (int s = 0; s < width; ++s) {
         const std::size_t i = reference::at(row, width, s);
@@ -161,14 +161,14 @@ TEST_P(NeuronKernels, RowSumsLieWithinTheirRoundingErrorsAndFollowTheFixedTreeBi
   Dice dice;
   for (const int width : kAllWidths) {
     const Guarded<float> panel = random_panel(width, dice);
-    Guarded<float> sums(kRows, NAN);
-    sum_rows({0, kRows}, width, panel.data(), false, sums.data());
-    EXPECT_TRUE(within_bounds(sums, reference::row_sums(kRows, width, panel.data())));
+    Guarded<float> sums(kNeurons, NAN);
+    sum_rows({0, kNeurons}, width, panel.data(), false, sums.data());
+    EXPECT_TRUE(within_bounds(sums, reference::row_sums(kNeurons, width, panel.data())));
     for (std::size_t row = 0; row < sums.size(); ++row)
       ASSERT_EQ(sums[row],
                 reference::sum_in_fixed_tree(panel.data() + row * static_cast<std::size_t>(width), width));
-    Guarded<float> added(kRows, 2.5f);
-    sum_rows({0, kRows}, width, panel.data(), true, added.data());
+    Guarded<float> added(kNeurons, 2.5f);
+    sum_rows({0, kNeurons}, width, panel.data(), true, added.data());
     for (std::size_t row = 0; row < sums.size(); ++row) ASSERT_EQ(added[row], 2.5f + sums[row]);
     EXPECT_TRUE(sums.guards_intact() && added.guards_intact());
   }
@@ -177,9 +177,9 @@ TEST_P(NeuronKernels, RowSumsLieWithinTheirRoundingErrorsAndFollowTheFixedTreeBi
 TEST_P(NeuronKernels, NaNOfOneRowReachesNoOtherRowSum) {
   Dice dice;
   for (const int width : kAllWidths) {
-    Guarded<float> panel = random_panel(width, dice), sums(kRows);
+    Guarded<float> panel = random_panel(width, dice), sums(kNeurons);
     panel[reference::at(20, width, 1)] = NAN;
-    sum_rows({0, kRows}, width, panel.data(), false, sums.data());
+    sum_rows({0, kNeurons}, width, panel.data(), false, sums.data());
     for (std::size_t row = 0; row < sums.size(); ++row) EXPECT_EQ(std::isnan(sums[row]), row == 20);
   }
 }
@@ -189,17 +189,17 @@ TEST_P(NeuronKernels, TheSignBitPathEqualsTheStoredSumPathBitwise) {
   Dice dice;
   for (const int width : kAllWidths) {
     const Guarded<float> z = random_panel(width, dice), error = random_panel(width, dice);
-    const Guarded<std::uint16_t> keep = random_bits(kRows, width, dice);
+    const Guarded<std::uint16_t> keep = random_bits(kNeurons, width, dice);
     Guarded<float> a = z, dz = error;
-    Guarded<std::uint16_t> positive(kRows * bit_words(width));
+    Guarded<std::uint16_t> positive(kNeurons * bit_words(width));
     const float slope = -0.6f, scale = 1.0f / 0.7f;
     apply_epilogue(
-        {0, kRows}, width, a.data(),
+        {0, kNeurons}, width, a.data(),
         {.slope = slope, .positive_bits = positive.data(), .keep_bits = keep.data(), .keep_scale = scale});
     apply_gate(
-        {0, kRows}, width, dz.data(),
+        {0, kNeurons}, width, dz.data(),
         {.slope = slope, .positive_bits = positive.data(), .keep_bits = keep.data(), .keep_scale = scale});
-    for (std::int64_t row = 0; row < kRows; ++row)
+    for (std::int64_t row = 0; row < kNeurons; ++row)
       for (int s = 0; s < width; ++s) {
         const std::size_t i = reference::at(row, width, s);
         const bool kept = reference::bit(keep.data(), row, width, s);
@@ -210,7 +210,7 @@ TEST_P(NeuronKernels, TheSignBitPathEqualsTheStoredSumPathBitwise) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, NeuronKernels, testing::ValuesIn(available_targets()),
+INSTANTIATE_TEST_SUITE_P(Targets, NeuronKernels, ::testing::ValuesIn(available_targets()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

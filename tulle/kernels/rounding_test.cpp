@@ -98,7 +98,7 @@ TEST_P(Rounding, WidensEveryBfloat16Exactly) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Rounding, testing::ValuesIn(available_targets()),
+INSTANTIATE_TEST_SUITE_P(Targets, Rounding, ::testing::ValuesIn(available_targets()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

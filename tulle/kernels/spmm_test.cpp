@@ -11,8 +11,6 @@
 namespace tulle::kernels {
 namespace {
 
-constexpr float kUntouched = 12345.0f;
-
 Guarded<float> forward(const Problem& p, const Epilogue& epilogue = {}) {
   Guarded<float> y = p.for_rows(kUntouched);
   spmm_forward(p.csr(), {0, p.rows}, p.width, p.x.data(), y.data(), epilogue);
@@ -435,9 +433,8 @@ TEST_P(SpmmBackward, InBfloat16HasTheBitsOfTheRoundedErrorsAndSumsWithinTheirBou
   });
 }
 
-const auto kTargetName = [](const auto& info) { return info.param; };
-INSTANTIATE_TEST_SUITE_P(Targets, SpmmForward, testing::ValuesIn(available_targets()), kTargetName);
-INSTANTIATE_TEST_SUITE_P(Targets, SpmmBackward, testing::ValuesIn(available_targets()), kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, SpmmForward, ::testing::ValuesIn(available_targets()), target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, SpmmBackward, ::testing::ValuesIn(available_targets()), target_name);
 
 // Sums run in one order everywhere, so instruction sets that multiply and add with the same rounding give the
 // same bits at the same panel width: those with fused multiply-add (one rounding) and those without (two).

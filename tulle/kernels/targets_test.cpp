@@ -79,8 +79,8 @@ TEST(ForceTarget, OfAnUnknownNameNamesTheKnownOnesAndChangesNothing) {
     FAIL() << "accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kConfig);
-    EXPECT_THAT(error.what(), testing::HasSubstr("did you mean 'scalar'"));
-    for (const std::string& name : available_targets()) EXPECT_THAT(error.what(), testing::HasSubstr(name));
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("did you mean 'scalar'"));
+    for (const std::string& name : available_targets()) EXPECT_THAT(error.what(), ::testing::HasSubstr(name));
   }
   EXPECT_EQ(current_target(), "scalar");
   force_target("");

@@ -22,11 +22,17 @@
 /// random problems.
 namespace tulle::kernels {
 
-class EveryTarget : public testing::TestWithParam<std::string> {
+class EveryTarget : public ::testing::TestWithParam<std::string> {
  protected:
   void SetUp() override { force_target(GetParam()); }
   void TearDown() override { force_target(""); }
 };
+
+/// The last argument of INSTANTIATE_TEST_SUITE_P for such a fixture.
+inline std::string target_name(const ::testing::TestParamInfo<std::string>& info) { return info.param; }
+
+/// What an array holds before a kernel writes to it.
+constexpr float kUntouched = -12345.0f;
 
 constexpr int kWidths[] = {16, 32, 64, 128};
 /// With those narrower than a line, which not every kernel takes.
@@ -45,7 +51,7 @@ class Dice {
 
  private:
   std::mt19937_64 engine_{seed()};
-  testing::ScopedTrace trace_{__FILE__, __LINE__, "TULLE_TEST_SEED=" + std::to_string(seed())};
+  ::testing::ScopedTrace trace_{__FILE__, __LINE__, "TULLE_TEST_SEED=" + std::to_string(seed())};
 };
 
 /// An aligned array with poison on both sides: NaN that is read reaches a result, and a write shows.
@@ -194,19 +200,20 @@ void for_every_problem(Test test, std::span<const int> widths = kWidths) {
       const Problem problem = make_problem(shape, width, dice);
       SCOPED_TRACE(problem.name);
       test(problem);
-      if (testing::Test::HasFailure()) return;  // one shape tells enough
+      if (::testing::Test::HasFailure()) return;  // one shape tells enough
     }
   }
 }
 
 /// Whether every entry lies within the bound of its exact sum; tells the first that does not.
-inline testing::AssertionResult within_bounds(const Guarded<float>& found, const reference::Sums& expected) {
-  if (found.size() != expected.size()) return testing::AssertionFailure() << "sizes differ";
+inline ::testing::AssertionResult within_bounds(const Guarded<float>& found,
+                                                const reference::Sums& expected) {
+  if (found.size() != expected.size()) return ::testing::AssertionFailure() << "sizes differ";
   for (std::size_t i = 0; i < expected.size(); ++i)
     if (!(std::abs(double{found[i]} - expected[i].value) <= expected[i].bound()))
-      return testing::AssertionFailure() << "entry " << i << " is " << found[i] << ", expected "
-                                         << expected[i].value << " +- " << expected[i].bound();
-  return testing::AssertionSuccess();
+      return ::testing::AssertionFailure() << "entry " << i << " is " << found[i] << ", expected "
+                                           << expected[i].value << " +- " << expected[i].bound();
+  return ::testing::AssertionSuccess();
 }
 
 inline Guarded<std::uint16_t> random_bits(std::int64_t rows, int width, Dice& dice) {

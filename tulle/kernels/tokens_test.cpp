@@ -37,7 +37,7 @@ void expect_near(const Floats& found, const std::vector<double>& wanted, double 
 }
 
 // Rows and channels with tails on every instruction set.
-constexpr std::int64_t kRows = 7, kChannels = 37, kAll = kRows * kChannels;
+constexpr std::int64_t kTokens = 7, kChannels = 37, kAll = kTokens * kChannels;
 
 class Tokens : public ::testing::TestWithParam<std::string> {
  protected:
@@ -75,11 +75,11 @@ TEST_P(Tokens, GeluPassesNanOn) {
 
 TEST_P(Tokens, AffineAndBiasedGelu) {
   Floats out(size(2 * kAll), -7.0f), slope(x.size()), again(size(2 * kAll)), z = x, active(x.size());
-  affine_gelu(x.data(), scale.data(), shift.data(), kRows, kChannels, out.data(), 2 * kChannels);
-  affine_gelu_and_slope(x.data(), scale.data(), shift.data(), kRows, kChannels, again.data(), 2 * kChannels,
+  affine_gelu(x.data(), scale.data(), shift.data(), kTokens, kChannels, out.data(), 2 * kChannels);
+  affine_gelu_and_slope(x.data(), scale.data(), shift.data(), kTokens, kChannels, again.data(), 2 * kChannels,
                         slope.data());
-  bias_gelu(z.data(), shift.data(), kRows, kChannels, active.data());
-  for (std::int64_t r = 0; r < kRows; ++r)
+  bias_gelu(z.data(), shift.data(), kTokens, kChannels, active.data());
+  for (std::int64_t r = 0; r < kTokens; ++r)
     for (std::int64_t c = 0; c < kChannels; ++c) {
       const double sum = double(x[at(r, c)]) * double(scale[size(c)]) + double(shift[size(c)]);
       EXPECT_NEAR(out[size(2 * r * kChannels + c)], gelu_of(sum), 3e-6);
@@ -95,36 +95,36 @@ TEST_P(Tokens, StatisticsOfChannels) {
   Floats mean(kChannels), deviations(kChannels), sums(kChannels), dots(kChannels), added(kChannels, 1.0f);
   Floats far = x;
   for (float& value : far) value += 1000.0f;  // deviations do not cancel
-  channel_moments(far.data(), kRows, kChannels, mean.data(), deviations.data());
-  channel_dots(g.data(), x.data(), scale.data(), shift.data(), kRows, kChannels, sums.data(), dots.data());
-  add_channel_sums(x.data() + 1, kChannels, kRows, kChannels - 2, added.data());
+  channel_moments(far.data(), kTokens, kChannels, mean.data(), deviations.data());
+  channel_dots(g.data(), x.data(), scale.data(), shift.data(), kTokens, kChannels, sums.data(), dots.data());
+  add_channel_sums(x.data() + 1, kChannels, kTokens, kChannels - 2, added.data());
   for (std::int64_t c = 0; c < kChannels; ++c) {
     double m = 0.0, d = 0.0, s = 0.0, p = 0.0;
-    for (std::int64_t r = 0; r < kRows; ++r) {
-      m += double(far[at(r, c)]) / double(kRows);
+    for (std::int64_t r = 0; r < kTokens; ++r) {
+      m += double(far[at(r, c)]) / double(kTokens);
       s += double(g[at(r, c)]);
       p += double(g[at(r, c)]) * (double(x[at(r, c)]) * double(scale[size(c)]) + double(shift[size(c)]));
     }
-    for (std::int64_t r = 0; r < kRows; ++r) d += std::pow(double(far[at(r, c)]) - m, 2);
+    for (std::int64_t r = 0; r < kTokens; ++r) d += std::pow(double(far[at(r, c)]) - m, 2);
     EXPECT_NEAR(mean[size(c)], m, 2e-4);
     EXPECT_NEAR(deviations[size(c)], d, 1e-4 * d);
     EXPECT_NEAR(sums[size(c)], s, 1e-5);
     EXPECT_NEAR(dots[size(c)], p, 1e-5);
     double total = 1.0;
-    for (std::int64_t r = 0; r < kRows && c < kChannels - 2; ++r) total += double(x[at(r, c + 1)]);
+    for (std::int64_t r = 0; r < kTokens && c < kChannels - 2; ++r) total += double(x[at(r, c + 1)]);
     EXPECT_NEAR(added[size(c)], total, 1e-5);
   }
 }
 
 TEST_P(Tokens, LayerNormAndItsWayBack) {
-  Floats out(x.size()), mean(kRows), rstd(kRows), dx(x.size()), gammas(kChannels, 1.0f),
+  Floats out(x.size()), mean(kTokens), rstd(kTokens), dx(x.size()), gammas(kChannels, 1.0f),
       betas(kChannels, 2.0f);
   const Floats before = numbers(kAll, 9);
-  layer_norm(x.data(), scale.data(), shift.data(), kRows, kChannels, out.data(), mean.data(), rstd.data());
-  layer_norm_back(g.data(), x.data(), scale.data(), mean.data(), rstd.data(), before.data(), kRows, kChannels,
-                  dx.data(), gammas.data(), betas.data());
+  layer_norm(x.data(), scale.data(), shift.data(), kTokens, kChannels, out.data(), mean.data(), rstd.data());
+  layer_norm_back(g.data(), x.data(), scale.data(), mean.data(), rstd.data(), before.data(), kTokens,
+                  kChannels, dx.data(), gammas.data(), betas.data());
   std::vector<double> wanted, back(x.size()), dgamma(kChannels, 1.0), dbeta(kChannels, 2.0);
-  for (std::int64_t r = 0; r < kRows; ++r) {
+  for (std::int64_t r = 0; r < kTokens; ++r) {
     double m = 0.0, v = 0.0, e_mean = 0.0, dot = 0.0;
     for (std::int64_t c = 0; c < kChannels; ++c) m += double(x[at(r, c)]) / double(kChannels);
     for (std::int64_t c = 0; c < kChannels; ++c)
@@ -150,15 +150,15 @@ TEST_P(Tokens, LayerNormAndItsWayBack) {
 }
 
 TEST_P(Tokens, BranchesScaledRowsAndCombinedChannels) {
-  const Floats rows = numbers(kRows, 5), third = numbers(kChannels, 6);
+  const Floats rows = numbers(kTokens, 5), third = numbers(kChannels, 6);
   Floats sum(x.size()), plain(x.size()), scaled(x.size()), combined(x.size()), product(x.size());
-  add_branch(x.data(), g.data(), shift.data(), rows.data(), kRows, kChannels, sum.data());
-  add_branch(x.data(), g.data(), nullptr, nullptr, kRows, kChannels, plain.data());
-  scale_rows(x.data(), rows.data(), kRows, kChannels, scaled.data());
-  combine_channels(g.data(), x.data(), scale.data(), shift.data(), third.data(), x.data(), kRows, kChannels,
+  add_branch(x.data(), g.data(), shift.data(), rows.data(), kTokens, kChannels, sum.data());
+  add_branch(x.data(), g.data(), nullptr, nullptr, kTokens, kChannels, plain.data());
+  scale_rows(x.data(), rows.data(), kTokens, kChannels, scaled.data());
+  combine_channels(g.data(), x.data(), scale.data(), shift.data(), third.data(), x.data(), kTokens, kChannels,
                    combined.data());
-  multiply_rows(x.data(), kChannels, g.data(), kRows, kChannels, product.data());
-  for (std::int64_t r = 0; r < kRows; ++r)
+  multiply_rows(x.data(), kChannels, g.data(), kTokens, kChannels, product.data());
+  for (std::int64_t r = 0; r < kTokens; ++r)
     for (std::int64_t c = 0; c < kChannels; ++c) {
       const double a = double(x[at(r, c)]), b = double(g[at(r, c)]), by = double(rows[size(r)]);
       EXPECT_NEAR(sum[at(r, c)], a + by * (b + double(shift[size(c)])), 1e-5);
@@ -178,15 +178,15 @@ TEST_P(Tokens, DepthwiseRowsWithAndWithoutNeighbours) {
     for (int r = 0; r < 3; ++r)
       around[r] = r == missing || (missing == 3 && r != 1) ? nullptr : rows[r].data();
     Floats out(x.size()), gradient(9 * kChannels, 0.5f);
-    depthwise_row(around, weights.data(), shift.data(), kRows, kChannels, out.data());
-    depthwise_row_gradient(around, g.data(), kRows, kChannels, gradient.data());
+    depthwise_row(around, weights.data(), shift.data(), kTokens, kChannels, out.data());
+    depthwise_row_gradient(around, g.data(), kTokens, kChannels, gradient.data());
     std::vector<double> wanted(x.size()), tap_sums(9 * kChannels, 0.5);
-    for (std::int64_t w = 0; w < kRows; ++w)
+    for (std::int64_t w = 0; w < kTokens; ++w)
       for (std::int64_t c = 0; c < kChannels; ++c) {
         wanted[at(w, c)] = double(shift[size(c)]);
         for (std::int64_t r = 0; r < 3; ++r)
           for (std::int64_t s = 0; s < 3; ++s) {
-            if (around[r] == nullptr || w + s < 1 || w + s > kRows) continue;
+            if (around[r] == nullptr || w + s < 1 || w + s > kTokens) continue;
             const double value = double(around[r][at(w + s - 1, c)]);
             wanted[at(w, c)] += double(weights[size((3 * r + s) * kChannels + c)]) * value;
             tap_sums[size((3 * r + s) * kChannels + c)] += value * double(g[at(w, c)]);
@@ -236,17 +236,18 @@ TEST_P(Tokens, MixesLinesBothWays) {
 TEST_P(Tokens, PanelsThereAndBack) {
   Floats panel(size(kChannels * 16), 9.0f), again(x.size());
   // In two parts, as threads do.
-  to_panel(x.data(), kChannels, kRows, 4, 16, panel.data());
-  to_panel(x.data() + 4, kChannels, kRows, kChannels - 4, 16, panel.data() + 4 * 16);
+  to_panel(x.data(), kChannels, kTokens, 4, 16, panel.data());
+  to_panel(x.data() + 4, kChannels, kTokens, kChannels - 4, 16, panel.data() + 4 * 16);
   for (std::int64_t c = 0; c < kChannels; ++c)
-    for (std::int64_t i = 0; i < 16; ++i) EXPECT_EQ(panel[size(c * 16 + i)], i < kRows ? x[at(i, c)] : 0.0f);
-  from_panel(panel.data(), kRows, kChannels, 16, again.data());
+    for (std::int64_t i = 0; i < 16; ++i)
+      EXPECT_EQ(panel[size(c * 16 + i)], i < kTokens ? x[at(i, c)] : 0.0f);
+  from_panel(panel.data(), kTokens, kChannels, 16, again.data());
   EXPECT_EQ(again, x);
 }
 
 TEST_P(Tokens, PackedMatricesMultiplyAsTheyAre) {
   constexpr std::int64_t kInner = 21, kWide = 19;
-  const Floats a = numbers(kRows * (kInner + 3), 20), b = numbers(kInner * kWide, 21);
+  const Floats a = numbers(kTokens * (kInner + 3), 20), b = numbers(kInner * kWide, 21);
   Floats turned(b.size());
   for (std::int64_t k = 0; k < kInner; ++k)
     for (std::int64_t n = 0; n < kWide; ++n) turned[size(n * kInner + k)] = b[size(k * kWide + n)];
@@ -254,10 +255,10 @@ TEST_P(Tokens, PackedMatricesMultiplyAsTheyAre) {
     for (const bool transposed : {false, true}) {
       PackedMatrix matrix(kInner, kWide, bf16);
       matrix.pack(transposed ? turned.data() : b.data(), transposed ? kInner : kWide, transposed);
-      Floats c(kRows * (kWide + 1), 2.0f);
-      matrix.multiply(kRows, a.data(), kInner + 3, false, c.data(), kWide + 1);
-      matrix.multiply(kRows, a.data(), kInner + 3, true, c.data(), kWide + 1);
-      for (std::int64_t i = 0; i < kRows; ++i) {
+      Floats c(kTokens * (kWide + 1), 2.0f);
+      matrix.multiply(kTokens, a.data(), kInner + 3, false, c.data(), kWide + 1);
+      matrix.multiply(kTokens, a.data(), kInner + 3, true, c.data(), kWide + 1);
+      for (std::int64_t i = 0; i < kTokens; ++i) {
         for (std::int64_t n = 0; n < kWide; ++n) {
           double wanted = 0.0, size_of = 0.0;
           for (std::int64_t k = 0; k < kInner; ++k) {

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::int32_t kNeurons = 5;
 constexpr std::int32_t kSamples = 48;  // exactly three lines: no padding
-constexpr int kWidth = 16;
+constexpr int kLanes = 16;
 
 // An activation in one layer, with its definition. Trained parameters get values of either sign.
 struct Subject {
@@ -51,24 +51,24 @@ Computed compute(Activation& activation, const std::vector<float>& z, const std:
   const AlignedVector<float> sums(z.begin(), z.end());
   AlignedVector<float> a(z.begin(), z.end()), grad(da.begin(), da.end());
   if (const auto form = activation.piecewise()) {
-    std::vector<std::uint16_t> bits(z.size() / kWidth);
+    std::vector<std::uint16_t> bits(z.size() / kLanes);
     const auto rows = static_cast<std::int64_t>(bits.size());
     kernels::apply_epilogue(
-        {0, rows}, kWidth, a.data(),
+        {0, rows}, kLanes, a.data(),
         {.slope = form->slope, .zero_is_negative = form->zero_is_negative, .positive_bits = bits.data()});
-    kernels::apply_gate({0, rows}, kWidth, grad.data(), {.slope = form->slope, .positive_bits = bits.data()});
+    kernels::apply_gate({0, rows}, kLanes, grad.data(), {.slope = form->slope, .positive_bits = bits.data()});
   } else {
     const auto samples = static_cast<std::int32_t>(z.size()) / kNeurons;
-    activation.forward({sums.data(), kNeurons, samples, kWidth}, {a.data(), kNeurons, samples, kWidth});
-    activation.backward({sums.data(), kNeurons, samples, kWidth}, {grad.data(), kNeurons, samples, kWidth});
+    activation.forward({sums.data(), kNeurons, samples, kLanes}, {a.data(), kNeurons, samples, kLanes});
+    activation.backward({sums.data(), kNeurons, samples, kLanes}, {grad.data(), kNeurons, samples, kLanes});
   }
   return {{a.begin(), a.end()}, {grad.begin(), grad.end()}};
 }
 
 // The neuron of entry i of panels [panel][neuron][width].
-std::int32_t neuron_of(std::size_t i) { return static_cast<std::int32_t>(i / kWidth) % kNeurons; }
+std::int32_t neuron_of(std::size_t i) { return static_cast<std::int32_t>(i / kLanes) % kNeurons; }
 
-class EveryActivation : public testing::TestWithParam<ActivationInfo> {};
+class EveryActivation : public ::testing::TestWithParam<ActivationInfo> {};
 
 TEST_P(EveryActivation, ValueIsItsDefinitionInEveryLayer) {
   Dice dice;
@@ -170,7 +170,7 @@ TEST_P(EveryActivation, IsNamedOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Activations, EveryActivation,
-                         testing::ValuesIn(activations().begin(), activations().end()),
+                         ::testing::ValuesIn(activations().begin(), activations().end()),
                          [](const auto& info) { return test_name(info.param.name); });
 
 TEST(AllRelu, HasSlopeMinusAlphaInTheFirstHiddenLayerAndAlternates) {

@@ -12,8 +12,6 @@
 namespace tulle {
 namespace {
 
-// Float sums of a few dozen terms, against doubles.
-constexpr double kTolerance = 1e-5, kClear = 1e-5;
 // Nearer to where rounding changes sides than this, float and double sums may take different ones.
 constexpr double kNoTie = 2e-6;
 
@@ -43,8 +41,8 @@ Outcome outcome_of(Network& network, const oracle::Batch& batch, const oracle::L
   return outcome;
 }
 
-void expect_equals_oracle(const NetworkSpec& spec, const oracle::Loss& loss, std::int32_t samples,
-                          Dice& dice) {
+void expect_equals_rounding_oracle(const NetworkSpec& spec, const oracle::Loss& loss, std::int32_t samples,
+                                   Dice& dice) {
   for (;;) {
     Network network = make_network(spec, dice);
     oracle::Batch batch = make_batch(loss.name, spec.sizes.front(), spec.sizes.back(), samples, dice);
@@ -63,11 +61,11 @@ TEST(Bf16Activations, EqualTheOracleThatRoundsWhereTheyAreStoredForEveryActivati
   Dice dice;
   for (const ActivationInfo& activation : activations())
     for (const double dropout : {0.0, 0.3})
-      expect_equals_oracle(rounding({.sizes = {13, 12, 11, 4},
-                                     .activation = std::string(activation.name),
-                                     .densities = {0.3},
-                                     .dropout = dropout}),
-                           {.name = "cross-entropy"}, 5, dice);
+      expect_equals_rounding_oracle(rounding({.sizes = {13, 12, 11, 4},
+                                              .activation = std::string(activation.name),
+                                              .densities = {0.3},
+                                              .dropout = dropout}),
+                                    {.name = "cross-entropy"}, 5, dice);
 }
 
 TEST(Bf16Activations, EqualTheOracleForEveryPanelWidthOnEveryInstructionSet) {
@@ -76,8 +74,8 @@ TEST(Bf16Activations, EqualTheOracleForEveryPanelWidthOnEveryInstructionSet) {
     kernels::force_target(target);
     Dice dice;
     for (const std::int32_t samples : {1, 2, 3, 4, 7, 8, 9, 16, 20})
-      expect_equals_oracle(rounding({.sizes = {9, 8, 7, 3}, .densities = {0.4}, .dropout = 0.2}),
-                           {.name = "mse"}, samples, dice);
+      expect_equals_rounding_oracle(rounding({.sizes = {9, 8, 7, 3}, .densities = {0.4}, .dropout = 0.2}),
+                                    {.name = "mse"}, samples, dice);
     kernels::force_target("");
   }
 }
@@ -86,11 +84,11 @@ TEST(Bf16Activations, EqualTheOracleBesideDenseLayersAndInOneLayerAlone) {
   Dice dice;
   for (const char* activation : {"all-relu", "tanh"})
     for (std::vector<bool> dense : {std::vector<bool>{false, false, true}, {false, true, false}})
-      expect_equals_oracle(
+      expect_equals_rounding_oracle(
           rounding(
               {.sizes = {10, 9, 8, 3}, .activation = activation, .densities = {0.4}, .dense_layers = dense}),
           {.name = "cross-entropy"}, 6, dice);
-  expect_equals_oracle(rounding({.sizes = {10, 4}, .densities = {0.4}}), {.name = "mse"}, 6, dice);
+  expect_equals_rounding_oracle(rounding({.sizes = {10, 4}, .densities = {0.4}}), {.name = "mse"}, 6, dice);
 }
 
 TEST(Bf16Activations, AreNotThoseOfFloats) {

@@ -10,11 +10,11 @@
 namespace tulle {
 namespace {
 
-constexpr std::int64_t kGrain = 1 << 14;
+constexpr std::int64_t kWeightGrain = 1 << 14;
 
 AlignedVector<float> widened(std::span<const std::uint16_t> bits) {
   AlignedVector<float> numbers(bits.size());
-  parallel_ranges(std::ssize(bits), kGrain, [&](Range range) {
+  parallel_ranges(std::ssize(bits), kWeightGrain, [&](Range range) {
     kernels::widen(bits.data() + range.begin, range.end - range.begin, numbers.data() + range.begin);
   });
   return numbers;
@@ -22,7 +22,7 @@ AlignedVector<float> widened(std::span<const std::uint16_t> bits) {
 
 AlignedVector<std::uint16_t> narrowed(std::span<const float> numbers) {
   AlignedVector<std::uint16_t> bits(numbers.size());
-  parallel_ranges(std::ssize(numbers), kGrain, [&](Range range) {
+  parallel_ranges(std::ssize(numbers), kWeightGrain, [&](Range range) {
     kernels::narrow_in_order(numbers.data() + range.begin, range.end - range.begin,
                              bits.data() + range.begin);
   });

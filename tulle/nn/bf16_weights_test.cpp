@@ -24,7 +24,7 @@ Network network_of(bool bf16, Dice& dice) {
   return network;
 }
 
-void take_step(const ParameterSlice& slice) {
+void take_momentum_step(const ParameterSlice& slice) {
   for (std::int64_t i = 0; i < slice.size; ++i) {
     slice.m1[i] = 0.9f * slice.m1[i] + slice.gradient[i];
     slice.value[i] -= 0.1f * slice.m1[i];
@@ -32,7 +32,7 @@ void take_step(const ParameterSlice& slice) {
 }
 
 void learn(Network& network, std::uint32_t steps, std::int32_t samples, Dice& dice) {
-  for (std::size_t l = 0; l < network.size(); ++l) network.layer(l).set_weight_step(take_step);
+  for (std::size_t l = 0; l < network.size(); ++l) network.layer(l).set_weight_step(take_momentum_step);
   for (std::uint32_t step = 0; step < steps; ++step) {
     oracle::Batch batch = make_batch("mse", network.inputs(), network.outputs(), samples, dice);
     batch.training = true;

@@ -21,7 +21,7 @@ constexpr std::int64_t kLinks = 2048;           // of a block, at most
 constexpr std::int64_t kRoom = kLinks + 16;     // vectors write beyond their last entry
 constexpr std::int32_t kErrorFloats = 1 << 12;  // of a block's errors: their lines stay in L1
 
-constexpr std::int64_t kRows = 4096;  // whose pointers are unpacked at a time
+constexpr std::int64_t kUnpackedRows = 4096;  // whose pointers are unpacked at a time
 
 // The epilogue, or the gate, of a panel's rows from `row` on.
 kernels::Epilogue at_row(kernels::Epilogue epilogue, std::int64_t row, int width) {
@@ -156,22 +156,22 @@ void CompactLinear::forward_rows(Panels<const Element> x, Panels<float> y,
                   const auto i = static_cast<std::size_t>(part);
                   Range rows{window.targets[i], window.targets[i]};
                   for (; rows.begin < window.targets[i + 1]; rows.begin = rows.end) {
-                    rows.end = std::min(rows.begin + kRows, window.targets[i + 1]);
+                    rows.end = std::min(rows.begin + kUnpackedRows, window.targets[i + 1]);
                     forward_some(rows, x, y, epilogue);
                   }
                 });
               });
 }
 
-// At most kRows of them.
+// At most kUnpackedRows of them.
 template <class Element>
 void CompactLinear::forward_some(Range rows, Panels<const Element> x, Panels<float> y,
                                  const kernels::Epilogue& epilogue) const {
-  std::array<std::int64_t, kRows + 1> begins;
+  std::array<std::int64_t, kUnpackedRows + 1> begins;
   const std::int64_t count = rows.end - rows.begin;
   topology_.row_ptr().copy(static_cast<std::size_t>(rows.begin),
                            std::span(begins).first(static_cast<std::size_t>(count) + 1));
-  std::array<float, kRows> bias;
+  std::array<float, kUnpackedRows> bias;
   if (bias_.is_bf16()) kernels::widen(bias_.bf16_value.data() + rows.begin, count, bias.data());
   const std::int64_t* const begin = begins.data();
   const std::int32_t* const columns = topology_.columns().data();

@@ -10,16 +10,16 @@ namespace {
 
 // Tiles are a function of the shape alone, so that the bits do not depend on the thread count. Small outputs
 // are cut along the samples too, to have work for every thread.
-constexpr std::int64_t kRows = DenseLinear::kTile;
+constexpr std::int64_t kTileRows = DenseLinear::kTile;
 
-int lanes_per_tile(std::int64_t rows, int width) { return rows <= kRows ? std::min(width, 32) : width; }
+int lanes_per_tile(std::int64_t rows, int width) { return rows <= kTileRows ? std::min(width, 32) : width; }
 
-// body(tile of rows) for [0, count) in tiles of kRows, shared out among the threads.
+// body(tile of rows) for [0, count) in tiles of kTileRows, shared out among the threads.
 template <class Body>
 void for_tiles(std::int64_t count, const Body& body) {
-  parallel_ranges((count + kRows - 1) / kRows, 1, [&](Range tiles) {
+  parallel_ranges((count + kTileRows - 1) / kTileRows, 1, [&](Range tiles) {
     for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile)
-      body(Range{tile * kRows, std::min(count, (tile + 1) * kRows)});
+      body(Range{tile * kTileRows, std::min(count, (tile + 1) * kTileRows)});
   });
 }
 
@@ -38,13 +38,13 @@ DenseLinear::DenseLinear(const LayerOptions& options)
 void DenseLinear::multiply(Panels<const float> x, Panels<float> y, const kernels::Epilogue& epilogue) {
   const int lanes = lanes_per_tile(std::max(outputs(), options().whole_outputs), x.width);
   const std::int64_t tiles_per_panel = x.width / lanes;
-  const std::int64_t row_tiles = (outputs() + kRows - 1) / kRows;
+  const std::int64_t row_tiles = (outputs() + kTileRows - 1) / kTileRows;
   parallel_ranges(x.count() * tiles_per_panel * row_tiles, 1, [&](Range tiles) {
     for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
       const auto p = static_cast<std::int32_t>(tile / row_tiles / tiles_per_panel);
       const std::int64_t first_lane = tile / row_tiles % tiles_per_panel * lanes;
-      const std::int64_t row = tile % row_tiles * kRows;
-      const std::int64_t rows = std::min<std::int64_t>(kRows, outputs() - row);
+      const std::int64_t row = tile % row_tiles * kTileRows;
+      const std::int64_t rows = std::min<std::int64_t>(kTileRows, outputs() - row);
       kernels::gemm(false, false, rows, lanes, inputs(), weight_.value.data() + row * inputs(), inputs(),
                     x.panel(p) + first_lane, x.width, false, y.panel(p) + row * x.width + first_lane,
                     x.width);

@@ -34,7 +34,7 @@ oracle::Batch part_of(const oracle::Batch& batch, std::int32_t begin, std::int32
   return part;
 }
 
-class NetworkWithDropout : public testing::TestWithParam<ActivationInfo> {
+class NetworkWithDropout : public ::testing::TestWithParam<ActivationInfo> {
  protected:
   void TearDown() override { set_thread_count(0); }
   NetworkSpec spec(bool dense) const {
@@ -148,7 +148,7 @@ TEST_P(NetworkWithDropout, SendsNoGradientThroughDroppedNeurons) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Activations, NetworkWithDropout,
-                         testing::ValuesIn(activations().begin(), activations().end()),
+                         ::testing::ValuesIn(activations().begin(), activations().end()),
                          [](const auto& info) { return test_name(info.param.name); });
 
 // The same net with srelu at t_l = 0, a_l = slope and t_r out of reach: All-ReLU again, but it keeps z

@@ -59,7 +59,7 @@ const LossInfo& named(std::string_view name) {
   throw std::logic_error("no such loss");
 }
 
-class EveryLoss : public testing::TestWithParam<LossInfo> {};
+class EveryLoss : public ::testing::TestWithParam<LossInfo> {};
 
 TEST_P(EveryLoss, GradientIsTheCentralDifferenceOfTheMeanOverTheTrueBatch) {
   Dice dice;
@@ -172,7 +172,7 @@ TEST_P(EveryLoss, DoesNotSeeThePaddedLanes) {
   EXPECT_EQ(before.correct, after.correct);
 }
 
-INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, testing::ValuesIn(losses().begin(), losses().end()),
+INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, ::testing::ValuesIn(losses().begin(), losses().end()),
                          [](const auto& info) { return test_name(info.param.name); });
 
 TEST(CrossEntropy, IsTheGapWhenAWrongClassWinsByFarAndZeroWhenTheRightOneDoes) {

@@ -12,12 +12,6 @@
 namespace tulle {
 namespace {
 
-// Relative error allowed against double precision: about 170 roundings, for sums of at most a few hundred
-// terms.
-constexpr double kTolerance = 1e-5;
-// Nearer to a kink than this, rounding alone may choose the other side.
-constexpr double kClear = 1e-5;
-
 // Draws nets of `spec` until no sum lies on a kink, then compares on every panel width.
 void expect_equals_oracle(const NetworkSpec& spec, const oracle::Loss& loss, std::int32_t samples,
                           Dice& dice) {
@@ -40,7 +34,7 @@ void expect_equals_oracle(const NetworkSpec& spec, const oracle::Loss& loss, std
   }
 }
 
-class NetworkWith : public testing::TestWithParam<ActivationInfo> {
+class NetworkWith : public ::testing::TestWithParam<ActivationInfo> {
  protected:
   std::string activation() const { return std::string(GetParam().name); }
 };
@@ -80,7 +74,7 @@ TEST_P(NetworkWith, EqualsTheOracleOnRandomShapes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Activations, NetworkWith,
-                         testing::ValuesIn(activations().begin(), activations().end()),
+                         ::testing::ValuesIn(activations().begin(), activations().end()),
                          [](const auto& info) { return test_name(info.param.name); });
 
 TEST(Network, EqualsTheOracleAtTheEdgesOfItsShapes) {

@@ -33,7 +33,7 @@ Problem smooth_problem(const std::string& activation, const oracle::Loss& loss, 
   }
 }
 
-class OracleGradients : public testing::TestWithParam<ActivationInfo> {};
+class OracleGradients : public ::testing::TestWithParam<ActivationInfo> {};
 
 TEST_P(OracleGradients, EqualCentralDifferencesForEveryLossWithDropoutAndLabelSmoothing) {
   Dice dice;
@@ -66,7 +66,7 @@ TEST_P(OracleGradients, EqualCentralDifferencesForEveryLossWithDropoutAndLabelSm
 }
 
 INSTANTIATE_TEST_SUITE_P(Activations, OracleGradients,
-                         testing::ValuesIn(activations().begin(), activations().end()),
+                         ::testing::ValuesIn(activations().begin(), activations().end()),
                          [](const auto& info) { return test_name(info.param.name); });
 
 TEST(Oracle, EqualsANetWorkedOutByHand) {

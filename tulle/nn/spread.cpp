@@ -5,7 +5,7 @@
 namespace tulle {
 namespace {
 
-constexpr std::int64_t kGrain = 4096;
+constexpr std::int64_t kSpreadGrain = 4096;
 
 // The lines of some neurons of one panel: they lie one after another.
 template <class T>
@@ -82,7 +82,7 @@ void Spread::sum(std::size_t l, Panels<const float> partial, Panels<float> own) 
     }
   wait();
   for (std::int32_t p = 0; p < own.count(); ++p)
-    parallel_ranges(own.panel_size(), kGrain, [&](Range range) {
+    parallel_ranges(own.panel_size(), kSpreadGrain, [&](Range range) {
       float* const to = own.panel(p);
       for (int rank = 0; rank < share_.ranks; ++rank) {
         const float* const from =

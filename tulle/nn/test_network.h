@@ -23,6 +23,12 @@
 
 namespace tulle {
 
+/// Relative error allowed against double precision: about 170 roundings, for sums of at most a few hundred
+/// terms.
+constexpr double kTolerance = 1e-5;
+/// Nearer to a kink than this, rounding alone may choose the other side.
+constexpr double kClear = 1e-5;
+
 using kernels::Dice;
 
 inline constexpr float kEpsilon = 0x1p-24f;  // largest relative error of one rounding
@@ -196,33 +202,34 @@ inline Outcome run_network(Network& network, const oracle::Batch& batch, const o
 /// Whether outputs, loss and gradients are the oracle's to `relative` of the largest number of their kind:
 /// outputs, gradients of one parameter array. Entries that cancel count with their terms. A probability near
 /// 1 is known to kEpsilon only, and so is every gradient where it meets its label.
-inline testing::AssertionResult equals_oracle(Network& network, const Outcome& found,
-                                              const oracle::Result& wanted, double relative) {
+inline ::testing::AssertionResult equals_oracle(Network& network, const Outcome& found,
+                                                const oracle::Result& wanted, double relative) {
   double largest = 0;
   for (const auto& row : wanted.outputs)
     for (const double v : row) largest = std::max(largest, std::abs(v));
   for (std::size_t b = 0; b < wanted.outputs.size(); ++b)
     for (std::size_t c = 0; c < wanted.outputs[b].size(); ++c)
       if (!(std::abs(found.outputs[b][c] - wanted.outputs[b][c]) <= relative * largest))
-        return testing::AssertionFailure() << "output " << c << " of sample " << b << " is "
-                                           << found.outputs[b][c] << ", expected " << wanted.outputs[b][c];
+        return ::testing::AssertionFailure() << "output " << c << " of sample " << b << " is "
+                                             << found.outputs[b][c] << ", expected " << wanted.outputs[b][c];
   const double loss_scale = std::max(wanted.loss_sum, static_cast<double>(wanted.outputs.size()));
   if (!(std::abs(found.loss.loss_sum - wanted.loss_sum) <= relative * loss_scale))
-    return testing::AssertionFailure()
+    return ::testing::AssertionFailure()
            << "loss is " << found.loss.loss_sum << ", expected " << wanted.loss_sum;
   std::size_t first = 0;
-  if (found.gradient.empty()) return testing::AssertionSuccess();
+  if (found.gradient.empty()) return ::testing::AssertionSuccess();
   for (const Parameter* parameter : network.parameters()) {
     const std::size_t end = first + parameter->value.size();
     double scale = 0;
     for (std::size_t i = first; i < end; ++i) scale = std::max(scale, wanted.magnitude[i]);
     for (std::size_t i = first; i < end; ++i)
       if (!(std::abs(found.gradient[i] - wanted.gradient[i]) <= relative * scale + kEpsilon))
-        return testing::AssertionFailure() << "gradient " << i - first << " of " << parameter->name << " is "
-                                           << found.gradient[i] << ", expected " << wanted.gradient[i];
+        return ::testing::AssertionFailure()
+               << "gradient " << i - first << " of " << parameter->name << " is " << found.gradient[i]
+               << ", expected " << wanted.gradient[i];
     first = end;
   }
-  return testing::AssertionSuccess();
+  return ::testing::AssertionSuccess();
 }
 
 /// "gelu-tanh" as a test name.

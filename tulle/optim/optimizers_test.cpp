@@ -24,7 +24,7 @@ using Kind = Parameter::Kind;
 
 constexpr Kind kKinds[] = {Kind::kWeight, Kind::kBias, Kind::kActivation};
 
-const OptimizerInfo& named(std::string_view name) {
+const OptimizerInfo& optimizer_named(std::string_view name) {
   for (const OptimizerInfo& info : optimizers())
     if (info.name == name) return info;
   throw std::logic_error("no such optimizer");
@@ -33,7 +33,7 @@ const OptimizerInfo& named(std::string_view name) {
 // The values of one weight after each step, from `start`, with these gradients.
 std::vector<float> sequence(std::string_view name, const OptimizerOptions& options, float rate, float start,
                             const std::vector<float>& gradients, Kind kind = Kind::kWeight) {
-  const auto optimizer = named(name).make(options);
+  const auto optimizer = optimizer_named(name).make(options);
   Parameter parameter("p", kind, 1);
   parameter.value[0] = start;
   optimizer->prepare(parameter);
@@ -126,7 +126,7 @@ TEST(Adam, FirstStepOfAGrownConnectionIsOneLearningRate) {
   // One connection of 1000 steps beside one just grown: zero state, age 0. With one bias correction for all
   // its first step would be (1 - 0.9) / sqrt(1 - 0.999) = 3.2 learning rates.
   for (const char* name : {"adam", "adamw"}) {
-    const auto optimizer = named(name).make({});
+    const auto optimizer = optimizer_named(name).make({});
     Parameter parameter("p", Kind::kWeight, 2);
     optimizer->prepare(parameter);
     for (int t = 0; t < 1000; ++t) {
@@ -158,7 +158,7 @@ TEST(Adam, AgeStopsAtTheLastCountAndStepsGoOn) {
   }
 }
 
-class EveryOptimizer : public testing::TestWithParam<OptimizerInfo> {
+class EveryOptimizer : public ::testing::TestWithParam<OptimizerInfo> {
  protected:
   void TearDown() override { set_thread_count(0); }
 };
@@ -278,7 +278,7 @@ TEST_P(EveryOptimizer, DecayFollowsTheLearningRateExceptInSetSgd) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Optimizers, EveryOptimizer,
-                         testing::ValuesIn(optimizers().begin(), optimizers().end()), [](const auto& info) {
+                         ::testing::ValuesIn(optimizers().begin(), optimizers().end()), [](const auto& info) {
                            std::string name(info.param.name);
                            std::erase(name, '-');
                            return name;

@@ -9,13 +9,13 @@
 namespace tulle {
 namespace {
 
-const ScheduleInfo& named(std::string_view name) {
+const ScheduleInfo& schedule_named(std::string_view name) {
   for (const ScheduleInfo& info : schedules())
     if (info.name == name) return info;
   throw std::logic_error("no such schedule");
 }
 
-class EverySchedule : public testing::TestWithParam<ScheduleInfo> {};
+class EverySchedule : public ::testing::TestWithParam<ScheduleInfo> {};
 
 TEST_P(EverySchedule, StartsAtTheRateAndNeverRisesAboveItOrFallsBelowZero) {
   const ScheduleOptions options{.rate = 0.3, .milestones = {3, 7}, .total_steps = 100, .steps_per_epoch = 10};
@@ -45,18 +45,19 @@ TEST_P(EverySchedule, IsANumberForATrainingWithoutSteps) {
   EXPECT_TRUE(std::isfinite(learning_rate(GetParam(), {.total_steps = 0}, 1)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Schedules, EverySchedule, testing::ValuesIn(schedules().begin(), schedules().end()),
+INSTANTIATE_TEST_SUITE_P(Schedules, EverySchedule,
+                         ::testing::ValuesIn(schedules().begin(), schedules().end()),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Constant, StaysTheSame) {
   for (const std::int64_t t : {0, 1, 99, 1000})
-    EXPECT_EQ(learning_rate(named("constant"), {.rate = 0.01, .total_steps = 100}, t), 0.01);
+    EXPECT_EQ(learning_rate(schedule_named("constant"), {.rate = 0.01, .total_steps = 100}, t), 0.01);
 }
 
 TEST(Step, MultipliesByGammaFromTheFirstStepOfEachMilestoneEpochOn) {
   const ScheduleOptions options{
       .rate = 1.0, .gamma = 0.5, .milestones = {2, 4}, .total_steps = 60, .steps_per_epoch = 10};
-  const auto at = [&](std::int64_t t) { return learning_rate(named("step"), options, t); };
+  const auto at = [&](std::int64_t t) { return learning_rate(schedule_named("step"), options, t); };
   EXPECT_DOUBLE_EQ(at(19), 1.0);
   EXPECT_DOUBLE_EQ(at(20), 0.5);
   EXPECT_DOUBLE_EQ(at(39), 0.5);
@@ -66,7 +67,7 @@ TEST(Step, MultipliesByGammaFromTheFirstStepOfEachMilestoneEpochOn) {
 
 TEST(Cosine, GoesFromTheRateThroughTheMeanToTheMinimumAndStaysThere) {
   const ScheduleOptions options{.rate = 1.0, .minimum_rate = 0.2, .total_steps = 60};
-  const auto at = [&](std::int64_t t) { return learning_rate(named("cosine"), options, t); };
+  const auto at = [&](std::int64_t t) { return learning_rate(schedule_named("cosine"), options, t); };
   EXPECT_DOUBLE_EQ(at(0), 1.0);
   EXPECT_DOUBLE_EQ(at(20), 0.2 + 0.8 * 0.75);  // cos(pi / 3) = 1/2
   EXPECT_DOUBLE_EQ(at(30), 0.6);
@@ -79,7 +80,7 @@ TEST(Linear, FallsStraightToZeroAndStaysThere) {
   const ScheduleOptions options{.rate = 1.0, .total_steps = 4};
   const double wanted[] = {1.0, 0.75, 0.5, 0.25, 0.0, 0.0, 0.0};
   for (std::int64_t t = 0; t < 7; ++t)
-    EXPECT_DOUBLE_EQ(learning_rate(named("linear"), options, t), wanted[t]) << "step " << t;
+    EXPECT_DOUBLE_EQ(learning_rate(schedule_named("linear"), options, t), wanted[t]) << "step " << t;
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ void step(Network& network, const Optimizer& optimizer) {
 }
 
 // Whether every parameter array is the twin's to `relative` of its largest number.
-testing::AssertionResult equals_twin(Network& network, const Twin& twin, double relative) {
+::testing::AssertionResult equals_twin(Network& network, const Twin& twin, double relative) {
   std::size_t i = 0;
   for (const Parameter* parameter : network.parameters()) {
     double largest = 0;
@@ -43,10 +43,10 @@ testing::AssertionResult equals_twin(Network& network, const Twin& twin, double 
     for (const float v : parameter->value) {
       const double wanted = twin.entries[i++].theta;
       if (!(std::abs(v - wanted) <= relative * largest))
-        return testing::AssertionFailure() << parameter->name << " has " << v << ", expected " << wanted;
+        return ::testing::AssertionFailure() << parameter->name << " has " << v << ", expected " << wanted;
     }
   }
-  return testing::AssertionSuccess();
+  return ::testing::AssertionSuccess();
 }
 
 // Trains a net and its twin side by side, the twin from its own numbers alone. False if some sum came too
@@ -65,21 +65,21 @@ bool trains_like_its_twin(const OptimizerInfo& info, const OptimizerOptions& opt
     const oracle::Result wanted = oracle::evaluate(twin.net, batch, loss);
     if (wanted.to_kink < kClear) return false;
     const Outcome found = run_network(network, batch, loss, 32);
-    const testing::AssertionResult same = equals_oracle(network, found, wanted, 1e-5);
+    const ::testing::AssertionResult same = equals_oracle(network, found, wanted, 1e-5);
     EXPECT_TRUE(same) << "forward and backward of step " << t;
     step(network, *optimizer);
     for (std::size_t i = 0; i < twin.entries.size(); ++i) {
       reference::step(info.name, options, twin.decays[i], kRate, wanted.gradient[i], twin.entries[i]);
       twin.net.parameters[i] = twin.entries[i].theta;
     }
-    const testing::AssertionResult trained = equals_twin(network, twin, 1e-5);
+    const ::testing::AssertionResult trained = equals_twin(network, twin, 1e-5);
     EXPECT_TRUE(trained) << "after step " << t;
     if (!same || !trained) return true;
   }
   return true;
 }
 
-class TrainingWith : public testing::TestWithParam<OptimizerInfo> {
+class TrainingWith : public ::testing::TestWithParam<OptimizerInfo> {
  protected:
   void SetUp() override { set_thread_count(1); }
   void TearDown() override { set_thread_count(0); }
@@ -146,7 +146,7 @@ TEST_P(TrainingWith, AWeightOfExactlyZeroStaysAConnectionForAThousandSteps) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Optimizers, TrainingWith,
-                         testing::ValuesIn(optimizers().begin(), optimizers().end()),
+                         ::testing::ValuesIn(optimizers().begin(), optimizers().end()),
                          [](const auto& info) { return test_name(info.param.name); });
 
 }  // namespace

@@ -9,13 +9,13 @@
 namespace tulle::testing {
 namespace {
 
-constexpr std::int64_t kWorkspace = 4 << 20;
+constexpr std::int64_t kSmallWorkspace = 4 << 20;
 
 // Bytes at the peak beyond the data, on one thread: with more it depends on who is awake when.
 std::int64_t peak_of(const char* method, std::int64_t m, std::int32_t d, std::int64_t s, std::int64_t n) {
   const Planted p(n, d, m, std::min<std::int64_t>(s, 200), 1);
   RecoverOptions options{
-      .hidden_width = m, .nnz = s, .steps = 3, .starts = 6, .seed = 1, .workspace = kWorkspace};
+      .hidden_width = m, .nnz = s, .steps = 3, .starts = 6, .seed = 1, .workspace = kSmallWorkspace};
   const std::size_t before = g_live_bytes;
   g_peak_bytes = before;
   (void)with_threads(1, [&] { return recover(method, p.problem(), options); });
@@ -30,7 +30,7 @@ TEST_P(EveryLeanMethod, NeedsNoMoreForTwentyTimesAsManyNeurons) {
                      wide = peak_of(GetParam(), 20000, 200, 500, 200);
   EXPECT_LE(wide, narrow + narrow / 10);
   const std::int64_t s_max = strong ? 3 * 500 : 500;
-  EXPECT_LE(wide, (1 << 20) + 32 * 200 * 4 + (128 + 64 + 8 * 16) * s_max * 2 + kWorkspace);
+  EXPECT_LE(wide, (1 << 20) + 32 * 200 * 4 + (128 + 64 + 8 * 16) * s_max * 2 + kSmallWorkspace);
 }
 
 TEST_P(EveryLeanMethod, AtMostDoublesWithTheNonzeros) {

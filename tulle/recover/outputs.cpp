@@ -62,9 +62,9 @@ void descend(const OutputProblem& part, TwoLayers& w, int steps) {
   }
 }
 
-class Solver {
+class OutputsSolver {
  public:
-  Solver(const RecoverProblem& problem, const RecoverOptions& options, bool inner)
+  OutputsSolver(const RecoverProblem& problem, const RecoverOptions& options, bool inner)
       : problem_(problem),
         options_(options),
         inner_(inner),
@@ -254,12 +254,12 @@ class Solver {
 
 Recovery solve_iht_outputs(const RecoverProblem& problem, const RecoverOptions& options,
                            const RecoverProgress& progress) {
-  return Solver(problem, options, false).run(progress);
+  return OutputsSolver(problem, options, false).run(progress);
 }
 
 Recovery solve_aiht_outputs(const RecoverProblem& problem, const RecoverOptions& options,
                             const RecoverProgress& progress) {
-  return Solver(problem, options, true).run(progress);
+  return OutputsSolver(problem, options, true).run(progress);
 }
 
 }  // namespace tulle

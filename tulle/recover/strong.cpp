@@ -87,9 +87,9 @@ class Births {
   std::vector<double> norms_;
 };
 
-class Solver {
+class StrongSolver {
  public:
-  Solver(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress)
+  StrongSolver(const RecoverProblem& problem, const RecoverOptions& options, const RecoverProgress& progress)
       : problem_(problem),
         options_(options),
         progress_(progress),
@@ -297,7 +297,7 @@ class Solver {
 
 Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& options,
                       const RecoverProgress& progress) {
-  Solver solver(problem, options, progress);
+  StrongSolver solver(problem, options, progress);
   const bool nonnegative = *std::min_element(problem.y.begin(), problem.y.end()) >= 0.0;
   const std::string signs = options.signs == "auto" ? (nonnegative ? "positive" : "free") : options.signs;
   const std::int64_t starts = options.starts == 0 ? 40 : options.starts,

@@ -50,11 +50,11 @@ constexpr Measure kMeasures[] = {{"test accuracy", Kind::kShare, test_accuracy},
                                  {"peak memory", Kind::kBytes, unknown},
                                  {"training seconds", Kind::kSeconds, seconds_so_far}};
 
-struct Values {
+struct SparseAndDense {
   std::optional<double> sparse, dense;
 };
 
-Values values_of(const RunRecord& run, const Measure& measure) {
+SparseAndDense pair_of(const RunRecord& run, const Measure& measure) {
   if (run.result)
     for (const ResultRow& row : run.result->rows)
       if (row.name == measure.name) return {row.sparse, row.dense};
@@ -100,7 +100,7 @@ std::string row_of(const std::string& head, const std::vector<RunRecord>& seeds,
     if (!shown[m]) continue;
     std::vector<double> sparse, dense;
     for (const RunRecord& seed : seeds) {
-      const Values values = values_of(seed, kMeasures[m]);
+      const SparseAndDense values = pair_of(seed, kMeasures[m]);
       if (values.sparse) sparse.push_back(*values.sparse);
       if (values.dense) dense.push_back(*values.dense);
     }
@@ -121,7 +121,7 @@ std::string comparison_table(const std::vector<ReportRun>& runs) {
     bool known = false;
     for (const ReportRun& run : runs)
       known = known || std::any_of(run.seeds.begin(), run.seeds.end(), [&](const RunRecord& seed) {
-                return values_of(seed, measure).sparse.has_value();
+                return pair_of(seed, measure).sparse.has_value();
               });
     shown.push_back(known);
     if (known) head += fmt::format("<th>{}</th>", measure.name);

@@ -4,10 +4,12 @@
 #include <cmath>
 
 #include "tulle/report/html.h"
+#include "tulle/report/text_testing.h"
 
 namespace tulle {
 namespace {
 
+using testing::count_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -41,12 +43,6 @@ RunRecord training_of(std::int64_t seed, double accuracy, int epochs = 3) {
                 .confusion = {}};
   run.config = "[run]\n";
   return run;
-}
-
-std::size_t count_of(const std::string& what, const std::string& text) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
-  return count;
 }
 
 TEST(Comparison, SeveralRunsHaveARowEachAndTheirCurvesInOneChart) {

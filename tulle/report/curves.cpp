@@ -14,7 +14,7 @@
 namespace tulle {
 namespace {
 
-using Measure = std::function<std::optional<double>(const EpochRecord&)>;
+using EpochMeasure = std::function<std::optional<double>(const EpochRecord&)>;
 
 // The three splits keep their colours in every chart of one run; several runs have one each.
 enum Color { kTrain = 0, kTest = 1, kValid = 2, kOther = 3 };
@@ -22,14 +22,14 @@ enum Color { kTrain = 0, kTest = 1, kValid = 2, kOther = 3 };
 struct SplitMeasure {
   const char* name;
   Color color;
-  Measure value;
+  EpochMeasure value;
 };
 
-Measure number(std::optional<double> EpochRecord::*value) {
+EpochMeasure number(std::optional<double> EpochRecord::*value) {
   return [value](const EpochRecord& e) { return e.*value; };
 }
 
-Measure percent(std::optional<double> EpochRecord::*share) {
+EpochMeasure percent(std::optional<double> EpochRecord::*share) {
   return
       [share](const EpochRecord& e) { return e.*share ? std::optional(100.0 * *(e.*share)) : std::nullopt; };
 }
@@ -50,22 +50,22 @@ const std::vector<SplitMeasure>& accuracies() {
   return kAccuracies;
 }
 
-using Values = std::map<int, double>;  // by epoch; NaN: nothing known
+using ByEpoch = std::map<int, double>;  // by epoch; NaN: nothing known
 
-Values values_of(const RunRecord& run, const Measure& measure) {
-  Values values;
+ByEpoch by_epoch(const RunRecord& run, const EpochMeasure& measure) {
+  ByEpoch values;
   for (const EpochRecord& epoch : run.epochs) values[epoch.epoch] = measure(epoch).value_or(std::nan(""));
   return values;
 }
 
 // One line for the values of all seeds: their mean, and how far they reach.
-Series series_of(const std::vector<Values>& seeds, std::string name, int color) {
+Series series_of(const std::vector<ByEpoch>& seeds, std::string name, int color) {
   struct Spread {
     double sum = 0, low = 0, high = 0;
     int count = 0;
   };
   std::map<int, Spread> spreads;
-  for (const Values& values : seeds) {
+  for (const ByEpoch& values : seeds) {
     for (const auto& [epoch, value] : values) {
       Spread& spread = spreads[epoch];
       if (!std::isfinite(value)) continue;
@@ -85,9 +85,9 @@ Series series_of(const std::vector<Values>& seeds, std::string name, int color) 
   return series;
 }
 
-Series series_of(const ReportRun& run, const Measure& measure, std::string name, int color) {
-  std::vector<Values> seeds;
-  for (const RunRecord& seed : run.seeds) seeds.push_back(values_of(seed, measure));
+Series series_of(const ReportRun& run, const EpochMeasure& measure, std::string name, int color) {
+  std::vector<ByEpoch> seeds;
+  for (const RunRecord& seed : run.seeds) seeds.push_back(by_epoch(seed, measure));
   return series_of(seeds, std::move(name), color);
 }
 
@@ -103,7 +103,7 @@ std::string figure_of(Chart chart, std::vector<Series> series) {
   return chart.series.empty() ? "" : chart_figure(chart);
 }
 
-std::vector<Series> of_runs(const std::vector<ReportRun>& runs, const Measure& measure) {
+std::vector<Series> of_runs(const std::vector<ReportRun>& runs, const EpochMeasure& measure) {
   std::vector<Series> series;
   for (std::size_t i = 0; i < runs.size(); ++i)
     series.push_back(series_of(runs[i], measure, runs[i].name, static_cast<int>(i)));
@@ -150,7 +150,7 @@ std::vector<Series> of_layers(
     const std::function<std::optional<double>(const EpochRecord&, std::size_t)>& value) {
   std::vector<Series> series;
   for (std::size_t layer = 0; layer < layers; ++layer)
-    series.push_back(series_of({values_of(run, [&](const EpochRecord& e) { return value(e, layer); })},
+    series.push_back(series_of({by_epoch(run, [&](const EpochRecord& e) { return value(e, layer); })},
                                fmt::format("layer {}", layer), static_cast<int>(layer)));
   return series;
 }
@@ -161,8 +161,8 @@ std::optional<double> at(const std::vector<Number>& values, std::size_t layer) {
 }
 
 // Evolution events by layer and epoch: sums of the events of an epoch, or what the last one of it found.
-std::map<int, Values> by_layer(const RunRecord& run, double (*value)(const EvolveRecord&), bool add) {
-  std::map<int, Values> layers;
+std::map<int, ByEpoch> by_layer(const RunRecord& run, double (*value)(const EvolveRecord&), bool add) {
+  std::map<int, ByEpoch> layers;
   for (const EvolveRecord& event : run.evolutions) {
     double& of_epoch = layers[event.layer][event.epoch];
     of_epoch = (add ? of_epoch : 0.0) + value(event);
@@ -170,8 +170,8 @@ std::map<int, Values> by_layer(const RunRecord& run, double (*value)(const Evolv
   return layers;
 }
 
-Values sum_of(const std::map<int, Values>& layers) {
-  Values sum;
+ByEpoch sum_of(const std::map<int, ByEpoch>& layers) {
+  ByEpoch sum;
   for (const auto& [layer, values] : layers)
     for (const auto& [epoch, value] : values) sum[epoch] += value;
   return sum;
@@ -183,7 +183,7 @@ double grown(const EvolveRecord& event) { return static_cast<double>(event.grown
 // Dropped and grown of one run on two sides of zero, with a gap for epochs without an event.
 std::string turnover_figure(const RunRecord& run) {
   if (run.evolutions.empty()) return "";
-  Values up, down;
+  ByEpoch up, down;
   for (const EpochRecord& epoch : run.epochs) up[epoch.epoch] = down[epoch.epoch] = 0.0;
   for (const auto& [epoch, sum] : sum_of(by_layer(run, grown, true))) up[epoch] = sum;
   for (const auto& [epoch, sum] : sum_of(by_layer(run, dropped, true))) down[epoch] = -sum;
@@ -198,7 +198,7 @@ std::string turnover_figure(const RunRecord& run) {
 std::string turnover_figure(const std::vector<ReportRun>& runs) {
   std::vector<Series> series;
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    std::vector<Values> seeds;
+    std::vector<ByEpoch> seeds;
     for (const RunRecord& seed : runs[i].seeds) seeds.push_back(sum_of(by_layer(seed, grown, true)));
     series.push_back(series_of(seeds, runs[i].name, static_cast<int>(i)));
   }
@@ -220,8 +220,8 @@ std::string exploration_figure(const std::vector<ReportRun>& runs) {
 std::string dead_figure(const RunRecord& run) {
   const auto receive = [](const EvolveRecord& event) { return static_cast<double>(event.no_inputs); };
   const auto send = [](const EvolveRecord& event) { return static_cast<double>(event.no_outputs); };
-  const Values receiving = sum_of(by_layer(run, receive, false)),
-               sending = sum_of(by_layer(run, send, false));
+  const ByEpoch receiving = sum_of(by_layer(run, receive, false)),
+                sending = sum_of(by_layer(run, send, false));
   const auto none = [](const auto& of_epoch) { return of_epoch.second == 0.0; };
   if (std::all_of(receiving.begin(), receiving.end(), none) &&
       std::all_of(sending.begin(), sending.end(), none))
@@ -235,7 +235,7 @@ std::string dead_figure(const RunRecord& run) {
 
 std::string learning_figures(const std::vector<ReportRun>& runs) {
   if (!any_epoch(runs)) return "";
-  const Measure rate = [](const EpochRecord& e) { return std::optional(e.learning_rate); };
+  const EpochMeasure rate = [](const EpochRecord& e) { return std::optional(e.learning_rate); };
   std::vector<Series> rates = of_runs(runs, rate);
   if (runs.size() == 1) rates[0].color = kOther;
   return split_figures(runs, "Accuracy", "%", accuracies()) + loss_figures(runs) +
@@ -253,7 +253,7 @@ std::string density_figures(const std::vector<ReportRun>& runs) {
         most = std::max(most, epoch.nnz);
       }
   if (!is_alone(runs)) {
-    const Measure count = [](const EpochRecord& e) { return std::optional(static_cast<double>(e.nnz)); };
+    const EpochMeasure count = [](const EpochRecord& e) { return std::optional(static_cast<double>(e.nnz)); };
     return fewest == most ? "" : figure_of(nnz, of_runs(runs, count));
   }
   const RunRecord& run = runs[0].seeds[0];

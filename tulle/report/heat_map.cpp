@@ -56,11 +56,11 @@ Cells cells_of(const InputsRecord& inputs) {
   return cells;
 }
 
-struct Spread {
+struct DegreeSpread {
   std::int64_t low, median, high, unconnected;
 };
 
-Spread spread_of(std::vector<std::int64_t> degree) {
+DegreeSpread spread_of(std::vector<std::int64_t> degree) {
   std::sort(degree.begin(), degree.end());
   return {degree.front(), degree[degree.size() / 2], degree.back(),
           std::count(degree.begin(), degree.end(), std::int64_t{0})};
@@ -68,7 +68,7 @@ Spread spread_of(std::vector<std::int64_t> degree) {
 
 // One path for each colour: cells of equal degree share it, so that a picture stays small, and its title
 // tells their degree under the pointer.
-std::string heat_svg(const Cells& cells, const Spread& spread) {
+std::string heat_svg(const Cells& cells, const DegreeSpread& spread) {
   const std::int64_t range = std::max<std::int64_t>(spread.high - spread.low, 1);
   const std::int64_t width = range / kLevels + 1;  // degrees in one colour
   std::map<std::int64_t, std::string> paths;
@@ -91,7 +91,7 @@ std::string heat_svg(const Cells& cells, const Spread& spread) {
   return svg + "</svg>";
 }
 
-std::string scale(const Spread& spread) {
+std::string scale(const DegreeSpread& spread) {
   std::string colors;
   for (int i = 0; i <= 8; ++i) colors += (i == 0 ? "" : ",") + heat_color(i / 8.0);
   return fmt::format(
@@ -101,7 +101,7 @@ std::string scale(const Spread& spread) {
       spread.high - spread.low > 1 ? grouped((spread.low + spread.high) / 2) : "", grouped(spread.high));
 }
 
-std::string facts(const Spread& spread, const char* things) {
+std::string facts(const DegreeSpread& spread, const char* things) {
   return fmt::format(
       "<dl class=\"facts\"><div><dt>fewest</dt><dd>{}</dd></div><div><dt>median</dt><dd>{}</dd></div>"
       "<div><dt>most</dt><dd>{}</dd></div><div><dt>{} without any</dt><dd>{}</dd></div></dl>",
@@ -110,7 +110,7 @@ std::string facts(const Spread& spread, const char* things) {
 
 // How many inputs have how many connections, in at most 48 bars.
 std::string distribution(const std::vector<std::int64_t>& degrees, const std::string& things) {
-  const Spread spread = spread_of(degrees);
+  const DegreeSpread spread = spread_of(degrees);
   const std::int64_t width = (spread.high - spread.low) / 48 + 1;
   std::map<std::int64_t, std::int64_t> counts;
   for (std::int64_t bin = 0; bin <= (spread.high - spread.low) / width; ++bin) counts[bin] = 0;
@@ -154,7 +154,7 @@ std::string inputs_figure(const InputsRecord& inputs) {
     return chart_figure(chart) + distribution(inputs.degree, "inputs");
   }
   const Cells cells = cells_of(inputs);
-  const Spread spread = spread_of(cells.degree);
+  const DegreeSpread spread = spread_of(cells.degree);
   std::string html = fmt::format(
       "<figure class=\"card tall\"><figcaption><h3>Connections of each pixel <small>{} \u00d7 "
       "{}{}{}</small></h3>"

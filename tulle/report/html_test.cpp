@@ -8,10 +8,12 @@
 #include <regex>
 
 #include "tulle/report/escape.h"
+#include "tulle/report/text_testing.h"
 
 namespace tulle {
 namespace {
 
+using testing::count_of;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -60,12 +62,6 @@ std::string page_of(RunRecord run) {
   ReportRun report{.name = run_name(run.directory)};
   report.seeds.push_back(std::move(run));
   return html_report({report});
-}
-
-std::size_t count_of(const std::string& what, const std::string& text) {
-  std::size_t count = 0;
-  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++count;
-  return count;
 }
 
 TEST(Escape, MarkupBecomesText) {

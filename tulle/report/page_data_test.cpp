@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::json;
 
-RunRecord run_of(int epochs) {
+RunRecord losses_of(int epochs) {
   RunRecord run;
   for (int number = 1; number <= epochs; ++number) {
     EpochRecord epoch;
@@ -32,7 +32,7 @@ Json data_of(const std::vector<ReportRun>& runs) {
 }
 
 TEST(PageData, EpochsAreColumnsOfSixDigits) {
-  RunRecord run = run_of(3);
+  RunRecord run = losses_of(3);
   run.epochs[1].test_accuracy = 0.123456789;
   run.epochs[2].train_loss = std::nan("");
   const Json epochs = data_of({{.name = "a", .seeds = {run}}})["runs"][0]["seeds"][0]["epochs"];
@@ -46,19 +46,19 @@ TEST(PageData, LongRunsAreThinnedEvenlyAndKeepTheirLastEpoch) {
   const auto epochs_of = [](const Json& data, std::size_t run) {
     return data["runs"][run]["seeds"][0]["epochs"]["epoch"].get<std::vector<int>>();
   };
-  EXPECT_EQ(epochs_of(data_of({{.seeds = {run_of(1000)}}}), 0).size(), 1000u);
-  const std::vector<int> alone = epochs_of(data_of({{.seeds = {run_of(4000)}}}), 0);
+  EXPECT_EQ(epochs_of(data_of({{.seeds = {losses_of(1000)}}}), 0).size(), 1000u);
+  const std::vector<int> alone = epochs_of(data_of({{.seeds = {losses_of(4000)}}}), 0);
   EXPECT_EQ(alone.size(), 1000u);
   EXPECT_EQ(alone[0], 4);
   EXPECT_EQ(alone.back(), 4000);
-  const Json both = data_of({{.seeds = {run_of(4000)}}, {.seeds = {run_of(9)}}});
+  const Json both = data_of({{.seeds = {losses_of(4000)}}, {.seeds = {losses_of(9)}}});
   EXPECT_EQ(epochs_of(both, 0).size(), 500u);
   EXPECT_EQ(epochs_of(both, 1).size(), 9u);
 }
 
 TEST(PageData, NoNameEndsTheElementOrIsMarkup) {
   const std::string evil = "</script><img src=x onerror='a'>\"&\x01<!--";
-  RunRecord run = run_of(1);
+  RunRecord run = losses_of(1);
   run.start.command = evil;
   const std::string element = page_data({{.name = evil, .seeds = {run}}});
   EXPECT_EQ(element.find("</script"), element.size() - std::string("</script>\n").size());
@@ -67,7 +67,7 @@ TEST(PageData, NoNameEndsTheElementOrIsMarkup) {
 }
 
 TEST(PageData, ManyClassesAndLongRecoveriesLeaveItSmall) {
-  RunRecord run = run_of(1);
+  RunRecord run = losses_of(1);
   run.result = ResultRecord{.class_names = std::vector<std::string>(100, "c"),
                             .confusion = std::vector<std::int64_t>(10'000, 1)};
   RecoveryRecord recovery{.figures = {{"PSNR", "30 dB"}}, .psnr = std::vector<double>(50'000, 30.0)};

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class ReadRun : public testing::Test {
+class ReadRun : public ::testing::Test {
  protected:
   void SetUp() override {
     fs::remove_all(folder_);
@@ -30,7 +30,7 @@ class ReadRun : public testing::Test {
   }
 
   std::string folder_ =
-      testing::TempDir() + "read_run_" + testing::UnitTest::GetInstance()->current_test_info()->name();
+      ::testing::TempDir() + "read_run_" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
 };
 
 TEST_F(ReadRun, SeedsComeInTheOrderOfTheirNumbers) {
@@ -98,8 +98,8 @@ TEST_F(ReadRun, AGridIsTheMeanOverItsSeedsAndADashWhereNothingWasRun) {
   const ReportRun run = read_run(folder_);
   ASSERT_EQ(run.recovery->diagrams.size(), 1u);
   const PhaseDiagram& diagram = run.recovery->diagrams[0];
-  EXPECT_THAT(diagram.rows, testing::ElementsAre(4, 8));
-  EXPECT_THAT(diagram.columns, testing::ElementsAre(10, 20));
+  EXPECT_THAT(diagram.rows, ::testing::ElementsAre(4, 8));
+  EXPECT_THAT(diagram.columns, ::testing::ElementsAre(10, 20));
   EXPECT_EQ(diagram.values[2], std::optional(25.0));
   EXPECT_EQ(diagram.values[0], std::nullopt);
   EXPECT_THAT(phase_figure(diagram), HasSubstr(">25.0</text>"));

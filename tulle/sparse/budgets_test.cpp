@@ -120,7 +120,7 @@ TEST(ExplicitBudgets, AreTheNumbersGiven) {
 }
 
 TEST(LayerBudgets, RefuseOptionsThatMakeNoSense) {
-  using testing::HasSubstr;
+  using ::testing::HasSubstr;
   const Sizes sizes{4, 3, 2};
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const double epsilon : {0.0, -1.0, nan})
@@ -139,8 +139,8 @@ TEST(LayerBudgets, RefuseOptionsThatMakeNoSense) {
 
 TEST(LayerBudgets, OfAnUnknownDistributionNameTheNearest) {
   const std::string message = refusal({.distribution = "epsilom"}, {4, 3});
-  EXPECT_THAT(message, testing::HasSubstr("topology.distribution, found 'epsilom'"));
-  EXPECT_THAT(message, testing::HasSubstr("did you mean 'epsilon'"));
+  EXPECT_THAT(message, ::testing::HasSubstr("topology.distribution, found 'epsilom'"));
+  EXPECT_THAT(message, ::testing::HasSubstr("did you mean 'epsilon'"));
   EXPECT_THROW(draw_topology({.distribution = "epsilom"}, 3, 4, 5, 1, 0), Error);
 }
 
@@ -152,7 +152,7 @@ TEST(LayerBudgets, RefuseANetworkWithoutALayerAndLayersWithoutNeurons) {
   }
 }
 
-class EveryDistribution : public testing::TestWithParam<DistributionInfo> {};
+class EveryDistribution : public ::testing::TestWithParam<DistributionInfo> {};
 
 TEST_P(EveryDistribution, IsDrawnWithItsBudgetAsAFunctionOfSeedAndLayer) {
   const TopologyOptions options{
@@ -180,7 +180,7 @@ TEST_P(EveryDistribution, IsDrawnWithItsBudgetAsAFunctionOfSeedAndLayer) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Distributions, EveryDistribution,
-                         testing::ValuesIn(distributions().begin(), distributions().end()),
+                         ::testing::ValuesIn(distributions().begin(), distributions().end()),
                          [](const auto& info) {
                            std::string name(info.param.name);
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -195,7 +195,7 @@ TEST(ErVariants, ExpectTheConnectionsOfTheirLaws) {
   EXPECT_EQ(layer_budgets({.distribution = "er-replace", .epsilon = 20.9}, sizes),
             (Budgets{34880, 39210, 8673}));
   EXPECT_THAT(refusal({.distribution = "er-replace", .epsilon = 0.5}, sizes),
-              testing::HasSubstr("topology.epsilon, found 0.5, expected 1 or more"));
+              ::testing::HasSubstr("topology.epsilon, found 0.5, expected 1 or more"));
   // A layer whose every cell is certain is dense; one whose cells are only nearly so is not.
   EXPECT_EQ(layer_budgets({.distribution = "er-bernoulli", .epsilon = 5}, Sizes{10, 10}), Budgets{100});
   EXPECT_EQ(layer_budgets({.distribution = "er-bernoulli", .epsilon = 4.99}, Sizes{10, 10}), Budgets{99});
@@ -210,7 +210,7 @@ TEST(Patterns, LayOutTheBudgetOfADistributionAndAreRefusedByThoseThatDrawThemsel
   EXPECT_NE(t, draw_topology({.distribution = "erk", .density = 0.2}, 48, 64, budgets[0], 1, 0));
   for (const char* distribution : {"fixed-fan-in", "er-bernoulli", "er-replace"})
     EXPECT_THAT(refusal({.distribution = distribution, .pattern = "block"}, sizes),
-                testing::HasSubstr("topology.pattern, found 'block', expected 'random'"));
+                ::testing::HasSubstr("topology.pattern, found 'block', expected 'random'"));
 }
 
 TEST(Windows, HoldTheBudgetOfADistributionAndAreRefusedByWhatLaysOutItsOwn) {
@@ -226,11 +226,12 @@ TEST(Windows, HoldTheBudgetOfADistributionAndAreRefusedByWhatLaysOutItsOwn) {
     }
   for (const char* distribution : {"fixed-fan-in", "er-bernoulli", "er-replace"})
     EXPECT_THAT(refusal({.distribution = distribution, .window = {.width = 20}}, sizes),
-                testing::HasSubstr(std::string("topology.window, found 20, expected 0 with "
-                                               "topology.distribution = \"") +
-                                   distribution));
-  EXPECT_THAT(refusal({.pattern = "block", .window = {.width = 20}}, sizes),
-              testing::HasSubstr("topology.window, found 20, expected 0 with topology.pattern = \"block\""));
+                ::testing::HasSubstr(std::string("topology.window, found 20, expected 0 with "
+                                                 "topology.distribution = \"") +
+                                     distribution));
+  EXPECT_THAT(
+      refusal({.pattern = "block", .window = {.width = 20}}, sizes),
+      ::testing::HasSubstr("topology.window, found 20, expected 0 with topology.pattern = \"block\""));
 }
 
 TEST(DenseLayers, GetEveryConnectionAndErkGivesTheRestToTheOthers) {

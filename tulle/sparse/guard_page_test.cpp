@@ -9,8 +9,8 @@
 #include <memory>
 
 #include "tulle/kernels/gather.h"
-#include "tulle/kernels/test_problem.h"
 #include "tulle/sparse/packing.h"
+#include "tulle/sparse/topology_testing.h"
 
 namespace tulle::kernels {
 namespace {
@@ -50,13 +50,6 @@ void on_both_sides(Test test) {
   for_every_problem([&](const Problem& p) {
     for (const Side side : {Side::kBefore, Side::kBehind}) test(p, side);
   });
-}
-
-Topology topology_of(const Problem& p) {
-  return {static_cast<std::int32_t>(p.rows),
-          static_cast<std::int32_t>(p.cols),
-          {p.row_ptr.begin(), p.row_ptr.end()},
-          {p.columns.begin(), p.columns.end()}};
 }
 
 class GuardPages : public EveryTarget {};
@@ -162,8 +155,7 @@ TEST(GuardPagesDeathTest, AFenceStopsAReadBeyondIt) {
   EXPECT_DEATH(static_cast<void>(*start), "");
 }
 
-const auto kTargetName = [](const auto& info) { return info.param; };
-INSTANTIATE_TEST_SUITE_P(Targets, GuardPages, testing::ValuesIn(available_targets()), kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, GuardPages, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

@@ -6,21 +6,12 @@
 #include <cmath>
 
 #include "tulle/kernels/narrow.h"
-#include "tulle/kernels/test_problem.h"
+#include "tulle/sparse/topology_testing.h"
 
 namespace tulle::kernels {
 namespace {
 
 class Packed : public EveryTarget {};
-
-constexpr float kUntouched = 12345.0f;
-
-Topology topology_of(const Problem& p) {
-  return {static_cast<std::int32_t>(p.rows),
-          static_cast<std::int32_t>(p.cols),
-          {p.row_ptr.begin(), p.row_ptr.end()},
-          {p.columns.begin(), p.columns.end()}};
-}
 
 struct Bias {
   Guarded<float> values;
@@ -148,8 +139,7 @@ TEST_P(Packed, BytesOfASingleLinkOfAllOnesTellTheirSamplesApart) {
   for (std::size_t s = 0; s < kByteWidth; ++s) EXPECT_EQ(y[s], 127.0f * static_cast<float>(s));
 }
 
-const auto kTargetName = [](const auto& info) { return info.param; };
-INSTANTIATE_TEST_SUITE_P(Targets, Packed, testing::ValuesIn(available_targets()), kTargetName);
+INSTANTIATE_TEST_SUITE_P(Targets, Packed, ::testing::ValuesIn(available_targets()), target_name);
 
 TEST(PackedTileWidth, KeepsRowsLongEnoughAndActivationsNear) {
   EXPECT_EQ(packed_tile_width(1000, 0.01, 4), 1000);  // 10 connections a row: one tile

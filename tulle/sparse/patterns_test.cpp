@@ -14,9 +14,9 @@
 namespace tulle {
 namespace {
 
-Random key_of(int trial) { return {.seed = trial_seed(trial), .stream = Stream::kTopology, .layer = 2}; }
+Random pattern_key(int trial) { return {.seed = trial_seed(trial), .stream = Stream::kTopology, .layer = 2}; }
 
-class EveryPattern : public testing::TestWithParam<PatternInfo> {
+class EveryPattern : public ::testing::TestWithParam<PatternInfo> {
  protected:
   void TearDown() override { set_thread_count(0); }
 };
@@ -25,7 +25,7 @@ TEST_P(EveryPattern, HasExactlyTheWantedConnectionsAtEveryShapeAndDensity) {
   for (const auto& [rows, cols] : {std::pair{1, 1}, {1, 50}, {50, 1}, {16, 16}, {40, 33}, {100, 70}})
     for (const double share : {0.0, 0.01, 0.3, 0.5, 0.97, 1.0}) {
       const auto m = static_cast<std::int64_t>(std::llround(share * rows * cols));
-      const Topology t = GetParam().draw(rows, cols, m, 0.4, key_of(0));
+      const Topology t = GetParam().draw(rows, cols, m, 0.4, pattern_key(0));
       EXPECT_EQ(t.nnz(), m) << rows << " x " << cols;
       EXPECT_EQ(t.rows(), rows);
       EXPECT_EQ(t.cols(), cols);
@@ -34,7 +34,7 @@ TEST_P(EveryPattern, HasExactlyTheWantedConnectionsAtEveryShapeAndDensity) {
 }
 
 TEST_P(EveryPattern, IsAFunctionOfItsKeyForAnyNumberOfThreads) {
-  const auto draw = [](int trial) { return GetParam().draw(300, 200, 5000, 0.4, key_of(trial)); };
+  const auto draw = [](int trial) { return GetParam().draw(300, 200, 5000, 0.4, pattern_key(trial)); };
   set_thread_count(1);
   const Topology one = draw(0);
   EXPECT_NE(draw(1), one);
@@ -45,10 +45,10 @@ TEST_P(EveryPattern, IsAFunctionOfItsKeyForAnyNumberOfThreads) {
 }
 
 TEST_P(EveryPattern, RefusesMoreConnectionsThanCells) {
-  EXPECT_THROW(GetParam().draw(3, 4, 13, 0.4, key_of(0)), std::invalid_argument);
+  EXPECT_THROW(GetParam().draw(3, 4, 13, 0.4, pattern_key(0)), std::invalid_argument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Patterns, EveryPattern, testing::ValuesIn(patterns().begin(), patterns().end()),
+INSTANTIATE_TEST_SUITE_P(Patterns, EveryPattern, ::testing::ValuesIn(patterns().begin(), patterns().end()),
                          [](const auto& info) {
                            std::string name(info.param.name);
                            std::erase(name, '-');
@@ -62,7 +62,7 @@ double distance(std::int32_t target, std::int32_t source, std::int32_t rows, std
 }
 
 TEST(WattsStrogatz, WithoutRewiringTakesTheNearestSources) {
-  const Topology t = watts_strogatz_topology(30, 60, 30 * 7 + 11, 0.0, key_of(0));
+  const Topology t = watts_strogatz_topology(30, 60, 30 * 7 + 11, 0.0, pattern_key(0));
   for (std::int32_t r = 0; r < 30; ++r) {
     const auto degree = static_cast<std::int32_t>(t.row(r).size());
     EXPECT_TRUE(degree == 7 || degree == 8) << r;
@@ -76,11 +76,11 @@ TEST(WattsStrogatz, RewiresTheAskedShareToSourcesAnywhere) {
   constexpr std::int32_t kRows = 50, kCols = 400, kDegree = 10;
   constexpr double kRewire = 0.3;
   constexpr int kTrials = 200;
-  const Topology lattice = watts_strogatz_topology(kRows, kCols, kRows * kDegree, 0.0, key_of(0));
+  const Topology lattice = watts_strogatz_topology(kRows, kCols, kRows * kDegree, 0.0, pattern_key(0));
   std::vector<int> places(3, 0), offsets(3, 0);  // thirds of the ring, from its start and from the target on
   int moved = 0;
   for (int trial = 0; trial < kTrials; ++trial) {
-    const Topology t = watts_strogatz_topology(kRows, kCols, kRows * kDegree, kRewire, key_of(trial));
+    const Topology t = watts_strogatz_topology(kRows, kCols, kRows * kDegree, kRewire, pattern_key(trial));
     for (std::int32_t r = 0; r < kRows; ++r)
       for (const std::int32_t source : t.row(r)) {
         if (lattice.contains(r, source)) continue;
@@ -102,7 +102,7 @@ TEST(WattsStrogatz, RewiresTheAskedShareToSourcesAnywhere) {
 TEST(Block, FillsWholeBlocksButOne) {
   constexpr std::int32_t kRows = 100, kCols = 70;  // 4 and 6 cells are left at the ends
   constexpr std::int64_t kConnections = 3001;
-  const Topology t = block_topology(kRows, kCols, kConnections, key_of(0));
+  const Topology t = block_topology(kRows, kCols, kConnections, pattern_key(0));
   std::map<std::pair<int, int>, int> found, cells;
   for (std::int32_t r = 0; r < kRows; ++r)
     for (std::int32_t c = 0; c < kCols; ++c) {
@@ -118,7 +118,7 @@ TEST(Block, TakesEveryBlockEquallyOften) {
   constexpr int kTrials = 10'000, kSide = 64, kBlocks = 5;
   std::vector<int> counts((kSide / 16) * (kSide / 16), 0);
   for (int trial = 0; trial < kTrials; ++trial) {
-    const Topology t = block_topology(kSide, kSide, kBlocks * 256, key_of(trial));
+    const Topology t = block_topology(kSide, kSide, kBlocks * 256, pattern_key(trial));
     for (int block = 0; block < 16; ++block)
       counts[static_cast<std::size_t>(block)] += t.contains(block / 4 * 16, block % 4 * 16) ? 1 : 0;
   }

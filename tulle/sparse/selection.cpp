@@ -16,7 +16,7 @@ namespace {
 struct Digit {
   int shift, bits;
 };
-constexpr Digit kDigits[] = {{20, 11}, {10, 10}, {0, 10}};  // of the 31 bits without the sign
+constexpr Digit kMagnitudeDigits[] = {{20, 11}, {10, 10}, {0, 10}};  // of the 31 bits without the sign
 
 constexpr std::int64_t kSerialBelow = 1 << 14;
 
@@ -50,7 +50,7 @@ void mark_weakest_of_each_sign(std::span<const float> values, std::int64_t negat
   const std::int64_t size = std::ssize(values);
   const int parts = size < kSerialBelow ? 1 : thread_count();
   std::vector<std::array<std::array<std::int64_t, 2048>, 2>> counts(static_cast<std::size_t>(parts));
-  for (const Digit& digit : kDigits) {
+  for (const Digit& digit : kMagnitudeDigits) {
     const std::uint32_t mask = (1u << digit.bits) - 1;
     const std::uint32_t found[2] = {search[0].found, search[1].found};
     parallel_parts(parts, [&](int part) {

@@ -25,16 +25,16 @@ inline std::string seed_note() { return "TULLE_TEST_SEED=" + std::to_string(test
 
 /// Whether a chi-square statistic is neither too large nor (draws too even to be random) too small, by the
 /// approximation of Wilson and Hilferty 1931.
-inline testing::AssertionResult plausible_chi_square(double statistic, double freedom) {
+inline ::testing::AssertionResult plausible_chi_square(double statistic, double freedom) {
   const double spread = 2.0 / (9.0 * freedom);
   const double z = (std::cbrt(statistic / freedom) - (1.0 - spread)) / std::sqrt(spread);
-  if (std::abs(z) < 4.9) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "chi-square " << statistic << " with " << freedom
-                                     << " degrees of freedom is " << z << " sigma off, " << seed_note();
+  if (std::abs(z) < 4.9) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure() << "chi-square " << statistic << " with " << freedom
+                                       << " degrees of freedom is " << z << " sigma off, " << seed_note();
 }
 
 /// Whether `trials` samples of `size` out of counts.size() cells hit all cells equally often.
-inline testing::AssertionResult uniform_cells(const std::vector<int>& counts, double trials, double size) {
+inline ::testing::AssertionResult uniform_cells(const std::vector<int>& counts, double trials, double size) {
   const auto cells = static_cast<double>(counts.size());
   const double share = size / cells, expected = trials * share;
   // Without replacement the counts of a trial have covariance share (1 - share) cells / (cells - 1) (I -
@@ -46,8 +46,8 @@ inline testing::AssertionResult uniform_cells(const std::vector<int>& counts, do
 }
 
 /// Whether counts[d] of independent trials follow probabilities[d]; cells that expect few are pooled.
-inline testing::AssertionResult follows(const std::vector<int>& counts,
-                                        const std::vector<double>& probabilities, double trials) {
+inline ::testing::AssertionResult follows(const std::vector<int>& counts,
+                                          const std::vector<double>& probabilities, double trials) {
   double statistic = 0, count = 0, expected = 0;
   int cells = 0;
   const auto close_cell = [&] {
@@ -80,7 +80,7 @@ inline std::vector<double> hypergeometric(int all, int marked, int drawn) {
 
 /// Whether values follow the distribution function `cdf` (Kolmogorov-Smirnov).
 template <class Cdf>
-testing::AssertionResult follows_law(std::span<const float> drawn, Cdf cdf) {
+::testing::AssertionResult follows_law(std::span<const float> drawn, Cdf cdf) {
   std::vector<float> values(drawn.begin(), drawn.end());
   std::sort(values.begin(), values.end());
   const auto n = static_cast<double>(values.size());
@@ -90,8 +90,9 @@ testing::AssertionResult follows_law(std::span<const float> drawn, Cdf cdf) {
     distance = std::max({distance, f - below, below + 1 / n - f});
   }
   // P(distance > x / sqrt(n)) < 2 exp(-2 x^2), which is 1e-6 at x = 2.7.
-  if (distance * std::sqrt(n) < 2.7) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << "distance " << distance << " of " << n << " values, " << seed_note();
+  if (distance * std::sqrt(n) < 2.7) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure()
+         << "distance " << distance << " of " << n << " values, " << seed_note();
 }
 
 }  // namespace tulle

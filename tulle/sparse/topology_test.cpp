@@ -7,17 +7,15 @@
 
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/test_statistics.h"
+#include "tulle/sparse/topology_testing.h"
 
 namespace tulle {
 namespace {
 
 using Keys = std::vector<std::uint64_t>;
 
-// Row 0: sources 1 and 3; row 1: none; row 2: sources 0, 1, 2.
-Topology example() { return Topology(3, 4, {0, 2, 2, 5}, {1, 3, 0, 1, 2}); }
-
 TEST(Topology, TellsItsShapeItsRowsAndItsConnections) {
-  const Topology t = example();
+  const Topology t = example_topology();
   EXPECT_EQ(t.rows(), 3);
   EXPECT_EQ(t.cols(), 4);
   EXPECT_EQ(t.nnz(), 5);
@@ -39,7 +37,7 @@ TEST(Topology, CountsCellsBeyond32Bits) {
 
 // Each form of row pointers: as made, shrunk to 4 bytes, and to none.
 TEST(Topology, IsTheSameWhateverItsRowPointersTake) {
-  const Topology uneven = example(), even(3, 4, {0, 2, 4, 6}, {0, 3, 1, 2, 0, 1});
+  const Topology uneven = example_topology(), even(3, 4, {0, 2, 4, 6}, {0, 3, 1, 2, 0, 1});
   for (const Topology& wide : {uneven, even}) {
     Topology shrunk = wide;
     shrunk.shrink_row_ptr();
@@ -63,7 +61,7 @@ TEST(Topology, IsTheSameWhateverItsRowPointersTake) {
 
 // What ranks compare, and files remember; computed by XXH3 of the arrays as a whole.
 TEST(Topology, KeepsTheHashesThatArraysOfItsRowPointersHave) {
-  EXPECT_EQ(example().hash(), 0x13adf577f468efcau);
+  EXPECT_EQ(example_topology().hash(), 0x13adf577f468efcau);
   Topology even = full_topology(3000, 2);
   even.shrink_row_ptr();
   EXPECT_EQ(even.hash(), 0x553cbf2d4f781d25u);
@@ -84,7 +82,7 @@ struct Malformed {
   RawVector<std::int32_t> columns;
 };
 
-class EveryMalformedTopology : public testing::TestWithParam<Malformed> {};
+class EveryMalformedTopology : public ::testing::TestWithParam<Malformed> {};
 
 TEST_P(EveryMalformedTopology, IsRefused) {
   const Malformed& m = GetParam();
@@ -92,7 +90,7 @@ TEST_P(EveryMalformedTopology, IsRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Topology, EveryMalformedTopology,
-                         testing::ValuesIn(std::vector<Malformed>{
+                         ::testing::ValuesIn(std::vector<Malformed>{
                              {"UnsortedColumns", 1, 4, {0, 2}, {3, 1}},
                              {"DuplicateColumns", 1, 4, {0, 2}, {1, 1}},
                              {"ColumnTooLarge", 1, 4, {0, 1}, {4}},
@@ -126,17 +124,17 @@ TEST(Topology, FromKeysRefusesKeysThatAreUnsortedRepeatedOrOutside) {
 }
 
 TEST(Topology, KeysNameEachConnectionInOrderAndRoundTrip) {
-  EXPECT_EQ(example().keys(), (Keys{1, 3, 8, 9, 10}));
-  EXPECT_EQ(Topology::from_keys(3, 4, example().keys()), example());
+  EXPECT_EQ(example_topology().keys(), (Keys{1, 3, 8, 9, 10}));
+  EXPECT_EQ(Topology::from_keys(3, 4, example_topology().keys()), example_topology());
 }
 
 TEST(TopologyHash, IsTheSameForEqualTopologiesAndForEver) {
-  EXPECT_EQ(example().hash(), Topology::from_keys(3, 4, example().keys()).hash());
-  EXPECT_EQ(example().hash(), 1418059353242005450ull) << "part of checkpoints: must never change";
+  EXPECT_EQ(example_topology().hash(), Topology::from_keys(3, 4, example_topology().keys()).hash());
+  EXPECT_EQ(example_topology().hash(), 1418059353242005450ull) << "part of checkpoints: must never change";
 }
 
 TEST(TopologyHash, ChangesWithEveryConnectionEveryRowAndTheShape) {
-  const std::uint64_t hash = example().hash();
+  const std::uint64_t hash = example_topology().hash();
   EXPECT_NE(Topology(3, 4, {0, 2, 2, 5}, {1, 2, 0, 1, 2}).hash(), hash) << "another column";
   EXPECT_NE(Topology(3, 4, {0, 1, 2, 5}, {1, 3, 0, 1, 2}).hash(), hash) << "another row";
   EXPECT_NE(Topology(3, 5, {0, 2, 2, 5}, {1, 3, 0, 1, 2}).hash(), hash) << "another width";
@@ -145,14 +143,14 @@ TEST(TopologyHash, ChangesWithEveryConnectionEveryRowAndTheShape) {
 }
 
 TEST(SourceIndex, OfASmallExampleReadsItsColumns) {
-  const SourceIndex index = make_source_index(example(), 3);
+  const SourceIndex index = make_source_index(example_topology(), 3);
   EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 1, 3, 4, 5}));
   EXPECT_EQ(index.near_targets, (std::vector<std::uint16_t>{2, 0, 2, 2, 0}));
   EXPECT_EQ(index.positions, (std::vector<std::uint32_t>{2, 0, 3, 4, 1}));
 }
 
 TEST(SourceIndex, TilesCountTheirTargetsFromTheirFirst) {
-  const SourceIndex index = make_source_index(example(), 2);
+  const SourceIndex index = make_source_index(example_topology(), 2);
   EXPECT_EQ(index.tiles, 2);
   EXPECT_EQ(index.source_ptr, (std::vector<std::int64_t>{0, 0, 1, 1, 2, 3, 4, 5, 5}));
   EXPECT_EQ(index.near_targets, (std::vector<std::uint16_t>{0, 0, 0, 0, 0}));

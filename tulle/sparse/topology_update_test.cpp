@@ -11,6 +11,7 @@
 
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/test_statistics.h"
+#include "tulle/sparse/topology_testing.h"
 
 namespace tulle {
 namespace {
@@ -20,11 +21,8 @@ using Flags = std::vector<std::uint8_t>;
 using Positions = RawVector<std::int64_t>;
 constexpr std::int64_t kGrown = TopologyUpdate::kGrown;
 
-// Row 0: sources 1 and 3; row 1: none; row 2: sources 0, 1, 2. Keys 1 3 8 9 10.
-Topology example() { return Topology(3, 4, {0, 2, 2, 5}, {1, 3, 0, 1, 2}); }
-
 TEST(ReplaceConnections, DropsTheMarkedAndPutsTheGrownInTheirPlaces) {
-  const TopologyUpdate update = replace_connections(example(), Flags{0, 1, 0, 0, 1}, Keys{0, 6, 11});
+  const TopologyUpdate update = replace_connections(example_topology(), Flags{0, 1, 0, 0, 1}, Keys{0, 6, 11});
   EXPECT_EQ(update.topology, Topology(3, 4, {0, 2, 3, 6}, {0, 1, 2, 0, 1, 3}));
   EXPECT_EQ(update.source, (Positions{kGrown, 0, kGrown, 2, 3, kGrown}));
   EXPECT_EQ(update.grown(), 3);
@@ -32,21 +30,21 @@ TEST(ReplaceConnections, DropsTheMarkedAndPutsTheGrownInTheirPlaces) {
 }
 
 TEST(ReplaceConnections, CountsADroppedCellThatGrowsAgainAsGrown) {
-  const TopologyUpdate update = replace_connections(example(), Flags{0, 1, 0, 0, 0}, Keys{3});
-  EXPECT_EQ(update.topology, example());
+  const TopologyUpdate update = replace_connections(example_topology(), Flags{0, 1, 0, 0, 0}, Keys{3});
+  EXPECT_EQ(update.topology, example_topology());
   EXPECT_EQ(update.source, (Positions{0, kGrown, 2, 3, 4}));
   EXPECT_EQ(update.grown(), 1);
   EXPECT_EQ(update.dropped(5), 1);
 }
 
 TEST(ReplaceConnections, WithoutChangesIsTheIdentity) {
-  const TopologyUpdate update = replace_connections(example(), Flags(5, 0), {});
-  EXPECT_EQ(update.topology, example());
+  const TopologyUpdate update = replace_connections(example_topology(), Flags(5, 0), {});
+  EXPECT_EQ(update.topology, example_topology());
   EXPECT_EQ(update.source, (Positions{0, 1, 2, 3, 4}));
 }
 
 TEST(ReplaceConnections, CanEmptyAndFillALayer) {
-  const Topology empty = replace_connections(example(), Flags(5, 1), {}).topology;
+  const Topology empty = replace_connections(example_topology(), Flags(5, 1), {}).topology;
   EXPECT_EQ(empty, Topology(3, 4, {0, 0, 0, 0}, {}));
   Keys all(12);
   for (std::size_t i = 0; i < 12; ++i) all[i] = i;
@@ -56,15 +54,17 @@ TEST(ReplaceConnections, CanEmptyAndFillALayer) {
 TEST(ReplaceConnections, RefusesGrownCellsThatAreUnsortedRepeatedStoredOrOutside) {
   const Flags keep(5, 0);
   for (const Keys& grown : {Keys{7, 6}, Keys{2, 0}, Keys{6, 6}, Keys{3}, Keys{12}, Keys{0, 1'000'000}})
-    EXPECT_THROW(replace_connections(example(), keep, grown), std::invalid_argument) << grown[0];
-  EXPECT_THROW(replace_connections(example(), Flags(4, 0), {}), std::invalid_argument) << "a flag is missing";
+    EXPECT_THROW(replace_connections(example_topology(), keep, grown), std::invalid_argument) << grown[0];
+  EXPECT_THROW(replace_connections(example_topology(), Flags(4, 0), {}), std::invalid_argument)
+      << "a flag is missing";
   // In 32 bits the second key, of row 0, would look like source 10 of row 2.
   const Topology wide(3, 2'147'483'647, {0, 0, 0, 0}, {});
   EXPECT_THROW(replace_connections(wide, {}, Keys{4'294'967'299, 8}), std::invalid_argument);
 }
 
 TEST(Without, KeepsTheUnmarkedConnections) {
-  EXPECT_EQ(without(example(), Flags{1, 0, 0, 1, 0}).topology, Topology(3, 4, {0, 1, 1, 3}, {3, 0, 2}));
+  EXPECT_EQ(without(example_topology(), Flags{1, 0, 0, 1, 0}).topology,
+            Topology(3, 4, {0, 1, 1, 3}, {3, 0, 2}));
 }
 
 TEST(CarryOver, KeptConnectionsKeepTheirValueGrownOnesStartAtTheInitialValue) {
@@ -153,7 +153,7 @@ TEST(TopologyUpdate, IsTheSameForAnyNumberOfThreads) {
 }
 
 TEST(StartGrown, RefusesTooFewValuesAndTooMany) {
-  const TopologyUpdate update = replace_connections(example(), Flags(5, 0), Keys{0, 6});
+  const TopologyUpdate update = replace_connections(example_topology(), Flags(5, 0), Keys{0, 6});
   std::vector<float> values(7);
   EXPECT_THROW(start_grown(update, std::vector<float>(1), values), std::invalid_argument);
   EXPECT_THROW(start_grown(update, std::vector<float>(3), values), std::invalid_argument);

@@ -13,13 +13,15 @@ namespace {
 
 constexpr int kSeeds = 10'000;
 
-Random key_of(int trial) { return {.seed = trial_seed(trial), .stream = Stream::kTopology, .layer = 1}; }
+Random uniformity_key(int trial) {
+  return {.seed = trial_seed(trial), .stream = Stream::kTopology, .layer = 1};
+}
 
 // Every outcome of `draw` equally likely among `outcomes`.
 template <class Draw>
 void expect_equally_likely(std::size_t outcomes, Draw draw) {
   std::map<std::vector<std::uint64_t>, int> counts;
-  for (int trial = 0; trial < kSeeds; ++trial) ++counts[draw(key_of(trial))];
+  for (int trial = 0; trial < kSeeds; ++trial) ++counts[draw(uniformity_key(trial))];
   ASSERT_EQ(counts.size(), outcomes) << seed_note();
   const double expected = static_cast<double>(kSeeds) / static_cast<double>(outcomes);
   double statistic = 0;
@@ -73,7 +75,7 @@ struct Layer {
   int rows, cols, m;
 };
 
-class UniformityOfLayers : public testing::TestWithParam<Layer> {};
+class UniformityOfLayers : public ::testing::TestWithParam<Layer> {};
 
 TEST_P(UniformityOfLayers, CellsAndDegreesFollowTheirLaws) {
   const auto [name, rows, cols, m] = GetParam();
@@ -81,7 +83,7 @@ TEST_P(UniformityOfLayers, CellsAndDegreesFollowTheirLaws) {
   std::vector<int> in_degrees(static_cast<std::size_t>(std::min(cols, m)) + 1, 0);
   std::vector<int> out_degrees(static_cast<std::size_t>(std::min(rows, m)) + 1, 0);
   for (int trial = 0; trial < kSeeds; ++trial) {
-    const Topology t = random_topology(rows, cols, m, key_of(trial));
+    const Topology t = random_topology(rows, cols, m, uniformity_key(trial));
     for (const std::uint64_t key : t.keys()) ++cells[key];
     // One row and one column per trial: degrees within a topology are not independent.
     ++in_degrees[t.row(trial % rows).size()];
@@ -93,16 +95,17 @@ TEST_P(UniformityOfLayers, CellsAndDegreesFollowTheirLaws) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sampling, UniformityOfLayers,
-                         testing::Values(Layer{"Stored", 20, 15, 40}, Layer{"StoredComplement", 20, 15, 250},
-                                         Layer{"Feistel", 256, 256, 655},
-                                         Layer{"FeistelWithCycleWalking", 260, 255, 655}),
+                         ::testing::Values(Layer{"Stored", 20, 15, 40},
+                                           Layer{"StoredComplement", 20, 15, 250},
+                                           Layer{"Feistel", 256, 256, 655},
+                                           Layer{"FeistelWithCycleWalking", 260, 255, 655}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Uniformity, SourcesAndOutDegreesOfFixedFanInFollowTheirLaws) {
   constexpr int kRows = 30, kCols = 24, kFanIn = 5;
   std::vector<int> sources(kCols, 0), out_degrees(kRows + 1, 0);
   for (int trial = 0; trial < kSeeds; ++trial) {
-    const Topology t = fixed_fan_in_topology(kRows, kCols, kFanIn, key_of(trial));
+    const Topology t = fixed_fan_in_topology(kRows, kCols, kFanIn, uniformity_key(trial));
     for (const std::int32_t source : t.columns()) ++sources[static_cast<std::size_t>(source)];
     ++out_degrees[static_cast<std::size_t>(
         std::count(t.columns().begin(), t.columns().end(), trial % kCols))];
@@ -121,7 +124,7 @@ TEST(Uniformity, GrownCellsAreUniformOverTheAbsentOnes) {
   // Below half density by rejection, above by listing; stored and Feistel.
   for (const auto& [rows, cols, nnz, count] :
        {std::array{20, 15, 90, 12}, {20, 15, 240, 12}, {300, 250, 750, 700}}) {
-    const Topology t = random_topology(rows, cols, nnz, key_of(-1));
+    const Topology t = random_topology(rows, cols, nnz, uniformity_key(-1));
     std::vector<int> cells(t.cells(), 0), absent;
     for (int trial = 0; trial < kSeeds; ++trial)
       for (const std::uint64_t cell :

@@ -95,7 +95,7 @@ struct Source {
   double slope, drop, second_moment;
 };
 
-class VarKeepsTheVariance : public testing::TestWithParam<Source> {};
+class VarKeepsTheVariance : public ::testing::TestWithParam<Source> {};
 
 TEST_P(VarKeepsTheVariance, OfPreActivationsAtOne) {
   SCOPED_TRACE(seed_note());
@@ -125,9 +125,9 @@ TEST_P(VarKeepsTheVariance, OfPreActivationsAtOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, VarKeepsTheVariance,
-                         testing::Values(Source{"Linear", 1, 0, 1}, Source{"Relu", 0, 0, 0.5},
-                                         Source{"AllRelu", -0.6, 0, (1 + 0.36) / 2},
-                                         Source{"ReluWithDropout", 0, 0.3, 0.5 / 0.7}),
+                         ::testing::Values(Source{"Linear", 1, 0, 1}, Source{"Relu", 0, 0, 0.5},
+                                           Source{"AllRelu", -0.6, 0, (1 + 0.36) / 2},
+                                           Source{"ReluWithDropout", 0, 0.3, 0.5 / 0.7}),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(SparseFan, OfANeuronWithoutConnectionsIsFinite) {
@@ -136,7 +136,7 @@ TEST(SparseFan, OfANeuronWithoutConnectionsIsFinite) {
     EXPECT_TRUE(std::isfinite(info.spread({.topology = t, .sparse_fan = true}, 0))) << info.name;
 }
 
-class EveryWeightInit : public testing::TestWithParam<WeightInitInfo> {};
+class EveryWeightInit : public ::testing::TestWithParam<WeightInitInfo> {};
 
 TEST_P(EveryWeightInit, DrawsEachWeightByItsPositionAlone) {
   const Topology t = uneven_topology();
@@ -163,7 +163,7 @@ TEST_P(EveryWeightInit, OfAnotherSeedOrLayerIsAnother) {
 }
 
 INSTANTIATE_TEST_SUITE_P(WeightInits, EveryWeightInit,
-                         testing::ValuesIn(weight_inits().begin(), weight_inits().end()),
+                         ::testing::ValuesIn(weight_inits().begin(), weight_inits().end()),
                          [](const auto& info) {
                            std::string name(info.param.name);
                            std::replace(name.begin(), name.end(), '-', '_');

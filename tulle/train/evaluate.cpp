@@ -94,7 +94,7 @@ namespace {
 
 // What batches add up to; sums that round are kept apart, so that they are added in the same order however
 // many ranks there are.
-struct Counts {
+struct BatchCounts {
   std::vector<double> losses;         // of each batch
   std::vector<double> correct;        // weight of its right samples
   std::vector<std::int64_t> numbers;  // samples, right[3], then the confusion
@@ -122,8 +122,8 @@ void append_all(Communicator& comm, std::vector<T>& values, bool add) {
   values = std::move(together);
 }
 
-Counts count(Model& model, const Split& split, const InferenceChoice& choice, double ce_clip, int part,
-             int parts) {
+BatchCounts count(Model& model, const Split& split, const InferenceChoice& choice, double ce_clip, int part,
+                  int parts) {
   const LossInfo& loss = find_name(losses(), "model.loss", model.loss);
   const std::size_t classes = model.class_names.size();
   const auto is_class = [&](std::int32_t c) { return c >= 0 && static_cast<std::size_t>(c) < classes; };
@@ -137,7 +137,7 @@ Counts count(Model& model, const Split& split, const InferenceChoice& choice, do
               (!sets || std::cmp_equal(split.sets.count, classes)),
           "evaluate: every sample must have labels that the model knows");
   std::vector<std::int64_t> confusion(sets ? 0 : classes * classes, 0);
-  Counts counts;
+  BatchCounts counts;
   std::int64_t samples = 0, right[3] = {};
   for_outputs(
       model, split, choice,
@@ -161,7 +161,7 @@ Counts count(Model& model, const Split& split, const InferenceChoice& choice, do
   return counts;
 }
 
-Evaluation evaluation_of(const Counts& counts, const Split& split) {
+Evaluation evaluation_of(const BatchCounts& counts, const Split& split) {
   constexpr std::size_t kConfusion = 4;
   const auto sum = [](const auto& values) { return std::accumulate(values.begin(), values.end(), 0.0); };
   Evaluation result;
@@ -185,7 +185,7 @@ Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& cho
 
 Evaluation evaluate(Model& model, const Split& split, Communicator& comm, double ce_clip) {
   if (model.network.spread() != nullptr) return evaluate(model, split, InferenceChoice{}, ce_clip);
-  Counts counts = count(model, split, {}, ce_clip, comm.rank(), comm.size());
+  BatchCounts counts = count(model, split, {}, ce_clip, comm.rank(), comm.size());
   append_all(comm, counts.losses, /*add=*/false);
   append_all(comm, counts.correct, /*add=*/false);
   append_all(comm, counts.numbers, /*add=*/true);

@@ -26,12 +26,12 @@ void scale(std::span<float> values, float factor) {
   });
 }
 
-struct Counts {
+struct StepCounts {
   double loss = 0.0;
   std::int64_t correct = 0;
   bool stop = false;
 
-  Counts operator+(const Counts& other) const {
+  StepCounts operator+(const StepCounts& other) const {
     return {loss + other.loss, correct + other.correct, stop || other.stop};
   }
 };
@@ -94,8 +94,8 @@ void GradientSum::add(const Batch& batch, const Pass& pass) {
 
 Step GradientSum::finish() {
   const Clock clock;
-  const Counts own{tree_sum(losses_), correct_, ranks_.signals.stop.load()};
-  const Counts all = tree_sum(gather_all(ranks_.comm, own));
+  const StepCounts own{tree_sum(losses_), correct_, ranks_.signals.stop.load()};
+  const StepCounts all = tree_sum(gather_all(ranks_.comm, own));
   own_part_ ? exchange_.finish_own() : exchange_.finish();
   ranks_.replica.phases.exchange += clock.seconds();
   stop_asked_ = all.stop;

@@ -8,12 +8,12 @@
 namespace tulle {
 namespace {
 
-struct Counts {
+struct RoundCounts {
   double loss = 0.0;
   std::int64_t correct = 0, samples = 0;
   bool stop = false;
 
-  Counts operator+(const Counts& other) const {
+  RoundCounts operator+(const RoundCounts& other) const {
     return {loss + other.loss, correct + other.correct, samples + other.samples, stop || other.stop};
   }
 };
@@ -59,7 +59,7 @@ class LocalSgd final : public Mode {
                                    .first_position = batch.first_position});
     else
       for (Parameter* parameter : parameters) std::ranges::fill(parameter->gradient, 0.0f);
-    own_ = own_ + Counts{loss.loss_sum, loss.correct, batch.inputs.batch};
+    own_ = own_ + RoundCounts{loss.loss_sum, loss.correct, batch.inputs.batch};
     replica.check(loss);
     return {};  // the counts of all are known where they meet
   }
@@ -89,7 +89,7 @@ class LocalSgd final : public Mode {
         state_exchange_.start(*statistic.value);
       }
     own_.stop = ranks().signals.stop;
-    const Counts all = tree_sum(gather_all(ranks().comm, own_));
+    const RoundCounts all = tree_sum(gather_all(ranks().comm, own_));
     stop_asked_ = all.stop;
     own_ = {};
     exchange_.finish();
@@ -125,7 +125,7 @@ class LocalSgd final : public Mode {
   std::vector<AlignedVector<float>> moves_;  // values when all were together, then how far they moved
   SumExchange exchange_, state_exchange_;    // after moves_, which they send: they must go first
   bool together_ = true, stop_asked_ = false;
-  Counts own_;
+  RoundCounts own_;
 };
 
 }  // namespace

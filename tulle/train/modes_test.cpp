@@ -29,12 +29,7 @@ Bits without_momentum(Bits bits) {
 
 // ---- sync
 
-struct Recipe {
-  const char* optimizer;
-  const char* rule;
-  const char* update_every;
-};
-class SyncRecipe : public ::testing::TestWithParam<Recipe> {};
+class SyncRecipe : public ::testing::TestWithParam<SyncCase> {};
 
 TEST_P(SyncRecipe, GivesTheSameBitsForOneToSixteenRanks) {
   const Dataset data = many_data();
@@ -58,14 +53,7 @@ TEST_P(SyncRecipe, GivesTheSameBitsForOneToSixteenRanks) {
   EXPECT_EQ(outcome_of(config, data).bits == one.bits, true) << "3 threads each";
 }
 
-INSTANTIATE_TEST_SUITE_P(Recipes, SyncRecipe,
-                         ::testing::Values(Recipe{"set-sgd", "set", "1 epoch"},
-                                           Recipe{"adamw", "set", "1 step"}, Recipe{"sgd", "rigl", "3 step"},
-                                           Recipe{"adam", "gse", "1 epoch"}, Recipe{"sgd", "mest", "2 step"},
-                                           Recipe{"set-sgd", "snfs", "1 epoch"}),
-                         [](const auto& info) {
-                           return test_title(std::string(info.param.optimizer) + "_" + info.param.rule);
-                         });
+INSTANTIATE_TEST_SUITE_P(Recipes, SyncRecipe, ::testing::ValuesIn(kSyncCases), sync_case_name);
 
 TEST(Sync, OfSparseSamplesAndOfLayersThatLoseNeuronsGivesTheSameBitsToo) {
   Dataset data = many_data();

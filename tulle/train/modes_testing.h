@@ -29,6 +29,19 @@ inline Config config_of(std::string_view mode, int ranks) {
   return config;
 }
 
+/// Optimizers and rules whose trainings on ranks must give the bits of one rank.
+struct SyncCase {
+  const char* optimizer;
+  const char* rule;
+  const char* update_every;
+};
+constexpr SyncCase kSyncCases[] = {{"set-sgd", "set", "1 epoch"}, {"adamw", "set", "1 step"},
+                                   {"sgd", "rigl", "3 step"},     {"adam", "gse", "1 epoch"},
+                                   {"sgd", "mest", "2 step"},     {"set-sgd", "snfs", "1 epoch"}};
+inline std::string sync_case_name(const ::testing::TestParamInfo<SyncCase>& info) {
+  return test_title(std::string(info.param.optimizer) + "_" + info.param.rule);
+}
+
 /// What a training told, and its bits.
 struct Outcome {
   Bits bits;

@@ -11,12 +11,7 @@ namespace {
 using ::testing::Each;
 using ::testing::IsEmpty;
 
-struct Recipe {
-  const char* optimizer;
-  const char* rule;
-  const char* update_every;
-};
-class SharedMomentumOfRecipes : public ::testing::TestWithParam<Recipe> {};
+class SharedMomentumOfRecipes : public ::testing::TestWithParam<SyncCase> {};
 
 TEST_P(SharedMomentumOfRecipes, GivesTheBitsOfWholeMomentum) {
   const Dataset data = many_data();
@@ -36,14 +31,7 @@ TEST_P(SharedMomentumOfRecipes, GivesTheBitsOfWholeMomentum) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Recipes, SharedMomentumOfRecipes,
-                         ::testing::Values(Recipe{"set-sgd", "set", "1 epoch"},
-                                           Recipe{"adamw", "set", "1 step"}, Recipe{"sgd", "rigl", "3 step"},
-                                           Recipe{"adam", "gse", "1 epoch"}, Recipe{"sgd", "mest", "2 step"},
-                                           Recipe{"set-sgd", "snfs", "1 epoch"}),
-                         [](const auto& info) {
-                           return test_title(std::string(info.param.optimizer) + "_" + info.param.rule);
-                         });
+INSTANTIATE_TEST_SUITE_P(Recipes, SharedMomentumOfRecipes, ::testing::ValuesIn(kSyncCases), sync_case_name);
 
 TEST(SharedMomentum, IsSeenByRulesThatLookAhead) {
   const Dataset data = many_data();

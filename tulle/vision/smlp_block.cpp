@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "tulle/base/as_size.h"
 #include "tulle/kernels/gelu.h"
 #include "tulle/kernels/mixing.h"
 #include "tulle/kernels/tokens.h"
@@ -12,8 +13,6 @@
 
 namespace tulle {
 namespace {
-
-std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
 // Rows of images that one thread takes at a time in the convolution: at least some hundred tokens.
 std::int64_t rows_per_group(const Grid& grid) { return std::max(1, 256 / grid.width); }
@@ -26,18 +25,20 @@ SmlpBlock::SmlpBlock(int index, const Grid& grid, Layer& fuse, Layer& first, Lay
       channel_name_(fmt::format("channel_mix.{}", index)),
       norm1_(token_name_ + ".0.conv_merge.BN", grid.channels),
       norm2_(token_name_ + ".1.BN", grid.channels),
-      depthwise_(token_name_ + ".0.conv_merge.Conv.weight", Parameter::Kind::kWeight, size(9 * channels())),
-      row_weight_(token_name_ + ".1.proj_h.weight", Parameter::Kind::kWeight, size(grid.width * grid.width)),
-      row_bias_(token_name_ + ".1.proj_h.bias", Parameter::Kind::kBias, size(grid.width)),
+      depthwise_(token_name_ + ".0.conv_merge.Conv.weight", Parameter::Kind::kWeight,
+                 as_size(9 * channels())),
+      row_weight_(token_name_ + ".1.proj_h.weight", Parameter::Kind::kWeight,
+                  as_size(grid.width * grid.width)),
+      row_bias_(token_name_ + ".1.proj_h.bias", Parameter::Kind::kBias, as_size(grid.width)),
       column_weight_(token_name_ + ".1.proh_w.weight", Parameter::Kind::kWeight,
-                     size(grid.height * grid.height)),
-      column_bias_(token_name_ + ".1.proh_w.bias", Parameter::Kind::kBias, size(grid.height)),
+                     as_size(grid.height * grid.height)),
+      column_bias_(token_name_ + ".1.proh_w.bias", Parameter::Kind::kBias, as_size(grid.height)),
       fuse_(fuse, bf16),
-      layer_norm_weight_(channel_name_ + ".1.weight", Parameter::Kind::kBias, size(channels())),
-      layer_norm_bias_(channel_name_ + ".1.bias", Parameter::Kind::kBias, size(channels())),
+      layer_norm_weight_(channel_name_ + ".1.weight", Parameter::Kind::kBias, as_size(channels())),
+      layer_norm_bias_(channel_name_ + ".1.bias", Parameter::Kind::kBias, as_size(channels())),
       first_(first, bf16),
       second_(second, bf16),
-      taps_(size(9 * channels())),
+      taps_(as_size(9 * channels())),
       flipped_(taps_.size()) {
   std::ranges::fill(layer_norm_weight_.value, 1.0f);
 }
@@ -79,9 +80,9 @@ void SmlpBlock::prepare(bool with_back) {
   const std::int64_t c = channels();
   for (std::int64_t k = 0; k < 9; ++k)
     for (std::int64_t channel = 0; channel < c; ++channel) {
-      const float tap = depthwise_.value[size(channel * 9 + k)];
-      taps_[size(k * c + channel)] = tap;
-      flipped_[size((8 - k) * c + channel)] = tap;
+      const float tap = depthwise_.value[as_size(channel * 9 + k)];
+      taps_[as_size(k * c + channel)] = tap;
+      flipped_[as_size((8 - k) * c + channel)] = tap;
     }
   for (Pointwise* layer : {&fuse_, &first_, &second_}) layer->prepare(with_back);
 }
@@ -125,11 +126,11 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
                         const TileMoments& in, float* next, TileMoments& out, BlockScratch& s) {
   const std::int64_t c = channels(), tokens = grid_.tokens(), all = images * tokens,
                      hidden = first_.outputs();
-  d_.resize(size(all * c));
-  y_.resize(size(all * c));
-  z_.resize(recompute_ ? 0 : size(all * hidden));
-  mean_.resize(size(all));
-  rstd_.resize(size(all));
+  d_.resize(as_size(all * c));
+  y_.resize(as_size(all * c));
+  z_.resize(recompute_ ? 0 : as_size(all * hidden));
+  mean_.resize(as_size(all));
+  rstd_.resize(as_size(all));
   norm1_.use_batch(in);
 
   const std::int64_t group = rows_per_group(grid_);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "tulle/base/as_size.h"
 #include "tulle/kernels/gelu.h"
 #include "tulle/kernels/mixing.h"
 #include "tulle/kernels/tokens.h"
@@ -8,8 +9,6 @@
 
 namespace tulle {
 namespace {
-
-std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
 
 // Lines of tokens whose gradients one thread adds up; the sums of all groups are then added in order.
 constexpr std::int64_t kGroups = 8;
@@ -36,8 +35,8 @@ void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales,
   const Tiles tiles(count, first_.connections());
   for_tiles(tiles, [&](std::int64_t, Range range) {
     const std::int64_t rows = range.end - range.begin, at = range.begin;
-    mean.resize(size(rows));
-    rstd.resize(size(rows));
+    mean.resize(as_size(rows));
+    rstd.resize(as_size(rows));
     kernels::scale_rows(g + (from + at) * c, scales.channel == nullptr ? nullptr : scales.channel + from + at,
                         rows, c, scaled + at * c);
     kernels::layer_norm(y + at * c, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), rows, c,
@@ -191,7 +190,7 @@ void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, B
   for (std::int64_t group = 0; group < groups; ++group)
     for (std::int64_t k = 0; k < 9; ++k)
       for (std::int64_t channel = 0; channel < c; ++channel)
-        depthwise_.gradient[size(channel * 9 + k)] += partial[(group * 9 + k) * c + channel];
+        depthwise_.gradient[as_size(channel * 9 + k)] += partial[(group * 9 + k) * c + channel];
 }
 
 void SmlpBlock::backward(std::int64_t images, const float* x, const BranchScales& scales, float* g,

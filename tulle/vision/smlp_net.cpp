@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tulle/base/as_size.h"
 #include "tulle/base/check.h"
 #include "tulle/base/random.h"
 #include "tulle/kernels/gemm.h"
@@ -15,10 +16,8 @@
 namespace tulle {
 namespace {
 
-std::size_t size(std::int64_t count) { return static_cast<std::size_t>(count); }
-
 float* sized(AlignedVector<float>& memory, std::int64_t values) {
-  if (static_cast<std::int64_t>(memory.size()) < values) memory.resize(size(values));
+  if (static_cast<std::int64_t>(memory.size()) < values) memory.resize(as_size(values));
   return memory.data();
 }
 
@@ -42,15 +41,15 @@ SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer
       bf16_(bf16),
       norm_("batch_norm", shape.stage_channels(shape.stages() - 1)),
       head_weight_("mlp_head.0.weight", Parameter::Kind::kWeight,
-                   size(std::int64_t{shape.classes} * shape.stage_channels(shape.stages() - 1))),
-      head_bias_("mlp_head.0.bias", Parameter::Kind::kBias, size(shape.classes)) {
-  require(layers.size() == size(3 * shape.blocks()), "SmlpNet: three layers for each block are needed");
+                   as_size(std::int64_t{shape.classes} * shape.stage_channels(shape.stages() - 1))),
+      head_bias_("mlp_head.0.bias", Parameter::Kind::kBias, as_size(shape.classes)) {
+  require(layers.size() == as_size(3 * shape.blocks()), "SmlpNet: three layers for each block are needed");
   if (input_.height == 0) input_.height = shape.height, input_.width = shape.width;
   require(input_.height <= shape.height && input_.width <= shape.width,
           "SmlpNet: images must not be larger than the network");
-  input_.padding.resize(size(shape.channels), 0.0f);
+  input_.padding.resize(as_size(shape.channels), 0.0f);
   patches_.reserve(shape.stages());
-  blocks_.reserve(size(shape.blocks()));
+  blocks_.reserve(as_size(shape.blocks()));
   for (std::size_t stage = 0; stage < shape.stages(); ++stage) {
     const bool first = stage == 0;
     patches_.emplace_back(fmt::format("to_patch_embedding.{}.0.weight", stage),
@@ -138,7 +137,7 @@ void SmlpNet::gather_patches(Panels<const float> x, std::int64_t first_image, st
             const bool inside = row >= 0 && row < input_.height && at >= 0 && at < input_.width;
             for (std::int64_t c = 0; c < shape_.channels; ++c)
               *out++ = inside ? pixels[((c * input_.height + row) * input_.width + at) * x.width]
-                              : input_.padding[size(c)];
+                              : input_.padding[as_size(c)];
           }
     }
   });
@@ -149,8 +148,8 @@ const float* SmlpNet::draw_scales(const Pass& pass, int block, int branch, std::
                                   std::int64_t images) {
   const double rate = shape_.drop_path_of(block);
   if (rate == 0.0) return nullptr;
-  AlignedVector<float>& scales = scales_[size(2 * block + branch)];
-  scales.resize(size(tokens * images));
+  AlignedVector<float>& scales = scales_[as_size(2 * block + branch)];
+  scales.resize(as_size(tokens * images));
   const Random random{.seed = pass.seed,
                       .stream = Stream::kDropout,
                       .layer = 0x800000u + static_cast<std::uint32_t>(2 * block + branch),
@@ -263,7 +262,7 @@ void SmlpNet::head_backward(float* g) {
   for (std::int32_t b = 0; b < gradient.batch; ++b)
     for (std::int32_t k = 0; k < classes; ++k) {
       rows[b * classes + k] = gradient.at(b, k);
-      head_bias_.gradient[size(k)] += gradient.at(b, k);
+      head_bias_.gradient[as_size(k)] += gradient.at(b, k);
     }
   kernels::gemm(true, false, classes, c, images, rows, classes, pooled_.data(), c, /*add=*/false,
                 head_weight_.gradient.data(), c);
@@ -272,28 +271,28 @@ void SmlpNet::head_backward(float* g) {
                 d_pooled, c);
   // Every token of an image has the same gradient, so the norm's sums are sums over images: of (x - mean) /
   // deviation the mean over the tokens follows from what was pooled.
-  std::vector<double> sums(size(c), 0.0), dots(size(c), 0.0);
+  std::vector<double> sums(as_size(c), 0.0), dots(as_size(c), 0.0);
   const float* const x = features_.back().data();
-  std::vector<float> means(size(c));
+  std::vector<float> means(as_size(c));
   for (std::int64_t image = 0; image < images; ++image) {
     std::ranges::fill(means, 0.0f);
     kernels::add_channel_sums(x + image * tokens * c, c, tokens, c, means.data());
     for (std::int64_t i = 0; i < c; ++i) {
       const auto grad = static_cast<double>(d_pooled[image * c + i]);
-      const double normal = static_cast<double>(means[size(i)]) / static_cast<double>(tokens) *
+      const double normal = static_cast<double>(means[as_size(i)]) / static_cast<double>(tokens) *
                                 static_cast<double>(norm_.normal_scale()[i]) +
                             static_cast<double>(norm_.normal_shift()[i]);
-      sums[size(i)] += grad;
-      dots[size(i)] += grad * normal;
+      sums[as_size(i)] += grad;
+      dots[as_size(i)] += grad * normal;
     }
   }
   norm_.back(sums, dots);
-  const std::vector<float> none(size(c), 0.0f);
+  const std::vector<float> none(as_size(c), 0.0f);
   parallel_ranges(images, 1, [&](Range range) {
-    std::vector<float> constant(size(c));
+    std::vector<float> constant(as_size(c));
     for (std::int64_t image = range.begin; image < range.end; ++image) {
       for (std::int64_t i = 0; i < c; ++i)
-        constant[size(i)] =
+        constant[as_size(i)] =
             norm_.constant()[i] + norm_.by_g()[i] * d_pooled[image * c + i] / static_cast<float>(tokens);
       const float* const tokens_of = x + image * tokens * c;
       kernels::combine_channels(tokens_of, tokens_of, none.data(), norm_.by_x(), constant.data(), nullptr,

@@ -38,7 +38,7 @@ TEST(SmlpShape, CountsParametersAndMultiplicationsOfEveryVariant) {
   }
 }
 
-SmlpShape tiny(int channels, int height, int width, std::vector<int> depths, std::int32_t classes) {
+SmlpShape patches_of_4(int channels, int height, int width, std::vector<int> depths, std::int32_t classes) {
   return {.channels = channels,
           .height = height,
           .width = width,
@@ -54,14 +54,14 @@ TEST(SmlpShape, CountsShapesThatAreNotSquareOrOdd) {
   EXPECT_EQ(multiplications_of(wide).total(), 4'887'639'040);
   EXPECT_EQ(wide.stage_height(3), 8);
   EXPECT_EQ(wide.stage_width(3), 6);
-  const SmlpShape odd = tiny(1, 28, 28, {1, 1}, 10);
+  const SmlpShape odd = patches_of_4(1, 28, 28, {1, 1}, 10);
   EXPECT_EQ(odd.stage_height(1), 3);
   EXPECT_EQ(parameters_of(odd).total(), 15'266);
   EXPECT_EQ(multiplications_of(odd).total(), 249'488);
-  EXPECT_EQ(parameters_of(tiny(1, 32, 32, {1, 1}, 10)).total(), 15'314);
-  EXPECT_EQ(multiplications_of(tiny(1, 32, 32, {1, 1}, 10)).total(), 378'688);
-  EXPECT_EQ(parameters_of(tiny(3, 32, 48, {1, 2, 1}, 7)).total(), 72'297);
-  EXPECT_EQ(multiplications_of(tiny(3, 32, 48, {1, 2, 1}, 7)).total(), 1'136'320);
+  EXPECT_EQ(parameters_of(patches_of_4(1, 32, 32, {1, 1}, 10)).total(), 15'314);
+  EXPECT_EQ(multiplications_of(patches_of_4(1, 32, 32, {1, 1}, 10)).total(), 378'688);
+  EXPECT_EQ(parameters_of(patches_of_4(3, 32, 48, {1, 2, 1}, 7)).total(), 72'297);
+  EXPECT_EQ(multiplications_of(patches_of_4(3, 32, 48, {1, 2, 1}, 7)).total(), 1'136'320);
 }
 
 TEST(SmlpShape, CountsThePartsOfTiny) {
