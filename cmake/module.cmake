@@ -79,7 +79,7 @@ function(tulle_library)
     endif()
     list(APPEND programs ${module}_test)
     # A process a test; under sanitizers, where a start takes long, four processes a program.
-    if(CMAKE_CXX_FLAGS MATCHES "sanitize")
+    if(TULLE_SANITIZED)
       foreach(shard RANGE 3)
         add_test(NAME ${module}.${shard} COMMAND ${module}_test --gtest_brief=1)
         set_tests_properties(${module}.${shard} PROPERTIES LABELS quick TIMEOUT 900
