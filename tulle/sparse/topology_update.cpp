@@ -167,9 +167,9 @@ TopologyUpdate replace_connections(const Topology& old, std::span<const std::uin
         const bool same = has_old & has_grown & (grown_column == old_column);
         columns[place] = grows ? grown_column : old_column;
         source[place] = grows ? TopologyUpdate::kGrown : k;
-        regrown[i] += same & !keeps ? 1 : 0;
-        stored[i] += same & keeps ? 1 : 0;
-        place += grows | keeps ? 1 : 0;
+        regrown[i] += (same & !keeps) ? 1 : 0;
+        stored[i] += (same & keeps) ? 1 : 0;
+        place += (grows | keeps) ? 1 : 0;
         next += grows ? 1 : 0;
         k += grows ? 0 : 1;
       }
