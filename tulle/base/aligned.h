@@ -9,7 +9,8 @@ namespace tulle {
 
 /// Memory at a multiple of 64 bytes, so that vector loads never straddle a cache line; from 4 MiB on at a
 /// multiple of 2 MiB and of huge pages where the system has them, because what reads it at random would
-/// otherwise wait for page tables as well. Throws std::bad_alloc.
+/// otherwise wait for page tables as well. From 16 MiB on all threads fetch its pages at once: what asks for
+/// so much is to write all of it. Throws std::bad_alloc.
 void* allocate_aligned(std::size_t bytes);
 /// `bytes` as it was allocated.
 void free_aligned(void* memory, std::size_t bytes) noexcept;

@@ -140,10 +140,10 @@ class Event {
 
   void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }
   void drop(Work& work) const {
-    work.kept = without(*work.layer->topology(), work.marks).topology;
-    const std::int64_t kept = work.share.sum(work.kept.nnz());
-    work.result.dropped = work.result.before - kept;
-    if (how_.grow->grow != nullptr) work.count = std::max<std::int64_t>(work.budget - kept, 0);
+    work.kept = kept(*work.layer->topology(), work.marks);
+    const std::int64_t left = work.share.sum(work.kept.nnz());
+    work.result.dropped = work.result.before - left;
+    if (how_.grow->grow != nullptr) work.count = std::max<std::int64_t>(work.budget - left, 0);
   }
 
   template <class Body>
@@ -359,25 +359,19 @@ class Event {
         look_at_last_step(work, input);
       cells = how_.grow->grow(input);
     }
-    std::int64_t counts[] = {count_existing(old, cells), std::ssize(cells)};
+    work.kept = {};
+    TopologyUpdate update = replace_connections(old, work.marks, cells);
+    std::int64_t counts[] = {update.regrown, std::ssize(cells)};
     work.share.sum(counts);
     work.result.regrown = counts[0];
     work.result.grown = counts[1];
     work.result.after = work.result.before - work.result.dropped + work.result.grown;
-    work.kept = {};
-    TopologyUpdate update = replace_connections(old, work.marks, cells);
     work.marks = std::vector<std::uint8_t>();  // = {} would keep the memory
     if (network_.spread() != nullptr) network_.spread()->set_connections(work.l, work.result.after);
     const std::vector<float> values = start_values(work, update.topology, cells);
     work.layer->replace(std::move(update), values);
     count_isolated(*work.layer->topology(), work.share, work.result);
     work.result.grown_cells = std::move(cells);
-  }
-
-  static std::int64_t count_existing(const Topology& topology, const std::vector<std::uint64_t>& cells) {
-    std::vector<std::uint64_t> absent = cells;
-    strike_out_existing(topology, absent);
-    return static_cast<std::int64_t>(cells.size() - absent.size());
   }
 
   static void count_isolated(const Topology& topology, const RowShare& share, LayerEvolution& result) {
@@ -389,26 +383,21 @@ class Event {
     });
     share.unite(used);
     result.no_outputs = std::count(used.begin(), used.end(), std::uint8_t{0});
-    for (std::int32_t target = 0; target < topology.rows(); ++target)
-      result.no_inputs += topology.row(target).empty() ? 1 : 0;
-    result.no_inputs = share.sum(result.no_inputs);
+    std::atomic<std::int64_t> no_inputs = 0;
+    parallel_ranges(topology.rows(), 1 << 14, [&](Range range) {
+      std::int64_t empty = 0;
+      for (std::int64_t target = range.begin; target < range.end; ++target)
+        empty += topology.row(static_cast<std::int32_t>(target)).empty() ? 1 : 0;
+      no_inputs += empty;
+    });
+    result.no_inputs = share.sum(no_inputs);
   }
 
   // Of the connections that grow into `topology`, in their order.
   std::vector<float> start_values(const Work& work, const Topology& topology,
                                   std::span<const std::uint64_t> cells) const {
-    const InitContext context = init_context(network_, work.l, topology, how_.law);
-    const Random values_of = random(Stream::kGrowValue, work.l);
-    const auto width = static_cast<std::uint64_t>(work.layer->inputs());
-    const std::uint64_t first = work.share.first_key(topology);
-    std::vector<float> values(cells.size());
-    parallel_ranges(std::ssize(cells), 1 << 10, [&](Range range) {
-      for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
-        const double spread = how_.law.law->spread(context, static_cast<std::int32_t>(cells[i] / width));
-        values[i] = draw_weight(*how_.law.law, spread, values_of, first + cells[i]);
-      }
-    });
-    return values;
+    return grown_weights(*how_.law.law, init_context(network_, work.l, topology, how_.law),
+                         random(Stream::kGrowValue, work.l), cells, work.share.first_key(topology));
   }
 
   // The published code treats a hidden layer of density 1 like any other: what it drops can only grow in the

@@ -1,6 +1,7 @@
 #include "tulle/kernels/fused.h"
 
 #include <algorithm>
+#include <array>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tulle/kernels/fused.cpp"
@@ -53,20 +54,44 @@ void BackwardLinks(const Links& links, const float* HWY_RESTRICT errors, const G
   pending.flush();
 }
 
+#if HWY_TARGET > HWY_AVX3
+// Of each mask of 8 lanes: which they are, in order.
+constexpr auto kLanesOf = [] {
+  std::array<std::array<std::uint8_t, 8>, 256> all{};
+  for (std::size_t mask = 0; mask < all.size(); ++mask)
+    for (std::size_t lane = 0, count = 0; lane < 8; ++lane)
+      if ((mask >> lane & 1) != 0) all[mask][count++] = static_cast<std::uint8_t>(lane);
+  return all;
+}();
+#endif
+
 std::int64_t Select(const std::int32_t* HWY_RESTRICT columns, const std::int32_t* HWY_RESTRICT rows,
                     std::int64_t count, std::int32_t first, std::int32_t sources,
                     std::int32_t* HWY_RESTRICT own_columns, std::int32_t* HWY_RESTRICT own_rows,
                     std::int32_t* HWY_RESTRICT places) {
-  const hn::CappedTag<std::int32_t, kLine> d;
+  const hn::CappedTag<std::int32_t, 8> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto below = hn::Set(d, first - 1), end = hn::Set(d, first + sources);
+  const auto step = hn::Set(d, static_cast<std::int32_t>(lanes));
+  auto place = hn::Iota(d, 0);
   std::int64_t own = 0, k = 0;
-  for (; k + static_cast<std::int64_t>(hn::Lanes(d)) <= count; k += static_cast<std::int64_t>(hn::Lanes(d))) {
+  for (; k + lanes <= count; k += lanes, place = hn::Add(place, step)) {
     const auto column = hn::LoadU(d, columns + k);
     const auto mine = hn::And(hn::Gt(column, below), hn::Lt(column, end));
-    hn::CompressStore(column, mine, d, own_columns + own);
-    hn::CompressStore(hn::LoadU(d, rows + k), mine, d, own_rows + own);
-    own += static_cast<std::int64_t>(
-        hn::CompressStore(hn::Iota(d, static_cast<std::int32_t>(k)), mine, d, places + own));
+#if HWY_TARGET > HWY_AVX3
+    // Without an instruction for it Highway 1.0.3 copies a table of a kilobyte at each Compress().
+    const std::uint8_t* const order = kLanesOf[MaskToBits(d, mine)].data();
+    const hn::Rebind<std::uint8_t, decltype(d)> bytes;
+    const auto lanes_of_mine = hn::IndicesFromVec(d, hn::PromoteTo(d, hn::LoadU(bytes, order)));
+    const auto compress = [&](auto all) HWY_ATTR { return hn::TableLookupLanes(all, lanes_of_mine); };
+#else
+    const auto compress = [&](auto all) HWY_ATTR { return hn::Compress(all, mine); };
+#endif
+    // Stored whole: a store of some lanes is microcode on several processors.
+    hn::StoreU(compress(column), d, own_columns + own);
+    hn::StoreU(compress(hn::LoadU(d, rows + k)), d, own_rows + own);
+    hn::StoreU(compress(place), d, places + own);
+    own += static_cast<std::int64_t>(hn::CountTrue(d, mine));
   }
   for (; k < count; ++k) {
     own_columns[own] = columns[k];

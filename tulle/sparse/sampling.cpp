@@ -16,17 +16,6 @@ namespace {
 
 constexpr std::uint64_t kStoredBelow = std::uint64_t{1} << 16;
 
-// A 32-bit mixer with full avalanche (multiply and xorshift, constants of the lowbias32 search by C.
-// Wellons).
-std::uint32_t mix(std::uint32_t x) {
-  x ^= x >> 16;
-  x *= 0x7feb352du;
-  x ^= x >> 15;
-  x *= 0x846ca68bu;
-  x ^= x >> 16;
-  return x;
-}
-
 // Half-open, of keys.
 struct KeyRange {
   std::uint64_t begin, end;
@@ -115,45 +104,16 @@ Bijection::Bijection(std::uint64_t n, const Random& key) : n_(n) {
     return;
   }
   const auto bits = static_cast<int>(std::bit_width(n - 1));
-  right_bits_ = (bits + 1) / 2;
-  right_mask_ = static_cast<std::uint32_t>((std::uint64_t{1} << right_bits_) - 1);
-  left_mask_ = static_cast<std::uint32_t>((std::uint64_t{1} << (bits - right_bits_)) - 1);
-  for (int round = 0; round < kRounds; ++round)
-    round_keys_[round] = key.words(static_cast<std::uint64_t>(round))[0];
+  network_ = {.left_bits = bits / 2, .right_bits = bits - bits / 2};
+  for (std::size_t round = 0; round < network_.keys.size(); ++round)
+    network_.keys[round] = key.words(round)[0];
 }
 
 std::uint64_t Bijection::operator()(std::uint64_t i) const {
   if (!shuffled_.empty()) return shuffled_[i];
-  do {  // cycle walking: outside [0, n) the image is mapped on until it falls inside
-    auto left = static_cast<std::uint32_t>(i >> right_bits_);
-    auto right = static_cast<std::uint32_t>(i) & right_mask_;
-    for (int round = 0; round < kRounds; round += 2) {
-      left ^= mix(right ^ round_keys_[round]) & left_mask_;
-      right ^= mix(left + round_keys_[round + 1]) & right_mask_;
-    }
-    i = static_cast<std::uint64_t>(left) << right_bits_ | right;
-  } while (i >= n_);
+  do kernels::feistel(network_, &i, 1);  // cycle walking: outside [0, n) the image is mapped on
+  while (i >= n_);
   return i;
-}
-
-// One walk of many values together, block by block, so that it is done in vectors.
-void Bijection::walk(std::span<std::uint64_t> values) const {
-  constexpr std::size_t kBlock = 64;
-  std::array<std::uint32_t, kBlock> left{}, right{};
-  for (std::size_t at = 0; at < values.size(); at += kBlock) {
-    const std::size_t count = std::min(kBlock, values.size() - at);
-    for (std::size_t i = 0; i < count; ++i) {
-      left[i] = static_cast<std::uint32_t>(values[at + i] >> right_bits_);
-      right[i] = static_cast<std::uint32_t>(values[at + i]) & right_mask_;
-    }
-    for (int round = 0; round < kRounds; round += 2) {
-      const std::uint32_t key = round_keys_[round], next = round_keys_[round + 1];
-      for (std::size_t i = 0; i < kBlock; ++i) left[i] ^= mix(right[i] ^ key) & left_mask_;
-      for (std::size_t i = 0; i < kBlock; ++i) right[i] ^= mix(left[i] + next) & right_mask_;
-    }
-    for (std::size_t i = 0; i < count; ++i)
-      values[at + i] = static_cast<std::uint64_t>(left[i]) << right_bits_ | right[i];
-  }
 }
 
 void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const {
@@ -171,14 +131,14 @@ void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const 
       const auto begin = static_cast<std::size_t>(at);
       const auto count = static_cast<std::size_t>(std::min(kTogether, range.end - at));
       std::iota(out.begin() + at, out.begin() + at + static_cast<std::ptrdiff_t>(count), first + begin);
-      walk(out.subspan(begin, count));
+      kernels::feistel(network_, out.data() + begin, std::ssize(out.subspan(begin, count)));
       places.clear();
       for (std::size_t i = begin; i < begin + count; ++i)
         if (out[i] >= n_) places.push_back(i);
       while (!places.empty()) {
         outside.resize(places.size());
         for (std::size_t i = 0; i < places.size(); ++i) outside[i] = out[places[i]];
-        walk(outside);
+        kernels::feistel(network_, outside.data(), std::ssize(outside));
         std::size_t left = 0;
         for (std::size_t i = 0; i < outside.size(); ++i) {
           out[places[i]] = outside[i];
@@ -192,33 +152,50 @@ void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const 
 
 namespace {
 
-constexpr int kDigit = 11;
-constexpr std::size_t kDigits = std::size_t{1} << kDigit;
-std::size_t digit(std::uint64_t key, int shift) { return key >> shift & (kDigits - 1); }
-
-// The lowest `bits` bits of keys in order, digit by digit; `other` is as large. Afterwards they lie in
-// `keys`.
-void sort_digits(std::span<std::uint64_t> keys, std::span<std::uint64_t> other, int bits) {
-  const std::span<std::uint64_t> home = keys;
-  for (int shift = 0; shift < bits; shift += kDigit) {
-    std::array<std::size_t, kDigits + 1> start{};
-    for (const std::uint64_t key : keys) ++start[digit(key, shift) + 1];
-    std::partial_sum(start.begin(), start.end(), start.begin());
-    for (const std::uint64_t key : keys) other[start[digit(key, shift)]++] = key;
-    std::swap(keys, other);
+// Keys in order, of which only the lowest `bits` bits differ, into `sorted`: by the highest digit of these,
+// so long that few are left together.
+void sort_into(std::span<const std::uint64_t> keys, std::span<std::uint64_t> sorted, int bits) {
+  constexpr int kMost = 11;
+  constexpr std::size_t kFew = 16;
+  const int digits = std::min({bits, kMost, static_cast<int>(std::bit_width(keys.size()))});
+  const int shift = bits - digits;
+  const std::uint64_t mask = (std::uint64_t{1} << digits) - 1;
+  std::array<std::uint32_t, (std::size_t{1} << kMost) + 1> start;
+  std::fill_n(start.begin(), mask + 2, 0u);
+  for (const std::uint64_t key : keys) ++start[(key >> shift & mask) + 1];
+  std::partial_sum(start.begin(), start.begin() + static_cast<std::ptrdiff_t>(mask + 2), start.begin());
+  for (const std::uint64_t key : keys) sorted[start[key >> shift & mask]++] = key;
+  if (shift == 0) return;
+  // Each group now begins where the one before it ends.
+  for (std::size_t d = 0, begin = 0; d <= mask; begin = start[d++]) {
+    const auto group = sorted.subspan(begin, start[d] - begin);
+    if (group.size() > kFew) {
+      std::ranges::sort(group);
+      continue;
+    }
+    for (std::size_t i = 1; i < group.size(); ++i) {
+      const std::uint64_t key = group[i];
+      std::size_t place = i;
+      for (; place > 0 && group[place - 1] > key; --place) group[place] = group[place - 1];
+      group[place] = key;
+    }
   }
-  if (keys.data() != home.data()) std::ranges::copy(keys, home.begin());
 }
 
 }  // namespace
 
 // First into buckets by the highest digit, in memory; each bucket then is sorted in a cache.
 void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit) {
-  constexpr std::size_t kFew = std::size_t{1} << 15;
+  constexpr int kDigit = 11;
+  constexpr std::size_t kDigits = std::size_t{1} << kDigit, kFew = std::size_t{1} << 15;
   const int bits = static_cast<int>(std::bit_width(limit));
   RawVector<std::uint64_t> other(keys.size());
-  if (keys.size() < kFew || bits <= kDigit) return sort_digits(keys, other, bits);
+  if (keys.size() < kFew || bits <= kDigit) {
+    std::ranges::copy(keys, other.begin());
+    return sort_into(other, keys, bits);
+  }
   const int shift = bits - kDigit;
+  const auto digit = [&](std::uint64_t key) { return key >> shift; };
   const int parts = thread_count();
   const auto range_of = [&](int part) {
     const Range range = even_range(std::ssize(keys), parts, part);
@@ -229,26 +206,26 @@ void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit) {
   parallel_parts(parts, [&](int part) {
     auto& count = place[static_cast<std::size_t>(part)];
     count.fill(0);
-    for (const std::uint64_t key : range_of(part)) ++count[digit(key, shift)];
+    for (const std::uint64_t key : range_of(part)) ++count[digit(key)];
   });
-  std::vector<std::size_t> start(kDigits + 1, 0);
+  std::vector<std::int64_t> start(kDigits + 1, 0);
   for (std::size_t d = 0; d < kDigits; ++d) {
     start[d + 1] = start[d];
-    for (auto& count : place) start[d + 1] += std::exchange(count[d], start[d + 1]);
+    for (auto& count : place)
+      start[d + 1] +=
+          static_cast<std::int64_t>(std::exchange(count[d], static_cast<std::size_t>(start[d + 1])));
   }
   parallel_parts(parts, [&](int part) {
     auto& next = place[static_cast<std::size_t>(part)];
-    for (const std::uint64_t key : range_of(part)) other[next[digit(key, shift)]++] = key;
+    for (const std::uint64_t key : range_of(part)) other[next[digit(key)]++] = key;
   });
-  const std::vector<std::int64_t> ends(start.begin(), start.end());
-  const std::vector<std::int64_t> buckets = balanced_rows(ends, parts);
+  const std::vector<std::int64_t> buckets = balanced_rows(start, parts);
   parallel_parts(parts, [&](int part) {
     for (auto d = static_cast<std::size_t>(buckets[static_cast<std::size_t>(part)]);
          d < static_cast<std::size_t>(buckets[static_cast<std::size_t>(part) + 1]); ++d) {
-      const std::size_t count = start[d + 1] - start[d];
-      const auto bucket = std::span(other).subspan(start[d], count), free = keys.subspan(start[d], count);
-      sort_digits(bucket, free, shift);
-      std::ranges::copy(bucket, free.begin());
+      const auto first = static_cast<std::size_t>(start[d]),
+                 count = static_cast<std::size_t>(start[d + 1]) - first;
+      sort_into(std::span(other).subspan(first, count), keys.subspan(first, count), shift);
     }
   });
 }
@@ -306,7 +283,7 @@ Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, c
 
 std::span<const RepairInfo> repairs() { return kRepairs; }
 
-Topology repair_isolated(const Topology& topology, Repair repair, const Random& key) {
+Topology repair_isolated(Topology topology, Repair repair, const Random& key) {
   if (repair == Repair::kNone) return topology;
   std::vector<Link> links;
   for (std::int32_t target = 0; target < topology.rows(); ++target)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tulle/base/random.h"
+#include "tulle/kernels/draws.h"
 #include "tulle/sparse/row_share.h"
 #include "tulle/sparse/topology.h"
 
@@ -21,21 +22,17 @@ class Bijection {
   Bijection(std::uint64_t n, const Random& key);
   std::uint64_t operator()(std::uint64_t i) const;
   std::uint64_t size() const { return n_; }
-  /// The images of first, first + 1, ...; many together are cheaper.
+  /// The images of first, first + 1, ..., in vectors and on all threads.
   void images(std::uint64_t first, std::span<std::uint64_t> out) const;
 
  private:
-  void walk(std::span<std::uint64_t> values) const;
-
-  static constexpr int kRounds = 8;
   std::uint64_t n_;
   std::vector<std::uint32_t> shuffled_;
-  int right_bits_ = 0;
-  std::uint32_t left_mask_ = 0, right_mask_ = 0;
-  std::uint32_t round_keys_[kRounds] = {};
+  kernels::Feistel network_;
 };
 
-/// Sorts keys below `limit`. Radix sort, O(count) per 11 bits of limit, in parallel; memory: as much again.
+/// Sorts keys below `limit`, in parallel. Radix sort by two digits, after which keys spread evenly lie in
+/// groups of a few: O(count) then, O(count log count) at most; memory: as much again.
 void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit);
 
 /// Exactly m of the rows x cols cells, every m-subset equally likely. Cost: O(m) time and memory.
@@ -59,7 +56,7 @@ std::span<const RepairInfo> repairs();
 /// far as there are neurons with two or more; the number of connections stays. kIn: targets without inputs (a
 /// connection keeps its source), kOut: sources without outputs (it keeps its target). Ties by number, which
 /// connection moves is drawn from `key`. Cost: O((nnz + neurons) log neurons).
-Topology repair_isolated(const Topology& topology, Repair repair, const Random& key);
+Topology repair_isolated(Topology topology, Repair repair, const Random& key);
 
 /// Takes out of the sorted keys `cells` those that `topology` holds. Cost: O(cells + connections of the rows
 /// that they are in).

@@ -72,13 +72,25 @@ TEST(SortKeys, EqualsStdSort) {
   }
 }
 
+TEST(SortKeys, PutsClumpsInOrderToo) {
+  const Random dice{.seed = trial_seed(0)};
+  constexpr std::uint64_t kLimit = std::uint64_t{1} << 45, kClumps = 3;
+  std::vector<std::uint64_t> keys;
+  for (std::uint64_t i = 0; i < 100'000; ++i)
+    keys.push_back(kLimit / kClumps * dice.below(kClumps, 2 * i) + dice.below(5000, 2 * i + 1));
+  auto expected = keys;
+  std::ranges::sort(expected);
+  sort_keys(keys, kLimit);
+  EXPECT_EQ(keys, expected);
+}
+
 TEST(RandomTopology, HasExactlyTheWantedConnections) {
   for (const auto& [rows, cols] : {std::pair{1, 1}, {1, 9}, {9, 1}, {13, 7}, {300, 250}}) {
     const std::int64_t cells = std::int64_t{rows} * cols;
     for (const std::int64_t m :
          {std::int64_t{0}, std::int64_t{1}, cells / 2, cells / 2 + 1, cells - 1, cells}) {
       const Topology t =
-          random_topology(rows, cols, m, {.seed = trial_seed(0)});  // the constructor checks the order
+          random_topology(rows, cols, m, {.seed = trial_seed(0)});  // from_keys() checks the order
       EXPECT_EQ(t.nnz(), m) << rows << " x " << cols;
       EXPECT_EQ(t.rows(), rows);
       EXPECT_EQ(t.cols(), cols);

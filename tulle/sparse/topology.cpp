@@ -24,6 +24,16 @@ Topology::Topology(std::int32_t rows, std::int32_t cols, RawVector<std::int64_t>
   parallel_ranges(rows, 1 << 12, [&](Range range) { check_rows(range); });
 }
 
+Topology Topology::of_valid(std::int32_t rows, std::int32_t cols, RawVector<std::int64_t> row_ptr,
+                            RawVector<std::int32_t> columns) {
+  Topology topology;
+  topology.rows_ = rows;
+  topology.cols_ = cols;
+  topology.row_ptr_ = RowPtr(std::move(row_ptr));
+  topology.columns_ = std::move(columns);
+  return topology;
+}
+
 void Topology::check_rows(Range range) const {
   for (auto r = static_cast<std::size_t>(range.begin); r < static_cast<std::size_t>(range.end); ++r) {
     const std::int64_t begin = row_ptr_[r], end = row_ptr_[r + 1];
@@ -69,7 +79,7 @@ Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<con
   });
   const std::uint64_t last = keys.empty() ? 0 : keys.back() / width;
   begin_rows(last, static_cast<std::uint64_t>(rows), keys.size());
-  return Topology(rows, cols, std::move(row_ptr), std::move(columns));
+  return of_valid(rows, cols, std::move(row_ptr), std::move(columns));
 }
 
 void Topology::rewrite_columns(const std::function<void(std::span<std::int32_t>)>& rewrite) {

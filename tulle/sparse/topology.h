@@ -26,6 +26,10 @@ class Topology {
   /// inside. Cost: O(rows + nnz).
   static Topology from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys);
 
+  /// What the constructor makes of arrays that are known to be a valid pattern; nothing is checked.
+  static Topology of_valid(std::int32_t rows, std::int32_t cols, RawVector<std::int64_t> row_ptr,
+                           RawVector<std::int32_t> columns);
+
   std::int32_t rows() const { return rows_; }
   std::int32_t cols() const { return cols_; }
   std::int64_t nnz() const { return static_cast<std::int64_t>(columns_.size()); }

@@ -16,6 +16,7 @@ struct TopologyUpdate {
 
   Topology topology;
   RawVector<std::int64_t> source;  // old position, or kGrown
+  std::int64_t regrown = 0;        // of those that grew: cells that were dropped
 
   std::int64_t grown() const;
   std::int64_t dropped(std::int64_t old_nnz) const { return old_nnz - (topology.nnz() - grown()); }
@@ -27,7 +28,9 @@ struct TopologyUpdate {
 TopologyUpdate replace_connections(const Topology& old, std::span<const std::uint8_t> drop,
                                    std::span<const std::uint64_t> grown);
 
-/// The same where nothing grows.
+/// The same where nothing grows; kept() is its topology alone. Memory of that: 4 bytes for each connection
+/// kept.
+Topology kept(const Topology& old, std::span<const std::uint8_t> drop);
 TopologyUpdate without(const Topology& old, std::span<const std::uint8_t> drop);
 
 /// values[k] = grown_values[i] for the i-th grown connection k. Throws std::invalid_argument unless there is

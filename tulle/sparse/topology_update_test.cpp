@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
 #include "tulle/base/parallel.h"
 
 #include <numeric>
@@ -26,6 +29,7 @@ TEST(ReplaceConnections, DropsTheMarkedAndPutsTheGrownInTheirPlaces) {
   EXPECT_EQ(update.topology, Topology(3, 4, {0, 2, 3, 6}, {0, 1, 2, 0, 1, 3}));
   EXPECT_EQ(update.source, (Positions{kGrown, 0, kGrown, 2, 3, kGrown}));
   EXPECT_EQ(update.grown(), 3);
+  EXPECT_EQ(update.regrown, 0);
   EXPECT_EQ(update.dropped(5), 2);
 }
 
@@ -34,7 +38,40 @@ TEST(ReplaceConnections, CountsADroppedCellThatGrowsAgainAsGrown) {
   EXPECT_EQ(update.topology, example_topology());
   EXPECT_EQ(update.source, (Positions{0, kGrown, 2, 3, 4}));
   EXPECT_EQ(update.grown(), 1);
+  EXPECT_EQ(update.regrown, 1);
   EXPECT_EQ(update.dropped(5), 1);
+}
+
+TEST(ReplaceConnections, MakesOfALargeLayerWhatSetsOfKeysSay) {
+  const Topology old = random_topology(3000, 2000, 40000, {.seed = 1});
+  const Random dice{.seed = 2};
+  Flags drop(40000);
+  for (std::size_t k = 0; k < drop.size(); ++k) drop[k] = dice.below(10, k) < 3 ? 1 : 0;
+  const Topology left = kept(old, drop);
+  Keys grown = random_absent_cells(left, 9000, {.seed = 3});
+  const Keys before = old.keys();
+  std::set<std::uint64_t> keys(grown.begin(), grown.end());
+  for (std::size_t k = 0; k < drop.size(); ++k)
+    if (drop[k] == 0)
+      keys.insert(before[k]);
+    else if (k % 5 == 0 && keys.insert(before[k]).second)
+      grown.push_back(before[k]);  // dropped, and back at once
+  std::ranges::sort(grown);
+
+  const TopologyUpdate update = replace_connections(old, drop, grown);
+  const Keys after = update.topology.keys();
+  EXPECT_EQ(after, Keys(keys.begin(), keys.end()));
+  std::int64_t regrown = 0;
+  for (std::size_t k = 0; k < after.size(); ++k) {
+    const bool is_grown = std::ranges::binary_search(grown, after[k]);
+    ASSERT_EQ(update.source[k] == kGrown, is_grown) << after[k];
+    if (is_grown)
+      regrown += std::ranges::binary_search(before, after[k]) ? 1 : 0;
+    else
+      ASSERT_EQ(before[static_cast<std::size_t>(update.source[k])], after[k]);
+  }
+  EXPECT_EQ(update.regrown, regrown);
+  EXPECT_EQ(left, without(old, drop).topology);
 }
 
 TEST(ReplaceConnections, WithoutChangesIsTheIdentity) {

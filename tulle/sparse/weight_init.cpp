@@ -1,9 +1,12 @@
 #include "tulle/sparse/weight_init.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "tulle/base/parallel.h"
+#include "tulle/kernels/draws.h"
 
 namespace tulle {
 namespace {
@@ -50,19 +53,69 @@ float draw_weight(const WeightInitInfo& law, double spread, const Random& random
   return static_cast<float>(spread * (2.0 * random.uniform(index) - 1.0));
 }
 
+namespace {
+
+constexpr std::int64_t kTogether = 1 << 10;  // drawn at a time
+
+// Draws of spread 1 at these places.
+void draw_units(const WeightInitInfo& law, const Random& random, std::span<const std::uint64_t> places,
+                float* units) {
+  if (law.normal) {
+    for (std::size_t i = 0; i < places.size(); ++i) units[i] = random.normal(places[i]);
+    return;
+  }
+  kernels::draw_uniform(random, places.data(), std::ssize(places), units);
+  for (std::size_t i = 0; i < places.size(); ++i) units[i] = 2.0f * units[i] - 1.0f;  // exact
+}
+
+void scale(std::span<float> units, double spread) {
+  for (float& unit : units) unit = static_cast<float>(spread * unit);
+}
+
+}  // namespace
+
 AlignedVector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
                                      const Random& random) {
   const Topology& topology = context.topology;
   AlignedVector<float> values(static_cast<std::size_t>(topology.nnz()));
-  const std::vector<std::int64_t> ranges = balanced_rows(topology.row_ptr(), thread_count());
-  parallel_parts(thread_count(), [&](int part) {
-    const auto i = static_cast<std::size_t>(part);
-    for (std::int64_t target = ranges[i]; target < ranges[i + 1]; ++target) {
-      const double spread = law.spread(context, static_cast<std::int32_t>(target));
-      const auto row = static_cast<std::size_t>(target);
-      for (auto k = static_cast<std::size_t>(topology.row_ptr()[row]);
-           k < static_cast<std::size_t>(topology.row_ptr()[row + 1]); ++k)
-        values[k] = draw_weight(law, spread, random, k);
+  parallel_ranges(topology.nnz(), kTogether, [&](Range range) {
+    std::array<std::uint64_t, kTogether> places;
+    for (std::int64_t at = range.begin; at < range.end; at += kTogether) {
+      const auto count = static_cast<std::size_t>(std::min(kTogether, range.end - at));
+      const auto some = std::span(places).first(count);
+      std::iota(some.begin(), some.end(), static_cast<std::uint64_t>(at));
+      draw_units(law, random, some, values.data() + at);
+      // Only degrees tell one target from another.
+      if (!context.sparse_fan) scale({values.data() + at, count}, law.spread(context, 0));
+    }
+  });
+  if (!context.sparse_fan) return values;
+  parallel_ranges(topology.rows(), kTogether, [&](Range range) {
+    for (auto target = static_cast<std::int32_t>(range.begin); target < range.end; ++target) {
+      const auto begin = topology.row_ptr()[static_cast<std::size_t>(target)];
+      scale({values.data() + begin, topology.row(target).size()}, law.spread(context, target));
+    }
+  });
+  return values;
+}
+
+std::vector<float> grown_weights(const WeightInitInfo& law, const InitContext& context, const Random& random,
+                                 std::span<const std::uint64_t> cells, std::uint64_t first_key) {
+  const auto width = static_cast<std::uint64_t>(context.topology.cols());
+  std::vector<float> values(cells.size());
+  parallel_ranges(std::ssize(cells), kTogether, [&](Range range) {
+    std::array<std::uint64_t, kTogether> places;
+    for (std::int64_t at = range.begin; at < range.end; at += kTogether) {
+      const auto some = cells.subspan(static_cast<std::size_t>(at),
+                                      static_cast<std::size_t>(std::min(kTogether, range.end - at)));
+      std::ranges::transform(some, places.begin(), [&](std::uint64_t cell) { return first_key + cell; });
+      float* const of_some = values.data() + at;
+      draw_units(law, random, std::span(places).first(some.size()), of_some);
+      if (!context.sparse_fan)
+        scale({of_some, some.size()}, law.spread(context, 0));
+      else
+        for (std::size_t i = 0; i < some.size(); ++i)
+          scale({of_some + i, 1}, law.spread(context, static_cast<std::int32_t>(some[i] / width)));
     }
   });
   return values;

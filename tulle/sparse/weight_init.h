@@ -25,6 +25,7 @@ struct WeightInitInfo {
   std::string_view name;
   std::string_view help;
   /// Half-width of the uniform law for connections into `target`; for `normal` laws the standard deviation.
+  /// The same for all targets unless the context counts degrees (sparse_fan).
   double (*spread)(const InitContext&, std::int32_t target);
   bool normal = false;
 };
@@ -34,6 +35,11 @@ std::span<const WeightInitInfo> weight_inits();
 /// Values of all connections; `random` is asked at the position of each connection. Cost: O(nnz).
 AlignedVector<float> initial_weights(const WeightInitInfo& law, const InitContext& context,
                                      const Random& random);
+
+/// Values of connections that grow: `cells` of `context.topology`, as keys, each drawn at first_key + its
+/// key. Cost: O(cells).
+std::vector<float> grown_weights(const WeightInitInfo& law, const InitContext& context, const Random& random,
+                                 std::span<const std::uint64_t> cells, std::uint64_t first_key);
 
 /// The value the law gives to one connection into a neuron whose law.spread() is `spread`, drawn at place
 /// `index`.

@@ -1,0 +1,40 @@
+"""A training of millions of neurons, stopped and resumed, ends with the same bits.
+
+TULLE_SCALE_NEURONS: neurons of a hidden layer, of which there are ten; 1,000,000 unless it says otherwise.
+"""
+
+import os
+import re
+import signal
+import subprocess
+
+WIDTH = int(os.environ.get("TULLE_SCALE_NEURONS", 1_000_000))
+NET = [
+    f"--hidden={','.join([str(WIDTH)] * 10)}",
+    *("--format=synthetic", "--scale=none", "--epsilon=1", "--batch-size=16", "--epochs=2", "--learning-rate=1e-5"),
+    *("--set", "synthetic.samples=64", "--set", "synthetic.test_samples=16"),
+    *("--report=false", "--compare-dense=none", "--out=out", "--progress=line"),
+]
+HOURS = 3600
+
+
+def train(tulle, *arguments, **options):
+    command = tulle.command("train", *NET, *arguments)
+    return subprocess.run(command, cwd=tulle.folder, capture_output=True, text=True, timeout=HOURS, **options)
+
+
+def test_a_stopped_and_resumed_training_of_millions_of_neurons_ends_with_the_same_bits(tulle):
+    training = tulle.start("train", *NET, "--name=run", "--save-every=never")
+    for line in training.stderr:
+        if re.match(r"epoch +\d", line):
+            break
+    training.send_signal(signal.SIGTERM)
+    training.communicate(timeout=HOURS)
+    assert training.returncode == 143, "the signal came after the end"
+    resumed = subprocess.run(
+        tulle.command("train", "--resume=out/run"), cwd=tulle.folder, capture_output=True, text=True, timeout=HOURS
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert train(tulle, "--name=straight", "--save-every=never").returncode == 0
+    models = [tulle.folder / "out" / name / "model.safetensors" for name in ("run", "straight")]
+    assert subprocess.run(["cmp", *models]).returncode == 0
