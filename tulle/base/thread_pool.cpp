@@ -11,10 +11,10 @@
 namespace tulle {
 namespace {
 
-constexpr auto kAwake = std::chrono::microseconds(20);
-// After a task that the caller took because waking up took too long: the next one is near, and who slept
-// again would miss that too, and so on for a whole training.
-constexpr auto kAwakeAfterMiss = std::chrono::microseconds(500);
+// Who sleeps wakes up late, on a core that slept too; a training step has a dozen tasks, milliseconds apart
+// at most.
+constexpr auto kAwake = std::chrono::milliseconds(2);
+constexpr auto kAlert = std::chrono::microseconds(20);  // then anyone else who wants the core may have it
 
 void pause() {
 #if defined(__SSE2__)
@@ -43,15 +43,16 @@ void ThreadPool::start_workers(std::size_t count) {
 }
 
 template <class Condition>
-void ThreadPool::wait_awake(std::chrono::microseconds longest, const Condition& over) const {
+void ThreadPool::wait_awake(const Condition& over) const {
   if (crowded_.load(std::memory_order_relaxed)) return;
-  const auto end = std::chrono::steady_clock::now() + longest;
-  do {
+  const auto start = std::chrono::steady_clock::now();
+  for (auto waited = start - start; waited < kAwake; waited = std::chrono::steady_clock::now() - start) {
+    if (waited > kAlert) std::this_thread::yield();
     for (int i = 0; i < 16; ++i) {
       if (over()) return;
       pause();
     }
-  } while (std::chrono::steady_clock::now() < end);
+  }
 }
 
 // Whether the task that waits for the worker is now the caller's to do.
@@ -61,14 +62,11 @@ bool ThreadPool::take(Worker& worker) {
 }
 
 void ThreadPool::work(int member, Worker& self) {
-  auto longest = kAwake;
   for (;;) {
-    wait_awake(longest, [&] { return self.turn.load(std::memory_order_acquire) % 2 == 1; });
+    wait_awake([&] { return self.turn.load(std::memory_order_acquire) % 2 == 1; });
     const std::uint32_t turn = self.turn.load(std::memory_order_acquire);
     if (turn % 2 == 0) self.turn.wait(turn, std::memory_order_acquire);
-    const bool mine = take(self);
-    longest = mine ? kAwake : kAwakeAfterMiss;
-    if (!mine) continue;
+    if (!take(self)) continue;
     if (task_ == nullptr) return;
     (*task_)(member);
     if (at_work_.fetch_sub(1, std::memory_order_acq_rel) == 1) at_work_.notify_one();
@@ -96,7 +94,7 @@ void ThreadPool::run(int count, const Task& task) {
     task(static_cast<int>(i) + 1);
     at_work_.fetch_sub(1, std::memory_order_acq_rel);
   }
-  wait_awake(kAwake, [&] { return at_work_.load(std::memory_order_acquire) == 0; });
+  wait_awake([&] { return at_work_.load(std::memory_order_acquire) == 0; });
   for (int left = 0; (left = at_work_.load(std::memory_order_acquire)) != 0;)
     at_work_.wait(left, std::memory_order_acquire);
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -11,9 +10,9 @@
 
 namespace tulle {
 
-/// Threads that stay, and wait for work: first awake, for about 20 microseconds, as the next kernel of a
-/// training follows within a few (500 after a task they came too late for); then asleep, so that a neighbour
-/// who needs the core gets it. Nobody waits for a thread that has not begun: the caller does its work.
+/// Threads that stay, and wait for work: first awake, for two milliseconds, as the next kernel of a training
+/// follows within a few microseconds (after 20 of them they offer their core to anyone else who wants it);
+/// then asleep. Nobody waits for a thread that has not begun: the caller does its work.
 class ThreadPool {
  public:
   /// Called as member(0) to member(count - 1) of a team, each on its own thread.
@@ -40,7 +39,7 @@ class ThreadPool {
   void work(int member, Worker& self);
   static bool take(Worker& worker);
   template <class Condition>
-  void wait_awake(std::chrono::microseconds longest, const Condition& over) const;
+  void wait_awake(const Condition& over) const;
 
   std::mutex busy_;
   std::vector<std::unique_ptr<Worker>> workers_;
