@@ -91,10 +91,7 @@ int recover_verb(const RecoverFlags& options, const ConfigFlags& flags) {
           kVersion, kernels::current_target(), thread_count(), config.run.seed, escape_control(folder),
           config.recover.task, config.recover.method, task.x.count(), task.x.features(),
           config.recover.hidden_width, config.recover.nnz));
-    if (line.due())
-      line.draw(fmt::format("step {:>4}{}  nnz {}  {}", now.step,
-                            task.classify ? "" : fmt::format("  psnr {:.2f} dB", now.psnr), now.nonzeros,
-                            clock_text(now.seconds)));
+    if (line.due()) line.draw(recover_status(task, now));
   };
   const nlohmann::json record = recover_into(config, task, folder, signals.stop, watch);
   line.clear();

@@ -6,15 +6,16 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <map>
+#include <set>
 #include <sstream>
 
 #include "options.h"
+#include "progress.h"
 #include "say.h"
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/atomic_file.h"
+#include "tulle/report/append_file.h"
 #include "tulle/report/html.h"
-#include "tulle/train/recover_run.h"
 
 namespace tulle::cli {
 
@@ -34,6 +35,24 @@ std::string cell_name(const Json& record) {
   return fmt::format("{}/{}/{}/{}", record["method"].get<std::string>(),
                      record["hidden_width"].get<std::int64_t>(), record["budget"].get<std::int64_t>(),
                      record["seed"].get<std::int64_t>());
+}
+
+// Lines of cells that are done; a crash may have torn the last one.
+struct GridLines {
+  std::vector<Json> records;
+  std::uintmax_t bytes = 0;  // of the whole lines
+};
+
+GridLines read_lines(const std::string& path) {
+  GridLines lines;
+  std::ifstream file(path, std::ios::binary);
+  for (std::string text; std::getline(file, text) && !file.eof();) {
+    Json record = Json::parse(text, nullptr, false);
+    if (record.is_discarded()) break;
+    lines.records.push_back(std::move(record));
+    lines.bytes += text.size() + 1;
+  }
+  return lines;
 }
 
 constexpr const char* kColumns[] = {"method",
@@ -71,6 +90,12 @@ std::string csv_of(const std::vector<Json>& records) {
 
 }  // namespace
 
+std::string recover_status(const RecoverTask& task, const RecoverStep& now) {
+  return fmt::format("step {:>4}{}  nnz {}  {}", now.step,
+                     task.classify ? "" : fmt::format("  psnr {:.2f} dB", now.psnr), now.nonzeros,
+                     clock_text(now.seconds));
+}
+
 bool recover_grid(const Config& given, const GridOptions& wanted, const std::atomic<bool>& stop, bool quiet) {
   GridOptions grid = wanted;
   if (grid.methods.empty()) grid.methods.push_back(given.recover.method);
@@ -83,23 +108,21 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
   same.run.threads = 0;
   const std::string text = effective_config(same, {"what the cells of this grid share"}, kRecoverSections);
   const std::string config_path = folder + "/config.toml", lines_path = folder + "/grid.jsonl";
-  if (const std::string before = read_text(config_path); !before.empty() && before != text)
+  if (const std::string there = read_text(config_path); !there.empty() && there != text)
     throw Error(ErrorKind::kConfig, {.file = config_path},
                 "the grid in this folder, found other options, expected the same; choose another --name");
   write_file_atomically(config_path, text);
 
-  std::vector<Json> records;
-  std::map<std::string, bool> done;
-  std::istringstream lines(read_text(lines_path));
-  for (std::string line; std::getline(lines, line);) {
-    const Json record = Json::parse(line, nullptr, false);
-    if (record.is_discarded()) continue;  // torn by a crash
-    if (done.emplace(cell_name(record), true).second) records.push_back(record);
-  }
+  GridLines before = read_lines(lines_path);
+  std::vector<Json>& records = before.records;
+  AppendFile lines(lines_path, before.bytes);
+  std::set<std::string> done;
+  for (const Json& record : records) done.insert(cell_name(record));
   const auto write = [&] {
     write_file_atomically(folder + "/grid.csv", csv_of(records));
     if (!records.empty()) write_file_atomically(folder + "/grid.html", html_report({read_run(folder)}));
   };
+  StatusLine line(quiet ? "none" : given.log.progress);
   for (const std::int64_t seed : parse_seeds(grid.seeds))
     for (const std::int64_t width : grid.widths)
       for (const std::int64_t budget : grid.budgets)
@@ -110,17 +133,22 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
           set_config_value(config, "recover.nnz", fmt::format("{}", budget));
           set_config_value(config, "recover.method", method);
           const Json cell{{"method", method}, {"hidden_width", width}, {"budget", budget}, {"seed", seed}};
-          if (done.contains(cell_name(cell))) continue;
+          if (!done.insert(cell_name(cell)).second) continue;
+          const RecoverTask task = task_of(config);
+          const auto watch = [&](const RecoverStep& now) {
+            if (line.due())
+              line.draw(fmt::format("{}  m {}  s {}  seed {}  {}", method, width, budget, seed,
+                                    recover_status(task, now)));
+          };
           Recovery found;
-          const Json record = recover_once(config, task_of(config), stop, found);
+          const Json record = recover_once(config, task, stop, found, watch);
+          line.clear();
           if (stop) {
             write();
             return false;
           }
           records.push_back(record);
-          std::string all;
-          for (const Json& each : records) all += each.dump() + "\n";
-          write_file_atomically(lines_path, all);
+          lines.append(record.dump() + "\n");
           if (!quiet)
             say(fmt::format("{:<7} m {:<5} s {:<5} seed {:<4} {}   {:.2f} s\n", method, width, budget, seed,
                             record.contains("psnr")

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tulle/train/config.h"
+#include "tulle/train/recover_run.h"
 
 namespace tulle::cli {
 
@@ -20,5 +21,8 @@ struct GridOptions {
 /// that was stopped goes on. False: stopped. Throws tulle::Error, kConfig for a folder with the grid of
 /// another config.
 bool recover_grid(const Config& config, const GridOptions& grid, const std::atomic<bool>& stop, bool quiet);
+
+/// Where a recovery stands, on one line: steps, PSNR unless there are several classes, nonzeros, time.
+std::string recover_status(const RecoverTask& task, const RecoverStep& now);
 
 }  // namespace tulle::cli

@@ -1,17 +1,12 @@
 """How a training shows itself: whole lines in files and pipes, one redrawn line on a terminal."""
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 
 import pytest
 
-WIDTH = 60
-SLOW = ["--epochs=12", "--save-every=1 step", "--hidden=1500,1500", "--epsilon=60"]  # epochs last
+from terminal import WIDTH, on_terminal, redrawn
+
+SLOW = ["train", "config.toml", "--epochs=12", "--save-every=1 step", "--hidden=1500,1500", "--epsilon=60"]  # epochs last
 
 
 def test_elsewhere_than_on_a_terminal_every_epoch_is_one_whole_line(problem, tulle):
@@ -29,36 +24,6 @@ def test_elsewhere_than_on_a_terminal_every_epoch_is_one_whole_line(problem, tul
 def test_progress_can_be_switched_off(problem, tulle):
     result = tulle("train", "config.toml", "--progress=none", check=True)
     assert "epoch " not in result.err and "layer 0" in result.err
-
-
-def on_terminal(tulle, *arguments, **environment):
-    """What the program writes to a terminal of WIDTH columns."""
-    controller, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, WIDTH, 0, 0))
-    process = subprocess.Popen(
-        tulle.command("train", "config.toml", *arguments),
-        cwd=tulle.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=terminal,
-        env=os.environ | {"TERM": "xterm"} | environment,
-    )
-    os.close(terminal)
-    written = b""
-    try:
-        while piece := os.read(controller, 65536):
-            written += piece
-    except OSError:  # the other end is closed
-        pass
-    os.close(controller)
-    assert process.wait(timeout=60) == 0
-    return written.decode().replace("\r\n", "\n")
-
-
-def redrawn(text):
-    """The redrawn lines, and what stays when they are gone."""
-    drawn = re.findall(r"\r([^\r\n]+)\x1b\[K", text)
-    return drawn, re.sub(r"\r[^\r\n]*\x1b\[K", "", text)
 
 
 def test_on_a_terminal_one_line_is_redrawn_within_its_width(problem, tulle):

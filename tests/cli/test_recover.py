@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import struct
 import zlib
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from conftest import assert_refused, contents
+from terminal import WIDTH, on_terminal, redrawn
 
 PLANTED = ["recover", "--n=1000", "--d=30", "--hidden-width=5", "--nnz=12", "--threads=1"]
 
@@ -139,11 +141,15 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path, tulle):
     folder = tmp_path / "out/recover"
     lines = (folder / "grid.jsonl").read_text().splitlines()
     assert len(lines) == 16
-    # What a crash left: half of the cells and a torn line.
-    (folder / "grid.jsonl").write_text("\n".join(lines[:8]) + "\n" + lines[8][:20])
-    (folder / "grid.csv").unlink()
-    tulle(*grid, check=True)
-    assert (folder / "grid.jsonl").read_text().splitlines()[:8] == lines[:8]
+    # What a crash left: half of the cells and a torn line, perhaps torn just before its end.
+    for torn in (lines[8][:20], lines[8]):
+        (folder / "grid.jsonl").write_text("\n".join(lines[:8]) + "\n" + torn)
+        (folder / "grid.csv").unlink()
+        tulle(*grid, check=True)
+        again = (folder / "grid.jsonl").read_text()
+        assert again.endswith("\n") and again.splitlines()[:8] == lines[:8]
+        names = [tuple(json.loads(line)[key] for key in ("method", "hidden_width", "budget", "seed")) for line in again.splitlines()]
+        assert len(names) == len(set(names)) == 16
     rows = list(csv.DictReader(io.StringIO((folder / "grid.csv").read_text())))
     assert len(rows) == 16 and all(float(row["psnr"]) > 0 for row in rows)
     page = (folder / "grid.html").read_text()
@@ -160,6 +166,22 @@ def test_a_grid_of_classes_tells_accuracy(tmp_path, tulle):
     told = tulle("recover", "grid", *words, check=True)
     assert told.err.count("accuracy") == 2
     assert "%" in (tmp_path / "out/recover/grid.html").read_text()
+
+
+def test_on_a_terminal_one_line_tells_where_a_recovery_stands(tmp_path, tulle):
+    words = ["--n=4000", "--d=100", "--steps=100", "--method=aiht", "--threads=1"]
+    drawn, stays = redrawn(on_terminal(tulle, "recover", *words, "--hidden-width=50", "--nnz=100"))
+    assert drawn, "the recovery was too fast to be seen"
+    assert all(re.fullmatch(r"step +\d+  psnr -?\d+\.\d\d dB  nnz \d+  \d+:\d\d", line) for line in drawn)
+    steps = [int(re.search(r"\d+", line)[0]) for line in drawn]
+    assert steps == sorted(set(steps)) and 1 <= steps[0] and steps[-1] <= 100
+    assert "step" not in stays and "recover planted by aiht" in stays
+    grid = ["recover", "grid", *words, "--widths=50", "--budgets=100"]
+    drawn, stays = redrawn(on_terminal(tulle, *grid, "--name=grid"))
+    assert drawn and all(line.startswith("aiht  m 50  s 100  seed 0  step ") and len(line) < WIDTH for line in drawn)
+    assert re.fullmatch(r"aiht +m 50 +s 100 +seed 0 +psnr +\d+\.\d\d dB   \d+\.\d\d s", stays.splitlines()[0])
+    quiet = tulle(*grid, "--name=quiet", "--progress=none", check=True)
+    assert "step" not in quiet.err
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,15 @@ TEST_P(EveryLeanMethod, NeedsNoMoreForTwentyTimesAsManyNeurons) {
                      wide = peak_of(GetParam(), 20000, 200, 500, 200);
   EXPECT_LE(wide, narrow + narrow / 10);
   const std::int64_t s_max = strong ? 3 * 500 : 500;
-  EXPECT_LE(wide, (1 << 20) + 32 * 200 * 4 + (128 + 64 + 8 * 16) * s_max * 2 + kSmallWorkspace);
+  EXPECT_LE(wide, (1 << 20) + 32 * 200 + (128 + 64 + 8 * 16) * s_max + kSmallWorkspace);
 }
 
 TEST_P(EveryLeanMethod, AtMostDoublesWithTheNonzeros) {
   EXPECT_LE(peak_of(GetParam(), 1000, 200, 2000, 200), 2 * peak_of(GetParam(), 1000, 200, 1000, 200));
+}
+
+TEST_P(EveryLeanMethod, AtMostDoublesWithTheSamples) {
+  EXPECT_LE(peak_of(GetParam(), 1000, 200, 500, 4000), 2 * peak_of(GetParam(), 1000, 200, 500, 2000));
 }
 
 INSTANTIATE_TEST_SUITE_P(Memory, EveryLeanMethod, ::testing::Values("iht", "aiht", "htp", "strong"),

@@ -16,6 +16,7 @@ Recovery solve_htp(const RecoverProblem&, const RecoverOptions&, const RecoverPr
 Recovery solve_strong(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_iht_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_aiht_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_htp_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_imp(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 
 namespace {
@@ -27,7 +28,7 @@ constexpr RecoverMethod kMethods[] = {
     {"aiht", "iht with gradient descent on each support", "arXiv 2509.20323", solve_aiht, solve_aiht_outputs,
      true, true},
     {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp,
-     nullptr, true, true},
+     solve_htp_outputs, true, true},
     {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own",
      solve_strong, nullptr, false, true},
     {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again",
@@ -53,10 +54,17 @@ void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const
     throw Error(ErrorKind::kConfig,
                 fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
                             how.name, problem.outputs));
-  if (options.gates != "sequential" && !how.any_gates)
-    throw Error(ErrorKind::kConfig,
-                fmt::format("recover.gates, found '{}', expected 'sequential' with the method '{}'",
-                            options.gates, how.name));
+  if (options.gates != "sequential" && (problem.outputs > 1 || !how.any_gates))
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("recover.gates, found '{}', expected 'sequential' with {} outputs and the method '{}'",
+                    options.gates, problem.outputs, how.name));
+  if (options.select == "sketch" && (problem.outputs == 1 || !how.any_gates))
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("recover.select, found 'sketch' with {} outputs and the method '{}', expected several "
+                    "outputs and iht, aiht or htp",
+                    problem.outputs, how.name));
   if (options.start.neurons() > 0 && (!how.any_start || problem.outputs > 1 || options.hidden_layers > 1))
     throw Error(
         ErrorKind::kConfig,

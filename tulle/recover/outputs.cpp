@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "tulle/base/random.h"
+#include "tulle/recover/count_sketch.h"
 #include "tulle/recover/support.h"
 #include "tulle/recover/two_layers.h"
 
@@ -15,9 +17,10 @@ namespace {
 
 using kernels::kTileRows;
 
-constexpr int kHalvings = 10;   // of a step that does not lower the loss
-constexpr int kInnerSteps = 5;  // of conjugate gradients after each choice of a support
-constexpr int kLastSteps = 60;  // at the end, on all samples
+constexpr int kHalvings = 10;      // of a step that does not lower the loss
+constexpr int kInnerSteps = 5;     // of conjugate gradients after each choice of a support, of aiht
+constexpr int kPursuitSteps = 50;  // the same of htp
+constexpr int kLastSteps = 60;     // at the end, on all samples
 
 TwoLayers moved(const TwoLayers& w, double step, const LayersVector& direction) {
   TwoLayers to = w;
@@ -64,10 +67,11 @@ void descend(const OutputProblem& part, TwoLayers& w, int steps) {
 
 class OutputsSolver {
  public:
-  OutputsSolver(const RecoverProblem& problem, const RecoverOptions& options, bool inner)
+  OutputsSolver(const RecoverProblem& problem, const RecoverOptions& options, int inner)
       : problem_(problem),
         options_(options),
         inner_(inner),
+        sketched_(options.select == "sketch" || (options.select == "auto" && options.published)),
         m_(options.hidden_width),
         d_(problem.x.features()) {
     w_.first = SparseWeights(m_, d_);
@@ -87,7 +91,7 @@ class OutputsSolver {
       for_batches(problem_, options_, t, [&](const Samples& x, std::span<const double> y) {
         step({.x = x, .y = y, .outputs = problem_.outputs, .classify = problem_.classify});
       });
-      if (inner_ && t + 1 == epochs) descend(all, w_, kLastSteps);
+      if (inner_ > 0 && t + 1 == epochs) descend(all, w_, kLastSteps);
       const double loss = loss_of(all, w_);
       losses.push_back(loss);
       if (options_.published || !(loss >= best.loss)) {
@@ -96,7 +100,7 @@ class OutputsSolver {
         best.net.output = by_output();
       }
       best.steps = t + 1;
-      if (progress && !progress(t, loss, w_.first.nonzeros() + w_.second.nonzeros())) break;
+      if (progress && !progress(best.steps, loss, w_.first.nonzeros() + w_.second.nonzeros())) break;
     }
     best.losses = std::move(losses);
     return best;
@@ -112,6 +116,13 @@ class OutputsSolver {
                              1.0);
   }
 
+  // The b-th neuron with gates.
+  std::int64_t neuron_of(bool first, std::size_t b) const {
+    return first ? static_cast<std::int64_t>(b) : w_.first.blocks()[b].neuron;
+  }
+  // What selection compares: the value, or the sum of all updates of its place, as the sketch has it.
+  double key(std::int64_t place, double value) const { return sketch_ ? sketch_->estimate(place) : value; }
+
   // One step of hard thresholding on these samples, over all weights of all neurons that have gates.
   void step(const OutputProblem& part) {
     GatedDesign design(part.x, m_, options_.workspace);
@@ -125,9 +136,9 @@ class OutputsSolver {
     const double loss = loss_and_slope(part, r, &p);
 
     const std::int32_t k = part.outputs;
-    // Slopes at W2 and the strongest slopes at W1 of all neurons with gates.
+    // Slopes at W2 of all neurons with gates.
     const std::size_t neurons = first ? static_cast<std::size_t>(m_) : w_.first.blocks().size();
-    std::vector<double> of_second(neurons * static_cast<std::size_t>(k), 0.0);
+    std::vector<double> of_second(neurons * static_cast<std::size_t>(k));
     const auto index_of = [&](std::int64_t neuron) {
       return first ? static_cast<std::size_t>(neuron)
                    : static_cast<std::size_t>(w_.first.find(neuron) - w_.first.blocks().data());
@@ -150,17 +161,32 @@ class OutputsSolver {
                    rows.count, back);
       kernels::gate(back, rows.bits, rows.count, out);
     };
+    // The slopes at W1, each told once: sink(part, place, slope).
+    const auto for_slopes = [&](const auto& sink) {
+      std::ranges::fill(of_second, 0.0);
+      design.gradient(
+          residual, [&](int at, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
+            for (std::size_t i = 0; i < piece.size(); ++i)
+              sink(static_cast<std::size_t>(at), neuron * d_ + from + static_cast<std::int64_t>(i), piece[i]);
+          });
+    };
     // w - mu g, where g is the slope: the strongest s of it are among the support and the strongest of g.
-    std::vector<Selector> selectors(static_cast<std::size_t>(GatedDesign::gradient_parts()),
-                                    Selector(options_.nnz + w_.first.nonzeros()));
-    design.gradient(residual,
-                    [&](int at, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
-                      for (std::size_t i = 0; i < piece.size(); ++i)
-                        selectors[static_cast<std::size_t>(at)].push(
-                            neuron * d_ + from + static_cast<std::int64_t>(i), piece[i]);
-                    });
-    for (std::size_t at = 1; at < selectors.size(); ++at) selectors[0].merge(selectors[at]);
-    const std::vector<Candidate> slope = selectors[0].finish();
+    const auto strongest_slopes = [&] {
+      std::vector<Selector> selectors(static_cast<std::size_t>(GatedDesign::gradient_parts()),
+                                      Selector(options_.nnz + w_.first.nonzeros()));
+      for_slopes(
+          [&](std::size_t at, std::int64_t place, double g) { selectors[at].push(place, g, key(place, g)); });
+      for (std::size_t at = 1; at < selectors.size(); ++at) selectors[0].merge(selectors[at]);
+      return selectors[0].finish();
+    };
+    std::vector<Candidate> slope;
+    if (!sketch_) slope = strongest_slopes();
+    const auto largest_slope = [&] {
+      double largest = 0.0;
+      for (const Candidate& c : slope) largest = std::max(largest, std::abs(c.value));
+      for (const double g : of_second) largest = std::max(largest, std::abs(g));
+      return largest;
+    };
 
     double mu = 0.0;
     if (options_.published) {
@@ -168,23 +194,34 @@ class OutputsSolver {
       mu = (part.classify ? 0.001 : few ? 2.0 : 0.005) / static_cast<double>(part.x.count());
     } else if (first) {
       // So far that the steepest weight moves by ten of its start values: slopes decide, not the draw.
-      double largest = 0.0;
-      for (const Candidate& c : slope) largest = std::max(largest, std::abs(c.value));
-      for (const double g : of_second) largest = std::max(largest, std::abs(g));
+      const double largest = largest_slope();
       mu = largest > 0.0 ? 10.0 * std::max(spread_first_, spread_second_) / largest : 0.0;
     } else {
       LayersVector g = support_slope(part, w_, r);
       const double bend = curvature(part, output_change(part, w_, g), p);
       mu = bend > 0.0 ? dot(g, g) / bend : 0.0;
     }
+    if (sketched_) {  // twice over the slopes: selection must not depend on which come first
+      if (!sketch_) {
+        const double largest = mu * largest_slope();
+        sketch_.emplace(CountSketch::width_for(options_.nnz, m_ * (d_ + k)),
+                        std::ldexp(largest > 0.0 ? largest : 1.0, -32), options_.seed);
+      }
+      for_slopes([&](std::size_t, std::int64_t place, double g) { sketch_->add(place, -mu * g); });
+      for (std::size_t b = 0; b < neurons; ++b)
+        for (std::int64_t o = 0; o < k; ++o)
+          sketch_->add(m_ * d_ + neuron_of(first, b) * k + o,
+                       -mu * of_second[b * static_cast<std::size_t>(k) + static_cast<std::size_t>(o)]);
+      slope = strongest_slopes();
+    }
     TwoLayers next = w_;
     for (int halving = 0; halving < kHalvings; ++halving, mu /= 2) {
       next = thresholded(slope, of_second, mu, first, neurons);
-      if (first || options_.published) break;
-      if (inner_) descend(part, next, kInnerSteps);
-      if (inner_ || loss_of(part, next) < loss) break;  // with descent a support may change at a loss
+      if (first || options_.published || sketched_) break;
+      if (inner_ > 0) descend(part, next, inner_);
+      if (inner_ > 0 || loss_of(part, next) < loss) break;  // with descent a support may change at a loss
     }
-    if (first && inner_) descend(part, next, 2 * kInnerSteps);
+    if (first && inner_ > 0) descend(part, next, 2 * inner_);
     w_ = std::move(next);
   }
 
@@ -193,17 +230,20 @@ class OutputsSolver {
                         bool first, std::size_t neurons) const {
     const std::int64_t k = problem_.outputs, offset = m_ * d_;
     Selector selector(options_.nnz);
+    const auto push = [&](std::int64_t place, double value) {
+      selector.push(place, value, key(place, value));
+    };
     std::size_t e = 0;
     const std::span<const std::int64_t> places = w_.first.places();
     for (const Candidate& c : slope) {
-      for (; e < places.size() && places[e] < c.place; ++e) selector.push(places[e], w_.first.values()[e]);
+      for (; e < places.size() && places[e] < c.place; ++e) push(places[e], w_.first.values()[e]);
       double value = -mu * c.value;
       if (e < places.size() && places[e] == c.place) value += w_.first.values()[e++];
-      selector.push(c.place, value);
+      push(c.place, value);
     }
-    for (; e < places.size(); ++e) selector.push(places[e], w_.first.values()[e]);
+    for (; e < places.size(); ++e) push(places[e], w_.first.values()[e]);
     for (std::size_t b = 0; b < neurons; ++b) {
-      const std::int64_t neuron = first ? static_cast<std::int64_t>(b) : w_.first.blocks()[b].neuron;
+      const std::int64_t neuron = neuron_of(first, b);
       const SparseWeights::Block* const block = w_.second.find(neuron);
       std::int64_t at = block == nullptr ? 0 : block->begin;
       for (std::int64_t o = 0; o < k; ++o) {
@@ -211,7 +251,7 @@ class OutputsSolver {
         if (first) value += first_output(neuron, o);
         if (block != nullptr && at < block->end && w_.second.feature()[static_cast<std::size_t>(at)] == o)
           value += w_.second.values()[static_cast<std::size_t>(at++)];
-        selector.push(offset + neuron * k + o, value);
+        push(offset + neuron * k + o, value);
       }
     }
     std::vector<std::int64_t> places1, places2;
@@ -244,22 +284,29 @@ class OutputsSolver {
 
   const RecoverProblem& problem_;
   const RecoverOptions& options_;
-  bool inner_;
+  int inner_;
+  bool sketched_;
   std::int64_t m_, d_;
   double spread_first_ = 0.0, spread_second_ = 0.0;
   TwoLayers w_;
+  std::optional<CountSketch> sketch_;
 };
 
 }  // namespace
 
 Recovery solve_iht_outputs(const RecoverProblem& problem, const RecoverOptions& options,
                            const RecoverProgress& progress) {
-  return OutputsSolver(problem, options, false).run(progress);
+  return OutputsSolver(problem, options, 0).run(progress);
 }
 
 Recovery solve_aiht_outputs(const RecoverProblem& problem, const RecoverOptions& options,
                             const RecoverProgress& progress) {
-  return OutputsSolver(problem, options, true).run(progress);
+  return OutputsSolver(problem, options, kInnerSteps).run(progress);
+}
+
+Recovery solve_htp_outputs(const RecoverProblem& problem, const RecoverOptions& options,
+                           const RecoverProgress& progress) {
+  return OutputsSolver(problem, options, kPursuitSteps).run(progress);
 }
 
 }  // namespace tulle

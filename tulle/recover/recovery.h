@@ -28,6 +28,9 @@ struct RecoverOptions {
   bool published = false;    // as arXiv 2509.20323 and its code do it: the last iterate, whatever its loss
   int descent_steps = 10;    // of `aiht`, on a fixed support
   std::string imp = "fair";  // form of `imp`: fair or published
+  /// Several outputs: the strongest by `value`, or by a count sketch of all updates (`sketch`); auto: sketch
+  /// if published.
+  std::string select = "auto";
   std::uint64_t seed = 0;
   std::int64_t workspace = 32 << 20;  // bytes
   /// Where a method begins, with the gates of these weights; of 0 neurons: where it begins by itself. One
@@ -74,7 +77,7 @@ struct Recovery {
   std::vector<double> losses{};  // after each step, of the start that won
 };
 
-/// Told after each step; false: stop, with the best so far.
+/// Told after each step, from 1 on; false: stop, with the best so far.
 using RecoverProgress = std::function<bool(std::int64_t step, double loss, std::int64_t nonzeros)>;
 
 /// A method for nets with one hidden layer.
@@ -86,7 +89,7 @@ struct RecoverMethod {
   std::string_view source;
   RecoverFunction solve;          // one output
   RecoverFunction solve_outputs;  // several; null: it cannot
-  bool any_gates = false;         // takes `gates` other than sequential
+  bool any_gates = false;         // takes `gates` other than sequential, and `select`
   bool any_start = false;         // takes `start`
 };
 

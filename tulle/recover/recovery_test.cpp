@@ -263,6 +263,47 @@ TEST(Start, IsRefusedWhereThereIsNone) {
   EXPECT_THROW((void)recover("htp", p.problem(), two), std::invalid_argument);
 }
 
+// Accepted descent on a support lowers ||A_S x - y||: iht takes the same step and no descent.
+TEST(Thresholding, DescendsOnTheSupportItChose) {
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    const Planted p(500, 20, 5, 10, seed);
+    SparseWeights near = p.net.weights;
+    for (std::size_t k = 0; k < near.values().size(); ++k)
+      near.values()[k] *= 1.0 + 0.3 * std::sin(double(k));
+    const RecoverOptions options{
+        .hidden_width = 5, .nnz = 10, .steps = 1, .gates = "fixed", .seed = seed, .start = near};
+    const double plain = recover("iht", p.problem(), options).loss,
+                 descended = recover("aiht", p.problem(), options).loss,
+                 least = recover("htp", p.problem(), options).loss;
+    EXPECT_LT(descended, plain) << seed;
+    EXPECT_LE(least, descended) << seed;
+  }
+}
+
+// Accepted Gauss-Newton steps never raise the net's own loss; they come last, on the best net of a start.
+TEST(Strong, EndsNoWorseThanItsBestStep) {
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    const Planted p(600, 30, 12, 60, seed);
+    const Recovery found =
+        recover("strong", p.problem(), {.hidden_width = 6, .nnz = 30, .steps = 6, .starts = 2, .seed = seed});
+    std::vector<double> within(found.losses.end() - 2,
+                               found.losses.end());  // when the support has shrunk to nnz
+    EXPECT_LE(found.loss, *std::ranges::min_element(within)) << seed;
+  }
+}
+
+TEST(Strong, BringsADeadNeuronBack) {
+  const Planted p(2000, 30, 8, 40, 3);
+  SparseWeights start = p.net.weights;
+  const SparseWeights::Block& gone = start.blocks()[2];
+  for (std::int64_t k = gone.begin; k < gone.end; ++k) start.values()[static_cast<std::size_t>(k)] = 0.0;
+  start = start.without_zeros();
+  const RecoverOptions options{.hidden_width = 8, .nnz = 40, .start = start};
+  EXPECT_TRUE(match_layers(recover("strong", p.problem(), options).net.weights, p.net.weights).exact());
+  EXPECT_EQ(recover("aiht", p.problem(), options).net.weights.find(p.net.weights.blocks()[2].neuron),
+            nullptr);
+}
+
 TEST(LineSearch, DecidesInClosedFormWhatTheLossWouldDecide) {
   const Random random{.seed = 5, .stream = Stream::kData};
   int taken = 0;
@@ -303,6 +344,44 @@ TEST(Thresholding, OfTurnedLabelsWithTurnedSignsIsTheMirrorImage) {
     EXPECT_EQ(up.net.weights.values()[k], -down.net.weights.values()[k]);
 }
 
+// The same with own gates: every sign turned, w becomes -w step by step.
+TEST(Thresholding, OfTurnedLabelsFromTurnedWeightsIsTheMirrorImage) {
+  const Planted p(500, 20, 5, 10, 2);
+  std::vector<double> turned(p.y);
+  for (double& y : turned) y = -y;
+  SparseWeights near = p.net.weights, mirrored;
+  for (std::size_t k = 0; k < near.values().size(); ++k) near.values()[k] *= 1.0 + 0.3 * std::sin(double(k));
+  mirrored = near;
+  for (double& w : mirrored.values()) w = -w;
+  for (SparseWeights::Block& block : mirrored.blocks()) block.sign = -1;
+  for (const char* method : {"iht", "aiht", "htp"}) {
+    const RecoverOptions options{.hidden_width = 5, .nnz = 10, .steps = 5, .published = true};
+    RecoverOptions from_near = options, from_mirrored = options;
+    from_near.start = near;
+    from_mirrored.start = mirrored;
+    const Recovery up = recover(method, p.problem(), from_near),
+                   down = recover(method, {.x = p.x, .y = turned}, from_mirrored);
+    EXPECT_EQ(up.losses, down.losses) << method;
+    ASSERT_TRUE(std::ranges::equal(up.net.weights.places(), down.net.weights.places())) << method;
+    for (std::size_t k = 0; k < up.net.weights.values().size(); ++k)
+      EXPECT_EQ(up.net.weights.values()[k], -down.net.weights.values()[k]) << method;
+  }
+}
+
+// The cells on which sign rules were compared: all positive ones do worse than no net at all there.
+TEST(Signs, ChosenByThemselvesBeatNoNetInEveryMixedCell) {
+  struct Cell {
+    std::int64_t m, s;
+  };
+  for (const Cell& cell : {Cell{10, 10}, Cell{10, 50}, Cell{50, 50}, Cell{50, 200}})
+    for (const std::uint64_t seed : {0, 1, 2}) {
+      const Planted p(5000, 100, cell.m, cell.s, seed, /*mixed=*/true);
+      const RecoverOptions options{.hidden_width = cell.m, .nnz = cell.s, .seed = seed};
+      EXPECT_LT(recover("aiht", p.problem(), options).loss, dot(p.y, p.y))
+          << cell.m << " " << cell.s << " " << seed;
+    }
+}
+
 TEST(Thresholding, NeverBringsADeadNeuronBack) {
   const Planted p(2000, 100, 10, 10, 0);
   std::int64_t first = -1;
@@ -329,34 +408,6 @@ TEST(ImpRounds, AreThoseOfThePublishedCode) {
   EXPECT_LE(imp_rounds(1010, 50, 0.1, false).back(), 50);
   EXPECT_EQ(imp_rounds(1010, 50, 0.1, true).back(), 50);
   EXPECT_EQ(imp_rounds(5, 10, 0.1, false), std::vector<std::int64_t>{4});  // pruned once although it fits
-}
-
-// Several outputs: classes that a linear map of few features tells apart.
-TEST(Outputs, AreClassifiedWithinTheBudget) {
-  const Samples x = planted_samples(900, 12, 3, 0);
-  std::vector<double> y(static_cast<std::size_t>(3 * x.padded()), 0.0);
-  for (std::int64_t i = 0; i < 900; ++i) {
-    const std::int64_t label = x.column(0)[i] > 0.4f ? 0 : x.column(5)[i] > 0.0f ? 1 : 2;
-    y[static_cast<std::size_t>(label * x.padded() + i)] = 1.0;
-  }
-  for (const char* method : {"iht", "aiht"}) {
-    const Recovery found = recover(method, {.x = x, .y = y, .outputs = 3, .classify = true},
-                                   {.hidden_width = 8, .nnz = 30, .steps = 30});
-    EXPECT_LE(found.net.nonzeros(), 30);
-    const std::vector<double> f = net_outputs(x, found.net);
-    int right = 0;
-    for (std::int64_t i = 0; i < 900; ++i) {
-      std::int64_t best = 0, label = 0;
-      for (std::int64_t o = 0; o < 3; ++o) {
-        if (f[static_cast<std::size_t>(o * x.padded() + i)] >
-            f[static_cast<std::size_t>(best * x.padded() + i)])
-          best = o;
-        if (y[static_cast<std::size_t>(o * x.padded() + i)] == 1.0) label = o;
-      }
-      right += best == label;
-    }
-    EXPECT_GE(right, std::string(method) == "aiht" ? 800 : 450) << method;
-  }
 }
 
 }  // namespace

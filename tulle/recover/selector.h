@@ -10,22 +10,24 @@ namespace tulle {
 struct Candidate {
   std::int64_t place = 0;
   double value = 0.0;
+  double key = 0.0;  // what is compared: the value, or an estimate that stands for it
 };
 
-/// The order of selection: larger magnitude first, ties by smaller place. A total order, so that what is
+/// The order of selection: larger |key| first, ties by smaller place. A total order, so that what is
 /// selected does not depend on the order in which numbers arrive.
 bool stronger(const Candidate& a, const Candidate& b);
 
-/// The `count` strongest of a stream of numbers, zeros never. Memory: 2 * count entries of 16 bytes; cost:
-/// O(1) a number, amortised.
+/// The `count` strongest of a stream of numbers, keys of 0 never. Memory: 2 * count entries of 24 bytes;
+/// cost: O(1) a number, amortised.
 class Selector {
  public:
   explicit Selector(std::int64_t count);
 
-  void push(std::int64_t place, double value) {
-    const double magnitude = value < 0 ? -value : value;
+  void push(std::int64_t place, double value) { push(place, value, value); }
+  void push(std::int64_t place, double value, double key) {
+    const double magnitude = key < 0 ? -key : key;
     if (!(magnitude > 0.0) || magnitude < threshold_) return;
-    kept_.push_back({place, value});
+    kept_.push_back({place, value, key});
     if (static_cast<std::int64_t>(kept_.size()) == 2 * count_) shrink();
   }
   /// What another selector kept, as if pushed here.

@@ -113,7 +113,7 @@ Recovery run(const RecoverProblem& problem, const RecoverOptions& options, const
       best.loss = loss;
     }
     best.steps = t + 1;
-    if (progress && !progress(t, loss, x.nonzeros())) break;
+    if (progress && !progress(best.steps, loss, x.nonzeros())) break;
   }
   best.losses = std::move(losses);
   return best;

@@ -194,6 +194,7 @@ struct Config {
     std::string planted_signs = "positive";
     bool published = false;
     std::string imp = "fair";
+    std::string select = "auto";
     std::int64_t workspace = 32;
     std::string start_from;
     std::string image;

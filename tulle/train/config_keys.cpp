@@ -497,6 +497,13 @@ const KeyInfo kKeys[] = {
      [] {
        return Names{"fair", "published"};
      }},
+    {"recover.select", [](Config& c) -> Field { return &c.recover.select; },
+     "several outputs: the strongest by value, or by a count sketch of all updates; auto: sketch if "
+     "published",
+     -kNone, kNone, false,
+     [] {
+       return Names{"auto", "value", "sketch"};
+     }},
     {"recover.workspace", [](Config& c) -> Field { return &c.recover.workspace; }, "MiB for gates and tiles",
      1, 1048576},
     {"recover.start_from", [](Config& c) -> Field { return &c.recover.start_from; },

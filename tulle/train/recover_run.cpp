@@ -130,6 +130,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
                          .time_limit = r.time_limit,
                          .published = r.published,
                          .imp = r.imp,
+                         .select = r.select,
                          .seed = static_cast<std::uint64_t>(config.run.seed),
                          .workspace = r.workspace << 20};
   if (task.linear) options.descent_steps = 3;
