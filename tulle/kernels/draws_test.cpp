@@ -73,8 +73,7 @@ TEST_P(Draws, AFeistelNetworkMapsNoTwoValuesToTheSame) {
   EXPECT_EQ(values, all);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Draws, testing::ValuesIn(available_targets()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Targets, Draws, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

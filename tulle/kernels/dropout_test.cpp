@@ -112,8 +112,7 @@ TEST_P(Dropout, EverythingOfAPlaceMatters) {
   EXPECT_NE(first[0], first[1]);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Dropout, ::testing::ValuesIn(available_targets()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Targets, Dropout, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

@@ -85,8 +85,7 @@ TEST_P(Gather, AFactorOfZeroGivesZero) {
   EXPECT_EQ(panel, std::vector<float>(16, 0.0f));
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Gather, ::testing::ValuesIn(available_targets()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Targets, Gather, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

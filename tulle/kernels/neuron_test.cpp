@@ -210,8 +210,7 @@ TEST_P(NeuronKernels, TheSignBitPathEqualsTheStoredSumPathBitwise) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, NeuronKernels, ::testing::ValuesIn(available_targets()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Targets, NeuronKernels, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

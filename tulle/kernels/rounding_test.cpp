@@ -98,8 +98,7 @@ TEST_P(Rounding, WidensEveryBfloat16Exactly) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Rounding, ::testing::ValuesIn(available_targets()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Targets, Rounding, ::testing::ValuesIn(available_targets()), target_name);
 
 }  // namespace
 }  // namespace tulle::kernels

@@ -131,7 +131,7 @@ void Bijection::images(std::uint64_t first, std::span<std::uint64_t> out) const 
       const auto begin = static_cast<std::size_t>(at);
       const auto count = static_cast<std::size_t>(std::min(kTogether, range.end - at));
       std::iota(out.begin() + at, out.begin() + at + static_cast<std::ptrdiff_t>(count), first + begin);
-      kernels::feistel(network_, out.data() + begin, std::ssize(out.subspan(begin, count)));
+      kernels::feistel(network_, out.data() + begin, static_cast<std::int64_t>(count));
       places.clear();
       for (std::size_t i = begin; i < begin + count; ++i)
         if (out[i] >= n_) places.push_back(i);
