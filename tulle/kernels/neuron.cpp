@@ -42,28 +42,33 @@ void ApplyGate(Range rows, int width, float* panel, const Gate& gate) {
   WithWidth<2>(width, [&](auto kWidth) { GateRows<kWidth>(rows, panel, gate); });
 }
 
-void SumRows(Range rows, int width, const float* HWY_RESTRICT panel, bool add, float* HWY_RESTRICT sums) {
-  const Floats d;
-  HWY_ALIGN float lines[kLine * kLine] = {};
+template <int kWidth>
+void SumGatedRows(Range rows, const float* HWY_RESTRICT panel, const Gate& gate, bool add,
+                  float* HWY_RESTRICT sums) {
+  using S = Samples<kWidth>;
+  const typename S::Tag d;
+  HWY_ALIGN float lines[kLine * kLine] = {};  // lanes that a narrow panel lacks stay 0
   HWY_ALIGN float block[kLine];
   for (std::int64_t row = rows.begin; row < rows.end; row += kLine) {
     const auto count = static_cast<int>(rows.end - row < kLine ? rows.end - row : kLine);
     for (int j = 0; j < count; ++j) {
-      if (width < kLine) {  // the other lanes stay 0
-        std::copy_n(panel + (row + j) * width, width, lines + j * kLine);
-        continue;
-      }
-      for (int s = 0; s < kVectorsPerLine; ++s) {
-        const float* HWY_RESTRICT first = panel + (row + j) * width + s * kLanes;
-        Vector sum = hn::Load(d, first);
-        for (int line = 1; line < width / kLine; ++line)
-          sum = hn::Add(sum, hn::Load(d, first + line * kLine));
-        hn::Store(sum, d, lines + j * kLine + s * kLanes);
+      const auto vector = [&](int v) HWY_ATTR {
+        return Gated<kWidth>(hn::Load(d, panel + (row + j) * kWidth + v * S::kLanes), row + j, v, gate);
+      };
+      for (int s = 0; s < S::kVectorsPerLine; ++s) {
+        auto sum = vector(s);
+        for (int line = 1; line < S::kLines; ++line)
+          sum = hn::Add(sum, vector(line * S::kVectorsPerLine + s));
+        hn::Store(sum, d, lines + j * kLine + s * S::kLanes);
       }
     }
     SumLines(lines, block);
     for (int j = 0; j < count; ++j) sums[row + j] = add ? sums[row + j] + block[j] : block[j];
   }
+}
+
+void SumRows(Range rows, int width, const float* panel, const Gate& gate, bool add, float* sums) {
+  WithWidth<2>(width, [&](auto kWidth) { SumGatedRows<kWidth>(rows, panel, gate, add, sums); });
 }
 
 // Place of a draw: samples go in groups of 8 lines of 16. Lane s of a group has one Philox block of four
@@ -132,8 +137,8 @@ void apply_gate(Range rows, int width, float* panel, const Gate& gate) noexcept 
   HWY_DYNAMIC_DISPATCH(ApplyGate)(rows, width, panel, gate);
 }
 
-void sum_rows(Range rows, int width, const float* panel, bool add, float* sums) noexcept {
-  HWY_DYNAMIC_DISPATCH(SumRows)(rows, width, panel, add, sums);
+void sum_rows(Range rows, int width, const float* panel, const Gate& gate, bool add, float* sums) noexcept {
+  HWY_DYNAMIC_DISPATCH(SumRows)(rows, width, panel, gate, add, sums);
 }
 
 void dropout_bits(Range rows, int width, const DropoutPlace& place, std::uint32_t drop_threshold,

@@ -44,9 +44,10 @@ void apply_epilogue(Range rows, int width, float* panel, const Epilogue& epilogu
 /// Applies `gate` in place to rows of a panel that holds dL/da.
 void apply_gate(Range rows, int width, float* panel, const Gate& gate) noexcept;
 
-/// sums[r] = (add ? sums[r] : 0) + the sum over the samples of row r: bias gradients. Lines are added in
-/// order, then the 16 lanes in a fixed tree.
-void sum_rows(Range rows, int width, const float* panel, bool add, float* sums) noexcept;
+/// sums[r] = (add ? sums[r] : 0) + the sum over the samples of row r of a panel of dL/da, each through
+/// `gate`: bias gradients. Lines are added in order, then the 16 lanes in a fixed tree. The panel stays as it
+/// is.
+void sum_rows(Range rows, int width, const float* panel, const Gate& gate, bool add, float* sums) noexcept;
 
 /// Which draw of which neuron of which sample: everything dropout masks depend on.
 struct DropoutPlace {

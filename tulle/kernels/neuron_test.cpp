@@ -135,7 +135,7 @@ TEST_P(NeuronKernels, TouchOnlyTheirRows) {
     apply_epilogue({4, 9}, width, a.data(),
                    {.slope = 3.0f, .positive_bits = bits.data(), .keep_bits = keep.data()});
     apply_gate({4, 9}, width, dz.data(), {.keep_bits = keep.data()});
-    sum_rows({4, 9}, width, before.data(), false, sums.data());
+    sum_rows({4, 9}, width, before.data(), {}, false, sums.data());
     Guarded<std::uint16_t> mask(kNeurons * bit_words(width), 0x1234);
     dropout_bits({4, 9}, width, {}, 0, nullptr, mask.data());
     for (std::int64_t row = 0; row < kNeurons; ++row) {
@@ -162,15 +162,36 @@ TEST_P(NeuronKernels, RowSumsLieWithinTheirRoundingErrorsAndFollowTheFixedTreeBi
   for (const int width : kAllWidths) {
     const Guarded<float> panel = random_panel(width, dice);
     Guarded<float> sums(kNeurons, NAN);
-    sum_rows({0, kNeurons}, width, panel.data(), false, sums.data());
+    sum_rows({0, kNeurons}, width, panel.data(), {}, false, sums.data());
     EXPECT_TRUE(within_bounds(sums, reference::row_sums(kNeurons, width, panel.data())));
     for (std::size_t row = 0; row < sums.size(); ++row)
       ASSERT_EQ(sums[row],
                 reference::sum_in_fixed_tree(panel.data() + row * static_cast<std::size_t>(width), width));
     Guarded<float> added(kNeurons, 2.5f);
-    sum_rows({0, kNeurons}, width, panel.data(), true, added.data());
+    sum_rows({0, kNeurons}, width, panel.data(), {}, true, added.data());
     for (std::size_t row = 0; row < sums.size(); ++row) ASSERT_EQ(added[row], 2.5f + sums[row]);
     EXPECT_TRUE(sums.guards_intact() && added.guards_intact());
+  }
+}
+
+TEST_P(NeuronKernels, SumsThroughAGateAreThoseOfThePanelThatItMakes) {
+  Dice dice;
+  for (const int width : kAllWidths) {
+    Guarded<float> panel = random_panel(width, dice);
+    const auto words = static_cast<std::size_t>(kNeurons * bit_words(width));
+    std::vector<std::uint16_t> positive(words), kept(words);
+    for (std::size_t i = 0; i < words; ++i) {
+      positive[i] = static_cast<std::uint16_t>(40503 * (i + 1));
+      kept[i] = static_cast<std::uint16_t>(30011 * (i + 3));
+    }
+    const Gate gate{
+        .slope = 0.3f, .positive_bits = positive.data(), .keep_bits = kept.data(), .keep_scale = 2};
+    Guarded<float> sums(kNeurons), expected(kNeurons);
+    sum_rows({0, kNeurons}, width, panel.data(), gate, false, sums.data());
+    apply_gate({0, kNeurons}, width, panel.data(), gate);
+    sum_rows({0, kNeurons}, width, panel.data(), {}, false, expected.data());
+    for (std::size_t row = 0; row < sums.size(); ++row) ASSERT_EQ(sums[row], expected[row]) << row;
+    EXPECT_TRUE(sums.guards_intact());
   }
 }
 
@@ -179,7 +200,7 @@ TEST_P(NeuronKernels, NaNOfOneRowReachesNoOtherRowSum) {
   for (const int width : kAllWidths) {
     Guarded<float> panel = random_panel(width, dice), sums(kNeurons);
     panel[reference::at(20, width, 1)] = NAN;
-    sum_rows({0, kNeurons}, width, panel.data(), false, sums.data());
+    sum_rows({0, kNeurons}, width, panel.data(), {}, false, sums.data());
     for (std::size_t row = 0; row < sums.size(); ++row) EXPECT_EQ(std::isnan(sums[row]), row == 20);
   }
 }

@@ -130,7 +130,7 @@ void Layer::forward_from(const Pass& pass, const Inputs& x, Panels<float> y, std
 void Layer::sum_bias_gradients(Range rows, Panels<const float> dz) {
   if (!options_.has_bias) return;
   for (std::int32_t p = 0; p < dz.count(); ++p)
-    kernels::sum_rows(rows, dz.width, dz.panel(p), p > 0, bias_.gradient.data());
+    kernels::sum_rows(rows, dz.width, dz.panel(p), {}, p > 0, bias_.gradient.data());
 }
 
 void Layer::backward(Panels<const float> x, Panels<const float> dz, Panels<float> dx, Layer* below) {

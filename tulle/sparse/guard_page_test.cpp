@@ -142,7 +142,7 @@ TEST_P(GuardPages, GatherAndNeuronsStayInside) {
             {.bias = mean.data(), .slope = 0.5f, .positive_bits = bits.data(), .keep_bits = keep.data()});
         apply_gate({0, kFeatures}, width, panel.data(),
                    {.positive_bits = bits.data(), .keep_bits = keep.data()});
-        sum_rows({0, kFeatures}, width, panel.data(), false, sums.data());
+        sum_rows({0, kFeatures}, width, panel.data(), {}, false, sums.data());
       }
 }
 
