@@ -17,6 +17,7 @@ Recovery solve_strong(const RecoverProblem&, const RecoverOptions&, const Recove
 Recovery solve_iht_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_aiht_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_htp_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
+Recovery solve_strong_outputs(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 Recovery solve_imp(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 
 namespace {
@@ -30,7 +31,7 @@ constexpr RecoverMethod kMethods[] = {
     {"htp", "iht with least squares on each support", "Foucart 2011, gates of arXiv 2509.20323", solve_htp,
      solve_htp_outputs, true, true},
     {"strong", "gate birth, shrinking supports, least squares, Gauss-Newton, many starts", "own",
-     solve_strong, nullptr, false, true},
+     solve_strong, solve_strong_outputs, false, true},
     {"imp", "baseline: train a dense net, prune a tenth, go back to its first values, again",
      "arXiv 2509.20323; Frankle and Carbin 2019", solve_imp, solve_imp},
 };
@@ -50,10 +51,6 @@ Recovery nothing_found(const RecoverProblem& problem, const RecoverOptions& opti
 }
 
 void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const RecoverOptions& options) {
-  if (problem.outputs > 1 && how.solve_outputs == nullptr)
-    throw Error(ErrorKind::kConfig,
-                fmt::format("recover.method, found '{}' with {} outputs, expected one that takes several",
-                            how.name, problem.outputs));
   if (options.gates != "sequential" && (problem.outputs > 1 || !how.any_gates))
     throw Error(
         ErrorKind::kConfig,

@@ -22,14 +22,6 @@ constexpr int kInnerSteps = 5;     // of conjugate gradients after each choice o
 constexpr int kPursuitSteps = 50;  // the same of htp
 constexpr int kLastSteps = 60;     // at the end, on all samples
 
-TwoLayers moved(const TwoLayers& w, double step, const LayersVector& direction) {
-  TwoLayers to = w;
-  for (std::size_t k = 0; k < direction.first.size(); ++k) to.first.values()[k] += step * direction.first[k];
-  for (std::size_t k = 0; k < direction.second.size(); ++k)
-    to.second.values()[k] += step * direction.second[k];
-  return to;
-}
-
 // Nonlinear conjugate gradients (Polak and Ribiere 1969, never below 0) on the support, each step as long as
 // the loss's own curvature says, halved until it lowers the loss.
 void descend(const OutputProblem& part, TwoLayers& w, int steps) {
@@ -97,7 +89,7 @@ class OutputsSolver {
       if (options_.published || !(loss >= best.loss)) {
         best.loss = loss;
         best.net.weights = w_.first.without_zeros();
-        best.net.output = by_output();
+        best.net.output = transposed(w_.second);
       }
       best.steps = t + 1;
       if (progress && !progress(best.steps, loss, w_.first.nonzeros() + w_.second.nonzeros())) break;
@@ -262,24 +254,6 @@ class OutputsSolver {
     }
     return {SparseWeights(m_, d_, std::move(places1), std::move(values1)),
             SparseWeights(m_, problem_.outputs, std::move(places2), std::move(values2))};
-  }
-
-  // W2 as [output][neuron].
-  SparseWeights by_output() const {
-    std::vector<Candidate> entries;
-    for (std::size_t e = 0; e < w_.second.places().size(); ++e)
-      if (w_.second.values()[e] != 0.0)
-        entries.push_back(
-            {w_.second.feature()[e] * m_ + w_.second.places()[e] / problem_.outputs, w_.second.values()[e]});
-    std::ranges::sort(entries, {}, &Candidate::place);
-    std::vector<std::int64_t> places;
-    std::vector<double> values;
-    for (const Candidate& c : entries) {
-      places.push_back(c.place);
-      values.push_back(c.value);
-    }
-    return SparseWeights(problem_.outputs, static_cast<std::int32_t>(m_), std::move(places),
-                         std::move(values));
   }
 
   const RecoverProblem& problem_;

@@ -48,7 +48,8 @@ struct How {
 class EveryMethodOfOutputs : public ::testing::TestWithParam<How> {
  protected:
   RecoverOptions options() const {
-    RecoverOptions options{.hidden_width = 8, .nnz = 30, .steps = 30, .select = GetParam().select};
+    RecoverOptions options{
+        .hidden_width = 8, .nnz = 30, .steps = 30, .starts = 6, .select = GetParam().select};
     if (GetParam().method == "imp") options.steps = 100;
     return options;
   }
@@ -94,7 +95,8 @@ TEST_P(EveryMethodOfOutputs, TakesBatchesAndStopsWhenItIsAsked) {
 INSTANTIATE_TEST_SUITE_P(Outputs, EveryMethodOfOutputs,
                          ::testing::Values(How{"iht", "value", 450}, How{"aiht", "value", 800},
                                            How{"htp", "value", 800}, How{"iht", "sketch", 450},
-                                           How{"aiht", "sketch", 700}, How{"imp", "value", 700}),
+                                           How{"aiht", "sketch", 700}, How{"strong", "value", 880},
+                                           How{"imp", "value", 700}),
                          [](const auto& info) { return info.param.method + "_" + info.param.select; });
 
 TEST(Sketch, ChoosesByAllUpdatesThatWere) {
@@ -126,8 +128,12 @@ TEST(Outputs, RefuseWhatOneOutputAloneCanHave) {
               HasSubstr("recover.gates, found 'fixed', expected"));
   EXPECT_THAT(refusal("aiht", p.problem(), {.select = "sketch"}),
               HasSubstr("recover.select, found 'sketch' with 1 outputs"));
-  EXPECT_THAT(refusal("imp", c.problem(), {.select = "sketch"}),
-              HasSubstr("recover.select, found 'sketch' with 3 outputs"));
+  for (const char* method : {"strong", "imp"}) {
+    EXPECT_THAT(refusal(method, c.problem(), {.select = "sketch"}),
+                HasSubstr("recover.select, found 'sketch' with 3 outputs"));
+    EXPECT_THAT(refusal(method, c.problem(), {.gates = "fixed"}),
+                HasSubstr("recover.gates, found 'fixed', expected"));
+  }
 }
 
 }  // namespace

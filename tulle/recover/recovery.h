@@ -88,7 +88,7 @@ struct RecoverMethod {
   std::string_view help;
   std::string_view source;
   RecoverFunction solve;          // one output
-  RecoverFunction solve_outputs;  // several; null: it cannot
+  RecoverFunction solve_outputs;  // several
   bool any_gates = false;         // takes `gates` other than sequential, and `select`
   bool any_start = false;         // takes `start`
 };

@@ -2,12 +2,11 @@
 // are least squares, and Gauss-Newton steps are taken on the net itself.
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
-#include "tulle/base/random.h"
+#include "tulle/recover/births.h"
+#include "tulle/recover/starts.h"
 #include "tulle/recover/support.h"
 
 namespace tulle {
@@ -15,77 +14,6 @@ namespace tulle {
 Recovery solve_aiht(const RecoverProblem&, const RecoverOptions&, const RecoverProgress&);
 
 namespace {
-
-constexpr std::int64_t kFreshStarts =
-    4;  // then aiht; later ones begin from the best net so far, without some of its neurons
-constexpr double kDamping[] = {1.0, 0.5, 0.25, 0.1, 0.03};  // of Gauss-Newton steps
-
-// One way to look for a net.
-struct Start {
-  double excess = 3.0;  // times as many nonzeros at first
-  bool axis = true;     // first gates: born from y, or random
-  std::string signs;    // positive, or free: those of the correlation that gave birth
-  SparseWeights from;   // nonzeros to begin with
-  std::uint64_t seed = 0;
-};
-
-// Scores of gates along one feature, both ways: the correlation of r with relu(+x_c) and relu(-x_c).
-class Births {
- public:
-  explicit Births(const Samples& x) : x_(x), norms_(static_cast<std::size_t>(2 * x.features())) {
-    score({}, norms_);
-    for (double& norm : norms_) norm = std::sqrt(norm);
-  }
-
-  struct Birth {
-    std::int32_t feature = 0;
-    double direction = 1.0;
-    double score = 0.0;
-  };
-
-  // The best `count`, the best one first; with free signs by magnitude.
-  std::vector<Birth> best(std::span<const double> r, bool free_signs, std::int64_t count) const {
-    std::vector<double> scores(norms_.size());
-    score(r, scores);
-    std::vector<Birth> births;
-    for (std::size_t k = 0; k < scores.size(); ++k)
-      if (norms_[k] > 0.0)
-        births.push_back({static_cast<std::int32_t>(k / 2), k % 2 == 0 ? 1.0 : -1.0, scores[k] / norms_[k]});
-    const auto rank = [&](const Birth& b) { return free_signs ? std::abs(b.score) : b.score; };
-    std::stable_sort(births.begin(), births.end(),
-                     [&](const Birth& a, const Birth& b) { return rank(a) > rank(b); });
-    births.resize(std::min(births.size(), static_cast<std::size_t>(count)));
-    return births;
-  }
-
- private:
-  // sums[2c + (direction < 0)] = <relu(direction x_c), r>, or its square with itself if r is empty.
-  void score(std::span<const double> r, std::span<double> sums) const {
-    parallel_ranges(x_.features(), 1, [&](Range features) {
-      double t[kernels::kTileRows], gated[kernels::kTileRows];
-      std::uint64_t bits[kernels::kTileWords];
-      const std::int32_t first = 0;
-      for (std::int64_t c = features.begin; c < features.end; ++c) {
-        for (const bool up : {true, false}) {
-          const double direction = up ? 1.0 : -1.0;
-          double sum = 0.0;
-          for (std::int64_t i = 0; i < x_.padded(); i += kernels::kTileRows) {
-            const std::int64_t rows = std::min(kernels::kTileRows, x_.padded() - i);
-            const float* const column = x_.column(c) + i;
-            kernels::combine_columns(column, x_.stride(), &first, &direction, 1, rows, t);
-            kernels::positive_gates(t, rows, bits);
-            kernels::gate(r.empty() ? t : r.data() + i, bits, rows, gated);
-            kernels::dot_columns(column, x_.stride(), &first, 1, gated, rows, &sum);
-          }
-          sums[static_cast<std::size_t>(2 * c + (up ? 0 : 1))] = direction * sum;
-        }
-      }
-    });
-  }
-
-  const Samples& x_;
-  std::vector<double> norms_;
-};
 
 class StrongSolver {
  public:
@@ -96,19 +24,13 @@ class StrongSolver {
         design_(problem.x, options.hidden_width, options.workspace),
         births_(problem.x),
         total_(dot(problem.y, problem.y)),
-        r_(problem.y.size()),
-        began_(std::chrono::steady_clock::now()) {
+        r_(problem.y.size()) {
     best_.loss = std::numeric_limits<double>::infinity();
     best_.starts = 0;
     cells_ = options.hidden_width * problem.x.features();
   }
 
   bool done() const { return stopped_ || best_.loss <= options_.tolerance * total_; }
-  bool late() const {
-    return options_.time_limit > 0.0 &&
-           std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count() >
-               options_.time_limit;
-  }
   Recovery& best() { return best_; }
 
   // A net that another method found, refined.
@@ -121,40 +43,31 @@ class StrongSolver {
   }
 
   // The best net without a share of its neurons, drawn at random.
-  SparseWeights disturbed(std::uint32_t event, double share) const {
+  SparseWeights disturbed(const Start& start) const {
     const SparseWeights& w = best_.net.weights;
-    const auto alive = static_cast<std::uint32_t>(w.blocks().size());
-    const auto out = std::max<std::uint32_t>(2, static_cast<std::uint32_t>(share * alive));
-    const std::vector<std::uint32_t> order = random_permutation(
-        alive, {.seed = options_.seed, .stream = Stream::kGates, .layer = 1, .event = event});
-    std::vector<bool> leaves(alive, false);
-    for (std::uint32_t k = 0; k < std::min(out, alive); ++k) leaves[order[k]] = true;
+    const std::vector<bool> leaves = leaving(w.blocks().size(), start.leaving, options_.seed, start.number);
     SparseWeights rest = w;
-    for (std::uint32_t b = 0; b < alive; ++b)
+    for (std::size_t b = 0; b < leaves.size(); ++b)
       if (leaves[b])
         for (std::int64_t k = w.blocks()[b].begin; k < w.blocks()[b].end; ++k)
           rest.values()[static_cast<std::size_t>(k)] = 0.0;
     return rest.without_zeros();
   }
 
-  // One start of `steps` outer steps; the best net is kept.
-  void run(const Start& start, std::int64_t steps) {
-    const bool free_signs = start.signs != "positive";
+  // One start of `steps` outer steps from `from`; the best net is kept. Signs are positive, or free: those of
+  // the correlation that gave birth.
+  void run(const Start& start, bool free_signs, const SparseWeights& from, std::int64_t steps) {
     std::vector<double> losses;
-    SparseWeights w =
-        start.from.neurons() > 0 ? start.from : SparseWeights(options_.hidden_width, problem_.x.features());
+    SparseWeights w = from.neurons() > 0 ? from : SparseWeights(options_.hidden_width, problem_.x.features());
     double won = std::numeric_limits<double>::infinity();
     SparseWeights winner;
     ++best_.starts;
     double loss = true_loss(design_, problem_.y, w, r_);
     for (std::int64_t t = 0; t < steps && !stopped_; ++t) {
       const double phase = static_cast<double>(t) / static_cast<double>(std::max<std::int64_t>(1, steps - 1));
-      const double shrink = std::clamp((phase - 0.3) / 0.45, 0.0, 1.0);
-      const auto wanted = static_cast<std::int64_t>(std::llround(
-          start.excess * std::pow(1.0 / start.excess, shrink) * static_cast<double>(options_.nnz)));
-      const std::int64_t s = std::min(std::max(options_.nnz, wanted), cells_);
-      if (t == 0 && !start.axis && w.nonzeros() == 0)
-        design_.set_random_gates(start.seed);
+      const std::int64_t s = graded_nonzeros(start.excess, options_.nnz, phase, cells_);
+      if (t == 0 && !start.born && w.nonzeros() == 0)
+        design_.set_random_gates(options_.seed + static_cast<std::uint64_t>(start.number));
       else
         design_.set_gates(with_births(w, free_signs, phase < 0.9 || t == 0));
       w = pursue(w, s);
@@ -287,7 +200,6 @@ class StrongSolver {
   Births births_;
   double total_;
   std::vector<double> r_;  // y - f(x) of the net at hand
-  std::chrono::steady_clock::time_point began_;
   std::int64_t cells_ = 0;
   bool stopped_ = false;
   Recovery best_;
@@ -300,29 +212,26 @@ Recovery solve_strong(const RecoverProblem& problem, const RecoverOptions& optio
   StrongSolver solver(problem, options, progress);
   const bool nonnegative = *std::min_element(problem.y.begin(), problem.y.end()) >= 0.0;
   const std::string signs = options.signs == "auto" ? (nonnegative ? "positive" : "free") : options.signs;
-  const std::int64_t starts = options.starts == 0 ? 40 : options.starts,
-                     steps = options.steps == 0 ? 40 : options.steps;
+  const bool free_signs = signs != "positive";
+  const std::int64_t steps = options.steps == 0 ? 40 : options.steps;
+  Starts starts(options);
   if (options.start.neurons() > 0) {
     const double excess = static_cast<double>(options.start.nonzeros()) / static_cast<double>(options.nnz);
-    solver.run({.excess = std::max(1.0, excess), .signs = signs, .from = options.start, .seed = options.seed},
-               steps);
+    solver.run({.excess = std::max(1.0, excess)}, free_signs, options.start, steps);
   }
-  for (std::int64_t k = 0; k < starts && !solver.done() && !(k > 0 && solver.late()); ++k) {
-    Start start{.signs = signs, .from = {}, .seed = options.seed + static_cast<std::uint64_t>(k)};
-    if (k == kFreshStarts) {
+  while (!solver.done()) {
+    const std::optional<Start> start = starts.next();
+    if (!start) break;
+    if (start->aiht) {
       RecoverOptions other = options;
       other.steps = 100;
       other.batch = 0;
-      if (signs == "free") other.signs = "gate";
+      if (free_signs) other.signs = "gate";
       solver.offer(solve_aiht(problem, other, progress));
-    } else if (k < kFreshStarts) {
-      start.excess = k % 2 == 0 ? 3.0 : 1.0;
-      start.axis = k % 4 < 2;
-      solver.run(start, steps);
+    } else if (start->leaving > 0.0) {
+      solver.run(*start, free_signs, solver.disturbed(*start), (steps + 1) / 2);
     } else {
-      start.excess = k % 2 == 0 ? 1.5 : 1.2;
-      start.from = solver.disturbed(static_cast<std::uint32_t>(k), 0.1 * static_cast<double>(1 + k % 3));
-      solver.run(start, (steps + 1) / 2);
+      solver.run(*start, free_signs, {}, steps);
     }
   }
   return std::move(solver.best());

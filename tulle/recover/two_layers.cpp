@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "tulle/base/parallel.h"
+#include "tulle/recover/selector.h"
 #include "tulle/recover/support.h"
 
 namespace tulle {
@@ -41,8 +42,35 @@ void combine(const OutputProblem& part, const SparseWeights& weights, std::span<
 
 }  // namespace
 
+SparseWeights transposed(const SparseWeights& weights) {
+  std::vector<Candidate> entries;
+  for (const SparseWeights::Block& block : weights.blocks())
+    for (std::int64_t k = block.begin; k < block.end; ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      if (weights.values()[at] != 0.0)
+        entries.push_back({weights.feature()[at] * weights.neurons() + block.neuron, weights.values()[at]});
+    }
+  std::ranges::sort(entries, {}, &Candidate::place);
+  std::vector<std::int64_t> places;
+  std::vector<double> values;
+  for (const Candidate& c : entries) {
+    places.push_back(c.place);
+    values.push_back(c.value);
+  }
+  return SparseWeights(weights.features(), static_cast<std::int32_t>(weights.neurons()), std::move(places),
+                       std::move(values));
+}
+
 double dot(const LayersVector& a, const LayersVector& b) {
   return dot(a.first, b.first) + dot(a.second, b.second);
+}
+
+TwoLayers moved(const TwoLayers& w, double step, const LayersVector& direction) {
+  TwoLayers to = w;
+  for (std::size_t k = 0; k < direction.first.size(); ++k) to.first.values()[k] += step * direction.first[k];
+  for (std::size_t k = 0; k < direction.second.size(); ++k)
+    to.second.values()[k] += step * direction.second[k];
+  return to;
 }
 
 void add_scaled(double scale, const double* from, std::int64_t count, double* to) {
@@ -122,6 +150,50 @@ double curvature(const OutputProblem& part, const std::vector<double>& v, const 
     sum += squares - mean * mean;
   }
   return sum;
+}
+
+void apply_curvature(const OutputProblem& part, const std::vector<double>& p, std::vector<double>& v) {
+  if (!part.classify) return;
+  const std::int64_t stride = part.x.padded();
+  for (std::int64_t i = 0; i < part.x.count(); ++i) {
+    double mean = 0.0;
+    for (std::int64_t at = i; at < part.size(); at += stride)
+      mean += p[static_cast<std::size_t>(at)] * v[static_cast<std::size_t>(at)];
+    for (std::int64_t at = i; at < part.size(); at += stride)
+      v[static_cast<std::size_t>(at)] =
+          p[static_cast<std::size_t>(at)] * (v[static_cast<std::size_t>(at)] - mean);
+  }
+}
+
+NeuronSums neuron_sums(const OutputProblem& part, const SparseWeights& first, const std::vector<double>& r) {
+  const std::size_t neurons = first.blocks().size(), outputs = static_cast<std::size_t>(part.outputs),
+                    each = outputs + 2;
+  std::vector<double> sums(kChunks * neurons * each, 0.0);
+  for_tiles(part.x, [&](int chunk, std::int64_t from, std::int64_t rows) {
+    double t[kTileRows];
+    double* of_neuron = sums.data() + static_cast<std::size_t>(chunk) * neurons * each;
+    for (const SparseWeights::Block& block : first.blocks()) {
+      combine(part, first, first.values(), block, from, rows, t);
+      for (std::int64_t i = 0; i < rows; ++i) {
+        t[i] = std::max(t[i], 0.0);
+        of_neuron[outputs + 1] += t[i] > 0.0 ? 1.0 : 0.0;
+      }
+      for (std::int64_t o = 0; o < part.outputs; ++o)
+        of_neuron[o] += sum_of_products(t, output_of(r, part, o) + from, rows);
+      of_neuron[outputs] += sum_of_products(t, t, rows);
+      of_neuron += each;
+    }
+  });
+  for (std::size_t chunk = 1; chunk < kChunks; ++chunk)
+    for (std::size_t k = 0; k < neurons * each; ++k) sums[k] += sums[chunk * neurons * each + k];
+  NeuronSums result;
+  for (std::size_t b = 0; b < neurons; ++b) {
+    const double* const of_neuron = sums.data() + b * each;
+    result.slopes.insert(result.slopes.end(), of_neuron, of_neuron + outputs);
+    result.squares.push_back(of_neuron[outputs]);
+    result.open.push_back(of_neuron[outputs + 1]);
+  }
+  return result;
 }
 
 LayersVector support_slope(const OutputProblem& part, const TwoLayers& w, const std::vector<double>& r) {

@@ -17,6 +17,9 @@ struct TwoLayers {
   SparseWeights first, second;
 };
 
+/// [neuron][output] as [output][neuron], or back; without zeros.
+SparseWeights transposed(const SparseWeights& weights);
+
 /// Samples with what is wanted of them: numbers (sum of squares) or one-hot classes (cross-entropy).
 struct OutputProblem {
   const Samples& x;
@@ -32,6 +35,8 @@ struct LayersVector {
   std::vector<double> first, second;
 };
 double dot(const LayersVector& a, const LayersVector& b);
+/// w + step * direction.
+TwoLayers moved(const TwoLayers& w, double step, const LayersVector& direction);
 
 /// f = F(X). Cost: 2 * samples * nonzeros, as of each function here.
 void forward(const OutputProblem& problem, const TwoLayers& w, std::vector<double>& f);
@@ -46,6 +51,19 @@ double curvature(const OutputProblem& problem, const std::vector<double>& v, con
 
 /// The slope on the support, from the slope r at the outputs.
 LayersVector support_slope(const OutputProblem& problem, const TwoLayers& w, const std::vector<double>& r);
+
+/// What selection asks of each present neuron of W1, z = relu(w_j . x).
+struct NeuronSums {
+  std::vector<double> slopes;   // [neuron][output]: <z, r_o>
+  std::vector<double> squares;  // ||z||^2
+  std::vector<double> open;     // samples with z > 0
+};
+/// Cost: 2 * samples * (nonzeros of W1 + outputs * neurons).
+NeuronSums neuron_sums(const OutputProblem& problem, const SparseWeights& first,
+                       const std::vector<double>& r);
+
+/// v becomes H v for the second derivative H of curvature().
+void apply_curvature(const OutputProblem& problem, const std::vector<double>& p, std::vector<double>& v);
 
 /// How the outputs change along a direction, gates as they are.
 std::vector<double> output_change(const OutputProblem& problem, const TwoLayers& w,

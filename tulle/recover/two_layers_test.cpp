@@ -85,8 +85,62 @@ TEST_P(EveryLoss, BendsAlongADirectionAsItsOutputsChange) {
   EXPECT_NEAR((GetParam() ? 1.0 : 2.0) * curvature(net.problem, change, p), second, 1e-3 * second);
 }
 
+TEST_P(EveryLoss, AppliesTheCurvatureThatItMeasures) {
+  Net net(GetParam());
+  std::vector<double> r, p;
+  forward(net.problem, net.w, r);
+  (void)loss_and_slope(net.problem, r, &p);
+  std::vector<double> v(r.size(), 0.0);
+  const Random random{.seed = 6, .stream = Stream::kData};
+  for (std::int64_t i = 0; i < net.x.count(); ++i)
+    for (std::int64_t o = 0; o < 3; ++o)
+      v[static_cast<std::size_t>(o * net.x.padded() + i)] =
+          static_cast<double>(random.normal(static_cast<std::uint64_t>(3 * i + o)));
+  std::vector<double> bent = v;
+  apply_curvature(net.problem, p, bent);
+  double product = 0.0;
+  for (std::size_t i = 0; i < v.size(); ++i) product += v[i] * bent[i];
+  EXPECT_NEAR(product, curvature(net.problem, v, p), 1e-9 * product);
+}
+
 INSTANTIATE_TEST_SUITE_P(TwoLayers, EveryLoss, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "CrossEntropy" : "Squares"; });
+
+TEST(NeuronSums, AreThoseOfEachNeuronByItself) {
+  Net net(false);
+  std::vector<double> r;
+  forward(net.problem, net.w, r);
+  (void)loss_and_slope(net.problem, r);
+  const NeuronSums sums = neuron_sums(net.problem, net.w.first, r);
+  ASSERT_EQ(sums.open.size(), net.w.first.blocks().size());
+  for (std::size_t b = 0; b < sums.open.size(); ++b) {
+    double open = 0.0, squares = 0.0, slopes[3] = {};
+    const SparseWeights::Block& block = net.w.first.blocks()[b];
+    for (std::int64_t i = 0; i < net.x.count(); ++i) {
+      double t = 0.0;
+      for (auto k = static_cast<std::size_t>(block.begin); k < static_cast<std::size_t>(block.end); ++k)
+        t += net.w.first.values()[k] * static_cast<double>(net.x.column(net.w.first.feature()[k])[i]);
+      if (t <= 0.0) continue;
+      open += 1.0;
+      squares += t * t;
+      for (std::int64_t o = 0; o < 3; ++o)
+        slopes[o] += t * r[static_cast<std::size_t>(o * net.x.padded() + i)];
+    }
+    EXPECT_EQ(sums.open[b], open);
+    EXPECT_NEAR(sums.squares[b], squares, 1e-9 * squares);
+    for (std::size_t o = 0; o < 3; ++o)
+      EXPECT_NEAR(sums.slopes[3 * b + o], slopes[o], 1e-9 * (1.0 + squares));
+  }
+}
+
+TEST(Transposed, MovesEachWeightToTheOtherSideAndDropsZeros) {
+  const SparseWeights w(3, 2, {0, 3, 4, 5}, {1.0, 2.0, 0.0, 4.0});
+  const SparseWeights t = transposed(w);
+  EXPECT_EQ(t.neurons(), 2);
+  EXPECT_EQ(t.features(), 3);
+  EXPECT_EQ(std::vector(t.places().begin(), t.places().end()), (std::vector<std::int64_t>{0, 4, 5}));
+  EXPECT_EQ(std::vector(t.values().begin(), t.values().end()), (std::vector{1.0, 2.0, 4.0}));
+}
 
 }  // namespace
 }  // namespace tulle::testing
