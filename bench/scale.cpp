@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   const double lines = random_lines_per_second(std::size_t{1} << 30);
   const Dataset data = load_dataset(data_options(config));
   const Plan plan = make_plan(config, data);
+  const double planned_step = predicted_step_seconds(config, data, plan);
   const DiskRates disk = plan.spill.empty() ? DiskRates{} : disk_rates(plan.spill, std::size_t{1} << 30);
   const MemoryGrowth memory;
   Clock clock;
@@ -134,6 +135,8 @@ int main(int argc, char** argv) {
                      {"first_step_s", first},
                      {"step_s", step},
                      {"step_min_s", *std::ranges::min_element(whole)},
+                     {"plan_step_s", planned_step},
+                     {"step_of_plan", step / planned_step},
                      {"forward_s", median(forward)},
                      {"backward_s", median(backward)},
                      {"update_s", median(update)},

@@ -8,8 +8,10 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,6 +176,37 @@ def checkpoints(run):
 
 def temporaries(folder):
     return list(Path(folder).rglob(".tmp-*"))
+
+
+def assert_a_full_disk_leaves_the_last_checkpoint(tulle, *training, timeout=120):
+    """Trains on a file system that shrinks, once a checkpoint is there, to half of what the next one needs."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts a file system, which only root may")
+    out, run = tulle.folder / "out", tulle.folder / "out" / "run"
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tulle-test", out], capture_output=True).returncode != 0:
+        pytest.skip("this system does not let root mount a tmpfs")
+    process = tulle.start("train", *training, "--out=out", "--name=run", "--save-every=1 epoch")
+    try:
+        while not checkpoints(run) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGSTOP)
+        size = checkpoints(run)[-1].stat().st_size
+        room = shutil.disk_usage(out).used + size // 2
+        subprocess.run(["mount", "-o", f"remount,size={room}", out], check=True)
+        process.send_signal(signal.SIGCONT)
+        error = process.communicate(timeout=timeout)[1]
+        lines = [line for line in error.splitlines() if line.startswith("tulle: ")]
+        assert process.returncode == 73, error
+        assert len(lines) == 1 and "No space left" in lines[0] and str(run.relative_to(tulle.folder)) in lines[0], error
+        assert temporaries(tulle.folder) == []
+        last = checkpoints(run)[0]
+        assert last.stat().st_size == size
+        subprocess.run(tulle.command("inspect", last), capture_output=True, timeout=timeout, check=True)
+    finally:
+        process.kill()
+        process.communicate()
+        subprocess.run(["umount", out], check=True)
 
 
 def contents(folder):

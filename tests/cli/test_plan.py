@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from conftest import assert_a_full_disk_leaves_the_last_checkpoint
+
 SYNTHETIC = ["--format=synthetic", "--set=data.features=500", "--scale=none", "--samples=200", "--test-samples=50"]
 SMALL_NET = [*SYNTHETIC, "--hidden=300,200", "--epsilon=4", "--batch-size=16", "--compare-dense=none"]
 SMALL = [*SMALL_NET, "--epochs=2"]
@@ -114,6 +116,11 @@ def test_a_training_from_files_writes_the_same_model_after_one_was_killed(tulle,
     models = {digest(tmp_path / "out" / name / "model.safetensors") for name in ["files", "memory"]}
     assert len(models) == 1
     assert list((tmp_path / "spill").iterdir()) == []
+
+
+def test_a_disk_that_fills_up_under_a_checkpoint_leaves_the_one_before_it(tulle):
+    deep = [word for word in DEEP if not word.startswith("--save-every")]
+    assert_a_full_disk_leaves_the_last_checkpoint(tulle, *deep, "--epochs=1000")  # of 13 MB
 
 
 def test_synthetic_data_need_no_file_and_take_none(tulle):

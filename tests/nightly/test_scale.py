@@ -1,4 +1,4 @@
-"""A training of millions of neurons, stopped and resumed, ends with the same bits.
+"""Networks of millions of neurons: stopped and resumed with the same bits, and a disk that fills up.
 
 TULLE_SCALE_NEURONS: neurons of a hidden layer, of which there are ten; 1,000,000 unless it says otherwise.
 """
@@ -7,6 +7,11 @@ import os
 import re
 import signal
 import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import assert_a_full_disk_leaves_the_last_checkpoint
 
 WIDTH = int(os.environ.get("TULLE_SCALE_NEURONS", 1_000_000))
 NET = [
@@ -16,6 +21,11 @@ NET = [
     *("--report=false", "--compare-dense=none", "--out=out", "--progress=line"),
 ]
 HOURS = 3600
+
+
+def available_bytes():
+    kilobytes = re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text()).group(1)
+    return int(kilobytes) * 1024
 
 
 def train(tulle, *arguments, **options):
@@ -38,3 +48,16 @@ def test_a_stopped_and_resumed_training_of_millions_of_neurons_ends_with_the_sam
     assert train(tulle, "--name=straight", "--save-every=never").returncode == 0
     models = [tulle.folder / "out" / name / "model.safetensors" for name in ("run", "straight")]
     assert subprocess.run(["cmp", *models]).returncode == 0
+
+
+def test_a_disk_that_fills_up_under_a_checkpoint_of_2_gb_leaves_the_one_before_it(tulle):
+    if available_bytes() < 12 << 30:
+        pytest.skip("needs 12 GiB of memory, 3 of them for the disk")
+    assert_a_full_disk_leaves_the_last_checkpoint(
+        tulle,
+        *("--hidden=2000000,2000000", "--format=synthetic", "--scale=none", "--rule=none", "--batch-size=16"),
+        *("--set", "topology.distribution=fixed-fan-in", "--set", "topology.fan_in=42"),
+        *("--set", "synthetic.samples=16", "--set", "synthetic.test_samples=16"),
+        *("--epochs=100", "--learning-rate=1e-5", "--report=false", "--compare-dense=none"),
+        timeout=HOURS,
+    )
