@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <numeric>
+#include <thread>
 
 #include "tulle/base/half.h"
 #include "tulle/base/random.h"
@@ -54,6 +56,27 @@ TEST(Messages, WhoeverWaitsForARankThatGaveUpIsTold) {
     receive_now(comm, 1, {&byte, 1});
   });
   EXPECT_THAT(thrown, ElementsAre(HasSubstr("gave up"), "out of luck", HasSubstr("gave up")));
+}
+
+TEST(Messages, ThoseOfTwoRanksArriveThoughAThirdGaveUpMeanwhile) {
+  std::atomic<bool> gone = false;
+  const auto thrown = on_ranks(3, [&](Communicator& comm) {
+    std::byte byte{};
+    if (comm.rank() == 2) {
+      comm.give_up(1);
+      gone = true;
+      return;
+    }
+    const int peer = 1 - comm.rank();
+    const auto arriving = comm.receive(peer, {&byte, 1});
+    while (!gone) std::this_thread::yield();
+    EXPECT_NO_THROW((void)arriving->done());
+    const std::byte sent{7};
+    send_now(comm, peer, {&sent, 1});
+    comm.wait(*arriving, peer);
+    EXPECT_EQ(byte, sent);
+  });
+  EXPECT_THAT(thrown, Each(IsEmpty()));
 }
 
 TEST(Messages, ARankThatSaysNothingIsNamedAfterTheTimeLimit) {

@@ -29,18 +29,19 @@ struct Lane {
 };
 
 struct Group {
-  explicit Group(int count) : size(count), lanes(static_cast<std::size_t>(count * count)) {}
+  explicit Group(int count)
+      : size(count), lanes(static_cast<std::size_t>(count * count)), gone(static_cast<std::size_t>(count)) {}
   Lane& lane(int from, int to) { return lanes[static_cast<std::size_t>(from * size + to)]; }
 
   int size;
   std::vector<Lane> lanes;
-  std::atomic<int> given_up{-1};  // a rank that left
+  std::vector<std::atomic<bool>> gone;  // ranks that gave up
 };
 
 class ThreadTransfer final : public Communicator::Transfer {
  public:
-  ThreadTransfer(std::shared_ptr<Group> group, Lane& lane, std::shared_ptr<Message> message)
-      : group_(std::move(group)), lane_(lane), message_(std::move(message)) {}
+  ThreadTransfer(std::shared_ptr<Group> group, int peer, Lane& lane, std::shared_ptr<Message> message)
+      : group_(std::move(group)), peer_(peer), lane_(lane), message_(std::move(message)) {}
 
   // The bytes of a message that nobody waits for any more may go: nobody must find them.
   ~ThreadTransfer() override {
@@ -54,17 +55,20 @@ class ThreadTransfer final : public Communicator::Transfer {
     message_->state.wait(Message::State::kWaiting, std::memory_order_acquire);  // the other side copies
   }
 
+  // Only what the peer itself owes fails with it: ranks that a third one left still finish what they have to
+  // tell each other. It may have sent this before it left, so whether it is gone is read first.
   bool done() override {
+    const bool gone = group_->gone[static_cast<std::size_t>(peer_)].load(std::memory_order_acquire);
     const Message::State state = message_->state.load(std::memory_order_acquire);
     require(state != Message::State::kWrong, "Communicator: both sides must name as many bytes");
     if (state == Message::State::kDone) return true;
-    if (const int rank = group_->given_up; rank >= 0)
-      throw Error(ErrorKind::kTemporary, "rank " + std::to_string(rank) + " gave up");
+    if (gone) throw Error(ErrorKind::kTemporary, "rank " + std::to_string(peer_) + " gave up");
     return false;
   }
 
  private:
   std::shared_ptr<Group> group_;
+  int peer_;
   Lane& lane_;
   std::shared_ptr<Message> message_;
 };
@@ -74,22 +78,22 @@ class ThreadCommunicator final : public Communicator {
   ThreadCommunicator(std::shared_ptr<Group> group, int rank)
       : Communicator(rank, group->size), group_(std::move(group)) {}
 
-  void give_up(int) override { group_->given_up = rank(); }
+  void give_up(int) override { group_->gone[static_cast<std::size_t>(rank())] = true; }
 
  private:
   std::unique_ptr<Transfer> start_send(int to, std::span<const std::byte> bytes) override {
     Lane& lane = group_->lane(rank(), to);
-    return meet(lane, lane.unsent, lane.unreceived, [&](Message& message) { message.from = bytes; });
+    return meet(to, lane, lane.unsent, lane.unreceived, [&](Message& message) { message.from = bytes; });
   }
   std::unique_ptr<Transfer> start_receive(int from, std::span<std::byte> bytes) override {
     Lane& lane = group_->lane(from, rank());
-    return meet(lane, lane.unreceived, lane.unsent, [&](Message& message) { message.to = bytes; });
+    return meet(from, lane, lane.unreceived, lane.unsent, [&](Message& message) { message.to = bytes; });
   }
 
   // Completes the oldest message that waits among `theirs` for this side, or begins one: `theirs` holds what
   // this side is awaited for, `ours` what it awaits.
   template <class Add>
-  std::unique_ptr<Transfer> meet(Lane& lane, std::deque<std::shared_ptr<Message>>& theirs,
+  std::unique_ptr<Transfer> meet(int peer, Lane& lane, std::deque<std::shared_ptr<Message>>& theirs,
                                  std::deque<std::shared_ptr<Message>>& ours, const Add& add) {
     std::shared_ptr<Message> message;
     bool complete = false;
@@ -115,7 +119,7 @@ class ThreadCommunicator final : public Communicator {
       message->state.store(fits ? Message::State::kDone : Message::State::kWrong, std::memory_order_release);
       message->state.notify_all();
     }
-    return std::make_unique<ThreadTransfer>(group_, lane, std::move(message));
+    return std::make_unique<ThreadTransfer>(group_, peer, lane, std::move(message));
   }
 
   std::shared_ptr<Group> group_;
