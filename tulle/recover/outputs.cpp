@@ -246,14 +246,7 @@ class OutputsSolver {
         push(offset + neuron * k + o, value);
       }
     }
-    std::vector<std::int64_t> places1, places2;
-    std::vector<double> values1, values2;
-    for (const Candidate& c : selector.finish()) {
-      (c.place < offset ? places1 : places2).push_back(c.place < offset ? c.place : c.place - offset);
-      (c.place < offset ? values1 : values2).push_back(c.value);
-    }
-    return {SparseWeights(m_, d_, std::move(places1), std::move(values1)),
-            SparseWeights(m_, problem_.outputs, std::move(places2), std::move(values2))};
+    return layers_of(selector.finish(), m_, d_, problem_.outputs);
   }
 
   const RecoverProblem& problem_;

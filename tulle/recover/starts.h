@@ -11,9 +11,6 @@ namespace tulle {
 
 // The several starts of `strong`, for nets with one output and with several.
 
-/// Of Gauss-Newton steps; the one that lowers the loss most is taken.
-inline constexpr double kDamping[] = {1.0, 0.5, 0.25, 0.1, 0.03};
-
 /// One way to look for a net.
 struct Start {
   std::int64_t number = 0;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "tulle/recover/births.h"
+#include "tulle/recover/damping.h"
 #include "tulle/recover/starts.h"
 #include "tulle/recover/support.h"
 
@@ -175,21 +176,18 @@ class StrongSolver {
     std::vector<double> change(static_cast<std::size_t>(w.nonzeros())), left(r_.size()), trial(r_.size());
     least_squares(design_, r_, change, left, 8);
     SparseWeights candidate = w, found;
-    double lowest = loss;
-    for (const double damping : kDamping) {
-      for (std::size_t k = 0; k < change.size(); ++k)
-        candidate.values()[k] = w.values()[k] + damping * change[k];
-      const double here = true_loss(design_, problem_.y, candidate, trial);
-      if (here < lowest) {
-        lowest = here;
-        found = candidate;
-        r_ = trial;
-      }
-    }
-    if (lowest == loss) return false;
-    const bool worth = lowest < loss * (1.0 - 1e-6);
-    w = std::move(found);
-    loss = lowest;
+    const bool worth = lower(
+        loss,
+        [&](double damping) {
+          for (std::size_t k = 0; k < change.size(); ++k)
+            candidate.values()[k] = w.values()[k] + damping * change[k];
+          return true_loss(design_, problem_.y, candidate, trial);
+        },
+        [&] {
+          found = candidate;
+          r_ = trial;
+        });
+    if (found.neurons() > 0) w = std::move(found);
     return worth;
   }
 

@@ -8,6 +8,7 @@
 
 #include "tulle/base/random.h"
 #include "tulle/recover/births.h"
+#include "tulle/recover/damping.h"
 #include "tulle/recover/starts.h"
 #include "tulle/recover/support.h"
 #include "tulle/recover/two_layers.h"
@@ -208,15 +209,7 @@ class OutputsStrong {
         ++neuron;
       }
     }
-    std::vector<std::int64_t> places1, places2;
-    std::vector<double> values1, values2;
-    for (const Candidate& c : strongest.finish()) {
-      (c.place < offset ? places1 : places2).push_back(c.place < offset ? c.place : c.place - offset);
-      (c.place < offset ? values1 : values2).push_back(c.value);
-    }
-    return without_idle(
-        {SparseWeights(m_, static_cast<std::int32_t>(d_), std::move(places1), std::move(values1)),
-         SparseWeights(m_, part_.outputs, std::move(places2), std::move(values2))});
+    return without_idle(layers_of(strongest.finish(), m_, d_, part_.outputs));
   }
 
   // The strongest s of W1's slopes outside the support.
@@ -308,19 +301,15 @@ class OutputsStrong {
       each(direction, left, [&](double& a, double b) { a = b + keep * a; });
       squares = now;
     }
-    TwoLayers found;
-    double lowest = loss;
-    for (const double damping : kDamping) {
-      TwoLayers trial = moved(w, damping, change);
-      const double here = loss_of(part_, trial);
-      if (!(here < lowest)) continue;
-      lowest = here;
-      found = std::move(trial);
-    }
-    if (lowest == loss) return false;
-    const bool worth = lowest < loss * (1.0 - 1e-6);
-    w = std::move(found);
-    loss = lowest;
+    TwoLayers trial, found;
+    const bool worth = lower(
+        loss,
+        [&](double damping) {
+          trial = moved(w, damping, change);
+          return loss_of(part_, trial);
+        },
+        [&] { found = std::move(trial); });
+    if (found.first.neurons() > 0) w = std::move(found);
     return worth;
   }
 

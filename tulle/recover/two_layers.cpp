@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "tulle/base/parallel.h"
-#include "tulle/recover/selector.h"
 #include "tulle/recover/support.h"
 
 namespace tulle {
@@ -41,6 +40,19 @@ void combine(const OutputProblem& part, const SparseWeights& weights, std::span<
 }
 
 }  // namespace
+
+TwoLayers layers_of(std::span<const Candidate> selected, std::int64_t m, std::int64_t d,
+                    std::int32_t outputs) {
+  std::vector<std::int64_t> places[2];
+  std::vector<double> values[2];
+  for (const Candidate& c : selected) {
+    const std::size_t layer = c.place < m * d ? 0 : 1;
+    places[layer].push_back(layer == 0 ? c.place : c.place - m * d);
+    values[layer].push_back(c.value);
+  }
+  return {SparseWeights(m, d, std::move(places[0]), std::move(values[0])),
+          SparseWeights(m, outputs, std::move(places[1]), std::move(values[1]))};
+}
 
 SparseWeights transposed(const SparseWeights& weights) {
   std::vector<Candidate> entries;

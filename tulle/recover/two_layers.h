@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tulle/recover/samples.h"
+#include "tulle/recover/selector.h"
 #include "tulle/recover/sparse_weights.h"
 
 namespace tulle {
@@ -16,6 +17,10 @@ namespace tulle {
 struct TwoLayers {
   SparseWeights first, second;
 };
+
+/// Of m neurons, d features and some outputs, from what was selected: W1's places first, W2's from m * d on.
+TwoLayers layers_of(std::span<const Candidate> selected, std::int64_t m, std::int64_t d,
+                    std::int32_t outputs);
 
 /// [neuron][output] as [output][neuron], or back; without zeros.
 SparseWeights transposed(const SparseWeights& weights);
