@@ -226,7 +226,6 @@ void CompactLinear::walk_back(const Window& window, int part, Panels<const Eleme
   for (bool more = fill(*walk, walk->blocks[now]); more; now = 1 - now) {
     Block &block = walk->blocks[now], &next = walk->blocks[1 - now];
     more = fill(*walk, next);
-    if (more) ask(next, dz);
     // What is asked for ahead of its use goes on with the next block; at the end it is no longer new.
     const std::int64_t known = more ? std::min<std::int64_t>(next.count, kernels::Links::kAhead) : 0;
     std::int32_t* const after = block.columns.data() + block.count;
@@ -234,23 +233,6 @@ void CompactLinear::walk_back(const Window& window, int part, Panels<const Eleme
     std::fill(after + known, after + kernels::Links::kAhead, block.columns[0]);
     learn(*walk, block, x, dz, dx);
   }
-}
-
-// Asks for a block's numbers while another is learnt from: arrays so short that a page's end stops the
-// processor's own foresight as often as it helps.
-void CompactLinear::ask(const Block& block, Panels<const float> dz) const {
-  const auto lines = [](const auto& array, std::int64_t begin, std::int64_t end) {
-    constexpr auto kLine = static_cast<std::int64_t>(64 / sizeof(array[0]));
-    if (array.empty()) return;
-    for (std::int64_t k = begin; k < end; k += kLine) __builtin_prefetch(array.data() + k, 0, 2);
-  };
-  lines(weight_.value, block.begin, block.end);
-  lines(weight_.m1, block.begin, block.end);
-  lines(weight_.bf16_value, block.begin, block.end);
-  lines(weight_.bf16_m1, block.begin, block.end);
-  for (std::int32_t p = 0; p < dz.count(); ++p)
-    lines(std::span(dz.panel(p), static_cast<std::size_t>(dz.panel_size())),
-          std::int64_t{block.first} * dz.width, std::int64_t{block.last} * dz.width);
 }
 
 // The next rows and the connections in them from the walk's sources; false if there are none any more.
@@ -324,12 +306,12 @@ void CompactLinear::learn(Walk& walk, Block& block, Panels<const Element> x, Pan
                      std::min<std::int64_t>(walk.biases.end, block.ended)};
   const bool owns_biases = options().has_bias && biases.begin < biases.end;
   for (std::int32_t p = 0; p < dz.count(); ++p) {
-    const kernels::Gate of_panel_p = of_panel(gate, p, outputs(), dz.width);
-    const kernels::Gate of_block = at_row(of_panel_p, block.first, dz.width);
+    const kernels::Gate whole = of_panel(gate, p, outputs(), dz.width);
+    const kernels::Gate of_block = at_row(whole, block.first, dz.width);
     const float* const errors = dz.panel(p) + std::int64_t{block.first} * dz.width;
     if (owns_biases)
       kernels::sum_rows({0, biases.end - biases.begin}, dz.width, dz.panel(p) + biases.begin * dz.width,
-                        at_row(of_panel_p, biases.begin, dz.width), p > 0, walk.bias.gradient.data());
+                        at_row(whole, biases.begin, dz.width), p > 0, walk.bias.gradient.data());
     kernels::fused_backward({block.count, block.rows.data(), block.columns.data(), slice.value}, dz.width,
                             errors, of_block, x.panel(p), dx ? dx.panel(p) : nullptr, p > 0,
                             walk.gradient.data());

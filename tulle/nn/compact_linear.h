@@ -66,7 +66,6 @@ class CompactLinear final : public SparseLayer {
   void walk_back(const Window& window, int part, Panels<const Element> x, Panels<const float> dz,
                  Panels<float> dx);
   bool fill(Walk& walk, Block& block) const;
-  void ask(const Block& block, Panels<const float> dz) const;
   void step_biases(Walk& walk, Range rows);
   kernels::RoundingPlace rounding_place() const {
     return {pass().seed, static_cast<std::uint32_t>(options().index), pass().step};
