@@ -91,11 +91,13 @@ TEST(StrongOutputs, StopAtTheToleranceAndAfterTheTimeLimit) {
 
 TEST(StrongOutputs, AreTheZeroNetWhereNothingElseCanBe) {
   const PlantedOutputs p(300, 10, 6, 3, 20, 1);
-  const Recovery one = recover("strong", p.problem(), {.hidden_width = 6, .nnz = 1, .steps = 5});
+  const Recovery one = recover("strong", p.problem(), {.hidden_width = 6, .nnz = 1, .steps = 5, .starts = 1});
+  EXPECT_EQ(one.net.nonzeros(), 0);
+  EXPECT_LT(one.loss, std::numeric_limits<double>::infinity());
   EXPECT_EQ(p.share_missed(one), 1.0);
   const std::vector<double> zeros(p.y.size(), 0.0);
   const Recovery none =
-      recover("strong", {.x = p.x, .y = zeros, .outputs = 3}, {.hidden_width = 6, .nnz = 9});
+      recover("strong", {.x = p.x, .y = zeros, .outputs = 3}, {.hidden_width = 6, .nnz = 9, .starts = 1});
   EXPECT_EQ(none.net.nonzeros(), 0);
   EXPECT_EQ(none.loss, 0.0);
 }
