@@ -26,13 +26,14 @@ constexpr int kLastSteps = 60;     // at the end, on all samples
 // the loss's own curvature says, halved until it lowers the loss.
 void descend(const OutputProblem& part, TwoLayers& w, int steps) {
   if (w.first.nonzeros() == 0 || w.second.nonzeros() == 0) return;
-  std::vector<double> r, p;
   LayersVector before, direction;
   double squares = 0.0;
   for (int step = 0; step < steps; ++step) {
+    std::vector<double> r, p;
     forward(part, w, r);
     const double loss = loss_and_slope(part, r, &p);
     LayersVector slope = support_slope(part, w, r);
+    r = std::vector<double>();
     const double now = dot(slope, slope);
     const double beta = squares > 0.0 ? std::max((now - dot(slope, before)) / squares, 0.0) : 0.0;
     direction.first.resize(slope.first.size());
@@ -189,7 +190,8 @@ class OutputsSolver {
       const double largest = largest_slope();
       mu = largest > 0.0 ? 10.0 * std::max(spread_first_, spread_second_) / largest : 0.0;
     } else {
-      LayersVector g = support_slope(part, w_, r);
+      const LayersVector g = support_slope(part, w_, r);
+      if (!sketched_) r = std::vector<double>();  // as large as the labels, and no longer asked for
       const double bend = curvature(part, output_change(part, w_, g), p);
       mu = bend > 0.0 ? dot(g, g) / bend : 0.0;
     }
@@ -206,6 +208,8 @@ class OutputsSolver {
                        -mu * of_second[b * static_cast<std::size_t>(k) + static_cast<std::size_t>(o)]);
       slope = strongest_slopes();
     }
+    r = std::vector<double>();
+    p = std::vector<double>();
     TwoLayers next = w_;
     for (int halving = 0; halving < kHalvings; ++halving, mu /= 2) {
       next = thresholded(slope, of_second, mu, first, neurons);

@@ -274,10 +274,14 @@ class OutputsStrong {
   bool refine(TwoLayers& w, double& loss) {
     if (w.first.nonzeros() == 0) return false;
     balance(w);
-    std::vector<double> r, p;
-    forward(part_, w, r);
-    (void)loss_and_slope(part_, r, &p);
-    LayersVector left = support_slope(part_, w, r);
+    std::vector<double> p;
+    LayersVector left;
+    {
+      std::vector<double> r;
+      forward(part_, w, r);
+      (void)loss_and_slope(part_, r, &p);
+      left = support_slope(part_, w, r);
+    }
     const auto each = [](LayersVector& a, const LayersVector& b, const auto& change) {
       for (std::size_t k = 0; k < a.first.size(); ++k) change(a.first[k], b.first[k]);
       for (std::size_t k = 0; k < a.second.size(); ++k) change(a.second[k], b.second[k]);
@@ -289,9 +293,7 @@ class OutputsStrong {
     const double first = dot(left, left);
     double squares = first;
     for (int i = 0; i < kConjugateSteps && squares > 1e-20 * first; ++i) {
-      std::vector<double> v = output_change(part_, w, direction);
-      apply_curvature(part_, p, v);
-      const LayersVector bent = support_slope(part_, w, v);
+      const LayersVector bent = curved(part_, w, p, direction);
       const double bend = dot(direction, bent);
       if (!(bend > 0.0)) break;
       const double step = squares / bend;

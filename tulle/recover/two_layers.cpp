@@ -39,6 +39,91 @@ void combine(const OutputProblem& part, const SparseWeights& weights, std::span<
                            values.data() + block.begin, block.end - block.begin, rows, t);
 }
 
+// v becomes H v for the rows first, first + 1, ...; v is [output][kTileRows].
+void apply_curvature(const OutputProblem& part, const std::vector<double>& p, std::int64_t first,
+                     std::int64_t rows, double* v) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    const double* const p_i = p.data() + first + i;
+    double mean = 0.0;
+    for (std::int64_t o = 0; o < part.outputs; ++o) mean += p_i[o * part.x.padded()] * v[o * kTileRows + i];
+    for (std::int64_t o = 0; o < part.outputs; ++o) {
+      double& at = v[o * kTileRows + i];
+      at = p_i[o * part.x.padded()] * (at - mean);
+    }
+  }
+}
+
+// Adds how the outputs of a tile change along a direction; output o of the tile is at to + o * stride.
+void add_change(const OutputProblem& part, const TwoLayers& w, const LayersVector& direction,
+                std::int64_t first, std::int64_t rows, double* to, std::int64_t stride) {
+  double t[kTileRows], moved[kTileRows], gated[kTileRows];
+  std::uint64_t bits[kernels::kTileWords];
+  for (const SparseWeights::Block& block : w.first.blocks()) {
+    const SparseWeights::Block* const out = w.second.find(block.neuron);
+    if (out == nullptr) continue;
+    combine(part, w.first, w.first.values(), block, first, rows, t);
+    kernels::positive_gates(t, rows, bits);
+    kernels::gate(t, bits, rows, t);
+    combine(part, w.first, direction.first, block, first, rows, moved);
+    kernels::gate(moved, bits, rows, gated);
+    for (std::int64_t k = out->begin; k < out->end; ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      double* const output = to + w.second.feature()[at] * stride;
+      add_scaled(w.second.values()[at], gated, rows, output);
+      add_scaled(direction.second[at], t, rows, output);
+    }
+  }
+}
+
+// Sums over tiles for each nonzero: every chunk of tiles has its own, which are added in order.
+class SupportSums {
+ public:
+  explicit SupportSums(const TwoLayers& w)
+      : first_(static_cast<std::size_t>(w.first.nonzeros())),
+        second_(static_cast<std::size_t>(w.second.nonzeros())),
+        sums_((first_ + second_) * kChunks, 0.0) {}
+
+  // Adds a tile's share, from the slope at its outputs: output o is at r + o * stride.
+  void add(int chunk, const OutputProblem& part, const TwoLayers& w, std::int64_t first, std::int64_t rows,
+           const double* r, std::int64_t stride) {
+    double t[kTileRows], back[kTileRows], gated[kTileRows];
+    std::uint64_t bits[kernels::kTileWords];
+    double* const of_first = sums_.data() + static_cast<std::size_t>(chunk) * (first_ + second_);
+    double* const of_second = of_first + first_;
+    for (const SparseWeights::Block& block : w.first.blocks()) {
+      const SparseWeights::Block* const out = w.second.find(block.neuron);
+      if (out == nullptr) continue;
+      combine(part, w.first, w.first.values(), block, first, rows, t);
+      kernels::positive_gates(t, rows, bits);
+      kernels::gate(t, bits, rows, gated);
+      std::fill_n(back, rows, 0.0);
+      for (std::int64_t k = out->begin; k < out->end; ++k) {
+        const auto at = static_cast<std::size_t>(k);
+        const double* const slope = r + w.second.feature()[at] * stride;
+        of_second[k] += sum_of_products(gated, slope, rows);
+        add_scaled(w.second.values()[at], slope, rows, back);
+      }
+      kernels::gate(back, bits, rows, gated);
+      kernels::dot_columns(part.x.data() + first, part.x.stride(), w.first.feature().data() + block.begin,
+                           block.end - block.begin, gated, rows, of_first + block.begin);
+    }
+  }
+
+  LayersVector total() const {
+    LayersVector all{std::vector<double>(first_, 0.0), std::vector<double>(second_, 0.0)};
+    for (std::size_t chunk = 0; chunk < kChunks; ++chunk) {
+      const double* const sums = sums_.data() + chunk * (first_ + second_);
+      for (std::size_t k = 0; k < first_; ++k) all.first[k] += sums[k];
+      for (std::size_t k = 0; k < second_; ++k) all.second[k] += sums[first_ + k];
+    }
+    return all;
+  }
+
+ private:
+  std::size_t first_, second_;
+  std::vector<double> sums_;
+};
+
 }  // namespace
 
 TwoLayers layers_of(std::span<const Candidate> selected, std::int64_t m, std::int64_t d,
@@ -164,19 +249,6 @@ double curvature(const OutputProblem& part, const std::vector<double>& v, const 
   return sum;
 }
 
-void apply_curvature(const OutputProblem& part, const std::vector<double>& p, std::vector<double>& v) {
-  if (!part.classify) return;
-  const std::int64_t stride = part.x.padded();
-  for (std::int64_t i = 0; i < part.x.count(); ++i) {
-    double mean = 0.0;
-    for (std::int64_t at = i; at < part.size(); at += stride)
-      mean += p[static_cast<std::size_t>(at)] * v[static_cast<std::size_t>(at)];
-    for (std::int64_t at = i; at < part.size(); at += stride)
-      v[static_cast<std::size_t>(at)] =
-          p[static_cast<std::size_t>(at)] * (v[static_cast<std::size_t>(at)] - mean);
-  }
-}
-
 NeuronSums neuron_sums(const OutputProblem& part, const SparseWeights& first, const std::vector<double>& r) {
   const std::size_t neurons = first.blocks().size(), outputs = static_cast<std::size_t>(part.outputs),
                     each = outputs + 2;
@@ -209,63 +281,32 @@ NeuronSums neuron_sums(const OutputProblem& part, const SparseWeights& first, co
 }
 
 LayersVector support_slope(const OutputProblem& part, const TwoLayers& w, const std::vector<double>& r) {
-  const std::size_t n1 = static_cast<std::size_t>(w.first.nonzeros()),
-                    n2 = static_cast<std::size_t>(w.second.nonzeros());
-  std::vector<double> sums((n1 + n2) * kChunks, 0.0);
+  SupportSums sums(w);
   for_tiles(part.x, [&](int chunk, std::int64_t first, std::int64_t rows) {
-    double t[kTileRows], back[kTileRows], gated[kTileRows];
-    std::uint64_t bits[kernels::kTileWords];
-    double* const of_first = sums.data() + static_cast<std::size_t>(chunk) * (n1 + n2);
-    double* const of_second = of_first + n1;
-    for (const SparseWeights::Block& block : w.first.blocks()) {
-      const SparseWeights::Block* const out = w.second.find(block.neuron);
-      if (out == nullptr) continue;
-      combine(part, w.first, w.first.values(), block, first, rows, t);
-      kernels::positive_gates(t, rows, bits);
-      kernels::gate(t, bits, rows, gated);
-      std::fill_n(back, rows, 0.0);
-      for (std::int64_t k = out->begin; k < out->end; ++k) {
-        const auto at = static_cast<std::size_t>(k);
-        const double* const slope = output_of(r, part, w.second.feature()[at]) + first;
-        of_second[k] += sum_of_products(gated, slope, rows);
-        add_scaled(w.second.values()[at], slope, rows, back);
-      }
-      kernels::gate(back, bits, rows, gated);
-      kernels::dot_columns(part.x.data() + first, part.x.stride(), w.first.feature().data() + block.begin,
-                           block.end - block.begin, gated, rows, of_first + block.begin);
-    }
+    sums.add(chunk, part, w, first, rows, r.data() + first, part.x.padded());
   });
-  LayersVector slope{std::vector<double>(n1, 0.0), std::vector<double>(n2, 0.0)};
-  for (std::size_t chunk = 0; chunk < kChunks; ++chunk) {
-    for (std::size_t k = 0; k < n1; ++k) slope.first[k] += sums[chunk * (n1 + n2) + k];
-    for (std::size_t k = 0; k < n2; ++k) slope.second[k] += sums[chunk * (n1 + n2) + n1 + k];
-  }
-  return slope;
+  return sums.total();
 }
 
 std::vector<double> output_change(const OutputProblem& part, const TwoLayers& w,
                                   const LayersVector& direction) {
   std::vector<double> v(static_cast<std::size_t>(part.size()), 0.0);
   for_tiles(part.x, [&](int, std::int64_t first, std::int64_t rows) {
-    double t[kTileRows], moved[kTileRows], gated[kTileRows];
-    std::uint64_t bits[kernels::kTileWords];
-    for (const SparseWeights::Block& block : w.first.blocks()) {
-      const SparseWeights::Block* const out = w.second.find(block.neuron);
-      if (out == nullptr) continue;
-      combine(part, w.first, w.first.values(), block, first, rows, t);
-      kernels::positive_gates(t, rows, bits);
-      kernels::gate(t, bits, rows, t);
-      combine(part, w.first, direction.first, block, first, rows, moved);
-      kernels::gate(moved, bits, rows, gated);
-      for (std::int64_t k = out->begin; k < out->end; ++k) {
-        const auto at = static_cast<std::size_t>(k);
-        double* const to = output_of(v, part, w.second.feature()[at]) + first;
-        add_scaled(w.second.values()[at], gated, rows, to);
-        add_scaled(direction.second[at], t, rows, to);
-      }
-    }
+    add_change(part, w, direction, first, rows, v.data() + first, part.x.padded());
   });
   return v;
+}
+
+LayersVector curved(const OutputProblem& part, const TwoLayers& w, const std::vector<double>& p,
+                    const LayersVector& direction) {
+  SupportSums sums(w);
+  for_tiles(part.x, [&](int chunk, std::int64_t first, std::int64_t rows) {
+    std::vector<double> v(static_cast<std::size_t>(part.outputs * kTileRows), 0.0);
+    add_change(part, w, direction, first, rows, v.data(), kTileRows);
+    if (part.classify) apply_curvature(part, p, first, rows, v.data());
+    sums.add(chunk, part, w, first, rows, v.data(), kTileRows);
+  });
+  return sums.total();
 }
 
 }  // namespace tulle

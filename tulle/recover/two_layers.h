@@ -67,12 +67,14 @@ struct NeuronSums {
 NeuronSums neuron_sums(const OutputProblem& problem, const SparseWeights& first,
                        const std::vector<double>& r);
 
-/// v becomes H v for the second derivative H of curvature().
-void apply_curvature(const OutputProblem& problem, const std::vector<double>& p, std::vector<double>& v);
-
 /// How the outputs change along a direction, gates as they are.
 std::vector<double> output_change(const OutputProblem& problem, const TwoLayers& w,
                                   const LayersVector& direction);
+
+/// J^T H J direction, the Gauss-Newton matrix on the support times it: J as in output_change(), H as in
+/// curvature(). Memory: one tile of the outputs, and 16 sums for each nonzero.
+LayersVector curved(const OutputProblem& problem, const TwoLayers& w, const std::vector<double>& p,
+                    const LayersVector& direction);
 
 /// The sum of a[i] * b[i], count a multiple of 8.
 double sum_of_products(const double* a, const double* b, std::int64_t count);

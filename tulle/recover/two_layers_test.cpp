@@ -11,12 +11,15 @@ namespace tulle::testing {
 namespace {
 
 struct Net {
-  Samples x = planted_samples(150, 9, 1, 0);
+  Samples x;
   TwoLayers w{planted_weights(7, 9, 25, false, 2), planted_weights(7, 3, 12, false, 3)};
   std::vector<double> y;
   OutputProblem problem;
 
-  explicit Net(bool classify) : y(static_cast<std::size_t>(3 * x.padded()), 0.0), problem{x, y, 3, classify} {
+  explicit Net(bool classify, std::int64_t n = 150)
+      : x(planted_samples(n, 9, 1, 0)),
+        y(static_cast<std::size_t>(3 * x.padded()), 0.0),
+        problem{x, y, 3, classify} {
     const Random random{.seed = 4, .stream = Stream::kData};
     for (std::int64_t i = 0; i < x.count(); ++i)
       for (std::int64_t o = 0; o < 3; ++o)
@@ -85,22 +88,26 @@ TEST_P(EveryLoss, BendsAlongADirectionAsItsOutputsChange) {
   EXPECT_NEAR((GetParam() ? 1.0 : 2.0) * curvature(net.problem, change, p), second, 1e-3 * second);
 }
 
-TEST_P(EveryLoss, AppliesTheCurvatureThatItMeasures) {
-  Net net(GetParam());
+LayersVector random_direction(const TwoLayers& w, std::uint64_t seed) {
+  const Random random{.seed = seed, .stream = Stream::kData};
+  LayersVector direction{std::vector<double>(static_cast<std::size_t>(w.first.nonzeros())),
+                         std::vector<double>(static_cast<std::size_t>(w.second.nonzeros()))};
+  std::uint64_t counter = 0;
+  for (std::vector<double>* layer : {&direction.first, &direction.second})
+    for (double& v : *layer) v = static_cast<double>(random.normal(counter++));
+  return direction;
+}
+
+TEST_P(EveryLoss, BendsAlongADirectionAsTheChangeOfItsOutputsTells) {
+  const Net net(GetParam(), 1100);  // three tiles
   std::vector<double> r, p;
   forward(net.problem, net.w, r);
   (void)loss_and_slope(net.problem, r, &p);
-  std::vector<double> v(r.size(), 0.0);
-  const Random random{.seed = 6, .stream = Stream::kData};
-  for (std::int64_t i = 0; i < net.x.count(); ++i)
-    for (std::int64_t o = 0; o < 3; ++o)
-      v[static_cast<std::size_t>(o * net.x.padded() + i)] =
-          static_cast<double>(random.normal(static_cast<std::uint64_t>(3 * i + o)));
-  std::vector<double> bent = v;
-  apply_curvature(net.problem, p, bent);
-  double product = 0.0;
-  for (std::size_t i = 0; i < v.size(); ++i) product += v[i] * bent[i];
-  EXPECT_NEAR(product, curvature(net.problem, v, p), 1e-9 * product);
+  const LayersVector a = random_direction(net.w, 6), b = random_direction(net.w, 7);
+  const LayersVector bent = curved(net.problem, net.w, p, a);
+  const double bend = curvature(net.problem, output_change(net.problem, net.w, a), p);
+  EXPECT_NEAR(dot(a, bent), bend, 1e-9 * bend);
+  EXPECT_NEAR(dot(b, bent), dot(a, curved(net.problem, net.w, p, b)), 1e-9 * bend);
 }
 
 INSTANTIATE_TEST_SUITE_P(TwoLayers, EveryLoss, ::testing::Bool(),
