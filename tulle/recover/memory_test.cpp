@@ -38,7 +38,7 @@ TEST_P(EveryLeanMethod, AtMostDoublesWithTheNonzeros) {
 }
 
 TEST_P(EveryLeanMethod, AtMostDoublesWithTheSamples) {
-  EXPECT_LE(peak_of(GetParam(), 1000, 200, 500, 4000), 2 * peak_of(GetParam(), 1000, 200, 500, 2000));
+  EXPECT_LE(peak_of(GetParam(), 500, 200, 500, 2000), 2 * peak_of(GetParam(), 500, 200, 500, 1000));
 }
 
 INSTANTIATE_TEST_SUITE_P(Memory, EveryLeanMethod, ::testing::Values("iht", "aiht", "htp", "strong"),
