@@ -1,8 +1,8 @@
 // How long do steps, topology events and checkpoints of the largest networks take, how much memory do they
 // need, and how near is that to what the machine's memory can do?
 //   bench_scale --hidden 5000000,5000000 --epsilon 1 --batch 16 [--storage compact] [--steps 5] [--events 1]
-//               [--dtype bf16] [--weights bf16] [--momentum 0] [--fan-in 2] [--scope row]
-//               [--save FOLDER] [--threads N] [--json] [--spill FOLDER --memory-limit 2G]
+//               [--dtype bf16] [--weights bf16] [--momentum 0] [--fan-in 2] [--numbering by-source]
+//               [--scope row] [--save FOLDER] [--threads N] [--json] [--spill FOLDER --memory-limit 2G]
 // Synthetic data of 65,536 features and 2 classes. ./run scale goes through the table of docs/scale.md.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
@@ -47,6 +47,7 @@ int main(int argc, char** argv) {
   app.add_option("--hidden", config.model.hidden, "neurons of the hidden layers")->delimiter(',');
   app.add_option("--epsilon", config.topology.epsilon, "epsilon of the connections");
   app.add_option("--fan-in", config.topology.fan_in, "connections of each neuron, in place of epsilon");
+  app.add_option("--numbering", config.topology.numbering, "topology.numbering");
   app.add_option("--dtype", config.model.dtype, "model.dtype");
   app.add_option("--weights", config.model.weights, "model.weights");
   app.add_option("--momentum", config.train.momentum, "train.momentum");
@@ -67,7 +68,8 @@ int main(int argc, char** argv) {
   config.checkpoint.save_every = "never";  // the plan is that of steps and events
   if (events == 0) config.evolve.rule = "none";
   if (config.evolve.scope == "row") config.evolve.drop = "magnitude";
-  config.synthetic.samples = config.train.batch_size * (steps + 1);
+  const int steps_after = events > 0 ? steps : 0;  // the events
+  config.synthetic.samples = config.train.batch_size * (1 + steps + steps_after);
   config.synthetic.test_samples = 0;
   finish_config(config);
   set_thread_count(threads);
@@ -86,7 +88,7 @@ int main(int argc, char** argv) {
   Loader loader = replica.make_loader();
   std::vector<double> whole, forward, backward, update;
   double first = 0.0, loss = 0.0;
-  for (int step = 0; step <= steps; ++step) {
+  const auto take_step = [&](int step) {
     const Batch batch = replica.get(loader, step);
     replica.phases = {};
     const Clock step_clock;
@@ -95,9 +97,13 @@ int main(int argc, char** argv) {
         replica.learn(batch, {.training = true, .seed = 1, .step = static_cast<std::uint32_t>(step)});
     replica.step(0.01);
     loss = result.loss_sum / batch.inputs.batch;
-    if (step == 0) first = step_clock.seconds();
+    return step_clock.seconds();
+  };
+  for (int step = 0; step <= steps; ++step) {
+    const double seconds = take_step(step);
+    if (step == 0) first = seconds;
     if (step == 0 && steps > 0) continue;
-    whole.push_back(step_clock.seconds());
+    whole.push_back(seconds);
     forward.push_back(replica.phases.forward);
     backward.push_back(replica.phases.backward);
     update.push_back(replica.phases.update);
@@ -112,6 +118,8 @@ int main(int argc, char** argv) {
     event_seconds.push_back(clock.seconds());
   }
   const std::int64_t after_events = memory.peak();
+  std::vector<double> whole_after;
+  for (int step = 1; step <= steps_after; ++step) whole_after.push_back(take_step(steps + step));
   double save_seconds = 0.0;
   std::int64_t save_bytes = 0;
   if (!folder.empty()) {
@@ -158,6 +166,7 @@ int main(int argc, char** argv) {
   }
   if (events > 0) {
     out["event_s"] = *std::ranges::min_element(event_seconds);
+    if (steps_after > 0) out["step_after_events_s"] = median(whole_after);
     out["event_gib"] = static_cast<double>(after_events) / (1 << 30);
   }
   if (save_bytes > 0) {

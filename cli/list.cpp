@@ -22,6 +22,7 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/numbering.h"
 #include "tulle/sparse/patterns.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
@@ -77,6 +78,7 @@ constexpr Topic kTopics[] = {
     {"distributions", [] { return rows_of(distributions()); }},
     {"patterns", [] { return rows_of(patterns()); }},
     {"repairs", [] { return rows_of(repairs()); }},
+    {"numberings", [] { return rows_of(numberings()); }},
     {"weight-inits", [] { return rows_of(weight_inits()); }},
     {"activations", [] { return rows_of(activations()); }},
     {"layers", [] { return rows_of(layers()); }},

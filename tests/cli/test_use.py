@@ -189,6 +189,7 @@ def test_every_choice_is_listed_under_its_own_topic(tulle):
         "recover-methods": "recover.method",
         "readers": "data.format",
         "distributions": "topology.distribution",
+        "numberings": "topology.numbering",
         "weight-inits": "topology.weight_init",
         "activations": "model.activation",
         "losses": "model.loss",

@@ -1,8 +1,10 @@
-"""Networks of millions of neurons: stopped and resumed with the same bits, and a disk that fills up.
+"""Networks of millions of neurons: memory as planned, stopped and resumed with the same bits, a disk that fills up.
 
 TULLE_SCALE_NEURONS: neurons of a hidden layer, of which there are ten; 1,000,000 unless it says otherwise.
+TULLE_BENCH_SCALE: bench_scale; the one beside tulle unless it says otherwise.
 """
 
+import json
 import os
 import re
 import signal
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import assert_a_full_disk_leaves_the_last_checkpoint
+import pytest
+
+from conftest import BINARY, assert_a_full_disk_leaves_the_last_checkpoint
 
 WIDTH = int(os.environ.get("TULLE_SCALE_NEURONS", 1_000_000))
 NET = [
@@ -21,11 +25,41 @@ NET = [
     *("--report=false", "--compare-dense=none", "--out=out", "--progress=line"),
 ]
 HOURS = 3600
+BENCH = Path(os.environ.get("TULLE_BENCH_SCALE", Path(BINARY).parent / "bench_scale"))
 
 
 def available_bytes():
     kilobytes = re.search(r"MemAvailable: +(\d+)", Path("/proc/meminfo").read_text()).group(1)
     return int(kilobytes) * 1024
+
+
+def bench(*arguments):
+    if not BENCH.is_file():
+        pytest.skip(f"needs {BENCH}")
+    done = subprocess.run([BENCH, "--json", *arguments], capture_output=True, text=True, timeout=HOURS, check=True)
+    return json.loads(done.stdout)
+
+
+def within(gib, planned):
+    return gib <= 1.05 * planned + 64 / 1024
+
+
+@pytest.mark.parametrize("numbering", ["drawn", "by-source"])
+def test_the_start_of_two_layers_of_5_million_neurons_takes_the_memory_of_the_plan(numbering):
+    if available_bytes() < 3 << 30:
+        pytest.skip("needs 3 GiB of memory")
+    found = bench("--hidden=5000000,5000000", "--epsilon=1", "--batch=16", "--steps=0", f"--numbering={numbering}")
+    assert within(found["init_gib"], found["plan_gib"]) and within(found["training_gib"], found["plan_gib"])
+
+
+def test_50_million_neurons_take_3_steps_and_an_event_within_6_gib_and_the_plan():
+    if available_bytes() < 8 << 30:
+        pytest.skip("needs 8 GiB of memory")
+    layers = ",".join(["5000000"] * 10)
+    found = bench(f"--hidden={layers}", "--epsilon=1", "--batch=16", "--steps=2", "--events=1")
+    assert found["neurons"] == 50_000_002
+    assert found["event_gib"] <= 6.0 and within(found["event_gib"], found["plan_gib"])
+    assert 0.0 < found["loss"] < 10.0  # NaN is not
 
 
 def train(tulle, *arguments, **options):

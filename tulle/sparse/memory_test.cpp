@@ -6,6 +6,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/erdos_renyi.h"
+#include "tulle/sparse/numbering.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/topology_update.h"
 #include "tulle/sparse/weight_init.h"
@@ -59,6 +60,13 @@ TEST(Memory, FixedFanInTakesItsResultAndALittlePerTarget) {
   // The sources of one target grow by doubling: 1 + 2 = 3 of them at fan-in 2.
   EXPECT_LE(bytes_of([] { fixed_fan_in_topology(kSide, kSide, 2, {.seed = 1}); }),
             kResult + 3 * 4 * std::size_t{kSide} + kSmall);
+}
+
+TEST(Memory, NumberingAHugeLayerTakes16BytesARowAndItsResults) {
+  const Topology t = huge_layer();
+  RawVector<std::int32_t> order;
+  EXPECT_LE(bytes_of([&] { order = rows_by_first_source(t); }), (16 + 4) * std::size_t{kSide} + kSmall);
+  EXPECT_LE(bytes_of([&] { with_rows(t, order); }), kResult + kSmall);
 }
 
 TEST(Memory, InitialWeightsAndTheSourceIndexTakeTheirResults) {

@@ -1,6 +1,8 @@
 #include "tulle/sparse/topology_update.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -54,10 +56,19 @@ NewRows new_rows(const Topology& old, std::int64_t most, const Count& count_from
   return rows;
 }
 
-// How many of the connections [begin, end) are kept.
+// How many of the connections [begin, end) are kept; flags are 0 or 1. Of up to 8 without a branch: how many
+// a row has cannot be foreseen.
 std::int64_t count_kept(std::span<const std::uint8_t> drop, std::int64_t begin, std::int64_t end) {
-  std::int64_t count = 0;
-  for (std::int64_t k = begin; k < end; ++k) count += drop[static_cast<std::size_t>(k)] == 0 ? 1 : 0;
+  constexpr std::int64_t kTogether = 8;
+  std::int64_t count = end - begin;
+  if (count <= kTogether && begin + kTogether <= std::ssize(drop)) {
+    std::array<std::uint8_t, kTogether> flags;
+    std::copy_n(drop.data() + begin, kTogether, flags.data());
+    const auto beyond = static_cast<int>(8 * (kTogether - count));  // bits of others' flags
+    const std::uint64_t own = std::bit_cast<std::uint64_t>(flags) << beyond / 2 << beyond / 2;
+    return count - static_cast<std::int64_t>(own * 0x0101010101010101 >> 56);  // the sum of its bytes
+  }
+  for (std::int64_t k = begin; k < end; ++k) count -= drop[static_cast<std::size_t>(k)];
   return count;
 }
 

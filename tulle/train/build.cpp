@@ -18,6 +18,7 @@
 #include "tulle/nn/parts.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/numbering.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/train/build_smlp.h"
 
@@ -372,6 +373,7 @@ Model build_model(const Config& config, const Dataset& data, const Share& share)
   const Precision precision = find_name(training_precisions(), "model.dtype", config.model.dtype).precision;
   const Repair repair =
       find_name(repairs(), "topology.repair_isolated", config.topology.repair_isolated).repair;
+  const NumberingInfo& numbering = find_name(numberings(), "topology.numbering", config.topology.numbering);
   std::vector<LayerOptions> options_of;
   for (std::size_t l = 0; l + 1 < sizes.size(); ++l) {
     const bool last = l + 2 == sizes.size();
@@ -407,13 +409,16 @@ Model build_model(const Config& config, const Dataset& data, const Share& share)
     const auto index = static_cast<std::uint32_t>(l);
     const bool dense = budgets[l] == std::int64_t{sizes[l]} * sizes[l + 1];
     std::unique_ptr<Layer> layer;
-    if (dense)  // density 1: stored and computed as a dense matrix
+    if (dense) {  // density 1: stored and computed as a dense matrix
       layer = std::make_unique<DenseLinear>(options_of[l]);
-    else
-      layer = make_sparse_layer(
-          options_of[l],
+    } else {
+      Topology topology =
           repair_isolated(draw_topology(options, sizes[l + 1], sizes[l], budgets[l], seed, index), repair,
-                          {.seed = seed, .stream = Stream::kTopology, .layer = index}));
+                          {.seed = seed, .stream = Stream::kTopology, .layer = index});
+      const bool hidden = l + 2 < sizes.size();  // the layer after it is drawn for any numbers of its neurons
+      if (hidden && numbering.order != nullptr) topology = with_rows(topology, numbering.order(topology));
+      layer = make_sparse_layer(options_of[l], std::move(topology));
+    }
     const Topology all = dense ? full_topology(layer->outputs(), layer->inputs()) : Topology();
     const Topology& topology = dense ? all : *layer->topology();
     set_values(layer->weight(),

@@ -99,6 +99,50 @@ TEST(BuildModel, CountsTheConnectionsThatExistIfTheFanIsSparse) {
   EXPECT_THAT(build_model(config, shape_of_fashion_mnist()).network.layer(0).weight().value, Each(0.0f));
 }
 
+// The rows of a layer, in the order of their sources.
+std::vector<std::vector<std::int32_t>> sorted_rows(const Topology& topology) {
+  std::vector<std::vector<std::int32_t>> rows;
+  for (std::int32_t r = 0; r < topology.rows(); ++r)
+    rows.emplace_back(topology.row(r).begin(), topology.row(r).end());
+  std::ranges::sort(rows);
+  return rows;
+}
+
+TEST(BuildModel, NumbersHiddenNeuronsByTheirFirstSourcesAndDrawsTheSameRows) {
+  Config config;
+  config.topology.epsilon = 2.0;
+  config.topology.fan = "sparse";
+  const Model drawn = build_model(config, shape_of_fashion_mnist());
+  config.topology.numbering = "by-source";
+  const Model numbered = build_model(config, shape_of_fashion_mnist());
+  for (std::size_t l = 0; l < 4; ++l) {
+    const Topology &before = *drawn.network.layer(l).topology(), &now = *numbered.network.layer(l).topology();
+    EXPECT_EQ(sorted_rows(now), sorted_rows(before)) << l;
+    EXPECT_EQ(now == before, l == 3) << l;  // outputs keep their places
+    const AlignedVector<float>& weights = numbered.network.layer(l).weight().value;
+    std::size_t k = 0;
+    std::int32_t previous = -1;
+    for (std::int32_t r = 0; r < now.rows(); ++r) {
+      const std::int32_t first = now.row(r).empty() ? now.cols() : now.row(r).front();
+      if (l < 3) {
+        ASSERT_GE(first, previous) << l << ", row " << r;
+      }
+      previous = first;
+      for (std::size_t i = 0; i < now.row(r).size(); ++i, ++k)  // the law of the row that is there now
+        ASSERT_LE(std::abs(weights[k]), std::sqrt(6.0f / static_cast<float>(now.row(r).size())));
+    }
+  }
+}
+
+TEST(BuildModel, NumbersNeuronsAlikeInBothStorages) {
+  Config config = small_config();
+  config.topology.numbering = "by-source";
+  tulle::Run fast = start_run(config, small_data());
+  config.run.storage = "compact";
+  tulle::Run compact = start_run(config, small_data());
+  EXPECT_EQ(bits_of(compact.model.network), bits_of(fast.model.network));
+}
+
 TEST(BuildModel, GrowsByTheLawOfTheStartOrFromZero) {
   Config config;
   config.topology.fan = "sparse";

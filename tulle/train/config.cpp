@@ -183,6 +183,7 @@ void check_smlp(const Config& config) {
   if (config.evolve.chain_removal) refuse("evolve.chain_removal", "true", "false");
   if (config.evolve.evolve_dense) refuse("evolve.evolve_dense", "true", "false");
   if (config.log.input_links) refuse("log.input_links", "true", "false");
+  if (config.topology.numbering != "drawn") refuse("topology.numbering", config.topology.numbering, "drawn");
   if (config.topology.distribution == "explicit") refuse("topology.distribution", "explicit", "another");
   if (mix_parts(config).size() < 3 && config.topology.density < 1.0)
     refuse("model.mix", "fewer than three parts", "all three where layers are sparse");
@@ -244,6 +245,15 @@ void finish_config(Config& config) {
     throw Error(ErrorKind::kConfig,
                 fmt::format("topology.budgets, found {} numbers, expected {} (one per layer)",
                             config.topology.budgets.size(), config.model.hidden.size() + 1));
+  // Where a neuron's place tells its sources, other numbers would be another law.
+  if (config.topology.numbering != "drawn" &&
+      (config.topology.window > 0 || config.topology.pattern != "random"))
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("topology.numbering, found '{}', expected 'drawn' with {}", config.topology.numbering,
+                    config.topology.window > 0
+                        ? fmt::format("topology.window = {}", config.topology.window)
+                        : fmt::format("topology.pattern = \"{}\"", config.topology.pattern)));
   if (config.run.name.empty() || config.run.name.find('/') != std::string::npos || config.run.name == "." ||
       config.run.name == "..")
     throw Error(ErrorKind::kConfig,

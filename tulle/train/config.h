@@ -88,6 +88,7 @@ struct Config {
     std::int64_t window = 0;
     double window_share = 0.9;
     std::string repair_isolated = "none";
+    std::string numbering = "drawn";
     std::string weight_init = "he-uniform";
     std::string fan = "dense";
   } topology;

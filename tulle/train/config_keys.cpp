@@ -16,6 +16,7 @@
 #include "tulle/optim/schedule.h"
 #include "tulle/recover/recovery.h"
 #include "tulle/sparse/budgets.h"
+#include "tulle/sparse/numbering.h"
 #include "tulle/sparse/patterns.h"
 #include "tulle/sparse/sampling.h"
 #include "tulle/sparse/weight_init.h"
@@ -224,6 +225,9 @@ const KeyInfo kKeys[] = {
     {"topology.repair_isolated", [](Config& c) -> Field { return &c.topology.repair_isolated; },
      "neurons for which no connection was drawn get one from those with most", -kNone, kNone, false,
      [] { return names(repairs()); }},
+    {"topology.numbering", [](Config& c) -> Field { return &c.topology.numbering; },
+     "order of hidden neurons at the start, whose names mean nothing", -kNone, kNone, false,
+     [] { return names(numberings()); }},
     {"topology.weight_init", [](Config& c) -> Field { return &c.topology.weight_init; },
      "law of start values", -kNone, kNone, false, [] { return names(weight_inits()); }},
     {"topology.fan", [](Config& c) -> Field { return &c.topology.fan; },

@@ -290,6 +290,12 @@ TEST(FinishConfig, RefusesWhatNoSingleKeyCanTell) {
   EXPECT_THAT(refused("[evolve]\nupdate_every = \"5\"\n"), StartsWith("evolve.update_every"));
   EXPECT_THAT(refused("[checkpoint]\nsave_every = \"x\"\n"), StartsWith("checkpoint.save_every"));
   EXPECT_THAT(refused("[log]\nhistograms_every = \"5 step\"\n"), StartsWith("log.histograms_every"));
+  const std::string numbering = "[topology]\nnumbering = \"by-source\"\n";
+  EXPECT_EQ(refused(numbering + "window = 8\n"),
+            "topology.numbering, found 'by-source', expected 'drawn' with topology.window = 8");
+  EXPECT_EQ(refused(numbering + "pattern = \"block\"\n"),
+            "topology.numbering, found 'by-source', expected 'drawn' with topology.pattern = \"block\"");
+  EXPECT_THAT(refused(numbering + "[model]\nkind = \"smlp\"\n"), StartsWith("topology.numbering"));
   EXPECT_THAT(refused("[topology]\ndistribution = \"explicit\"\nbudgets = [1, 2]\n"),
               StartsWith("topology.budgets, found 2 numbers, expected 4"));
   for (const char* name : {"", ".", "..", "a/b"})

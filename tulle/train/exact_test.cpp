@@ -20,7 +20,8 @@ struct Recipe {
   bool dense = false;  // the middle layer is stored and computed as a dense matrix
   bool averages = false;
   std::int64_t momentum_steps = 10;
-  bool stable = false;  // the topology stays from some event on
+  bool stable = false;     // the topology stays from some event on
+  bool by_source = false;  // hidden neurons are numbered so
 
   Config config() const {
     Config config = small_config();
@@ -40,6 +41,7 @@ struct Recipe {
       config.evolve.stable_share = 0.85;
     }
     config.evolve.momentum_steps = momentum_steps;
+    if (by_source) config.topology.numbering = "by-source";
     if (averages) config.train.ema_decay = 0.8;
     if (importance) {
       config.evolve.importance_percentile = 20.0;
@@ -80,6 +82,7 @@ std::vector<Recipe> recipes() {
   all.push_back({.optimizer = "adam", .update_every = "3 step", .averages = true});
   all.push_back({.optimizer = "set-sgd", .update_every = "1 epoch", .importance = true, .averages = true});
   all.push_back({.optimizer = "sgd", .update_every = "1 epoch", .dense = true, .averages = true});
+  all.push_back({.optimizer = "set-sgd", .update_every = "3 step", .by_source = true});
   return all;
 }
 
@@ -137,7 +140,8 @@ TEST_P(EveryRecipe, ResumedAtAnyStepWithAnyThreadsGivesTheBitsOfAnUninterruptedT
 INSTANTIATE_TEST_SUITE_P(Trainings, EveryRecipe, ::testing::ValuesIn(recipes()), [](const auto& info) {
   return test_title(info.param.optimizer + " " + info.param.update_every + " " + info.param.rule) +
          (info.param.importance ? "_importance" : "") + (info.param.dense ? "_dense" : "") +
-         (info.param.averages ? "_averages" : "") + (info.param.stable ? "_stable" : "");
+         (info.param.averages ? "_averages" : "") + (info.param.stable ? "_stable" : "") +
+         (info.param.by_source ? "_by_source" : "");
 });
 
 // With means to fold, the last batch is looked at once more before the event, even if no neuron goes.

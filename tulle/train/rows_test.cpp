@@ -57,10 +57,12 @@ struct RanksOf : ::testing::TestWithParam<int> {};
 
 TEST_P(RanksOf, RowsStartWithTheirPartsOfTheWholeBitForBit) {
   const Dataset data = many_data();
-  for (const auto& [pattern, repair, fan] : {std::tuple{"uniform", "none", "dense"},
-                                             {"watts-strogatz", "none", "sparse"},
-                                             {"uniform", "both", "dense"}}) {
+  for (const auto& [pattern, repair, fan, numbering] : {std::tuple{"uniform", "none", "dense", "drawn"},
+                                                        {"watts-strogatz", "none", "sparse", "drawn"},
+                                                        {"uniform", "both", "dense", "drawn"},
+                                                        {"uniform", "none", "sparse", "by-source"}}) {
     Config config = rows_config(GetParam());
+    config.topology.numbering = numbering;
     if (std::string_view(pattern) != "uniform") config.topology.pattern = pattern;
     config.topology.repair_isolated = repair;
     config.topology.weight_init = "xavier";
