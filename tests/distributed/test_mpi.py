@@ -3,6 +3,7 @@
 TULLE_KILLS sets how many times a rank is killed (3)."""
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -11,9 +12,10 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
-from conftest import BINARY, Result, Tulle, checkpoints, temporaries, write_problem
+from conftest import BINARY, Result, Tulle, checkpoints, read_safetensors, temporaries, write_problem
 
 KILLS = int(os.environ.get("TULLE_KILLS", "3"))
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -63,6 +65,21 @@ def model(folder, name):
     return (folder / "out" / name / "model.safetensors").read_bytes()
 
 
+def traffic(folder, name):
+    """Bytes that rank 0 sent and received until the end of each epoch."""
+    records = map(json.loads, open(folder / "out" / name / "metrics.jsonl"))
+    return [(r["sent"], r["received"]) for r in records if r["event"] == "parallel"]
+
+
+def assert_same_arrays(run, other):
+    arrays, expected = (read_safetensors(path / "model.safetensors")[1] for path in (run, other))
+    assert arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        if name.startswith("tulle."):  # checksums, of the config too
+            continue
+        assert np.array_equal(array, expected[name]), name
+
+
 MODES = {
     "sync": ["--virtual-shards=4"],
     "sync-bf16": ["--wire=bf16", "--rule=rigl"],
@@ -82,7 +99,17 @@ def test_ranks_of_a_job_give_the_bits_of_threads(mode, ranks, tmp_path, tulle, m
     job = mpirun("-n", ranks, BINARY, "train", "config.toml", "--name=mpi", "--transport=mpi", *flags)
     assert job.code == 0, job.err
     assert model(tmp_path, "mpi") == model(tmp_path, "threads")
+    assert traffic(tmp_path, "mpi") == traffic(tmp_path, "threads")
     assert job.err.count("tulle 0.") == 1, "only rank 0 prints"
+
+
+def test_wasap_of_one_worker_as_a_job_is_training_alone(problem, tulle, mpirun):
+    every = "--update-every=1 epoch"
+    tulle("train", "config.toml", every, "--name=alone", check=True)
+    for phase1 in ("1", "0.5"):
+        flags = [every, "--mode=wasap", "--transport=mpi", f"--phase1={phase1}", f"--name={phase1}"]
+        assert mpirun("-n", 1, BINARY, "train", "config.toml", *flags).code == 0
+        assert_same_arrays(problem / "out" / phase1, problem / "out/alone")
 
 
 def test_rows_of_a_job_go_on_with_other_ranks_to_an_ordinary_model(problem, tulle, mpirun):
@@ -133,8 +160,8 @@ def test_without_the_plug_in_a_job_is_refused_and_one_process_works(problem, tul
     tulle("train", "config.toml", env={**os.environ, **missing}, check=True)
 
 
-def long(epochs=60, save="7 step"):
-    return ["--mode=sync", f"--epochs={epochs}", f"--save-every={save}", "--timeout=10"]
+def long(epochs=60, save="7 step", mode="sync", timeout=10):
+    return [f"--mode={mode}", f"--epochs={epochs}", f"--save-every={save}", f"--timeout={timeout}"]
 
 
 def ranks_of(job):
@@ -160,8 +187,8 @@ def wait_for(condition, seconds=30):
     return value
 
 
-def started(mpirun, folder, epochs=60):
-    job = mpirun.start("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *long(epochs))
+def started(mpirun, folder, *flags):
+    job = mpirun.start("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *flags)
     wait_for(lambda: checkpoints(folder / "out/run") or job.poll() is not None)
     return job, ranks_of(job)
 
@@ -171,7 +198,7 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(pr
     moments = random.Random(1)
     killed = 0
     for _ in range(KILLS):
-        job, ranks = started(mpirun, problem)
+        job, ranks = started(mpirun, problem, *long())
         time.sleep(moments.uniform(0, 0.3))
         if job.poll() is None and len(ranks) == 2:
             with contextlib.suppress(ProcessLookupError):  # it ended by itself
@@ -193,8 +220,23 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(pr
     assert temporaries(problem) == []
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("mode", ["sync", "wasap", "wassp", "local-sgd", "rows"])
+def test_a_killed_rank_ends_a_job_of_any_mode_and_the_last_checkpoint_loads(mode, rank, problem, mpirun):
+    flags = [*long(epochs=4000, save="1 epoch", mode=mode), "--phase1=1", "--update-every=1 epoch"]
+    job, ranks = started(mpirun, problem, *flags)
+    time.sleep(random.Random(f"{mode} {rank}").uniform(0, 0.2))
+    os.kill(ranks[rank], signal.SIGKILL)
+    before = time.time()
+    job.communicate(timeout=60)
+    assert time.time() - before < 10
+    assert job.returncode in (137, 75)
+    assert ranks_of(job) == {}
+    Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
+
+
 def test_a_rank_that_hangs_is_noticed_within_the_time_limit_and_named(problem, mpirun):
-    job, ranks = started(mpirun, problem, epochs=4000)
+    job, ranks = started(mpirun, problem, *long(epochs=4000))
     os.kill(ranks[1], signal.SIGSTOP)
     before = time.time()
     _, err = job.communicate(timeout=60)
