@@ -7,6 +7,7 @@
 #include "failures.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/comm/collectives.h"
+#include "tulle/comm/long_phase.h"
 #include "tulle/comm/mpi.h"
 
 namespace tulle::cli {
@@ -16,7 +17,10 @@ Job::Job(const std::string& transport) {
 }
 
 void Job::together(const std::function<void()>& work) const {
-  comm_ != nullptr ? tulle::together(*comm_, work) : work();
+  if (comm_ == nullptr) return work();
+  const LongPhase phase(*comm_,
+                        LongPhase::Of::kAllRanks);  // reading data takes long, on some more than on others
+  tulle::together(*comm_, work);
 }
 
 std::string Job::from_lead(const std::string& text) const {

@@ -246,6 +246,20 @@ def test_a_rank_that_hangs_is_noticed_within_the_time_limit_and_named(problem, m
     Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
 
 
+@pytest.mark.parametrize("mode", ["sync", "wasap", "wassp", "local-sgd", "rows"])
+def test_a_save_that_takes_longer_than_the_time_limit_is_waited_for(mode, problem, mpirun):
+    (problem / "slow.c").write_text("""
+        #include <unistd.h>
+        int fsync(int file) { static int calls; (void)file; if (calls++ == 0) sleep(4); return 0; }""")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "slow.so", "slow.c"], cwd=problem, check=True)
+    flags = [*long(epochs=2, save="1 epoch", mode=mode, timeout=2), "--phase1=1", "--update-every=1 epoch"]
+    before = time.time()
+    job = mpirun("-n", 2, BINARY, "train", "config.toml", *flags,
+                 environment={"LD_PRELOAD": str(problem / "slow.so")})
+    assert job.code == 0, job.err
+    assert time.time() - before > 4
+
+
 def test_a_job_that_is_asked_to_stop_ends_with_a_checkpoint_and_goes_on_with_other_ranks(problem, mpirun):
     flags = ["--virtual-shards=4", *long(epochs=200, save="never")]
     job = mpirun.start("-n", 2, BINARY, "train", "config.toml", *flags, "--progress=line")

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <limits>
 #include <map>
 #include <thread>
 
@@ -198,7 +199,9 @@ class Wasap final : public TwoPhases {
 
   void start_helper() {
     pair_ = thread_group(2);
-    for (const auto& end : pair_) end->set_time_limit(ranks().comm.time_limit());
+    pair_[0]->set_time_limit(ranks().comm.time_limit());
+    // The server may be long at a save or an event; being of this process, it tells when it goes.
+    pair_[1]->set_time_limit(std::numeric_limits<double>::infinity());
     helper_run_ = copy_of(ranks().run());
     const int threads = thread_count();
     helper_ = std::jthread([this, threads] {

@@ -11,6 +11,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/comm/agreement.h"
+#include "tulle/comm/long_phase.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
@@ -97,7 +98,10 @@ class Trainer {
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
     const bool over = is_over() || (comm_.size() == 1 && observer_.is_content());
     mode_->end(over);
-    if (is_part()) saves_ = bring_together(run_, directory_) && checkpoints_;
+    if (is_part()) {
+      const LongPhase phase(comm_, LongPhase::Of::kAllRanks, seconds_to_write());
+      saves_ = bring_together(run_, directory_) && checkpoints_;
+    }
     if (!saved_) save();
     settle_save(/*wait=*/true);
     if (!over) return Ending::kStopped;
@@ -186,7 +190,10 @@ class Trainer {
     TrainingState& state = run_.state;
     Clock clock;
     EpochRecord record = epoch_record();
-    if (evaluates()) evaluate_into(record);
+    if (evaluates()) {
+      const LongPhase phase(comm_, who_waits());
+      evaluate_into(record);
+    }
     replica_.phases.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
     eliminate_if_due();
@@ -307,6 +314,7 @@ class Trainer {
 
   void evolve_if_due(bool epoch_done) {
     if (!event_is_due(epoch_done)) return;
+    const LongPhase phase(comm_, who_waits());
     Clock clock;
     mode_->gather_state();
     if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
@@ -372,6 +380,7 @@ class Trainer {
     if (e.importance_percentile <= 0.0 || epoch < start || (epoch - start) % every != 0 ||
         epoch >= run_.config.train.epochs || !mode_->together())
       return;
+    const LongPhase phase(comm_, who_waits());
     Clock clock;
     mode_->gather_state();
     const Spilling files(run_.spill);
@@ -464,8 +473,10 @@ class Trainer {
     count_seconds();
     mode_->gather_state();
     if (is_part()) {
+      const LongPhase phase(comm_, LongPhase::Of::kAllRanks, seconds_to_write());
       save_parts_of(run_, directory_, checkpoints_ ? &*checkpoints_ : nullptr);
     } else if (checkpoints_) {
+      const LongPhase phase(comm_, LongPhase::Of::kThisRank, seconds_to_write());
       checkpoints_->save();
     }
     saved_ = true;
@@ -476,6 +487,17 @@ class Trainer {
 
   // Whether every rank has something that a checkpoint holds.
   bool save_together() const { return is_part() || mode_->shares_state(); }
+
+  // Of a checkpoint, or of files as large, on a disk that takes 10 MB a second.
+  double seconds_to_write() const {
+    constexpr double kBytes = 16.0;  // of a connection
+    return 1e-7 * kBytes * static_cast<double>(run_.model.network.connections());
+  }
+
+  // In a phase that takes long.
+  LongPhase::Of who_waits() const {
+    return mode_->alike() ? LongPhase::Of::kAlike : LongPhase::Of::kThisRank;
+  }
 
   void settle_save(bool wait) {
     if (checkpoints_) checkpoints_->settle(wait);
