@@ -12,8 +12,9 @@
 
 namespace tulle::cli {
 
-Job::Job(const std::string& transport) {
+Job::Job(const std::string& transport, double heartbeat) {
   if (transport == "mpi" || (transport == "auto" && launched_ranks() > 1)) comm_ = mpi_group();
+  if (comm_ != nullptr && heartbeat > 0.0) heartbeat_ = std::make_unique<Heartbeat>(comm_->rank(), heartbeat);
 }
 
 void Job::together(const std::function<void()>& work) const {

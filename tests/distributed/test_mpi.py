@@ -275,20 +275,61 @@ def test_a_job_that_is_asked_to_stop_ends_with_a_checkpoint_and_goes_on_with_oth
     assert model(problem, "run") == model(problem, "straight")
 
 
-def test_launch_starts_a_job_again_until_it_is_done(problem, tulle, mpirun):
+@pytest.fixture
+def launch(problem):
+    """Starts a job of two ranks with signs of life every second, until there is a checkpoint."""
+    started = []
+
+    def start(*flags):
+        words = ["launch", "--np=2", "--mpi=--oversubscribe", "--max-restarts=2", "--heartbeat=1", "--", "train", "config.toml"]
+        job = subprocess.Popen([BINARY, *words, "--virtual-shards=2", *flags], cwd=problem, env=ENVIRONMENT,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        started.append(job)
+        wait_for(lambda: checkpoints(problem / "out/run"))
+        pattern = f"^{BINARY} train config.toml --virtual-shards"
+        ranks = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
+        return job, [int(rank) for rank in ranks]
+
+    yield start
+    for job in started:
+        if job.poll() is None:
+            job.kill()
+
+
+def test_launch_starts_a_job_again_until_it_is_done(problem, launch, mpirun):
     assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=straight", *long()).code == 0
-    flags = ["--np", "2:3", "--mpi=--oversubscribe", "--max-restarts=2", "--"]
-    launch = subprocess.Popen([BINARY, "launch", *flags, "train", "config.toml", "--virtual-shards=2", *long()],
-                              cwd=problem, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: checkpoints(problem / "out/run"))
-    ranks = subprocess.run(["pgrep", "-f", f"{BINARY} train config.toml --virtual-shards"], capture_output=True,
-                           text=True).stdout.split()
-    os.kill(int(ranks[-1]), signal.SIGKILL)
-    _, err = launch.communicate(timeout=100)
-    assert launch.returncode == 0, err
+    job, ranks = launch(*long())
+    os.kill(ranks[-1], signal.SIGKILL)
+    _, err = job.communicate(timeout=100)
+    assert job.returncode == 0, err
     assert err.count("launch  2 ranks") == 2, err
     assert "launch  exit status 137; again in 1 s (1 of 2)" in err
+    assert "last heard" not in err
     assert model(problem, "run") == model(problem, "straight")
+
+
+def test_launch_names_a_rank_that_hangs_and_starts_again(problem, launch):
+    job, ranks = launch(*long(epochs=400, timeout=5))
+    os.kill(ranks[1], signal.SIGSTOP)
+    _, err = job.communicate(timeout=100)
+    assert job.returncode == 0, err
+    assert re.search(r"rank 0: found no message from rank 1 for 5\.0 s", err), err
+    assert re.search(r"launch  rank 1 was last heard [456] s ago, at step \d+\n", err), err
+    assert "launch  exit status 75; again in 1 s (1 of 2)" in err
+    assert "\x02" not in err and "\x03" not in err
+
+
+def test_launch_ends_a_job_whose_ranks_all_hang_and_starts_again(problem, launch):
+    job, ranks = launch(*long(epochs=400, timeout=3))
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)
+    before = time.time()
+    wait_for(lambda: not any(os.path.exists(f"/proc/{rank}") for rank in ranks))
+    assert 5 < time.time() - before < 25
+    _, err = job.communicate(timeout=100)
+    assert job.returncode == 0, err
+    assert re.search(r"launch  rank [01] was last heard [78] s ago, at step \d+\n", err), err
+    assert "launch  exit status 75; again in 1 s (1 of 2)" in err
 
 
 @pytest.mark.parametrize("words, code, expected", [
