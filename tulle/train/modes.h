@@ -8,6 +8,7 @@
 
 #include "tulle/comm/communicator.h"
 #include "tulle/comm/sum_exchange.h"
+#include "tulle/evolve/evolve.h"
 #include "tulle/train/forecast.h"
 #include "tulle/train/replica.h"
 
@@ -69,8 +70,8 @@ class Mode {
   /// all of them, for topology events, checkpoints and the end.
   virtual bool shares_state() const { return false; }
   virtual void gather_state() {}
-  /// After a topology event, on the network of the training.
-  virtual void topology_changed() {}
+  /// After a topology event, on the network of the training; no `events`: neurons were eliminated.
+  virtual void topology_changed(std::span<const LayerEvolution> events) { (void)events; }
   /// Which seed topology events of this replica draw from: its own where replicas go their own ways.
   virtual std::uint64_t event_seed() const { return ranks_.run().model.seed; }
   /// At the end of an epoch: whether all ranks want to go on.

@@ -322,7 +322,7 @@ class Trainer {
     const std::vector<LayerEvolution> events =
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
     run_.state.gathered.clear();
-    mode_->topology_changed();
+    mode_->topology_changed(events);
     if (mode_->alike() && !is_part()) compare_networks(comm_, run_.model.network, run_.state.step);
     replica_.phases.evolve += clock.seconds();
     if (input_links_) write_input_links(*input_links_, run_.state.step, run_.model.network, events);
@@ -418,7 +418,7 @@ class Trainer {
           event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
-    mode_->topology_changed();
+    mode_->topology_changed({});
     record.connections = network.connections();
     replica_.phases.evolve += clock.seconds();
     write(record);

@@ -64,6 +64,41 @@ TEST(Wasap, WorkerAfterWorkerIsReproducible) {
   for (int again = 0; again < 4; ++again) EXPECT_EQ(outcome_of(config, data).bits == first, true);
 }
 
+// What the server sent to one worker beside worker 0, in as many steps.
+std::int64_t sent_by_the_server(const Config& config, std::int64_t& connections, std::int64_t& events) {
+  const Dataset data = many_data();
+  std::int64_t sent = 0;
+  const auto thrown = on_ranks(2, [&](Communicator& comm) {
+    tulle::Run run = start_run(config, data);
+    Diary diary;
+    Signals none;
+    train(run, data, nullptr, diary, none, comm);
+    if (comm.rank() != 0) return;
+    sent = static_cast<std::int64_t>(comm.traffic().sent);
+    connections = run.model.network.connections();
+    events = diary.events.empty() ? 0 : diary.events.back().epoch;
+  });
+  EXPECT_THAT(thrown, Each(IsEmpty()));
+  return sent;
+}
+
+TEST(Wasap, ATopologyEventSendsAQuarterOfAByteAConnectionAtMost) {
+  Config config = config_of("wasap", 2);
+  config.model.hidden = {600, 600};
+  config.topology.epsilon = 30.0;
+  config.train.batch_size = 50;
+  config.parallel.order = "round-robin";
+  config.parallel.phase1 = 1.0;
+  std::int64_t connections = 0, events = 0, none = 0;
+  const std::int64_t with = sent_by_the_server(config, connections, events);
+  config.evolve.rule = "none";
+  const std::int64_t without = sent_by_the_server(config, connections, none);
+  EXPECT_EQ(events, 2);
+  EXPECT_EQ(none, 0);
+  EXPECT_GT(with, without);
+  EXPECT_LE(static_cast<double>(with - without), 0.25 * static_cast<double>(events * connections));
+}
+
 TEST(Wasap, StaleGradientsCanBeThrownAwayOrSlowedDown) {
   const Dataset data = many_data();
   Config config = config_of("wasap", 3);
