@@ -161,6 +161,7 @@ class Wasap final : public TwoPhases {
   }
 
   bool alike() const override { return false; }  // the server alone has steps to take
+  bool is_waited_for() const override { return !links_.empty(); }
 
   void topology_changed(std::span<const LayerEvolution> events) override {
     if (links_.empty()) return;

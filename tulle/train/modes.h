@@ -58,6 +58,8 @@ class Mode {
   virtual bool together() const { return true; }
   /// Whether every rank takes these steps with the same network, so that all may look at it together.
   virtual bool alike() const { return together(); }
+  /// Whether other ranks cannot go on while this one does something else than steps.
+  virtual bool is_waited_for() const { return false; }
   /// Whether the result is an average made after the last epoch, not the network of one.
   virtual bool ends_with_average() const { return false; }
   /// Whether the inputs and errors of the last step are those of the whole batch.

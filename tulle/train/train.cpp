@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -96,6 +97,7 @@ class Trainer {
     mode_->begin();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
+    settle_evaluation();
     const bool over = is_over() || (comm_.size() == 1 && observer_.is_content());
     mode_->end(over);
     if (is_part()) {
@@ -188,9 +190,14 @@ class Trainer {
   // Evaluation, topology event, records, checkpoint; false if the observer ends the training.
   bool finish_epoch() {
     TrainingState& state = run_.state;
+    settle_evaluation();
     Clock clock;
-    EpochRecord record = epoch_record();
-    if (evaluates()) {
+    Told told{.record = epoch_record()};
+    EpochRecord& record = told.record;
+    std::optional<Run> snapshot;
+    if (evaluates_meanwhile()) {
+      snapshot.emplace(copy_of(run_));
+    } else if (evaluates()) {
       const LongPhase phase(comm_, who_waits());
       evaluate_into(record);
     }
@@ -210,40 +217,78 @@ class Trainer {
     ++state.epoch;
     state.batch_in_epoch = 0;
     saved_ = false;
-    write(record);
-    if (tensorboard_)
-      tensorboard_->write(
-          record, state.explored,
-          is_due(course_.histograms_every, /*epoch_done=*/true) ? &run_.model.network : nullptr);
     if (comm_.size() > 1 || run_.config.parallel.mode != "none") {
-      ParallelRecord parallel = mode_->record().value_or(ParallelRecord{});
-      parallel.epoch = record.epoch;
-      parallel.sent = comm_.traffic().sent;
-      parallel.received = comm_.traffic().received;
-      write(parallel);
+      told.parallel = mode_->record().value_or(ParallelRecord{});
+      told.parallel->epoch = record.epoch;
+      told.parallel->sent = comm_.traffic().sent;
+      told.parallel->received = comm_.traffic().received;
     }
-    const bool go_on = mode_->meet(observer_.on_epoch(record));
+    if (snapshot)
+      start_evaluation(std::move(*snapshot), std::move(told));
+    else
+      tell(told);
+    const bool go_on = mode_->meet(go_on_);
     save_if_due(/*epoch_done=*/true);
     return go_on;
   }
 
+  // What is told of an epoch.
+  struct Told {
+    EpochRecord record;
+    std::optional<ParallelRecord> parallel{};
+  };
+  void tell(const Told& told) {
+    write(told.record);
+    if (tensorboard_)
+      tensorboard_->write(
+          told.record, run_.state.explored,
+          is_due(course_.histograms_every, /*epoch_done=*/true) ? &run_.model.network : nullptr);
+    if (told.parallel) write(*told.parallel);
+    go_on_ = observer_.on_epoch(told.record) && go_on_;
+  }
+
   // Of averages (train.ema_decay) where there are any, then of the weights themselves too.
   void evaluate_into(EpochRecord& record) {
-    const auto look = [&](const Split& split, std::optional<double>& loss, std::optional<double>& accuracy) {
-      if (split.inputs.samples == 0) return Evaluation{};
-      const Evaluation seen = evaluated(split);
-      loss = seen.loss;
-      accuracy = seen.accuracy;
-      return seen;
-    };
+    const auto look = [&](const Split& split) { return evaluated(split); };
     if (run_.config.train.ema_decay > 0.0) {
-      look(data_.test, record.raw_test_loss, record.raw_test_accuracy);
-      look(data_.valid, record.raw_valid_loss, record.raw_valid_accuracy);
+      score(data_.test, look, record.raw_test_loss, record.raw_test_accuracy);
+      score(data_.valid, look, record.raw_valid_loss, record.raw_valid_accuracy);
     }
     const AveragesInPlace averages(run_.model.network);
-    look(data_.test, record.test_loss, record.test_accuracy);
-    const Evaluation valid = look(data_.valid, record.valid_loss, record.valid_accuracy);
+    score(data_.test, look, record.test_loss, record.test_accuracy);
+    const Evaluation valid = score(data_.valid, look, record.valid_loss, record.valid_accuracy);
     if (data_.valid.inputs.samples > 0 && chooses_epoch()) best_.judge(valid, run_);
+  }
+
+  template <class Look>
+  static Evaluation score(const Split& split, const Look& look, std::optional<double>& loss,
+                          std::optional<double>& accuracy) {
+    if (split.inputs.samples == 0) return {};
+    const Evaluation seen = look(split);
+    loss = seen.loss;
+    accuracy = seen.accuracy;
+    return seen;
+  }
+
+  // Workers do not wait for their server while it evaluates: a copy of the network is, on another thread.
+  // What is told of the epoch is told when the next one ends, or before a checkpoint.
+  bool evaluates_meanwhile() const { return mode_->is_waited_for() && !tensorboard_; }
+  void start_evaluation(Run snapshot, Told told) {
+    evaluation_ = std::async(std::launch::async, [this, threads = thread_count(), run = std::move(snapshot),
+                                                  told = std::move(told)]() mutable {
+      const OwnThreads own(threads);
+      const auto look = [&](const Split& split) {
+        return evaluate(run.model, split, {}, run.config.train.ce_clip);
+      };
+      score(data_.test, look, told.record.test_loss, told.record.test_accuracy);
+      score(data_.valid, look, told.record.valid_loss, told.record.valid_accuracy);
+      return told;
+    });
+  }
+  void settle_evaluation() {
+    if (!evaluation_.valid()) return;
+    const LongPhase phase(comm_, LongPhase::Of::kThisRank);
+    tell(evaluation_.get());
   }
 
   bool chooses_epoch() const { return mode_->alike() && !mode_->ends_with_average(); }
@@ -470,6 +515,7 @@ class Trainer {
 
   void save() {
     if (!saves_ || !mode_->together()) return;
+    settle_evaluation();
     count_seconds();
     mode_->gather_state();
     if (is_part()) {
@@ -550,10 +596,12 @@ class Trainer {
   double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile
   double rate_ = 0.0, rate_factor_ = 1.0;
+  bool go_on_ = true;        // whether the observer wants to
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
   bool saves_ = false;       // this rank, or with save_together() any
   std::optional<CheckpointWriter> checkpoints_;
+  std::future<Told> evaluation_;  // of the epoch before; the first to go
 };
 
 }  // namespace

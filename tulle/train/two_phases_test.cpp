@@ -13,6 +13,7 @@ namespace tulle::testing {
 namespace {
 
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 Bits without_momentum(Bits bits) {
@@ -45,6 +46,10 @@ TEST(Wasap, OfOneWorkerIsTrainingAloneBitForBit) {
     const Outcome worker = whole_training(config, worker_before),
                   sequential = whole_training(alone, sequential_before);
     EXPECT_EQ(losses_of(worker.diary), losses_of(sequential.diary));
+    for (std::size_t e = 0; e < 4; ++e) {
+      EXPECT_EQ(worker.diary.epochs[e].test_loss, sequential.diary.epochs[e].test_loss) << e;
+      EXPECT_EQ(worker.diary.epochs[e].valid_loss, sequential.diary.epochs[e].valid_loss) << e;
+    }
     EXPECT_FALSE(worker.diary.events.empty());
     EXPECT_EQ(worker_before == sequential_before, true) << phase1 << ", momentum and all";
     // The average at the end forgets momentum.
@@ -62,6 +67,51 @@ TEST(Wasap, WorkerAfterWorkerIsReproducible) {
   config.parallel.order = "round-robin";
   const Bits first = outcome_of(config, data).bits;
   for (int again = 0; again < 4; ++again) EXPECT_EQ(outcome_of(config, data).bits == first, true);
+}
+
+// An epoch of the first phase is told of when the next one is over: meanwhile a copy is looked at.
+TEST(Wasap, StepsGoOnWhileTheNetworkOfAnEpochIsEvaluated) {
+  const Dataset data = many_data();
+  Config config = config_of("wasap", 3);
+  config.train.batch_size = 16;
+  config.train.epochs = 4;
+  config.parallel.phase1 = 0.5;
+  tulle::Run run = start_run(config, data);
+  Diary diary;
+  std::vector<std::int64_t> working_on;  // when each epoch is told of
+  diary.at_epoch = [&](const EpochRecord&) {
+    working_on.push_back(diary.batches.back().epoch);
+    return true;
+  };
+  Signals none;
+  train(run, data, nullptr, diary, none);
+  EXPECT_THAT(working_on, ElementsAre(2, 3, 3, 4));
+  for (std::size_t e = 0; e < 4; ++e) {
+    EXPECT_EQ(diary.epochs[e].epoch, static_cast<int>(e) + 1);
+    EXPECT_TRUE(diary.epochs[e].test_loss && diary.epochs[e].valid_loss);
+  }
+}
+
+TEST(Wasap, ACheckpointComesAfterTheRecordOfItsEpoch) {
+  const Dataset data = many_data();
+  Config config = config_of("wasap", 2);
+  config.train.batch_size = 16;
+  config.parallel.phase1 = 1.0;
+  config.checkpoint.save_every = "1 epoch";
+  const TemporaryDirectory folder;
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+  tulle::Run run = start_run(config, data);
+  struct : Observer {
+    bool on_epoch(const EpochRecord& record) override {
+      order += 'e' + std::to_string(record.epoch);
+      return true;
+    }
+    void on_checkpoint(const CheckpointRecord&) override { order += "s"; }
+    std::string order;
+  } observer;
+  Signals none;
+  train(run, data, &directory, observer, none);
+  EXPECT_EQ(observer.order, "e1se2se3s");
 }
 
 // What the server sent to one worker beside worker 0, in as many steps.
