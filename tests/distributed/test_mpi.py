@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from conftest import BINARY, Result, Tulle, checkpoints, read_safetensors, temporaries, write_problem
+from conftest import BINARY, Result, Tulle, blobs, checkpoints, csv_text, read_safetensors, temporaries, write_problem
 
 KILLS = int(os.environ.get("TULLE_KILLS", "3"))
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -258,6 +258,20 @@ def test_a_save_that_takes_longer_than_the_time_limit_is_waited_for(mode, proble
                  environment={"LD_PRELOAD": str(problem / "slow.so")})
     assert job.code == 0, job.err
     assert time.time() - before > 4
+
+
+@pytest.mark.parametrize("mode", ["sync", "wasap"])
+def test_ranks_read_samples_from_files_of_their_own_to_the_same_bits(mode, problem, mpirun):
+    (problem / "train.csv").write_text(csv_text(*blobs(3000, seed=1)))  # smaller arrays stay in memory
+    flags = [f"--mode={mode}", "--order=round-robin", "--update-every=1 epoch"]
+    assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=memory", *flags).code == 0
+    job, ranks = started(mpirun, problem, "--scratch=scratch", *flags)
+    folder = str(problem / "scratch").encode()
+    mapped = {rank: folder in open(f"/proc/{pid}/maps", "rb").read() for rank, pid in ranks.items()}
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 0, err
+    assert mapped == {0: True, 1: True}
+    assert model(problem, "run") == model(problem, "memory")
 
 
 def test_a_job_that_is_asked_to_stop_ends_with_a_checkpoint_and_goes_on_with_other_ranks(problem, mpirun):
