@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "tulle/train/config.h"
+
 namespace tulle::cli {
 
 /// Adds the options of one verb to its subcommand and returns what runs it; the answer is the exit code.
@@ -22,7 +24,7 @@ Command report_command(CLI::App& app);
 Command list_command(CLI::App& app);
 Command launch_command(CLI::App& app);
 
-/// The run directory of `train` with these words. Throws as `train` does if they are wrong.
-std::string run_directory_of(const std::vector<std::string>& words);
+/// The config of `train` with these words. Throws as `train` does if they are wrong.
+Config config_of_training(const std::vector<std::string>& words);
 
 }  // namespace tulle::cli

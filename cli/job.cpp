@@ -7,16 +7,21 @@
 #include "failures.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/comm/collectives.h"
+#include "tulle/comm/long_phase.h"
 #include "tulle/comm/mpi.h"
 
 namespace tulle::cli {
 
-Job::Job(const std::string& transport) {
+Job::Job(const std::string& transport, double heartbeat) {
   if (transport == "mpi" || (transport == "auto" && launched_ranks() > 1)) comm_ = mpi_group();
+  if (comm_ != nullptr && heartbeat > 0.0) heartbeat_ = std::make_unique<Heartbeat>(comm_->rank(), heartbeat);
 }
 
 void Job::together(const std::function<void()>& work) const {
-  comm_ != nullptr ? tulle::together(*comm_, work) : work();
+  if (comm_ == nullptr) return work();
+  const LongPhase phase(*comm_,
+                        LongPhase::Of::kAllRanks);  // reading data takes long, on some more than on others
+  tulle::together(*comm_, work);
 }
 
 std::string Job::from_lead(const std::string& text) const {

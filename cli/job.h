@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "heartbeat.h"
 #include "tulle/comm/communicator.h"
 #include "tulle/nn/spread.h"
 
@@ -13,13 +14,19 @@ namespace tulle::cli {
 /// all of them.
 class Job {
  public:
-  /// `transport` as in parallel.transport. Throws tulle::Error (kConfig) if MPI is wanted and not there.
-  explicit Job(const std::string& transport);
+  /// `transport` as in parallel.transport; `heartbeat`: seconds between this rank's signs of life, 0: none.
+  /// Throws tulle::Error (kConfig) if MPI is wanted and not there.
+  explicit Job(const std::string& transport, double heartbeat = 0.0);
 
   /// Null: there is none.
   Communicator* ranks() const { return comm_.get(); }
   /// Whether this process prints and writes: it is alone, or rank 0.
   bool leads() const { return comm_ == nullptr || comm_->rank() == 0; }
+
+  /// How far this rank is.
+  void on_batch(const Observer::Batch& batch) const {
+    if (heartbeat_ != nullptr) heartbeat_->on_batch(batch);
+  }
 
   Share share() const { return comm_ == nullptr ? Share{} : Share{comm_->rank(), comm_->size()}; }
 
@@ -34,6 +41,7 @@ class Job {
 
  private:
   std::unique_ptr<Communicator> comm_;
+  std::unique_ptr<Heartbeat> heartbeat_;
 };
 
 }  // namespace tulle::cli

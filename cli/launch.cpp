@@ -10,6 +10,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -19,10 +20,13 @@
 #include "commands.h"
 #include "exit_codes.h"
 #include "failures.h"
+#include "heartbeat.h"
 #include "say.h"
 #include "signals.h"
+#include "tulle/base/clock.h"
 #include "tulle/base/error.h"
 #include "tulle/checkpoint/run_directory.h"
+#include "tulle/train/experiment.h"
 
 extern char** environ;
 
@@ -32,6 +36,7 @@ namespace {
 struct LaunchOptions {
   std::string np = "2", hosts;
   int max_restarts = 3;
+  double heartbeat = 5.0;  // seconds
   std::vector<std::string> mpi, command;
 };
 
@@ -84,10 +89,12 @@ struct Watch {
   bool quiet = false;                                // says nothing
   std::optional<std::chrono::seconds> limit{};       // then it is killed
   std::optional<std::chrono::seconds> after_loss{};  // the same, from when a rank tells that it lost another
+  double silence = std::numeric_limits<double>::infinity();  // the same, of a rank that was heard before
+  double pause = 0.0;                                        // of a healthy rank, at most
 };
 
-// Passes on what a program prints to standard error; sees whether one of tulle's ranks told of another that
-// is lost. mpirun may wait for the daemon of a host that is cut off for ever.
+// Passes on what a program prints to standard error, but for its ranks' signs of life; sees whether one of
+// them told of another that is lost. mpirun may wait for the daemon of a host that is cut off for ever.
 class Listener {
  public:
   Listener() {
@@ -107,9 +114,10 @@ class Listener {
   }
 
   void pass_on() {
+    heartbeats_.passed(std::min(since_.restart(), 0.5));
     char text[4096];
     for (ssize_t count = 0; (count = read(ends_[0], text, sizeof text)) > 0;) {
-      const std::string_view part(text, static_cast<std::size_t>(count));
+      const std::string part = heartbeats_.take({text, static_cast<std::size_t>(count)});
       say(part);
       recent_.append(part);
       if (recent_.find("expected one within parallel.timeout") != std::string::npos) lost_ = true;
@@ -117,8 +125,11 @@ class Listener {
     }
   }
   bool lost() const { return lost_; }
+  const Heartbeats& heartbeats() const { return heartbeats_; }
 
  private:
+  Heartbeats heartbeats_;
+  Clock since_;  // it was passed on last
   int ends_[2] = {-1, -1};
   std::string recent_;
   bool lost_ = false;
@@ -151,19 +162,30 @@ int run_program(const std::vector<std::string>& words, const Signals& signals, c
 
   using Steady = std::chrono::steady_clock;
   const auto start = Steady::now();
-  std::optional<Steady::time_point> lost;
+  std::optional<Steady::time_point> lost, silent;
   bool told = false;
   for (int status = 0;;) {
     const bool ended = waitpid(child, &status, WNOHANG) == child;
     listener.pass_on();
+    const Heartbeats& heartbeats = listener.heartbeats();
     if (ended) {
-      if (WIFEXITED(status)) return WEXITSTATUS(status);
-      return lost ? exit_code(ErrorKind::kTemporary) : 128 + WTERMSIG(status);
+      const bool killed = silent || (lost && !WIFEXITED(status));
+      const int code = status != 0 && killed ? exit_code(ErrorKind::kTemporary)
+                       : WIFEXITED(status)   ? WEXITSTATUS(status)
+                                             : 128 + WTERMSIG(status);
+      if (code == exit_code(ErrorKind::kTemporary) && !silent) say(heartbeats.suspect(watch.pause));
+      return code;
     }
     if (signals.stop && !told) kill(child, SIGUSR2), told = true;  // mpirun passes it on
     if (listener.lost() && !lost) lost = Steady::now();
+    if (!silent && heartbeats.silent(watch.silence)) {
+      silent = Steady::now();
+      say(heartbeats.suspect(watch.silence));
+      kill(child, SIGTERM);  // mpirun ends its ranks, also those that are stopped
+    }
     if ((watch.limit && Steady::now() - start > *watch.limit) ||
-        (watch.after_loss && lost && Steady::now() - *lost > *watch.after_loss))
+        (watch.after_loss && lost && Steady::now() - *lost > *watch.after_loss) ||
+        (silent && Steady::now() - *silent > std::chrono::seconds(10)))
       kill(-child, SIGKILL);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -207,7 +229,11 @@ int run_launch(const LaunchOptions& options) {
   const Sizes sizes = parse_sizes(options.np);
   if (options.command.empty() || options.command.front() != "train")
     throw Error(ErrorKind::kConfig, "the command to launch, found none, expected -- train CONFIG ...");
-  const std::string directory = run_directory_of({options.command.begin() + 1, options.command.end()});
+  const Config config = config_of_training({options.command.begin() + 1, options.command.end()});
+  const std::string directory = run_directory_of(config);
+  const Watch watch{.after_loss = std::chrono::seconds(4),
+                    .silence = config.parallel.timeout + 4.0 * options.heartbeat,
+                    .pause = 2.0 * options.heartbeat};
   const std::vector<Host> hosts = options.hosts.empty() ? std::vector<Host>{} : read_hosts(options.hosts);
   const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
   Signals& signals = catch_signals();
@@ -236,8 +262,9 @@ int run_launch(const LaunchOptions& options) {
       words.insert(words.end(), options.command.begin(), options.command.end());
       if (std::ranges::none_of(options.command, [](const auto& w) { return w.starts_with("--resume"); }))
         words.push_back("--resume=auto");
+      words.push_back(fmt::format("--heartbeat={}", options.heartbeat));
       say(fmt::format("launch  {} ranks\n", ranks));
-      code = run_program(words, signals, {.after_loss = std::chrono::seconds(4)});
+      code = run_program(words, signals, watch);
     }
     if (signals.stop) return stopped_exit_code();
     if (!may_work_later(code)) return code;
@@ -266,6 +293,11 @@ Command launch_command(CLI::App& app) {
   app.add_option("--max-restarts", options->max_restarts,
                  "restarts without a newer checkpoint, after which it is given up")
       ->check(CLI::NonNegativeNumber);
+  app.add_option(
+         "--heartbeat", options->heartbeat,
+         "seconds between two signs of life of a rank; one that is silent for parallel.timeout and four of "
+         "them hangs")
+      ->check(CLI::Range(0.1, 3600.0));
   app.add_option("--mpi", options->mpi, "a word more for mpirun; may be given several times")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

@@ -34,6 +34,7 @@ namespace fs = std::filesystem;
 struct TrainOptions {
   std::string config, resume;
   int port = kNoPort;
+  double heartbeat = 0.0;  // seconds; 0: none
   bool json = false, quiet = false, verbose = false;
 };
 
@@ -70,8 +71,12 @@ void print_heading(const Config& config, const Dataset& data, const Run& run, co
 // Passes everything on to the progress line, and tells of checkpoints.
 class Teller final : public Observer {
  public:
-  Teller(Progress& progress, bool verbose) : progress_(progress), verbose_(verbose) {}
-  void on_batch(const Batch& batch) override { progress_.on_batch(batch); }
+  Teller(Progress& progress, const Job& job, bool verbose)
+      : progress_(progress), job_(job), verbose_(verbose) {}
+  void on_batch(const Batch& batch) override {
+    progress_.on_batch(batch);
+    job_.on_batch(batch);
+  }
   bool on_epoch(const EpochRecord& record) override { return progress_.on_epoch(record); }
   void on_checkpoint(const CheckpointRecord& record) override {
     if (!verbose_) return;
@@ -81,7 +86,18 @@ class Teller final : public Observer {
 
  private:
   Progress& progress_;
+  const Job& job_;
   bool verbose_;
+};
+
+// Of a rank that prints nothing.
+class Follower final : public Observer {
+ public:
+  explicit Follower(const Job& job) : job_(job) {}
+  void on_batch(const Batch& batch) override { job_.on_batch(batch); }
+
+ private:
+  const Job& job_;
 };
 
 void print_result(const ResultRecord& record) {
@@ -104,8 +120,8 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
   job.together([&] { prepared.emplace(config, data, std::move(start), job.share()); });
   Experiment& experiment = *prepared;
   if (!job.leads()) {
-    Observer nobody;
-    const Ending ending = experiment.train(nobody, signals, job.ranks());
+    Follower follower(job);
+    const Ending ending = experiment.train(follower, signals, job.ranks());
     return {.code = ending == Ending::kStopped ? stopped_exit_code() : kOk, .result = {}};
   }
   const Run& run = experiment.run();
@@ -114,7 +130,7 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
 
   Progress progress(options.quiet ? "none" : config.log.progress, options.verbose, config.train.epochs,
                     run.state.epoch);
-  Teller teller(progress, options.verbose);
+  Teller teller(progress, job, options.verbose);
   const Ending ending = experiment.train(teller, signals, job.ranks());
   progress.clear();
 
@@ -227,7 +243,7 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
     mistake = std::current_exception();
     if (launched_ranks() == 1) throw;
   }
-  const Job job(wanted ? wanted->config.parallel.transport : "auto");
+  const Job job(wanted ? wanted->config.parallel.transport : "auto", options.heartbeat);
   return job.run([&] {
     job.together([&] {
       if (mistake != nullptr) std::rethrow_exception(mistake);
@@ -287,6 +303,9 @@ TrainFlags add_flags(CLI::App& app) {
   app.add_flag("--json", options->json, "print the result as one JSON document");
   app.add_flag("-q,--quiet", options->quiet, "print nothing but errors");
   app.add_flag("-v,--verbose", options->verbose, "keep the line of every epoch, tell of checkpoints");
+  app.add_option("--heartbeat", options->heartbeat,
+                 "tell tulle launch every so many seconds that this rank is there")
+      ->group("");  // launch adds it
   flags.config = std::make_shared<ConfigFlags>(app, Sections(kTrainSections));
   return flags;
 }
@@ -297,13 +316,12 @@ Command train_command(CLI::App& app) {
   return [flags = add_flags(app)] { return run_train(*flags.options, *flags.config); };
 }
 
-std::string run_directory_of(const std::vector<std::string>& words) {
+Config config_of_training(const std::vector<std::string>& words) {
   CLI::App app{"train"};
   const TrainFlags flags = add_flags(app);
   std::vector<std::string> last_first(words.rbegin(), words.rend());
   app.parse(last_first);
-  const Config config = read_options(*flags.options, *flags.config).config;
-  return tulle::run_directory_of(config);
+  return read_options(*flags.options, *flags.config).config;
 }
 
 }  // namespace tulle::cli

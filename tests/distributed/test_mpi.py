@@ -3,6 +3,7 @@
 TULLE_KILLS sets how many times a rank is killed (3)."""
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -11,9 +12,10 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
-from conftest import BINARY, Result, Tulle, checkpoints, temporaries, write_problem
+from conftest import BINARY, Result, Tulle, blobs, checkpoints, csv_text, read_safetensors, temporaries, write_problem
 
 KILLS = int(os.environ.get("TULLE_KILLS", "3"))
 ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -63,6 +65,21 @@ def model(folder, name):
     return (folder / "out" / name / "model.safetensors").read_bytes()
 
 
+def traffic(folder, name):
+    """Bytes that rank 0 sent and received until the end of each epoch."""
+    records = map(json.loads, open(folder / "out" / name / "metrics.jsonl"))
+    return [(r["sent"], r["received"]) for r in records if r["event"] == "parallel"]
+
+
+def assert_same_arrays(run, other):
+    arrays, expected = (read_safetensors(path / "model.safetensors")[1] for path in (run, other))
+    assert arrays.keys() == expected.keys()
+    for name, array in arrays.items():
+        if name.startswith("tulle."):  # checksums, of the config too
+            continue
+        assert np.array_equal(array, expected[name]), name
+
+
 MODES = {
     "sync": ["--virtual-shards=4"],
     "sync-bf16": ["--wire=bf16", "--rule=rigl"],
@@ -82,7 +99,17 @@ def test_ranks_of_a_job_give_the_bits_of_threads(mode, ranks, tmp_path, tulle, m
     job = mpirun("-n", ranks, BINARY, "train", "config.toml", "--name=mpi", "--transport=mpi", *flags)
     assert job.code == 0, job.err
     assert model(tmp_path, "mpi") == model(tmp_path, "threads")
+    assert traffic(tmp_path, "mpi") == traffic(tmp_path, "threads")
     assert job.err.count("tulle 0.") == 1, "only rank 0 prints"
+
+
+def test_wasap_of_one_worker_as_a_job_is_training_alone(problem, tulle, mpirun):
+    every = "--update-every=1 epoch"
+    tulle("train", "config.toml", every, "--name=alone", check=True)
+    for phase1 in ("1", "0.5"):
+        flags = [every, "--mode=wasap", "--transport=mpi", f"--phase1={phase1}", f"--name={phase1}"]
+        assert mpirun("-n", 1, BINARY, "train", "config.toml", *flags).code == 0
+        assert_same_arrays(problem / "out" / phase1, problem / "out/alone")
 
 
 def test_rows_of_a_job_go_on_with_other_ranks_to_an_ordinary_model(problem, tulle, mpirun):
@@ -133,8 +160,8 @@ def test_without_the_plug_in_a_job_is_refused_and_one_process_works(problem, tul
     tulle("train", "config.toml", env={**os.environ, **missing}, check=True)
 
 
-def long(epochs=60, save="7 step"):
-    return ["--mode=sync", f"--epochs={epochs}", f"--save-every={save}", "--timeout=10"]
+def long(epochs=60, save="7 step", mode="sync", timeout=10):
+    return [f"--mode={mode}", f"--epochs={epochs}", f"--save-every={save}", f"--timeout={timeout}"]
 
 
 def ranks_of(job):
@@ -160,8 +187,8 @@ def wait_for(condition, seconds=30):
     return value
 
 
-def started(mpirun, folder, epochs=60):
-    job = mpirun.start("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *long(epochs))
+def started(mpirun, folder, *flags):
+    job = mpirun.start("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *flags)
     wait_for(lambda: checkpoints(folder / "out/run") or job.poll() is not None)
     return job, ranks_of(job)
 
@@ -171,7 +198,7 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(pr
     moments = random.Random(1)
     killed = 0
     for _ in range(KILLS):
-        job, ranks = started(mpirun, problem)
+        job, ranks = started(mpirun, problem, *long())
         time.sleep(moments.uniform(0, 0.3))
         if job.poll() is None and len(ranks) == 2:
             with contextlib.suppress(ProcessLookupError):  # it ended by itself
@@ -193,8 +220,23 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(pr
     assert temporaries(problem) == []
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("mode", ["sync", "wasap", "wassp", "local-sgd", "rows"])
+def test_a_killed_rank_ends_a_job_of_any_mode_and_the_last_checkpoint_loads(mode, rank, problem, mpirun):
+    flags = [*long(epochs=4000, save="1 epoch", mode=mode), "--phase1=1", "--update-every=1 epoch"]
+    job, ranks = started(mpirun, problem, *flags)
+    time.sleep(random.Random(f"{mode} {rank}").uniform(0, 0.2))
+    os.kill(ranks[rank], signal.SIGKILL)
+    before = time.time()
+    job.communicate(timeout=60)
+    assert time.time() - before < 10
+    assert job.returncode in (137, 75)
+    assert ranks_of(job) == {}
+    Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
+
+
 def test_a_rank_that_hangs_is_noticed_within_the_time_limit_and_named(problem, mpirun):
-    job, ranks = started(mpirun, problem, epochs=4000)
+    job, ranks = started(mpirun, problem, *long(epochs=4000))
     os.kill(ranks[1], signal.SIGSTOP)
     before = time.time()
     _, err = job.communicate(timeout=60)
@@ -202,6 +244,34 @@ def test_a_rank_that_hangs_is_noticed_within_the_time_limit_and_named(problem, m
     assert job.returncode == 75
     assert "rank 0: found no message from rank 1 for 10.0 s" in err
     Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
+
+
+@pytest.mark.parametrize("mode", ["sync", "wasap", "wassp", "local-sgd", "rows"])
+def test_a_save_that_takes_longer_than_the_time_limit_is_waited_for(mode, problem, mpirun):
+    (problem / "slow.c").write_text("""
+        #include <unistd.h>
+        int fsync(int file) { static int calls; (void)file; if (calls++ == 0) sleep(4); return 0; }""")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "slow.so", "slow.c"], cwd=problem, check=True)
+    flags = [*long(epochs=2, save="1 epoch", mode=mode, timeout=2), "--phase1=1", "--update-every=1 epoch"]
+    before = time.time()
+    job = mpirun("-n", 2, BINARY, "train", "config.toml", *flags,
+                 environment={"LD_PRELOAD": str(problem / "slow.so")})
+    assert job.code == 0, job.err
+    assert time.time() - before > 4
+
+
+@pytest.mark.parametrize("mode", ["sync", "wasap"])
+def test_ranks_read_samples_from_files_of_their_own_to_the_same_bits(mode, problem, mpirun):
+    (problem / "train.csv").write_text(csv_text(*blobs(3000, seed=1)))  # smaller arrays stay in memory
+    flags = [f"--mode={mode}", "--order=round-robin", "--update-every=1 epoch"]
+    assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=memory", *flags).code == 0
+    job, ranks = started(mpirun, problem, "--scratch=scratch", *flags)
+    folder = str(problem / "scratch").encode()
+    mapped = {rank: folder in open(f"/proc/{pid}/maps", "rb").read() for rank, pid in ranks.items()}
+    _, err = job.communicate(timeout=60)
+    assert job.returncode == 0, err
+    assert mapped == {0: True, 1: True}
+    assert model(problem, "run") == model(problem, "memory")
 
 
 def test_a_job_that_is_asked_to_stop_ends_with_a_checkpoint_and_goes_on_with_other_ranks(problem, mpirun):
@@ -219,20 +289,61 @@ def test_a_job_that_is_asked_to_stop_ends_with_a_checkpoint_and_goes_on_with_oth
     assert model(problem, "run") == model(problem, "straight")
 
 
-def test_launch_starts_a_job_again_until_it_is_done(problem, tulle, mpirun):
+@pytest.fixture
+def launch(problem):
+    """Starts a job of two ranks with signs of life every second, until there is a checkpoint."""
+    started = []
+
+    def start(*flags):
+        words = ["launch", "--np=2", "--mpi=--oversubscribe", "--max-restarts=2", "--heartbeat=1", "--", "train", "config.toml"]
+        job = subprocess.Popen([BINARY, *words, "--virtual-shards=2", *flags], cwd=problem, env=ENVIRONMENT,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        started.append(job)
+        wait_for(lambda: checkpoints(problem / "out/run"))
+        pattern = f"^{BINARY} train config.toml --virtual-shards"
+        ranks = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
+        return job, [int(rank) for rank in ranks]
+
+    yield start
+    for job in started:
+        if job.poll() is None:
+            job.kill()
+
+
+def test_launch_starts_a_job_again_until_it_is_done(problem, launch, mpirun):
     assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=straight", *long()).code == 0
-    flags = ["--np", "2:3", "--mpi=--oversubscribe", "--max-restarts=2", "--"]
-    launch = subprocess.Popen([BINARY, "launch", *flags, "train", "config.toml", "--virtual-shards=2", *long()],
-                              cwd=problem, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: checkpoints(problem / "out/run"))
-    ranks = subprocess.run(["pgrep", "-f", f"{BINARY} train config.toml --virtual-shards"], capture_output=True,
-                           text=True).stdout.split()
-    os.kill(int(ranks[-1]), signal.SIGKILL)
-    _, err = launch.communicate(timeout=100)
-    assert launch.returncode == 0, err
+    job, ranks = launch(*long())
+    os.kill(ranks[-1], signal.SIGKILL)
+    _, err = job.communicate(timeout=100)
+    assert job.returncode == 0, err
     assert err.count("launch  2 ranks") == 2, err
     assert "launch  exit status 137; again in 1 s (1 of 2)" in err
+    assert "last heard" not in err
     assert model(problem, "run") == model(problem, "straight")
+
+
+def test_launch_names_a_rank_that_hangs_and_starts_again(problem, launch):
+    job, ranks = launch(*long(epochs=400, timeout=5))
+    os.kill(ranks[1], signal.SIGSTOP)
+    _, err = job.communicate(timeout=100)
+    assert job.returncode == 0, err
+    assert re.search(r"rank 0: found no message from rank 1 for 5\.0 s", err), err
+    assert re.search(r"launch  rank 1 was last heard [456] s ago, at step \d+\n", err), err
+    assert "launch  exit status 75; again in 1 s (1 of 2)" in err
+    assert "\x02" not in err and "\x03" not in err
+
+
+def test_launch_ends_a_job_whose_ranks_all_hang_and_starts_again(problem, launch):
+    job, ranks = launch(*long(epochs=400, timeout=3))
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)
+    before = time.time()
+    wait_for(lambda: not any(os.path.exists(f"/proc/{rank}") for rank in ranks))
+    assert 5 < time.time() - before < 25
+    _, err = job.communicate(timeout=100)
+    assert job.returncode == 0, err
+    assert re.search(r"launch  rank [01] was last heard [78] s ago, at step \d+\n", err), err
+    assert "launch  exit status 75; again in 1 s (1 of 2)" in err
 
 
 @pytest.mark.parametrize("words, code, expected", [

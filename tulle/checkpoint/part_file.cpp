@@ -120,21 +120,6 @@ bool finds(FileOps& files, const FileHandle& file, const std::string& name, cons
   return std::ranges::equal(found.token, begun.token);
 }
 
-// While rank 0 reads the whole file, the others wait for it: at 10 MB a second at the least.
-class LongerWait {
- public:
-  LongerWait(Communicator& comm, std::uint64_t bytes) : comm_(comm), before_(comm.time_limit()) {
-    comm.set_time_limit(before_ + 1e-7 * static_cast<double>(bytes));
-  }
-  ~LongerWait() { comm_.set_time_limit(before_); }
-  LongerWait(const LongerWait&) = delete;
-  LongerWait& operator=(const LongerWait&) = delete;
-
- private:
-  Communicator& comm_;
-  double before_;
-};
-
 }  // namespace
 
 std::optional<std::int64_t> write_parts(Communicator& comm, const std::string& path, const Metadata& metadata,
@@ -167,7 +152,6 @@ std::optional<std::int64_t> write_parts(Communicator& comm, const std::string& p
   const std::vector<char> found = gather_all(comm, char{finds(files, file, name, begun)});
   if (std::ranges::find(found, char{0}) != found.end()) return std::nullopt;
 
-  const LongerWait wait(comm, begun.size);
   together(comm, [&] {
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const std::uint64_t place =

@@ -12,6 +12,7 @@
 #include "tulle/comm/agreement.h"
 #include "tulle/comm/collectives.h"
 #include "tulle/comm/comm_testing.h"
+#include "tulle/comm/long_phase.h"
 #include "tulle/comm/mpi.h"
 #include "tulle/comm/sum_exchange.h"
 
@@ -133,6 +134,82 @@ TEST(Messages, TheRankItselfAndRanksThatAreNotThereAreRefused) {
   std::byte byte{};
   EXPECT_THROW(comm->send(0, {&byte, 1}), std::invalid_argument);
   EXPECT_THROW(comm->receive(1, {&byte, 1}), std::invalid_argument);
+}
+
+void sleep_for(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
+
+TEST(LongPhase, OfOneRankIsWaitedForByAllWhomeverTheyWaitFor) {
+  const auto thrown = on_ranks(
+      3,
+      [&](Communicator& comm) {
+        std::byte byte{};
+        if (comm.rank() == 0) {
+          const LongPhase phase(comm, LongPhase::Of::kThisRank);
+          sleep_for(0.7);
+        } else {
+          receive_now(comm, comm.rank() - 1, {&byte, 1});
+        }
+        if (comm.rank() < 2) send_now(comm, comm.rank() + 1, {&byte, 1});
+      },
+      0.2);
+  EXPECT_THAT(thrown, Each(IsEmpty()));
+}
+
+TEST(LongPhase, OnceOverIsWaitedForNoLonger) {
+  const Clock clock;
+  const auto thrown = on_ranks(
+      2,
+      [](Communicator& comm) {
+        std::byte byte{};
+        if (comm.rank() == 1) return receive_now(comm, 0, {&byte, 1});
+        const LongPhase phase(comm, LongPhase::Of::kThisRank, 1000.0);
+        sleep_for(0.3);
+      },
+      0.2);
+  EXPECT_THAT(thrown[1], AllOf(HasSubstr("no message from rank 0 for 0.2 s"), HasSubstr("parallel.timeout")));
+  EXPECT_LT(clock.seconds(), 100.0);
+}
+
+TEST(LongPhase, OfARankThatStaysSilentEndsWithTheTimeThatItAskedFor) {
+  const auto thrown = on_ranks(
+      2,
+      [](Communicator& comm) {
+        std::byte byte{};
+        const LongPhase phase(comm, LongPhase::Of::kThisRank, 0.3);
+        comm.rank() == 1 ? receive_now(comm, 0, {&byte, 1}) : sleep_for(2.0);
+      },
+      0.02);
+  EXPECT_THAT(thrown[1], HasSubstr("for 0.5 s, expected one within parallel.timeout and 0.5 s for a long"));
+}
+
+TEST(LongPhase, OfWorkThatIsAlikeIsWaitedForAsLongAsTheOwnPartTells) {
+  for (const double own : {0.0, 0.2}) {
+    const auto thrown = on_ranks(
+        2,
+        [&](Communicator& comm) {
+          const LongPhase phase(comm, LongPhase::Of::kAlike);
+          sleep_for(comm.rank() == 0 ? 1.2 : own);
+          (void)gather_all(comm, comm.rank());
+        },
+        0.3);
+    const bool waited = thrown[1].empty();
+    EXPECT_EQ(waited, own > 0.0) << thrown[1];
+  }
+}
+
+TEST(LongPhase, OfAllRanksLetsThemWaitLongerWithinIt) {
+  const auto thrown = on_ranks(
+      2,
+      [](Communicator& comm) {
+        {
+          const LongPhase phase(comm, LongPhase::Of::kAllRanks);
+          if (comm.rank() == 0) sleep_for(0.7);
+          (void)gather_all(comm, comm.rank());
+        }
+        EXPECT_EQ(comm.time_limit(), 0.2);
+      },
+      0.2);
+  EXPECT_THAT(thrown, Each(IsEmpty()));
 }
 
 TEST(GatherAll, GivesEveryRankWhatEachHas) {

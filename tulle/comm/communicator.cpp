@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <string>
 #include <thread>
 
 #include "tulle/base/check.h"
@@ -23,14 +25,19 @@ std::unique_ptr<Communicator::Transfer> Communicator::receive(int from, std::spa
   return start_receive(from, bytes);
 }
 
-void Communicator::wait(Transfer& transfer, int peer) const {
-  Patience patience(time_limit_);
-  while (!transfer.done())
-    if (!patience.pause())
-      throw Error(ErrorKind::kTemporary,
-                  fmt::format("rank {}: found no message from rank {} for {:.1f} s, expected one within "
-                              "parallel.timeout",
-                              rank_, peer, time_limit_));
+void Communicator::wait(Transfer& transfer, int peer) {
+  const double work = alike_since_ ? 10.0 * alike_since_->seconds() : 0.0;
+  const auto longer = [&] { return work + *std::ranges::max_element(asked_); };
+  Patience patience(time_limit_ + longer());
+  while (!transfer.done()) {
+    if (hear(asked_)) patience.restart(time_limit_ + longer());
+    if (patience.pause()) continue;
+    throw Error(ErrorKind::kTemporary,
+                fmt::format("rank {}: found no message from rank {} for {:.1f} s, expected one within "
+                            "parallel.timeout{}",
+                            rank_, peer, time_limit_ + longer(),
+                            longer() > 0.0 ? fmt::format(" and {:.1f} s for a long phase", longer()) : ""));
+  }
 }
 
 bool Patience::pause() {
@@ -41,6 +48,11 @@ bool Patience::pause() {
   else
     std::this_thread::sleep_for(std::chrono::microseconds(50));
   return waited <= limit_;
+}
+
+void Patience::restart(double seconds) {
+  limit_ = seconds;
+  clock_.restart();
 }
 
 std::unique_ptr<Communicator> alone() { return std::move(thread_group(1).front()); }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,24 +46,39 @@ class Communicator {
   std::unique_ptr<Transfer> receive(int from, std::span<std::byte> bytes);
 
   /// Until the transfer with rank `peer` is done. Throws tulle::Error (kTemporary), naming the peer, if that
-  /// takes longer than the time limit.
-  void wait(Transfer& transfer, int peer) const;
+  /// takes longer than the time limit and what a LongPhase allows beyond it; each time a rank tells of
+  /// one, the wait begins anew.
+  void wait(Transfer& transfer, int peer);
+
+  /// Tells all other ranks, who need not listen now, that this one may be silent for so many seconds beyond
+  /// the time limit; 0: it is back. They wait longer whomever they wait for: that one may wait for this one.
+  /// Not counted as payload. Called by way of LongPhase.
+  void announce(double seconds) { tell(seconds); }
 
   double time_limit() const { return time_limit_; }
   void set_time_limit(double seconds) { time_limit_ = seconds; }
+  /// Since when all ranks have been at work on as much as this one: a wait may last ten times as long
+  /// besides.
+  std::optional<Clock> alike_since() const { return alike_since_; }
+  void set_alike_since(const std::optional<Clock>& since) { alike_since_ = since; }
 
   /// This rank cannot go on: whoever waits for it is told. Called once, before the rank leaves.
   virtual void give_up(int exit_code) = 0;
 
  protected:
-  Communicator(int rank, int size) : rank_(rank), size_(size) {}
+  Communicator(int rank, int size) : rank_(rank), size_(size), asked_(static_cast<std::size_t>(size), 0.0) {}
 
  private:
+  virtual void tell(double seconds) = 0;
+  /// Puts what each rank asked for last into `asked`, by rank; whether there was any news.
+  virtual bool hear(std::span<double> asked) = 0;
   virtual std::unique_ptr<Transfer> start_send(int to, std::span<const std::byte> bytes) = 0;
   virtual std::unique_ptr<Transfer> start_receive(int from, std::span<std::byte> bytes) = 0;
 
   int rank_, size_;
   double time_limit_ = 60.0;
+  std::optional<Clock> alike_since_;
+  std::vector<double> asked_;  // by each rank: seconds beyond the time limit
   Traffic traffic_;
 };
 
@@ -73,6 +89,8 @@ class Patience {
   explicit Patience(double seconds) : limit_(seconds) {}
   /// Lets others work for a while; false once the time is over.
   bool pause();
+  /// From now on, so many seconds.
+  void restart(double seconds);
 
  private:
   double limit_;

@@ -66,6 +66,14 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Transfer> start_receive(int from, std::span<std::byte> bytes) override {
     return started(g_mpi->receive(from, bytes.data(), bytes.size()), from);
   }
+  void tell(double seconds) override { g_mpi->tell(seconds); }
+  bool hear(std::span<double> asked) override {
+    bool news = false;
+    double seconds = 0.0;
+    for (int rank = 0; g_mpi->hear(&rank, &seconds) != 0; news = true)
+      asked[static_cast<std::size_t>(rank)] = seconds;
+    return news;
+  }
   static std::unique_ptr<Transfer> started(void* transfer, int peer) {
     if (transfer == nullptr)
       throw Error(ErrorKind::kTemporary,

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-enum { TULLE_MPI_VERSION = 1 };
+enum { TULLE_MPI_VERSION = 2 };
 
 struct tulle_mpi {
   int version; /* TULLE_MPI_VERSION */
@@ -20,8 +20,10 @@ struct tulle_mpi {
   void* (*receive)(int from, void* bytes, size_t count);
   /* 1: done, and `transfer` is gone; 0: not yet; -1: it failed. */
   int (*test)(void* transfer);
-  void (*abort)(int exit_code); /* ends every rank; does not return */
-  void (*close)(void);          /* after the last message, by every rank */
+  void (*tell)(double seconds);            /* a number for every other rank, who need not wait for it */
+  int (*hear)(int* from, double* seconds); /* 1: the next one that came; 0: there is none */
+  void (*abort)(int exit_code);            /* ends every rank; does not return */
+  void (*close)(void);                     /* after the last message, by every rank */
 };
 
 /* Starts MPI; null if it cannot. */

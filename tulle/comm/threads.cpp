@@ -28,14 +28,24 @@ struct Lane {
   bool broken = false;
 };
 
+// What a rank announced last, and how many times it did.
+struct Announcement {
+  std::atomic<double> seconds{0.0};
+  std::atomic<std::uint64_t> count{0};
+};
+
 struct Group {
   explicit Group(int count)
-      : size(count), lanes(static_cast<std::size_t>(count * count)), gone(static_cast<std::size_t>(count)) {}
+      : size(count),
+        lanes(static_cast<std::size_t>(count * count)),
+        gone(static_cast<std::size_t>(count)),
+        announcements(static_cast<std::size_t>(count)) {}
   Lane& lane(int from, int to) { return lanes[static_cast<std::size_t>(from * size + to)]; }
 
   int size;
   std::vector<Lane> lanes;
   std::vector<std::atomic<bool>> gone;  // ranks that gave up
+  std::vector<Announcement> announcements;
 };
 
 class ThreadTransfer final : public Communicator::Transfer {
@@ -76,7 +86,9 @@ class ThreadTransfer final : public Communicator::Transfer {
 class ThreadCommunicator final : public Communicator {
  public:
   ThreadCommunicator(std::shared_ptr<Group> group, int rank)
-      : Communicator(rank, group->size), group_(std::move(group)) {}
+      : Communicator(rank, group->size),
+        group_(std::move(group)),
+        heard_(static_cast<std::size_t>(size()), 0) {}
 
   void give_up(int) override { group_->gone[static_cast<std::size_t>(rank())] = true; }
 
@@ -122,7 +134,26 @@ class ThreadCommunicator final : public Communicator {
     return std::make_unique<ThreadTransfer>(group_, peer, lane, std::move(message));
   }
 
+  void tell(double seconds) override {
+    Announcement& own = group_->announcements[static_cast<std::size_t>(rank())];
+    own.seconds.store(seconds, std::memory_order_relaxed);
+    own.count.fetch_add(1, std::memory_order_release);
+  }
+  bool hear(std::span<double> asked) override {
+    bool news = false;
+    for (std::size_t rank = 0; rank < heard_.size(); ++rank) {
+      const Announcement& theirs = group_->announcements[rank];
+      const std::uint64_t count = theirs.count.load(std::memory_order_acquire);
+      if (static_cast<int>(rank) == this->rank() || count == heard_[rank]) continue;
+      heard_[rank] = count;
+      asked[rank] = theirs.seconds.load(std::memory_order_relaxed);
+      news = true;
+    }
+    return news;
+  }
+
   std::shared_ptr<Group> group_;
+  std::vector<std::uint64_t> heard_;  // of each rank: announcements
 };
 
 }  // namespace

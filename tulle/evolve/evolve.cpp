@@ -37,6 +37,12 @@ InitContext init_context(const Layer* source, const Topology& topology, const We
   return context;
 }
 
+CellDraw grow_draw(const Evolution& how, std::uint64_t seed, std::uint32_t step, std::size_t l) {
+  return {
+      .law = how.window,
+      .key = {.seed = seed, .stream = Stream::kGrow, .layer = static_cast<std::uint32_t>(l), .event = step}};
+}
+
 namespace {
 
 // Networks with fewer connections evolve their layers side by side; in larger ones the temporaries, 16 bytes
@@ -325,13 +331,14 @@ class Event {
   }
 
   GrowInput grow_input(const Work& work, const Topology& taken) const {
+    const CellDraw draw = grow_draw(how_, event_.seed, event_.step, work.l);
     return {.taken = taken,
             .share = work.share,
             .count = work.count,
             .connections = work.result.before,
             .candidates = how_.candidates,
-            .window = how_.window,
-            .random = random(Stream::kGrow, work.l)};
+            .window = draw.law,
+            .random = draw.key};
   }
   void look_at_last_step(const Work& work, GrowInput& input) const {
     input.inputs = network_.layer_inputs(work.l);

@@ -11,6 +11,7 @@
 #include "tulle/evolve/redistribute.h"
 #include "tulle/nn/network.h"
 #include "tulle/optim/optimizer.h"
+#include "tulle/sparse/pattern_change.h"
 #include "tulle/sparse/weight_init.h"
 
 namespace tulle {
@@ -69,6 +70,9 @@ struct EvolveEvent {
   const Optimizer* optimizer = nullptr;    // for rules that look at momentum
   std::span<const CellScores> gathered{};  // of each layer, as gather() left them; or none
 };
+
+/// From what layer `l` draws the cells that grow at random in the event of this seed and step.
+CellDraw grow_draw(const Evolution& how, std::uint64_t seed, std::uint32_t step, std::size_t l);
 
 /// Which sources of a layer have connections, and how strong: with those of a network's first layer, how much
 /// it looks at each input.

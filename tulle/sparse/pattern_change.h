@@ -5,7 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "tulle/base/random.h"
 #include "tulle/sparse/topology.h"
+#include "tulle/sparse/window.h"
 
 namespace tulle {
 
@@ -19,7 +21,20 @@ std::vector<float> retain_valid(const Topology& from, std::span<const float> val
 /// connection of an event that replaces 30 %. Cost: O(rows + both nnz).
 std::vector<std::byte> pattern_change(const Topology& from, const Topology& to);
 
-/// `to` from `from`. Throws std::invalid_argument if `change` is not of a pattern like `from`.
-Topology changed_pattern(const Topology& from, std::span<const std::byte> change);
+/// How an event draws the cells that grow, from what it kept: windowed_absent_cells(kept, count, law, key).
+struct CellDraw {
+  WindowLaw law{};
+  Random key{};
+};
+
+/// The same where `grown`, sorted keys in `to`, came by an event: if they are what `draw` gives, a bit for
+/// each connection of `from` and the event, an eighth of a byte a connection; otherwise as above. Cost: that
+/// of the draw besides.
+std::vector<std::byte> pattern_change(const Topology& from, const Topology& to,
+                                      std::span<const std::uint64_t> grown, const CellDraw& draw);
+
+/// `to` from `from`. `draw` as it was given, but for key.event, which is told. Throws std::invalid_argument
+/// if `change` is not of a pattern like `from`.
+Topology changed_pattern(const Topology& from, std::span<const std::byte> change, const CellDraw& draw = {});
 
 }  // namespace tulle

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -90,11 +91,54 @@ TEST(PatternChange, TakesAboutHalfAByteForAConnectionWhenAThirdIsReplaced) {
   EXPECT_LE(static_cast<double>(pattern_change(old, next).size()), 0.6 * static_cast<double>(old.nnz()));
 }
 
+// An event that replaces 30 % by random growth, at densities on both sides of a half and with windows.
+struct DrawnEvent {
+  int connections;
+  WindowLaw law;
+};
+class EventsThatDraw : public ::testing::TestWithParam<DrawnEvent> {};
+
+TEST_P(EventsThatDraw, TakeAnEighthOfAByteForAConnection) {
+  const Shape shape{200, 300};
+  const Topology old = pattern(shape, GetParam().connections, 1);
+  std::vector<std::uint64_t> kept;
+  std::uint64_t k = 0;
+  for (const std::uint64_t key : old.keys())
+    if (k++ % 10 < 7) kept.push_back(key);
+  const CellDraw draw{.law = GetParam().law,
+                      .key = {.seed = 7, .stream = Stream::kGrow, .layer = 1, .event = 9}};
+  const std::vector<std::uint64_t> grown = windowed_absent_cells(
+      Topology::from_keys(shape.rows, shape.cols, kept), old.nnz() - std::ssize(kept), draw.law, draw.key);
+  std::vector<std::uint64_t> keys(kept.size() + grown.size());
+  std::ranges::merge(kept, grown, keys.begin());
+  const Topology next = Topology::from_keys(shape.rows, shape.cols, keys);
+  const std::vector<std::byte> change = pattern_change(old, next, grown, draw);
+  EXPECT_LE(static_cast<double>(change.size()), 0.125 * static_cast<double>(old.nnz()) + 32);
+  CellDraw known = draw;
+  known.key.event = 0;  // is told
+  EXPECT_EQ(changed_pattern(old, change, known), next);
+  CellDraw wrong = draw;
+  wrong.key.seed = 8;
+  EXPECT_EQ(changed_pattern(old, pattern_change(old, next, grown, wrong), wrong), next) << "listed";
+}
+
+INSTANTIATE_TEST_SUITE_P(Densities, EventsThatDraw,
+                         ::testing::Values(DrawnEvent{1000, {}}, DrawnEvent{60'000, {}},
+                                           DrawnEvent{150'000, {}}, DrawnEvent{5000, {.width = 40}}),
+                         [](const auto& info) {
+                           return std::to_string(info.param.connections) +
+                                  (info.param.law.width > 0 ? "_in_windows" : "");
+                         });
+
 TEST(PatternChange, OfAnotherPatternOrCutOffIsRefused) {
   const Topology old = pattern({40, 50}, 100, 1), next = pattern({40, 50}, 100, 2);
   std::vector<std::byte> change = pattern_change(old, next);
   EXPECT_THROW((void)changed_pattern(old, std::span(change).first(5)), std::invalid_argument);
   change.back() |= std::byte{0x80};
+  EXPECT_THROW((void)changed_pattern(old, change), std::invalid_argument);
+  change.front() = std::byte{2};
+  EXPECT_THROW((void)changed_pattern(old, change), std::invalid_argument);
+  change.front() = std::byte{1};
   EXPECT_THROW((void)changed_pattern(old, change), std::invalid_argument);
   EXPECT_THROW((void)pattern_change(old, pattern({50, 40}, 10, 1)), std::invalid_argument);
 }

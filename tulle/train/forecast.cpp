@@ -144,7 +144,8 @@ Forecast forecast_wasap(const RankTask& task, const Config::Parallel&) {
   const double remote = std::min(others / turn, 1.0 / message);  // gradients a second
   const double rate = 1.0 / task.compute_seconds + remote;
   return {.sent_bytes = model * (task.ranks - 1) / task.ranks,
-          .extra_bytes = std::max(task.replica_bytes + 2 * task.ranks * model, average_bytes(task)),
+          // Worker 0's network, and the copy that is evaluated.
+          .extra_bytes = std::max(2 * task.replica_bytes + 2 * task.ranks * model, average_bytes(task)),
           .seconds = 1.0 / rate,
           .efficiency = rate * task.compute_seconds / task.ranks};
 }

@@ -2,6 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "tulle/comm/comm_testing.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/modes_testing.h"
@@ -30,6 +34,8 @@ class Fragile final : public Communicator {
     count();
     return inner_.receive(from, bytes);
   }
+  void tell(double seconds) override { inner_.announce(seconds); }
+  bool hear(std::span<double>) override { return false; }
   void count() {
     if (left_-- == 0) throw std::runtime_error("killed");
   }
@@ -98,6 +104,69 @@ INSTANTIATE_TEST_SUITE_P(Modes, EveryModeSurvives, ::testing::ValuesIn(faults())
   return test_title(info.param.mode) + "_rank" + std::to_string(info.param.rank) +
          (info.param.silent ? "_silent" : "_dead");
 });
+
+/// The first thing that it is told to do takes longer than the others wait.
+class Slow {
+ public:
+  void once() {
+    if (!done_.exchange(true)) std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  }
+  bool done() const { return done_; }
+
+ private:
+  std::atomic<bool> done_{false};
+};
+struct SlowDisk : FileOps {
+  int fsync(int) override {
+    slow.once();
+    return 0;
+  }
+  Slow slow;
+};
+
+Config impatient(std::string_view mode) {
+  Config config = config_of(mode, 2);
+  config.parallel.timeout = 1.0;
+  config.train.epochs = 2;
+  return config;
+}
+
+TEST(EveryMode, WaitsForASaveThatTakesLongerThanTheTimeLimit) {
+  const Dataset data = many_data();
+  for (const ModeInfo& mode : modes()) {
+    Config config = impatient(mode.name);
+    config.parallel.phase1 = 1.0;
+    config.checkpoint.save_every = "1 epoch";
+    const TemporaryDirectory folder;
+    SlowDisk disk;
+    RunDirectory directory = RunDirectory::open(folder / "run", disk);
+    tulle::Run run = start_run(config, data);
+    Observer nobody;
+    Signals none;
+    EXPECT_NO_THROW(train(run, data, &directory, nobody, none)) << mode.name;
+    EXPECT_TRUE(disk.slow.done());
+  }
+}
+
+// The server of wasap has its workers wait meanwhile; in the second phase replicas wait where epochs end.
+TEST(EveryMode, WaitsForATopologyEventThatTakesLongerThanTheTimeLimit) {
+  struct : Observer {
+    void on_evolve(const EvolveRecord&) override { slow.once(); }
+    Slow slow;
+  } observer[3];
+  const Dataset data = many_data();
+  const auto train_with = [&](const char* mode, double phase1, Observer& watching) {
+    Config config = impatient(mode);
+    config.parallel.phase1 = phase1;
+    tulle::Run run = start_run(config, data);
+    Signals none;
+    train(run, data, nullptr, watching, none);
+  };
+  EXPECT_NO_THROW(train_with("wasap", 1.0, observer[0]));
+  EXPECT_NO_THROW(train_with("wasap", 0.0, observer[1]));
+  EXPECT_NO_THROW(train_with("wassp", 0.0, observer[2]));
+  for (const auto& seen : observer) EXPECT_TRUE(seen.slow.done());
+}
 
 TEST(Ranks, ThatDifferAreRefusedBeforeTheFirstStepAndNamed) {
   const Dataset data = many_data();

@@ -7,6 +7,7 @@
 #include "tulle/base/check.h"
 #include "tulle/base/parallel.h"
 #include "tulle/comm/collectives.h"
+#include "tulle/comm/long_phase.h"
 
 namespace tulle {
 namespace {
@@ -106,6 +107,7 @@ void TwoPhases::part() {
 void TwoPhases::start_epoch(std::int64_t epoch) {
   if (together_ && epoch >= parting_) part();
   if (together_) return start_shared_epoch(epoch);
+  alone_.emplace(ranks().comm, LongPhase::Of::kAlike);
   own_.start_epoch(static_cast<int>(epoch), /*shuffled=*/true);
 }
 
@@ -128,9 +130,11 @@ std::uint64_t TwoPhases::event_seed() const {
 }
 
 // Replicas that learn alone still wait for each other once an epoch: that all are there, and want to go on.
+// A slower one may take ten times as long as this one.
 bool TwoPhases::meet(bool go_on) {
   if (together_) return shared_meet(go_on);
   const bool all = Mode::meet(go_on);
+  alone_.reset();
   stopped_together_ = !all;
   return all;
 }

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <optional>
+
+#include "tulle/comm/long_phase.h"
 #include "tulle/evolve/average.h"
 #include "tulle/nn/sparse_layer.h"
 #include "tulle/train/modes.h"
@@ -57,6 +60,7 @@ class TwoPhases : public Mode {
 
   Loader own_;
   std::int64_t parting_;
+  std::optional<LongPhase> alone_;  // an epoch of the second phase, until replicas meet
   bool together_ = true;
   bool stopped_together_ = false;          // in the second phase
   std::vector<std::int64_t> connections_;  // of each layer at the parting

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <limits>
 #include <map>
 #include <thread>
 
@@ -10,6 +11,7 @@
 #include "tulle/comm/collectives.h"
 #include "tulle/comm/threads.h"
 #include "tulle/sparse/pattern_change.h"
+#include "tulle/train/build.h"
 #include "tulle/train/late_gradient.h"
 #include "tulle/train/mode_two_phases.h"
 
@@ -58,7 +60,11 @@ void for_states(Network& network, const Body& body) {
 class Worker {
  public:
   Worker(Replica& replica, Loader& loader, Communicator& comm, int number, int workers)
-      : replica_(replica), loader_(loader), comm_(comm), number_(number) {
+      : replica_(replica),
+        loader_(loader),
+        comm_(comm),
+        number_(number),
+        evolution_(evolution_of(replica.run().config)) {
     // Where a training that goes on left off: every worker has done its turn.
     const std::int64_t step = replica.run().state.step;
     done_ = step / workers + (number < step % workers ? 1 : 0);
@@ -90,7 +96,8 @@ class Worker {
       receive_now(comm_, 0, bytes_of(length));
       std::vector<std::byte> change(length);
       receive_now(comm_, 0, change);
-      Topology pattern = changed_pattern(*layer->topology(), change);
+      Topology pattern = changed_pattern(*layer->topology(), change,
+                                         grow_draw(evolution_, replica_.run().model.seed, /*step=*/0, l));
       std::vector<float> values(static_cast<std::size_t>(pattern.nnz()));  // the server's follow
       put_into(*layer, {std::move(pattern), std::move(values)});
     }
@@ -126,6 +133,7 @@ class Worker {
   Loader& loader_;
   Communicator& comm_;
   int number_;
+  Evolution evolution_;
   std::int64_t done_;
   bool started_ = false;
 };
@@ -133,7 +141,7 @@ class Worker {
 // Rank 0 is the server; it also has worker 0, on a thread of its own.
 class Wasap final : public TwoPhases {
  public:
-  explicit Wasap(const Ranks& ranks) : TwoPhases(ranks) {}
+  explicit Wasap(const Ranks& ranks) : TwoPhases(ranks), evolution_(evolution_of(ranks.run().config)) {}
   ~Wasap() override {
     if (helper_.joinable()) pair_[0]->give_up(0);  // the server goes with an exception
   }
@@ -153,10 +161,20 @@ class Wasap final : public TwoPhases {
   }
 
   bool alike() const override { return false; }  // the server alone has steps to take
+  bool is_waited_for() const override { return !links_.empty(); }
 
-  void topology_changed() override {
+  void topology_changed(std::span<const LayerEvolution> events) override {
     if (links_.empty()) return;
-    known_[++version_] = known_layers(ranks().replica.network());
+    Network& network = ranks().replica.network();
+    std::vector<KnownLayer>& before = known_[version_];
+    known_[++version_] = known_layers(network);
+    changes_.clear();
+    for (const LayerEvolution& event : events)
+      if (!evolution_.grow->needs_errors)
+        changes_[event.layer] = pattern_change(
+            before[event.layer].pattern, *network.layer(event.layer).topology(), event.grown_cells,
+            grow_draw(evolution_, event_seed(), static_cast<std::uint32_t>(ranks().run().state.step),
+                      event.layer));
     const auto oldest =
         std::ranges::min_element(links_, {}, [](const Link& link) { return link.version; })->version;
     known_.erase(known_.begin(), known_.lower_bound(oldest));
@@ -198,7 +216,9 @@ class Wasap final : public TwoPhases {
 
   void start_helper() {
     pair_ = thread_group(2);
-    for (const auto& end : pair_) end->set_time_limit(ranks().comm.time_limit());
+    pair_[0]->set_time_limit(ranks().comm.time_limit());
+    // The server may be long at a save or an event; being of this process, it tells when it goes.
+    pair_[1]->set_time_limit(std::numeric_limits<double>::infinity());
     helper_run_ = copy_of(ranks().run());
     const int threads = thread_count();
     helper_ = std::jthread([this, threads] {
@@ -282,9 +302,8 @@ class Wasap final : public TwoPhases {
       if (layer.topology() == nullptr) continue;
       const std::vector<std::uint8_t> inputs(static_cast<std::size_t>(network.inputs()), std::uint8_t{1});
       KeptConnections kept = kept_connections(&known[l].pattern, alive[l], l == 0 ? inputs : alive[l - 1]);
-      const std::vector<std::byte> change = pattern_change(
-          Topology(layer.outputs(), layer.inputs(), std::move(kept.row_ptr), std::move(kept.columns)),
-          *layer.topology());
+      const std::vector<std::byte> change = change_of(
+          l, Topology(layer.outputs(), layer.inputs(), std::move(kept.row_ptr), std::move(kept.columns)));
       std::uint64_t length = change.size();
       add(bytes_of(length));
       add(change);
@@ -304,6 +323,14 @@ class Wasap final : public TwoPhases {
       gradient->resize(parameter->value.size());
       link.coming.push_back(link.comm->receive(link.peer, std::as_writable_bytes(std::span(*gradient++))));
     }
+  }
+
+  // How the layer changed for a worker that knows it as `from`: what it lacks is the last event alone, unless
+  // it is slow.
+  std::vector<std::byte> change_of(std::size_t l, const Topology& from) const {
+    const auto last = changes_.find(l);
+    if (last != changes_.end() && from == known_.at(version_ - 1)[l].pattern) return last->second;
+    return pattern_change(from, *ranks().replica.network().layer(l).topology());
   }
 
   void wait_all(const Link& link, Communicator::Transfers& transfers) {
@@ -355,6 +382,8 @@ class Wasap final : public TwoPhases {
   std::vector<Link> links_;
   std::map<int, std::vector<KnownLayer>> known_;  // by version, as far back as a worker knows it
   int version_ = 0;
+  const Evolution evolution_;
+  std::map<std::size_t, std::vector<std::byte>> changes_;  // of layers, by the last event
   std::int64_t turn_ = 0;
   bool stopped_ = false;
   std::int64_t steps_ = 0, staleness_max_ = 0, discarded_ = 0;

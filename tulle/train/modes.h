@@ -8,6 +8,7 @@
 
 #include "tulle/comm/communicator.h"
 #include "tulle/comm/sum_exchange.h"
+#include "tulle/evolve/evolve.h"
 #include "tulle/train/forecast.h"
 #include "tulle/train/replica.h"
 
@@ -57,6 +58,8 @@ class Mode {
   virtual bool together() const { return true; }
   /// Whether every rank takes these steps with the same network, so that all may look at it together.
   virtual bool alike() const { return together(); }
+  /// Whether other ranks cannot go on while this one does something else than steps.
+  virtual bool is_waited_for() const { return false; }
   /// Whether the result is an average made after the last epoch, not the network of one.
   virtual bool ends_with_average() const { return false; }
   /// Whether the inputs and errors of the last step are those of the whole batch.
@@ -69,8 +72,8 @@ class Mode {
   /// all of them, for topology events, checkpoints and the end.
   virtual bool shares_state() const { return false; }
   virtual void gather_state() {}
-  /// After a topology event, on the network of the training.
-  virtual void topology_changed() {}
+  /// After a topology event, on the network of the training; no `events`: neurons were eliminated.
+  virtual void topology_changed(std::span<const LayerEvolution> events) { (void)events; }
   /// Which seed topology events of this replica draw from: its own where replicas go their own ways.
   virtual std::uint64_t event_seed() const { return ranks_.run().model.seed; }
   /// At the end of an epoch: whether all ranks want to go on.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -11,6 +12,7 @@
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/comm/agreement.h"
+#include "tulle/comm/long_phase.h"
 #include "tulle/evolve/importance.h"
 #include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
@@ -95,9 +97,13 @@ class Trainer {
     mode_->begin();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
+    settle_evaluation();
     const bool over = is_over() || (comm_.size() == 1 && observer_.is_content());
     mode_->end(over);
-    if (is_part()) saves_ = bring_together(run_, directory_) && checkpoints_;
+    if (is_part()) {
+      const LongPhase phase(comm_, LongPhase::Of::kAllRanks, seconds_to_write());
+      saves_ = bring_together(run_, directory_) && checkpoints_;
+    }
     if (!saved_) save();
     settle_save(/*wait=*/true);
     if (!over) return Ending::kStopped;
@@ -184,9 +190,17 @@ class Trainer {
   // Evaluation, topology event, records, checkpoint; false if the observer ends the training.
   bool finish_epoch() {
     TrainingState& state = run_.state;
+    settle_evaluation();
     Clock clock;
-    EpochRecord record = epoch_record();
-    if (evaluates()) evaluate_into(record);
+    Told told{.record = epoch_record()};
+    EpochRecord& record = told.record;
+    std::optional<Run> snapshot;
+    if (evaluates_meanwhile()) {
+      snapshot.emplace(copy_of(run_));
+    } else if (evaluates()) {
+      const LongPhase phase(comm_, who_waits());
+      evaluate_into(record);
+    }
     replica_.phases.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
     eliminate_if_due();
@@ -203,40 +217,78 @@ class Trainer {
     ++state.epoch;
     state.batch_in_epoch = 0;
     saved_ = false;
-    write(record);
-    if (tensorboard_)
-      tensorboard_->write(
-          record, state.explored,
-          is_due(course_.histograms_every, /*epoch_done=*/true) ? &run_.model.network : nullptr);
     if (comm_.size() > 1 || run_.config.parallel.mode != "none") {
-      ParallelRecord parallel = mode_->record().value_or(ParallelRecord{});
-      parallel.epoch = record.epoch;
-      parallel.sent = comm_.traffic().sent;
-      parallel.received = comm_.traffic().received;
-      write(parallel);
+      told.parallel = mode_->record().value_or(ParallelRecord{});
+      told.parallel->epoch = record.epoch;
+      told.parallel->sent = comm_.traffic().sent;
+      told.parallel->received = comm_.traffic().received;
     }
-    const bool go_on = mode_->meet(observer_.on_epoch(record));
+    if (snapshot)
+      start_evaluation(std::move(*snapshot), std::move(told));
+    else
+      tell(told);
+    const bool go_on = mode_->meet(go_on_);
     save_if_due(/*epoch_done=*/true);
     return go_on;
   }
 
+  // What is told of an epoch.
+  struct Told {
+    EpochRecord record;
+    std::optional<ParallelRecord> parallel{};
+  };
+  void tell(const Told& told) {
+    write(told.record);
+    if (tensorboard_)
+      tensorboard_->write(
+          told.record, run_.state.explored,
+          is_due(course_.histograms_every, /*epoch_done=*/true) ? &run_.model.network : nullptr);
+    if (told.parallel) write(*told.parallel);
+    go_on_ = observer_.on_epoch(told.record) && go_on_;
+  }
+
   // Of averages (train.ema_decay) where there are any, then of the weights themselves too.
   void evaluate_into(EpochRecord& record) {
-    const auto look = [&](const Split& split, std::optional<double>& loss, std::optional<double>& accuracy) {
-      if (split.inputs.samples == 0) return Evaluation{};
-      const Evaluation seen = evaluated(split);
-      loss = seen.loss;
-      accuracy = seen.accuracy;
-      return seen;
-    };
+    const auto look = [&](const Split& split) { return evaluated(split); };
     if (run_.config.train.ema_decay > 0.0) {
-      look(data_.test, record.raw_test_loss, record.raw_test_accuracy);
-      look(data_.valid, record.raw_valid_loss, record.raw_valid_accuracy);
+      score(data_.test, look, record.raw_test_loss, record.raw_test_accuracy);
+      score(data_.valid, look, record.raw_valid_loss, record.raw_valid_accuracy);
     }
     const AveragesInPlace averages(run_.model.network);
-    look(data_.test, record.test_loss, record.test_accuracy);
-    const Evaluation valid = look(data_.valid, record.valid_loss, record.valid_accuracy);
+    score(data_.test, look, record.test_loss, record.test_accuracy);
+    const Evaluation valid = score(data_.valid, look, record.valid_loss, record.valid_accuracy);
     if (data_.valid.inputs.samples > 0 && chooses_epoch()) best_.judge(valid, run_);
+  }
+
+  template <class Look>
+  static Evaluation score(const Split& split, const Look& look, std::optional<double>& loss,
+                          std::optional<double>& accuracy) {
+    if (split.inputs.samples == 0) return {};
+    const Evaluation seen = look(split);
+    loss = seen.loss;
+    accuracy = seen.accuracy;
+    return seen;
+  }
+
+  // Workers do not wait for their server while it evaluates: a copy of the network is, on another thread.
+  // What is told of the epoch is told when the next one ends, or before a checkpoint.
+  bool evaluates_meanwhile() const { return mode_->is_waited_for() && !tensorboard_; }
+  void start_evaluation(Run snapshot, Told told) {
+    evaluation_ = std::async(std::launch::async, [this, threads = thread_count(), run = std::move(snapshot),
+                                                  told = std::move(told)]() mutable {
+      const OwnThreads own(threads);
+      const auto look = [&](const Split& split) {
+        return evaluate(run.model, split, {}, run.config.train.ce_clip);
+      };
+      score(data_.test, look, told.record.test_loss, told.record.test_accuracy);
+      score(data_.valid, look, told.record.valid_loss, told.record.valid_accuracy);
+      return told;
+    });
+  }
+  void settle_evaluation() {
+    if (!evaluation_.valid()) return;
+    const LongPhase phase(comm_, LongPhase::Of::kThisRank);
+    tell(evaluation_.get());
   }
 
   bool chooses_epoch() const { return mode_->alike() && !mode_->ends_with_average(); }
@@ -307,6 +359,7 @@ class Trainer {
 
   void evolve_if_due(bool epoch_done) {
     if (!event_is_due(epoch_done)) return;
+    const LongPhase phase(comm_, who_waits());
     Clock clock;
     mode_->gather_state();
     if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
@@ -314,7 +367,7 @@ class Trainer {
     const std::vector<LayerEvolution> events =
         evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
     run_.state.gathered.clear();
-    mode_->topology_changed();
+    mode_->topology_changed(events);
     if (mode_->alike() && !is_part()) compare_networks(comm_, run_.model.network, run_.state.step);
     replica_.phases.evolve += clock.seconds();
     if (input_links_) write_input_links(*input_links_, run_.state.step, run_.model.network, events);
@@ -372,6 +425,7 @@ class Trainer {
     if (e.importance_percentile <= 0.0 || epoch < start || (epoch - start) % every != 0 ||
         epoch >= run_.config.train.epochs || !mode_->together())
       return;
+    const LongPhase phase(comm_, who_waits());
     Clock clock;
     mode_->gather_state();
     const Spilling files(run_.spill);
@@ -409,7 +463,7 @@ class Trainer {
           event_is_due(/*epoch_done=*/true))
         make_signals_anew();
     }
-    mode_->topology_changed();
+    mode_->topology_changed({});
     record.connections = network.connections();
     replica_.phases.evolve += clock.seconds();
     write(record);
@@ -461,11 +515,14 @@ class Trainer {
 
   void save() {
     if (!saves_ || !mode_->together()) return;
+    settle_evaluation();
     count_seconds();
     mode_->gather_state();
     if (is_part()) {
+      const LongPhase phase(comm_, LongPhase::Of::kAllRanks, seconds_to_write());
       save_parts_of(run_, directory_, checkpoints_ ? &*checkpoints_ : nullptr);
     } else if (checkpoints_) {
+      const LongPhase phase(comm_, LongPhase::Of::kThisRank, seconds_to_write());
       checkpoints_->save();
     }
     saved_ = true;
@@ -476,6 +533,17 @@ class Trainer {
 
   // Whether every rank has something that a checkpoint holds.
   bool save_together() const { return is_part() || mode_->shares_state(); }
+
+  // Of a checkpoint, or of files as large, on a disk that takes 10 MB a second.
+  double seconds_to_write() const {
+    constexpr double kBytes = 16.0;  // of a connection
+    return 1e-7 * kBytes * static_cast<double>(run_.model.network.connections());
+  }
+
+  // In a phase that takes long.
+  LongPhase::Of who_waits() const {
+    return mode_->alike() ? LongPhase::Of::kAlike : LongPhase::Of::kThisRank;
+  }
 
   void settle_save(bool wait) {
     if (checkpoints_) checkpoints_->settle(wait);
@@ -528,10 +596,12 @@ class Trainer {
   double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile
   double rate_ = 0.0, rate_factor_ = 1.0;
+  bool go_on_ = true;        // whether the observer wants to
   bool one_network_ = true;  // this epoch's steps lead to one network again
   bool saved_ = false;       // the state as it is now
   bool saves_ = false;       // this rank, or with save_together() any
   std::optional<CheckpointWriter> checkpoints_;
+  std::future<Told> evaluation_;  // of the epoch before; the first to go
 };
 
 }  // namespace
