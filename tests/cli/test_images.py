@@ -82,6 +82,30 @@ def test_damaged_pictures_stop_the_training_or_are_left_out(tmp_path, tulle, fol
     assert train(tulle, folder, bad_images="skip", epochs="1").code == 0
 
 
+def test_pictures_decoded_beside_the_steps_teach_the_same_network(tmp_path, tulle, folder):
+    def losses(name, **flags):
+        assert train(tulle, folder, name=name, epochs="2", augment="hflip,crop:0.5", **flags).code == 0
+        lines = map(json.loads, (tmp_path / f"out/{name}/metrics.jsonl").read_text().splitlines())
+        epochs = [line for line in lines if "phase_s" in line]
+        assert all(epoch["phase_s"]["data"] >= 0 for epoch in epochs)  # seconds waited for batches
+        return [epoch["train_loss"] for epoch in epochs]
+
+    early = losses("early")
+    assert len(early) == 2 and losses("late", decode="late") == early
+    assert losses("one", decode="late", threads="1") == early
+
+
+def test_a_damaged_picture_decoded_late_stops_the_training_by_name(tmp_path, tulle, folder):
+    whole = png(picture(True, 7))
+    (folder / "rows/bad.png").write_bytes(whole[: len(whole) - 30])
+    refused = train(tulle, folder, decode="late", scale="unit")
+    assert refused.code == 65 and "image 'rows/bad.png', found" in refused.err.splitlines()[-1]
+    assert not (tmp_path / "out/run/model.safetensors").exists()
+    assert_refused(train(tulle, folder, decode="late", name="before"), 65, "rows/bad.png")  # scale = channel looks at all
+    assert not (tmp_path / "out/before").exists()
+    assert_refused(train(tulle, folder, decode="late", bad_images="skip"), 78, "data.bad_images, found 'skip'")
+
+
 def test_pictures_of_several_sizes_need_a_size(tmp_path, tulle, folder):
     (folder / "rows/wide.png").write_bytes(png(np.zeros((8, 12), np.uint8)))
     assert_refused(train(tulle, folder), 65, "rows/wide.png", "data.resize")

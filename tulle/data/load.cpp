@@ -72,6 +72,9 @@ void check_options(const DataOptions& options) {
   if (options.nan != "error" && options.nan != "zero" && options.nan != "drop")
     throw Error(ErrorKind::kConfig,
                 fmt::format("data.nan, found '{}', expected error, zero or drop", options.nan));
+  if (options.decode_late && options.skip_bad_images)  // there would be fewer samples than were counted
+    throw Error(ErrorKind::kConfig,
+                "data.bad_images, found 'skip', expected 'error' with data.decode = \"late\"");
   if (!(options.valid_fraction >= 0.0 && options.valid_fraction < 1.0))
     throw Error(ErrorKind::kConfig,
                 fmt::format("data.valid_fraction, found {}, expected 0 up to 1", options.valid_fraction));
@@ -86,6 +89,7 @@ ReadOptions read_options(const DataOptions& options) {
           .arrays = options.arrays,
           .resize = options.resize,
           .skip_bad_images = options.skip_bad_images,
+          .decode_late = options.decode_late,
           .test_images = options.test_images,
           .features = options.features,
           .max_rows = options.max_rows,

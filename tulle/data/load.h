@@ -25,6 +25,7 @@ struct DataOptions {
   std::string scratch = "";   // folder for what is read, in place of memory; empty: memory
   int resize = 0;             // images: ReadOptions::resize
   bool skip_bad_images = false;
+  bool decode_late = false;
   bool test_images = false;   // of an archive with several splits, for what is not load_dataset()
   std::string nan = "error";  // error, zero, drop (the sample)
   std::uint64_t seed = 1;     // of the validation split

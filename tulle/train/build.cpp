@@ -91,6 +91,7 @@ DataOptions data_options(const Config& config) {
   options.max_rows = config.data.max_rows;
   options.resize = static_cast<int>(config.data.resize);
   options.skip_bad_images = config.data.bad_images == "skip";
+  options.decode_late = config.data.decode == "late";
   options.scratch = config.data.scratch;
   options.nan = config.data.nan;
   options.seed = static_cast<std::uint64_t>(config.run.seed);

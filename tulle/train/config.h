@@ -45,6 +45,7 @@ struct Config {
     std::vector<std::string> augment;
     std::int64_t resize = 0;
     std::string bad_images = "error";
+    std::string decode = "early";
     std::string scratch;
   } data;
   struct Synthetic {

@@ -127,6 +127,14 @@ const KeyInfo kKeys[] = {
      [] {
        return Names{"error", "skip"};
      }},
+    {"data.decode", [](Config& c) -> Field { return &c.data.decode; },
+     "images: all before the training, their pixels kept in memory (early), or each beside the step before "
+     "its "
+     "own, every epoch anew, in the memory of the archive's bytes or a folder's names (late)",
+     -kNone, kNone, false,
+     [] {
+       return Names{"early", "late"};
+     }},
     {"data.scratch", [](Config& c) -> Field { return &c.data.scratch; },
      "folder for samples that memory does not hold: they are read from there batch by batch; empty: memory",
      -kNone, kNone, false, nullptr, true},
