@@ -64,8 +64,10 @@ class Architecture {
   virtual Panels<float> output_gradient() = 0;
   virtual void backward() = 0;
 
-  /// What sparse layer l was given, and the errors of what it made, in the last backward(): of the last part
-  /// of the batch, if it goes through in parts.
+  /// See Network.
+  virtual void keep_errors(bool keep) = 0;
+  /// What sparse layer l was given, and the errors of what it made, in the last backward(), if they were
+  /// kept: of the last part of the batch, if it goes through in parts.
   virtual Panels<const float> layer_inputs(std::size_t l) = 0;
   virtual Panels<const float> errors(std::size_t l) = 0;
 

@@ -89,7 +89,10 @@ class Network {
   }
   /// Whether backward() leaves the errors of every layer behind, for rules that look at them; off at first,
   /// to be said before output_gradient(). Memory: one array of the batch's activations more.
-  void keep_errors(bool keep) { keep_errors_ = keep; }
+  void keep_errors(bool keep) {
+    keep_errors_ = keep;
+    if (architecture_) architecture_->keep_errors(keep);
+  }
   /// dL/dz of layer l in the last backward(), of the mean loss; valid until the next forward() if errors were
   /// kept.
   Panels<const float> errors(std::size_t l) {

@@ -45,13 +45,16 @@ void Patches::forward(std::int64_t rows, const float* patches, float* y) const {
   });
 }
 
-void Patches::backward(std::int64_t rows, const float* patches, const float* g, float* dpatches, bool first) {
+void Patches::backward(std::int64_t rows, const float* g, float* dpatches) const {
   const std::int64_t k = patch_values();
-  if (dpatches != nullptr)
-    for_tiles(Tiles(rows, k * outputs_), [&](std::int64_t, Range tile) {
-      back_.multiply(tile.end - tile.begin, g + tile.begin * outputs_, outputs_, /*add=*/false,
-                     dpatches + tile.begin * k, k);
-    });
+  for_tiles(Tiles(rows, k * outputs_), [&](std::int64_t, Range tile) {
+    back_.multiply(tile.end - tile.begin, g + tile.begin * outputs_, outputs_, /*add=*/false,
+                   dpatches + tile.begin * k, k);
+  });
+}
+
+void Patches::add_gradient(std::int64_t rows, const float* patches, const float* g, bool first) {
+  const std::int64_t k = patch_values();
   ordered_gradient_.resize(ordered_.size());
   constexpr std::int32_t kRows = 32;
   parallel_parts((outputs_ + kRows - 1) / kRows, [&](int task) {

@@ -23,8 +23,10 @@ class Patches {
   void prepare(bool with_back);
   /// y = the products of `rows` patches. All threads.
   void forward(std::int64_t rows, const float* patches, float* y) const;
-  /// dpatches = dL/dpatches unless null; the gradient of the weight, added to that of before unless `first`.
-  void backward(std::int64_t rows, const float* patches, const float* g, float* dpatches, bool first);
+  /// dpatches = dL/dpatches, from g = dL/dy. All threads.
+  void backward(std::int64_t rows, const float* g, float* dpatches) const;
+  /// The gradient of the weight, added to that of before unless `first`. All threads.
+  void add_gradient(std::int64_t rows, const float* patches, const float* g, bool first);
 
  private:
   std::int32_t inputs_, outputs_;

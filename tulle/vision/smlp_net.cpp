@@ -199,7 +199,8 @@ Panels<const float> SmlpNet::forward(const Pass& pass, Panels<const float> x) {
         patches.forward(tokens, gathered, in + chunk.first * g.tokens() * g.channels);
       });
     else {
-      float* const gathered = patch_scratch_.get(images * g.tokens() * patches.patch_values());
+      // Blocks have no use for their scratch between stages.
+      float* const gathered = scratch_.d.get(images * g.tokens() * patches.patch_values());
       gather_merge(grid(stage - 1), images, features_[feature - 1].data(), gathered);
       patches.forward(images * g.tokens(), gathered, in);
     }
@@ -303,13 +304,10 @@ void SmlpNet::head_backward(float* g) {
 
 void SmlpNet::backward() {
   const std::int64_t images = images_.batch;
-  std::int64_t largest = 0;
-  for (std::size_t stage = 0; stage < shape_.stages(); ++stage)
-    largest = std::max(largest, images * grid(stage).tokens() * grid(stage).channels);
-  float* g = sized(gradient_, largest);
-  float* work = sized(work_, largest);
-  head_backward(g);
   std::size_t k = blocks_.size(), feature = features_.size() - 1;
+  // Errors take the place of what the last block of their stage made.
+  float* g = features_[feature].data();
+  head_backward(g);
   for (std::size_t stage = shape_.stages(); stage-- > 0;) {
     const Grid here = grid(stage);
     for (int b = 0; b < shape_.depths[stage]; ++b) {
@@ -317,7 +315,7 @@ void SmlpNet::backward() {
       const auto scales = [&](std::size_t branch) {
         return shape_.drop_path_of(static_cast<int>(k)) == 0.0 ? nullptr : scales_[2 * k + branch].data();
       };
-      blocks_[k].backward(images, features_[feature].data(), {scales(0), scales(1)}, g, work, scratch_);
+      blocks_[k].backward(images, features_[feature].data(), {scales(0), scales(1)}, g, scratch_);
     }
     Patches& patches = patches_[stage];
     if (stage == 0) {
@@ -325,18 +323,24 @@ void SmlpNet::backward() {
         const std::int64_t tokens = chunk.images * here.tokens();
         float* const gathered = patch_scratch_.get(tokens * patches.patch_values());
         gather_patches(images_, chunk.first, chunk.images, gathered);
-        patches.backward(tokens, gathered, g + chunk.first * here.tokens() * here.channels, nullptr,
-                         chunk.index == 0);
+        patches.add_gradient(tokens, gathered, g + chunk.first * here.tokens() * here.channels,
+                             chunk.index == 0);
       });
       break;
     }
     --feature;  // what the last block of the stage before made
-    const std::int64_t values = images * here.tokens() * patches.patch_values();
-    float* const gathered = patch_scratch_.get(values);
-    float* const d_gathered = merge_gradient_.get(values);
-    gather_merge(grid(stage - 1), images, features_[feature].data(), gathered);
-    patches.backward(images * here.tokens(), gathered, g, d_gathered, /*first=*/true);
-    scatter_merge(grid(stage - 1), images, d_gathered, g);
+    float* const before = features_[feature].data();
+    float* const gathered = scratch_.d.get(images * here.tokens() * patches.patch_values());
+    gather_merge(grid(stage - 1), images, before, gathered);
+    patches.add_gradient(images * here.tokens(), gathered, g, /*first=*/true);
+    for_chunks(here, images, [&](const Chunk& chunk) {
+      const std::int64_t tokens = chunk.images * here.tokens();
+      float* const d_gathered = patch_scratch_.get(tokens * patches.patch_values());
+      patches.backward(tokens, g + chunk.first * here.tokens() * here.channels, d_gathered);
+      scatter_merge(grid(stage - 1), chunk.images, d_gathered,
+                    before + chunk.first * grid(stage - 1).tokens() * grid(stage - 1).channels);
+    });
+    g = before;
   }
 }
 

@@ -41,6 +41,9 @@ class SmlpNet final : public Architecture {
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
   Panels<float> output_gradient() override;
   void backward() override;
+  void keep_errors(bool keep) override {
+    for (SmlpBlock& block : blocks_) block.keep_errors(keep);
+  }
   Panels<const float> layer_inputs(std::size_t l) override {
     return blocks_[l / 3].layer(l % 3).last_inputs();
   }
@@ -87,9 +90,9 @@ class SmlpNet final : public Architecture {
   Panels<const float> images_;
   std::vector<AlignedVector<float>> features_;  // what each block is given, and what the last one makes
   std::vector<AlignedVector<float>> scales_;    // of both branches of each block
-  AlignedVector<float> pooled_, gradient_, work_;
+  AlignedVector<float> pooled_;
   BlockScratch scratch_;
-  Workspace patch_scratch_, merge_gradient_, tokens_, logit_rows_, pooled_gradient_;
+  Workspace patch_scratch_, tokens_, logit_rows_, pooled_gradient_;
   PanelBuffer logits_, logit_gradient_;
 };
 
