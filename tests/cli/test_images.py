@@ -63,7 +63,12 @@ def test_every_verb_takes_an_image_model(tmp_path, tulle, folder, model):
         assert len(rows) == 49
     tulle("prune", model, "--connections=magnitude:0.5", "-o", tmp_path / "small.safetensors", check=True)
     assert json.loads(tulle("inspect", tmp_path / "small.safetensors", "--json", check=True).out)["density"] < 0.8
-    assert_refused(tulle("prune", model, "--neurons=importance:0.5", "-o", tmp_path / "x"), 78, "perceptron")
+    tulle("prune", model, "--neurons=importance:0.5", "-o", tmp_path / "narrow.safetensors", check=True)
+    narrow = json.loads(tulle("inspect", tmp_path / "narrow.safetensors", "--json", check=True).out)["image_net"]
+    assert narrow["parameters"]["channel_mix"] == sum(2 * (c * 3 // 2) * c + c * 3 // 2 + c for c in (8, 16))
+    assert narrow["parameters"]["fuse"] == counts["parameters"]["fuse"]
+    assert json.loads(tulle("eval", tmp_path / "narrow.safetensors", "--data", folder, "--json", check=True).out)["accuracy"] > 0.6
+    assert tulle("export", tmp_path / "narrow.safetensors", "--onnx=narrow.onnx", check=True).out
     assert tulle("bench", tmp_path / "small.safetensors", "--batch=1", check=True).out
 
 

@@ -47,6 +47,10 @@ class Network {
     return spread_ ? spread_->layer(l).neurons : layers_[l]->outputs();
   }
   std::size_t size() const { return layers_.size(); }
+  /// Whether layer l reads the neurons of layer l - 1, and nothing else does.
+  bool follows(std::size_t l) const {
+    return l > 0 && l < size() && (architecture_ == nullptr || architecture_->follows(l));
+  }
   Layer& layer(std::size_t l) { return *layers_[l]; }
   const Layer& layer(std::size_t l) const { return *layers_[l]; }
   std::vector<Parameter*> parameters();

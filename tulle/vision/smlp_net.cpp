@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 #include "tulle/base/as_size.h"
 #include "tulle/base/check.h"
@@ -48,6 +50,13 @@ SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer
   require(input_.height <= shape.height && input_.width <= shape.width,
           "SmlpNet: images must not be larger than the network");
   input_.padding.resize(as_size(shape.channels), 0.0f);
+  shape_.hidden.clear();  // as the layers have it
+  for (std::size_t l = 1; l < layers.size(); l += 3) shape_.hidden.push_back(layers[l]->outputs());
+  bool whole = true;
+  shape_.for_blocks([&](std::size_t stage, std::size_t block) {
+    whole = whole && shape_.hidden[block] == shape_.stage_hidden(stage);
+  });
+  if (whole) shape_.hidden.clear();
   patches_.reserve(shape.stages());
   blocks_.reserve(as_size(shape.blocks()));
   for (std::size_t stage = 0; stage < shape.stages(); ++stage) {
@@ -68,6 +77,9 @@ SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer
 Grid SmlpNet::grid(std::size_t stage) const {
   return {shape_.stage_height(stage), shape_.stage_width(stage), shape_.stage_channels(stage)};
 }
+
+// The exact GELU; kernels/gelu.h.
+double SmlpNet::activated(double z) const { return 0.5 * z * (1.0 + std::erf(z / std::numbers::sqrt2)); }
 
 std::int32_t SmlpNet::inputs() const { return shape_.channels * input_.height * input_.width; }
 
@@ -410,6 +422,7 @@ std::unique_ptr<SmlpNet> SmlpNet::copy_over(std::span<Layer* const> layers, bool
   const std::vector<NamedArray> from = const_cast<SmlpNet*>(this)->arrays(),
                                 to = copy->arrays();  // only read
   for (std::size_t i = 0; i < from.size(); ++i) *to[i].values = *from[i].values;
+  copy->recompute(recompute_);
   return copy;
 }
 
@@ -429,15 +442,14 @@ std::unique_ptr<Layer> make_layer(const LayerOptions& options, std::optional<Top
 
 std::vector<LayerOptions> smlp_layer_options(const SmlpShape& shape) {
   std::vector<LayerOptions> all;
-  int k = 0;
-  for (std::size_t stage = 0; stage < shape.stages(); ++stage)
-    for (int b = 0; b < shape.depths[stage]; ++b, ++k) {
-      const std::int32_t c = shape.stage_channels(stage), hidden = c * shape.expansion;
-      all.push_back(
-          {.inputs = 3 * c, .outputs = c, .has_bias = false, .name = fmt::format("token_mix.{}.1.fuse", k)});
-      all.push_back({.inputs = c, .outputs = hidden, .name = fmt::format("channel_mix.{}.2.net.0", k)});
-      all.push_back({.inputs = hidden, .outputs = c, .name = fmt::format("channel_mix.{}.2.net.3", k)});
-    }
+  shape.for_blocks([&](std::size_t stage, std::size_t k) {
+    const std::int32_t c = shape.stage_channels(stage), hidden = shape.hidden_of(stage, k);
+    all.push_back(
+        {.inputs = 3 * c, .outputs = c, .has_bias = false, .name = fmt::format("token_mix.{}.1.fuse", k)});
+    all.push_back({.inputs = c, .outputs = hidden, .name = fmt::format("channel_mix.{}.2.net.0", k)});
+    if (hidden < shape.stage_hidden(stage)) all.back().original_outputs = shape.stage_hidden(stage);
+    all.push_back({.inputs = hidden, .outputs = c, .name = fmt::format("channel_mix.{}.2.net.3", k)});
+  });
   for (std::size_t l = 0; l < all.size(); ++l) all[l].index = static_cast<std::int32_t>(l);
   return all;
 }

@@ -35,6 +35,8 @@ class SmlpNet final : public Architecture {
   std::vector<NamedArray> arrays() override;
   std::vector<Statistic> statistics() override;
   std::int64_t other_weights() const override;
+  bool follows(std::size_t l) const override { return l % 3 == 2; }
+  double activated(double z) const override;
 
   std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const override;
   void share_batches(Communicator* comm) override;
@@ -56,6 +58,7 @@ class SmlpNet final : public Architecture {
   bool bf16() const { return bf16_; }
   /// See SmlpBlock::recompute(); not kept in files.
   void recompute(bool recompute) {
+    recompute_ = recompute;
     for (SmlpBlock& block : blocks_) block.recompute(recompute);
   }
   /// Start values of all arrays but those of layers.
@@ -80,7 +83,7 @@ class SmlpNet final : public Architecture {
   SmlpShape shape_;
   SmlpInput input_;
   std::vector<Layer*> layers_;
-  bool bf16_;
+  bool bf16_, recompute_ = false;
   std::vector<Patches> patches_;   // of each stage
   std::vector<SmlpBlock> blocks_;  // of all stages
   BatchNorm norm_;
