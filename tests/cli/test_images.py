@@ -80,6 +80,40 @@ def test_a_picture_of_another_size_is_resized_or_refused(tmp_path, tulle, model)
     assert_refused(refused, 65, "large.png", "found 32 x 32 pixels, expected 8 x 8")
 
 
+def test_a_folder_of_another_size_than_the_model_is_refused_or_resized(tmp_path, tulle, folder, model):
+    large = tmp_path / "large"
+    for path in folder.rglob("*.png"):
+        (large / path.parent.name).mkdir(parents=True, exist_ok=True)
+        rows = path.parent.name == "rows"
+        (large / path.parent.name / path.name).write_bytes(
+            png(np.kron(picture(rows, 2 * int(path.stem) + rows), np.ones((2, 2), np.uint8))))
+    for verb in (["eval"], ["predict"]):
+        assert_refused(tulle(*verb, model, "--data", large), 65,
+                       "found 16 x 16 pixels in 1 channel, expected 8 x 8 pixels in 1 channel", "data.resize")
+        assert tulle(*verb, model, "--data", large, "--resize=8").code == 0
+
+
+def test_sides_that_patches_do_not_fill_are_padded_where_that_is_asked_for(tmp_path, tulle, folder):
+    assert_refused(train(tulle, folder, image_size="0", patch="3"), 78, "model.patch = 3, such as 6 or 9")
+    padded = train(tulle, folder, image_size="0", patch="3", pad_input="true", epochs="1")
+    assert padded.code == 0 and "tulle: warning: tokens of stage 0, found 3 x 3" in padded.err
+    inspected = json.loads(tulle("inspect", tmp_path / "out/run/model.safetensors", "--json", check=True).out)
+    assert inspected["image_net"]["image"] == [1, 9, 9]
+    assert_refused(train(tulle, folder, image_size="0", patch="3", pad_input="true", strict_size="true"), 78,
+                   "model.strict_size, found 3 x 3 tokens in stage 0")
+    assert "warning" not in train(tulle, folder, epochs="1", name="even").err
+
+
+def test_hidden_channels_go_while_an_image_net_learns(tmp_path, tulle, folder):
+    flags = dict(importance_percentile="25", importance_start="3", importance_every="4 epoch", density="0.5", rule="set")
+    assert train(tulle, folder, **flags).code == 0
+    record = [json.loads(line) for line in (tmp_path / "out/run/metrics.jsonl").read_text().splitlines()]
+    events = [line["neurons"] for line in record if line.get("event") == "importance" or "neurons" in line]
+    assert len(events) == 3 and events[0] == [18, 36] and all(a > b for a, b in zip(events[0], events[2]))
+    score = json.loads(tulle("eval", tmp_path / "out/run/model.safetensors", "--data", folder, "--json", check=True).out)
+    assert score["accuracy"] > 0.9
+
+
 def test_damaged_pictures_stop_the_training_or_are_left_out(tmp_path, tulle, folder):
     (folder / "rows/bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     assert_refused(train(tulle, folder), 65, "rows/bad.png")

@@ -55,6 +55,7 @@ struct DataFacts {
   std::vector<std::string> class_names;  // empty: regression
   std::int32_t features = 0;
   int index_base = -1;  // of LIBSVM text; -1: not known
+  ImageShape image{};   // of images
 };
 
 /// The data in options.train with labels, for such a model. "fashion-mnist" as format or file name means its

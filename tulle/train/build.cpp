@@ -338,8 +338,10 @@ std::vector<float> class_weights(const Config& config, const Dataset& data) {
 }
 
 DataFacts facts_of(const Model& model) {
-  return {
-      .class_names = model.class_names, .features = model.network.inputs(), .index_base = model.index_base};
+  return {.class_names = model.class_names,
+          .features = model.network.inputs(),
+          .index_base = model.index_base,
+          .image = model.image};
 }
 
 Model build_model(const Config& config, const Dataset& data, const Share& share) {

@@ -114,7 +114,15 @@ SmlpShape smlp_shape(const Config& config, const Dataset& data) {
                               size, shape.height, shape.width));
     shape.height = shape.width = size;
   }
+  const auto filled = [&](int side) { return (side + shape.patch - 1) / shape.patch * shape.patch; };
+  if (m.pad_input) shape.height = filled(shape.height), shape.width = filled(shape.width);
   check_shape(shape);
+  if (const auto stage = odd_stage(shape); stage && m.strict_size)
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("model.strict_size, found {} x {} tokens in stage {}, expected even sides, of which "
+                    "the next stage loses nothing",
+                    shape.stage_height(*stage), shape.stage_width(*stage), *stage));
   return shape;
 }
 

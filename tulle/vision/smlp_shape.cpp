@@ -49,6 +49,12 @@ void check_shape(const SmlpShape& s) {
   });
 }
 
+std::optional<std::size_t> odd_stage(const SmlpShape& s) {
+  for (std::size_t stage = 0; stage + 1 < s.stages(); ++stage)
+    if (s.stage_height(stage) % 2 != 0 || s.stage_width(stage) % 2 != 0) return stage;
+  return std::nullopt;
+}
+
 SmlpCounts parameters_of(const SmlpShape& s) {
   SmlpCounts n;
   n.embedding = std::int64_t{s.patch} * s.patch * s.channels * s.embedding;

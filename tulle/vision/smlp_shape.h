@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -48,6 +49,9 @@ struct SmlpShape {
 /// Throws tulle::Error (kConfig) for a shape that cannot be: naming the nearest sizes that patches fill, or
 /// the stage that has no tokens left.
 void check_shape(const SmlpShape& shape);
+
+/// The first stage of an odd side whose merge loses its last row or column; nothing if there is none.
+std::optional<std::size_t> odd_stage(const SmlpShape& shape);
 
 /// Parameters, or multiplications of one image, by part. Cost: nothing.
 struct SmlpCounts {
