@@ -345,12 +345,11 @@ void SmlpNet::backward() {
     float* const gathered = scratch_.d.get(images * here.tokens() * patches.patch_values());
     gather_merge(grid(stage - 1), images, before, gathered);
     patches.add_gradient(images * here.tokens(), gathered, g, /*first=*/true);
-    for_chunks(here, images, [&](const Chunk& chunk) {
-      const std::int64_t tokens = chunk.images * here.tokens();
-      float* const d_gathered = patch_scratch_.get(tokens * patches.patch_values());
-      patches.backward(tokens, g + chunk.first * here.tokens() * here.channels, d_gathered);
-      scatter_merge(grid(stage - 1), chunk.images, d_gathered,
-                    before + chunk.first * grid(stage - 1).tokens() * grid(stage - 1).channels);
+    const Grid there = grid(stage - 1);
+    if (there.height % 2 != 0 || there.width % 2 != 0)  // what merges leave out
+      std::fill_n(before, images * there.tokens() * there.channels, 0.0f);
+    patches.backward(images * here.tokens(), g, [&](Range some, const float* d_patches) {
+      scatter_merge(there, some, d_patches, before);
     });
     g = before;
   }
