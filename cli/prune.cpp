@@ -76,9 +76,6 @@ int prune(const PruneOptions& options, Config config) {
   const nlohmann::json before = state_of(model, data);
   if (!options.connections.empty())
     model.network = pruned(model.network, parse_prune_form("--connections", options.connections));
-  if (!options.neurons.empty() && model.network.architecture() != nullptr)
-    throw Error(ErrorKind::kConfig, {.file = options.model},
-                "--neurons, found an image model, expected a perceptron; --connections prunes both");
   if (!options.neurons.empty())
     eliminate_neurons(model.network, {.percentile = 100.0 * importance_share(options.neurons),
                                       .strength = &find_name(strengths(), "evolve.importance_strength",

@@ -20,6 +20,7 @@
 #include "tulle/data/load.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/report/html.h"
+#include "tulle/train/build_smlp.h"
 #include "tulle/train/dense_run.h"
 #include "tulle/train/experiment.h"
 #include "tulle/train/modes.h"
@@ -233,6 +234,17 @@ Wanted read_options(const TrainOptions& options, const ConfigFlags& flags) {
   return wanted;
 }
 
+// Source: the published network does so too.
+void warn_of_odd_sides(const Config& config, const Dataset& data) {
+  if (config.model.kind != "smlp") return;
+  const SmlpShape shape = smlp_shape(config, data);
+  if (const auto stage = odd_stage(shape))
+    say(
+        fmt::format("tulle: warning: tokens of stage {}, found {} x {}, expected even sides: the next stage "
+                    "loses the last row or column (model.strict_size refuses that)\n",
+                    *stage, shape.stage_height(*stage), shape.stage_width(*stage)));
+}
+
 int run_train(const TrainOptions& options, const ConfigFlags& flags) {
   // Under an MPI launcher a mistake in the config is every rank's: they meet before one of them tells.
   std::optional<Wanted> wanted;
@@ -273,6 +285,7 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
       for (const std::string& message : skipped) say(fmt::format("tulle: warning: skipped {}\n", message));
       data.emplace(load_dataset(data_options(config)));
     });
+    if (job.leads()) warn_of_odd_sides(config, *data);
     start.checkpoint = job.from_lead(start.checkpoint);
     const Finished finished = train_once(config, *data, std::move(start), options, job, signals);
     if (options.json && finished.code == kOk && job.leads()) fmt::print("{}\n", to_json(finished.result));

@@ -166,7 +166,6 @@ void prune_neurons(const ModelHandle& handle, double share, const std::string& s
   Network& network = handle.model->network;
   require(share >= 0.0 && share < 1.0,
           "neurons, found a share outside 0 to 1, expected one from 0 to below 1");
-  require(network.architecture() == nullptr, "neurons, found an image model, expected a perceptron");
   eliminate_neurons(network, {.percentile = 100.0 * share,
                               .strength = &find_name(strengths(), "evolve.importance_strength", strength)});
 }

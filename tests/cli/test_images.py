@@ -63,7 +63,12 @@ def test_every_verb_takes_an_image_model(tmp_path, tulle, folder, model):
         assert len(rows) == 49
     tulle("prune", model, "--connections=magnitude:0.5", "-o", tmp_path / "small.safetensors", check=True)
     assert json.loads(tulle("inspect", tmp_path / "small.safetensors", "--json", check=True).out)["density"] < 0.8
-    assert_refused(tulle("prune", model, "--neurons=importance:0.5", "-o", tmp_path / "x"), 78, "perceptron")
+    tulle("prune", model, "--neurons=importance:0.5", "-o", tmp_path / "narrow.safetensors", check=True)
+    narrow = json.loads(tulle("inspect", tmp_path / "narrow.safetensors", "--json", check=True).out)["image_net"]
+    assert narrow["parameters"]["channel_mix"] == sum(2 * (c * 3 // 2) * c + c * 3 // 2 + c for c in (8, 16))
+    assert narrow["parameters"]["fuse"] == counts["parameters"]["fuse"]
+    assert json.loads(tulle("eval", tmp_path / "narrow.safetensors", "--data", folder, "--json", check=True).out)["accuracy"] > 0.6
+    assert tulle("export", tmp_path / "narrow.safetensors", "--onnx=narrow.onnx", check=True).out
     assert tulle("bench", tmp_path / "small.safetensors", "--batch=1", check=True).out
 
 
@@ -75,11 +80,69 @@ def test_a_picture_of_another_size_is_resized_or_refused(tmp_path, tulle, model)
     assert_refused(refused, 65, "large.png", "found 32 x 32 pixels, expected 8 x 8")
 
 
+def test_a_folder_of_another_size_than_the_model_is_refused_or_resized(tmp_path, tulle, folder, model):
+    large = tmp_path / "large"
+    for path in folder.rglob("*.png"):
+        (large / path.parent.name).mkdir(parents=True, exist_ok=True)
+        rows = path.parent.name == "rows"
+        (large / path.parent.name / path.name).write_bytes(
+            png(np.kron(picture(rows, 2 * int(path.stem) + rows), np.ones((2, 2), np.uint8))))
+    for verb in (["eval"], ["predict"]):
+        assert_refused(tulle(*verb, model, "--data", large), 65,
+                       "found 16 x 16 pixels in 1 channel, expected 8 x 8 pixels in 1 channel", "data.resize")
+        assert tulle(*verb, model, "--data", large, "--resize=8").code == 0
+
+
+def test_sides_that_patches_do_not_fill_are_padded_where_that_is_asked_for(tmp_path, tulle, folder):
+    assert_refused(train(tulle, folder, image_size="0", patch="3"), 78, "model.patch = 3, such as 6 or 9")
+    padded = train(tulle, folder, image_size="0", patch="3", pad_input="true", epochs="1")
+    assert padded.code == 0 and "tulle: warning: tokens of stage 0, found 3 x 3" in padded.err
+    inspected = json.loads(tulle("inspect", tmp_path / "out/run/model.safetensors", "--json", check=True).out)
+    assert inspected["image_net"]["image"] == [1, 9, 9]
+    assert_refused(train(tulle, folder, image_size="0", patch="3", pad_input="true", strict_size="true"), 78,
+                   "model.strict_size, found 3 x 3 tokens in stage 0")
+    assert "warning" not in train(tulle, folder, epochs="1", name="even").err
+
+
+def test_hidden_channels_go_while_an_image_net_learns(tmp_path, tulle, folder):
+    flags = dict(importance_percentile="25", importance_start="3", importance_every="4 epoch", density="0.5", rule="set")
+    assert train(tulle, folder, **flags).code == 0
+    record = [json.loads(line) for line in (tmp_path / "out/run/metrics.jsonl").read_text().splitlines()]
+    events = [line["neurons"] for line in record if line.get("event") == "importance" or "neurons" in line]
+    assert len(events) == 3 and events[0] == [18, 36] and all(a > b for a, b in zip(events[0], events[2]))
+    score = json.loads(tulle("eval", tmp_path / "out/run/model.safetensors", "--data", folder, "--json", check=True).out)
+    assert score["accuracy"] > 0.9
+
+
 def test_damaged_pictures_stop_the_training_or_are_left_out(tmp_path, tulle, folder):
     (folder / "rows/bad.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     assert_refused(train(tulle, folder), 65, "rows/bad.png")
     assert not (tmp_path / "out").exists()
     assert train(tulle, folder, bad_images="skip", epochs="1").code == 0
+
+
+def test_pictures_decoded_beside_the_steps_teach_the_same_network(tmp_path, tulle, folder):
+    def losses(name, **flags):
+        assert train(tulle, folder, name=name, epochs="2", augment="hflip,crop:0.5", **flags).code == 0
+        lines = map(json.loads, (tmp_path / f"out/{name}/metrics.jsonl").read_text().splitlines())
+        epochs = [line for line in lines if "phase_s" in line]
+        assert all(epoch["phase_s"]["data"] >= 0 for epoch in epochs)  # seconds waited for batches
+        return [epoch["train_loss"] for epoch in epochs]
+
+    early = losses("early")
+    assert len(early) == 2 and losses("late", decode="late") == early
+    assert losses("one", decode="late", threads="1") == early
+
+
+def test_a_damaged_picture_decoded_late_stops_the_training_by_name(tmp_path, tulle, folder):
+    whole = png(picture(True, 7))
+    (folder / "rows/bad.png").write_bytes(whole[: len(whole) - 30])
+    refused = train(tulle, folder, decode="late", scale="unit")
+    assert refused.code == 65 and "image 'rows/bad.png', found" in refused.err.splitlines()[-1]
+    assert not (tmp_path / "out/run/model.safetensors").exists()
+    assert_refused(train(tulle, folder, decode="late", name="before"), 65, "rows/bad.png")  # scale = channel looks at all
+    assert not (tmp_path / "out/before").exists()
+    assert_refused(train(tulle, folder, decode="late", bad_images="skip"), 78, "data.bad_images, found 'skip'")
 
 
 def test_pictures_of_several_sizes_need_a_size(tmp_path, tulle, folder):

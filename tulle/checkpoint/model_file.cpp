@@ -89,21 +89,23 @@ Json describe(const SmlpNet& net, const Model& model) {
   Json sparse = Json::array();
   for (std::size_t l = 0; l < model.network.size(); ++l)
     sparse.push_back(model.network.layer(l).topology() != nullptr);
-  return {{"kind", "smlp"},
-          {"loss", model.loss},
-          {"channels", shape.channels},
-          {"height", shape.height},
-          {"width", shape.width},
-          {"patch", shape.patch},
-          {"embedding", shape.embedding},
-          {"depths", shape.depths},
-          {"expansion", shape.expansion},
-          {"classes", shape.classes},
-          {"drop_path", shape.drop_path},
-          {"image", {net.input().height, net.input().width}},
-          {"padding", net.input().padding},
-          {"bf16", net.bf16()},
-          {"sparse", std::move(sparse)}};
+  Json description{{"kind", "smlp"},
+                   {"loss", model.loss},
+                   {"channels", shape.channels},
+                   {"height", shape.height},
+                   {"width", shape.width},
+                   {"patch", shape.patch},
+                   {"embedding", shape.embedding},
+                   {"depths", shape.depths},
+                   {"expansion", shape.expansion},
+                   {"classes", shape.classes},
+                   {"drop_path", shape.drop_path},
+                   {"image", {net.input().height, net.input().width}},
+                   {"padding", net.input().padding},
+                   {"bf16", net.bf16()},
+                   {"sparse", std::move(sparse)}};
+  if (!shape.hidden.empty()) description["hidden"] = shape.hidden;
+  return description;
 }
 
 Json describe(const Model& model) {

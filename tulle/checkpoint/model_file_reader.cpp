@@ -123,6 +123,21 @@ class Reader {
     into.assign(found.begin(), found.end());
   }
 
+  static std::string neurons_name(const LayerOptions& options) {
+    return fmt::format("layers.{}.neurons", options.index);
+  }
+
+  // Which of the original outputs are left.
+  void read_neurons(LayerOptions& options) const {
+    const std::string name = neurons_name(options);
+    const auto neurons = values<std::uint32_t>(name, DType::U32, {options.outputs});
+    options.neurons.assign(neurons.begin(), neurons.end());
+    if (std::ranges::adjacent_find(neurons, std::greater_equal<>()) != neurons.end() ||
+        std::cmp_greater_equal(neurons.back(), options.original_outputs))
+      in_.refuse(fmt::format("tensor '{}'", name), "other numbers",
+                 fmt::format("ascending ones below {}", options.original_outputs));
+  }
+
   LayerOptions read_options(const Json& description, std::int32_t index, std::uint64_t seed) const {
     const std::string what = fmt::format("metadata 'model', layer {}", index);
     LayerOptions options;
@@ -138,14 +153,9 @@ class Reader {
     options.dropout = in_.field<double>("model", description, "dropout");
     if (!(options.dropout >= 0.0 && options.dropout < 1.0))
       in_.refuse(what + " dropout", fmt::format("{}", options.dropout), "0 or more and below 1");
-    if (const std::string name = fmt::format("layers.{}.neurons", index); file_.find(name) != nullptr) {
+    if (file_.find(neurons_name(options)) != nullptr) {
       options.original_outputs = size(description, "original_outputs");
-      const auto neurons = values<std::uint32_t>(name, DType::U32, {options.outputs});
-      options.neurons.assign(neurons.begin(), neurons.end());
-      if (std::ranges::adjacent_find(neurons, std::greater_equal<>()) != neurons.end() ||
-          std::cmp_greater_equal(neurons.back(), options.original_outputs))
-        in_.refuse(fmt::format("tensor '{}'", name), "other numbers",
-                   fmt::format("ascending ones below {}", options.original_outputs));
+      read_neurons(options);
     }
     if (description.contains("dtype")) {
       const auto dtype = in_.field<std::string>("model", description, "dtype");
@@ -237,6 +247,12 @@ class Reader {
       shape.depths.push_back(is_json<std::int64_t>(depth) ? static_cast<int>(std::clamp<std::int64_t>(
                                                                 depth.get<std::int64_t>(), -1, 1 << 20))
                                                           : -1);
+    if (description.contains("hidden"))
+      for (const Json& hidden : in_.field<Json>("model", description, "hidden"))
+        shape.hidden.push_back(is_json<std::int64_t>(hidden)
+                                   ? static_cast<std::int32_t>(std::clamp<std::int64_t>(
+                                         hidden.get<std::int64_t>(), -1, std::int64_t{1} << 30))
+                                   : -1);
     try {
       check_shape(shape);
     } catch (const Error& error) {
@@ -267,7 +283,9 @@ class Reader {
     for (const Json& value : in_.field<Json>("model", description, "padding"))
       input.padding.push_back(value.is_number() ? value.get<float>() : 0.0f);
     const Json sparse = in_.field<Json>("model", description, "sparse");
-    const std::vector<LayerOptions> options = smlp_layer_options(shape);
+    std::vector<LayerOptions> options = smlp_layer_options(shape);
+    for (LayerOptions& layer : options)
+      if (file_.find(neurons_name(layer)) != nullptr) read_neurons(layer);
     if (!sparse.is_array() || sparse.size() != options.size())
       in_.refuse("metadata 'model', sparse", fmt::format("{} entries", sparse.size()),
                  fmt::format("{}", options.size()));

@@ -113,6 +113,20 @@ TEST(SmlpFile, DamagesAreRefusedWithFileAndField) {
        [](Parts& f) { f.edit("model", [](Json& m) {
                         m["image"] = {9, 12};
                       }); }},
+      {"hidden channels, found 1 numbers, expected 2",
+       [](Parts& f) { f.edit("model", [](Json& m) { m["hidden"] = {8}; }); }},
+      {"hidden channels, found 9, expected 1 to 8",
+       [](Parts& f) { f.edit("model", [](Json& m) {
+                        m["hidden"] = {9, 8};
+                      }); }},
+      {"hidden channels, found -1",
+       [](Parts& f) { f.edit("model", [](Json& m) {
+                        m["hidden"] = {8, "x"};
+                      }); }},
+      {"channel_mix.0.2.net.0.weight",
+       [](Parts& f) { f.edit("model", [](Json& m) {
+                        m["hidden"] = {7, 16};
+                      }); }},
       {"drop_path, found 2", [](Parts& f) { f.edit("model", [](Json& m) { m["drop_path"] = 2.0; }); }},
       {"tensor 'batch_norm.running_var', found none",
        [](Parts& f) { f.tensors.erase("batch_norm.running_var"); }},

@@ -125,6 +125,12 @@ Augmentation parse_augmentation(std::span<const std::string> texts) {
 void augment(const Features& images, std::int64_t sample, const ImageShape& shape, const Augmentation& how,
              const Random& random, std::uint64_t index, float* out) {
   const Map map = draw_map(shape, how, random, index);
+  if (images.is_generated()) {
+    thread_local std::vector<float> made;
+    made.resize(static_cast<std::size_t>(images.features));
+    images.generated.source->row(images.generated.samples[static_cast<std::size_t>(sample)], made);
+    return apply(made.data(), shape, map, out);
+  }
   const auto first = static_cast<std::size_t>(sample * images.features);
   images.floats.empty() ? apply(images.bytes.data() + first, shape, map, out)
                         : apply(images.floats.data() + first, shape, map, out);

@@ -26,6 +26,8 @@ class SampleSource {
   virtual ~SampleSource() = default;
   /// The features of one sample; always the same. Called by several threads at once.
   virtual void row(std::uint32_t sample, std::span<float> out) const = 0;
+  /// Memory that it holds for all samples.
+  virtual std::int64_t bytes() const { return 0; }
 };
 
 struct GeneratedRows {
@@ -35,8 +37,8 @@ struct GeneratedRows {
 
 /// The inputs of many samples. Exactly one of the four forms is filled. Dense ones are row-major
 /// [sample][feature]: pixels stay bytes, so that an image set takes one byte a value; scaling happens when a
-/// batch is gathered. Sparse ones are never made dense; generated ones are never stored. What is stored lies
-/// in memory or, with data.scratch, in files (base/spill.h).
+/// batch is gathered. Sparse ones are never made dense; generated ones, drawn or decoded, are never stored.
+/// What is stored lies in memory or, with data.scratch, in files (base/spill.h).
 struct Features {
   std::int64_t samples = 0;
   std::int32_t features = 0;

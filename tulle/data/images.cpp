@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <set>
 #include <vector>
 
@@ -83,13 +84,59 @@ std::set<std::string> chosen(std::vector<std::string> names, const ReadOptions& 
   return {names.begin(), names.end()};
 }
 
+// What is the same for all images: their size, and as many channels as the one with most has.
+class CommonShape {
+ public:
+  explicit CommonShape(const std::string& file) : file_(file) {}
+
+  /// Takes in one more.
+  void meet(const ImageShape& shape, const std::string& name) {
+    if (shape_.channels == 0) shape_ = shape, first_name_ = name;
+    if (shape.width != shape_.width || shape.height != shape_.height)
+      refuse(file_, fmt::format("image '{}'", name), fmt::format("{} x {} pixels", shape.width, shape.height),
+             fmt::format("{} x {} as in '{}' (data.resize makes them alike)", shape_.width, shape_.height,
+                         first_name_));
+    shape_.channels = std::max(shape_.channels, shape.channels);
+  }
+
+  const ImageShape& shape() const { return shape_; }
+  std::int32_t features() const {
+    return static_cast<std::int32_t>(std::int64_t{shape_.channels} * shape_.height * shape_.width);
+  }
+
+ private:
+  std::string file_, first_name_;
+  ImageShape shape_;
+};
+
+Picture decoded(std::span<const std::byte> content, const std::string& file, const std::string& name,
+                int resize) {
+  Picture picture = decode_picture(content, file, fmt::format("image '{}'", name));
+  return resize > 0 ? fit_square(picture, resize, picture.shape.channels) : picture;
+}
+
+// Pixels of one image in its planes; those of a gray one as often as there are channels.
+template <class Value>
+void copy_planes(const Picture& picture, int channels, Value* out) {
+  const std::size_t plane = picture.bytes.size() / static_cast<std::size_t>(picture.shape.channels);
+  for (int c = 0; c < channels; ++c)
+    out = std::copy_n(
+        picture.bytes.data() + static_cast<std::size_t>(std::min(c, picture.shape.channels - 1)) * plane,
+        plane, out);
+}
+
+void check_labels(const std::string& file, RawLabels& labels) {
+  if (labels.names.empty()) refuse(file, "images", "none", "JPEG or PNG files in a folder for each class");
+  if (std::ranges::any_of(labels.names, &std::string::empty)) labels.names.clear();  // no folders: no labels
+}
+
 // Images as they come, gathered into one split. Files are kept until there are enough for all threads; then
 // their pixels take their place.
 class Gathering {
  public:
   // Of at most `count` images.
   Gathering(const std::string& file, std::size_t count, const ReadOptions& options)
-      : file_(file), count_(count), options_(options) {}
+      : file_(file), count_(count), options_(options), common_(file) {}
 
   void add(Member member) {
     waiting_bytes_ += member.bytes.size();
@@ -99,10 +146,8 @@ class Gathering {
 
   RawSplit split() {
     decode();
-    if (split_.labels.names.empty())
-      refuse(file_, "images", "none", "JPEG or PNG files in a folder for each class");
-    if (std::ranges::any_of(split_.labels.names, &std::string::empty))
-      split_.labels.names.clear();  // no folders: no labels
+    check_labels(file_, split_.labels);
+    split_.image = common_.shape();
     return std::move(split_);
   }
 
@@ -113,7 +158,7 @@ class Gathering {
     std::vector<Picture> pictures(waiting_.size());
     parallel_ranges(static_cast<std::int64_t>(waiting_.size()), 1, [&](Range range) {
       for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-        pictures[i] = decoded(waiting_[i]);
+        pictures[i] = decoded_unless_bad(waiting_[i]);
     });
     for (std::size_t i = 0; i < pictures.size(); ++i)
       if (!pictures[i].bytes.empty()) append(pictures[i], waiting_[i].name);
@@ -122,56 +167,36 @@ class Gathering {
   }
 
   // Without bytes if it is to be left out.
-  Picture decoded(const Member& image) const {
-    Picture picture;
+  Picture decoded_unless_bad(const Member& image) const {
     try {
-      picture = decode_picture(image.bytes, file_, fmt::format("image '{}'", image.name));
+      return decoded(image.bytes, file_, image.name, options_.resize);
     } catch (const Error&) {
       if (!options_.skip_bad_images) throw;
       return {};
     }
-    return options_.resize > 0 ? fit_square(picture, options_.resize, picture.shape.channels) : picture;
   }
 
   void append(const Picture& picture, const std::string& name) {
-    const ImageShape& shape = picture.shape;
-    ImageShape& first = split_.image;
-    if (split_.inputs.samples == 0) {
-      first = shape;
-      first_name_ = name;
-    }
-    if (shape.width != first.width || shape.height != first.height)
-      refuse(file_, fmt::format("image '{}'", name), fmt::format("{} x {} pixels", shape.width, shape.height),
-             fmt::format("{} x {} as in '{}' (data.resize makes them alike)", first.width, first.height,
-                         first_name_));
-    if (shape.channels > first.channels || split_.inputs.samples == 0) give_channels(shape.channels);
-    append_planes(picture.bytes, shape.channels);
-    ++split_.inputs.samples;
+    Features& inputs = split_.inputs;
+    const std::int32_t before = inputs.features;
+    common_.meet(picture.shape, name);
+    inputs.features = common_.features();
+    if (inputs.features != before) widen(before);
+    inputs.bytes.resize(inputs.bytes.size() + static_cast<std::size_t>(inputs.features));
+    copy_planes(picture, common_.shape().channels, &*(inputs.bytes.end() - inputs.features));
+    ++inputs.samples;
     split_.labels.names.push_back(class_of(name));
   }
 
-  // Planes of one image; of a gray one as often as the split has channels.
-  void append_planes(std::span<const std::uint8_t> planes, int channels) {
-    AlignedVector<std::uint8_t>& to = split_.inputs.bytes;
-    const std::size_t plane = planes.size() / static_cast<std::size_t>(channels);
-    for (int c = 0; c < split_.image.channels; ++c) {
-      const auto from = planes.subspan(static_cast<std::size_t>(std::min(c, channels - 1)) * plane, plane);
-      to.insert(to.end(), from.begin(), from.end());
-    }
-  }
-
-  // To the first image, and to a coloured one after gray ones.
-  void give_channels(int channels) {
+  // For the first image, and for a coloured one after gray ones.
+  void widen(std::int32_t gray) {
     Features& inputs = split_.inputs;
-    const auto plane = static_cast<std::size_t>(inputs.features);  // of the gray ones
-    const AlignedVector<std::uint8_t> gray = std::move(inputs.bytes);
-    split_.image.channels = channels;
-    inputs.features =
-        static_cast<std::int32_t>(std::int64_t{channels} * split_.image.height * split_.image.width);
+    const AlignedVector<std::uint8_t> planes = std::move(inputs.bytes);
     inputs.bytes = {};
     inputs.bytes.reserve(count_ * static_cast<std::size_t>(inputs.features));
-    for (std::size_t at = 0; at < gray.size(); at += plane)
-      append_planes(std::span(gray).subspan(at, plane), 1);
+    for (auto plane = planes.begin(); plane != planes.end(); plane += gray)
+      for (int c = 0; c < common_.shape().channels; ++c)
+        inputs.bytes.insert(inputs.bytes.end(), plane, plane + gray);
   }
 
   const std::string& file_;
@@ -179,26 +204,100 @@ class Gathering {
   const ReadOptions& options_;
   std::vector<Member> waiting_;
   std::size_t waiting_bytes_ = 0;
-  std::string first_name_;
+  CommonShape common_;
   RawSplit split_;
 };
 
+// Images whose files stay as they are; of a folder, where they are.
+class EncodedImages final : public SampleSource {
+ public:
+  EncodedImages(const std::string& file, int resize) : file_(file), resize_(resize), common_(file) {}
+
+  // Looks at its header. in_folder: its bytes are read again whenever they are asked for.
+  void add(Member image, bool in_folder) {
+    ImageShape shape = shape_of_picture(image.bytes, file_, fmt::format("image '{}'", image.name));
+    if (resize_ > 0) shape.height = shape.width = resize_;
+    common_.meet(shape, image.name);
+    if (in_folder) image.bytes = {};
+    bytes_ += image.bytes.size() + image.name.size() + sizeof(image);
+    images_.push_back(std::move(image));
+  }
+
+  void row(std::uint32_t sample, std::span<float> out) const override {
+    const Member& image = images_[sample];
+    Content read;
+    if (image.bytes.empty()) read = read_content((std::filesystem::path(file_) / image.name).string());
+    const Picture picture = decoded(image.bytes.empty() ? read : image.bytes, file_, image.name, resize_);
+    if (picture.bytes.size() / static_cast<std::size_t>(picture.shape.channels) *
+            static_cast<std::size_t>(common_.shape().channels) !=
+        out.size())
+      refuse(file_, fmt::format("image '{}'", image.name), "another size than at the start", "the same");
+    copy_planes(picture, common_.shape().channels, out.data());
+  }
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(bytes_); }
+
+  static RawSplit split_of(std::shared_ptr<const EncodedImages> source) {
+    RawSplit split;
+    for (const Member& image : source->images_) split.labels.names.push_back(class_of(image.name));
+    check_labels(source->file_, split.labels);
+    split.image = source->common_.shape();
+    split.inputs.samples = std::ssize(source->images_);
+    split.inputs.features = source->common_.features();
+    split.inputs.generated.samples.resize(source->images_.size());
+    std::iota(split.inputs.generated.samples.begin(), split.inputs.generated.samples.end(), 0u);
+    split.inputs.generated.source = std::move(source);
+    return split;
+  }
+
+ private:
+  std::string file_;
+  int resize_;
+  std::vector<Member> images_;
+  std::size_t bytes_ = 0;
+  CommonShape common_;
+};
+
+// for_images(take): take(member) for each of `count` images.
+template <class ForImages>
+RawSplit read_split(const std::string& file, std::size_t count, bool in_folder, const ReadOptions& options,
+                    const ForImages& for_images) {
+  if (options.decode_late) {
+    const auto images = std::make_shared<EncodedImages>(file, options.resize);
+    for_images([&](Member image) { images->add(std::move(image), in_folder); });
+    return EncodedImages::split_of(images);
+  }
+  Gathering gathering(file, count, options);
+  for_images([&](Member image) { gathering.add(std::move(image)); });
+  return gathering.split();
+}
+
+int size_for_stb(std::span<const std::byte> content) {
+  return static_cast<int>(std::min<std::size_t>(content.size(), 1u << 30));
+}
+
 }  // namespace
 
-Picture decode_picture(std::span<const std::byte> content, const std::string& file, const std::string& what) {
-  const auto* const bytes = reinterpret_cast<const stbi_uc*>(content.data());
-  const auto size = static_cast<int>(std::min<std::size_t>(content.size(), 1u << 30));
+ImageShape shape_of_picture(std::span<const std::byte> content, const std::string& file,
+                            const std::string& what) {
   int width = 0, height = 0, channels = 0;
-  if (stbi_info_from_memory(bytes, size, &width, &height, &channels) == 0)
+  if (stbi_info_from_memory(reinterpret_cast<const stbi_uc*>(content.data()), size_for_stb(content), &width,
+                            &height, &channels) == 0)
     refuse(file, what, stbi_failure_reason(), "JPEG or PNG");
   if (std::int64_t{width} * height > kMostPixels)
     refuse(file, what, fmt::format("{} x {} pixels", width, height),
            fmt::format("at most {} pixels", kMostPixels));
-  const int wanted = channels <= 2 ? 1 : 3;  // without transparency
+  return {.channels = channels <= 2 ? 1 : 3, .height = height, .width = width};  // without transparency
+}
+
+Picture decode_picture(std::span<const std::byte> content, const std::string& file, const std::string& what) {
+  Picture picture{.shape = shape_of_picture(content, file, what), .bytes = {}};
+  const int wanted = picture.shape.channels;
+  int width = 0, height = 0, channels = 0;
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
-      stbi_load_from_memory(bytes, size, &width, &height, &channels, wanted), stbi_image_free);
+      stbi_load_from_memory(reinterpret_cast<const stbi_uc*>(content.data()), size_for_stb(content), &width,
+                            &height, &channels, wanted),
+      stbi_image_free);
   if (pixels == nullptr) refuse(file, what, stbi_failure_reason(), "whole data");
-  Picture picture{.shape = {.channels = wanted, .height = height, .width = width}, .bytes = {}};
   const std::size_t count = static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
   picture.bytes.reserve(count * static_cast<std::size_t>(wanted));
   for (int c = 0; c < wanted; ++c)
@@ -223,11 +322,11 @@ RawSplit read_images(std::span<const std::byte> bytes, const std::string& name, 
   };
   for_members(bytes, name, 0, collect, [](const Member&) {});
   const std::set<std::string> wanted = chosen(std::move(names), options);
-  Gathering gathering(name, wanted.size(), options);
-  for_members(
-      bytes, name, content_limit(), [&](const std::string& member) { return wanted.contains(member); },
-      [&](Member member) { gathering.add(std::move(member)); });
-  return gathering.split();
+  return read_split(name, wanted.size(), /*in_folder=*/false, options, [&](const auto& take) {
+    for_members(
+        bytes, name, content_limit(), [&](const std::string& member) { return wanted.contains(member); },
+        take);
+  });
 }
 
 RawSplit read_image_folder(const std::string& path, const ReadOptions& options) {
@@ -242,10 +341,9 @@ RawSplit read_image_folder(const std::string& path, const ReadOptions& options) 
   }
   std::ranges::sort(names);
   const std::set<std::string> wanted = chosen(std::move(names), options);
-  Gathering gathering(path, wanted.size(), options);
-  for (const std::string& name : wanted)
-    gathering.add({name, read_content((fs::path(path) / name).string())});
-  return gathering.split();
+  return read_split(path, wanted.size(), /*in_folder=*/true, options, [&](const auto& take) {
+    for (const std::string& name : wanted) take(Member{name, read_content((fs::path(path) / name).string())});
+  });
 }
 
 }  // namespace tulle

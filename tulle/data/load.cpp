@@ -72,6 +72,9 @@ void check_options(const DataOptions& options) {
   if (options.nan != "error" && options.nan != "zero" && options.nan != "drop")
     throw Error(ErrorKind::kConfig,
                 fmt::format("data.nan, found '{}', expected error, zero or drop", options.nan));
+  if (options.decode_late && options.skip_bad_images)  // there would be fewer samples than were counted
+    throw Error(ErrorKind::kConfig,
+                "data.bad_images, found 'skip', expected 'error' with data.decode = \"late\"");
   if (!(options.valid_fraction >= 0.0 && options.valid_fraction < 1.0))
     throw Error(ErrorKind::kConfig,
                 fmt::format("data.valid_fraction, found {}, expected 0 up to 1", options.valid_fraction));
@@ -86,6 +89,7 @@ ReadOptions read_options(const DataOptions& options) {
           .arrays = options.arrays,
           .resize = options.resize,
           .skip_bad_images = options.skip_bad_images,
+          .decode_late = options.decode_late,
           .test_images = options.test_images,
           .features = options.features,
           .max_rows = options.max_rows,
@@ -179,6 +183,19 @@ void check_features(const Features& inputs, std::int32_t expected, const std::st
     refuse(file, fmt::format("features, found {}, expected {} as in {}", inputs.features, expected, of));
 }
 
+void check_inputs_fit(const RawSplit& raw, const DataFacts& model, const std::string& file) {
+  const auto text_of = [](const ImageShape& s) {
+    return fmt::format("{} x {} pixels in {} channel{}", s.height, s.width, s.channels,
+                       s.channels == 1 ? "" : "s");
+  };
+  const std::string found = text_of(raw.image), expected = text_of(model.image);
+  if (raw.image.channels > 0 && model.image.channels > 0 && found != expected)
+    refuse(file,
+           fmt::format("images, found {}, expected {} as the model was trained on{}", found, expected,
+                       raw.image.channels == model.image.channels ? "; data.resize makes them alike" : ""));
+  check_features(raw.inputs, model.features, file, "the model");
+}
+
 // What a sparse text does not say by itself is as in the training data.
 DataOptions of_training(DataOptions options, const DataFacts& known) {
   options.features = known.features;
@@ -233,7 +250,7 @@ Split load_labelled_split(const DataOptions& options, const DataFacts& model) {
   const Spilling files(options.scratch);
   const Source from = use_source(options);
   RawSplit raw = read_labelled(of_training(options, model), from);
-  check_features(raw.inputs, model.features, from.inputs, "the model");
+  check_inputs_fit(raw, model, from.inputs);
   return labelled_split(std::move(raw), from, options, model.class_names);
 }
 
@@ -242,8 +259,9 @@ Features load_inputs(const DataOptions& options, const DataFacts& model) {
   const Spilling files(options.scratch);
   const Source from = use_source(options);
   Split split;
-  split.inputs = read_inputs(of_training(options, model), from.inputs, options.label_column).inputs;
-  check_features(split.inputs, model.features, from.inputs, "the model");
+  RawSplit raw = read_inputs(of_training(options, model), from.inputs, options.label_column);
+  check_inputs_fit(raw, model, from.inputs);
+  split.inputs = std::move(raw.inputs);
   treat_nonfinite(split, options.nan);
   if (split.inputs.samples == 0)
     refuse(from.inputs, "samples, found none that may be used, expected at least 1");

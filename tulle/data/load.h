@@ -25,6 +25,7 @@ struct DataOptions {
   std::string scratch = "";   // folder for what is read, in place of memory; empty: memory
   int resize = 0;             // images: ReadOptions::resize
   bool skip_bad_images = false;
+  bool decode_late = false;
   bool test_images = false;   // of an archive with several splits, for what is not load_dataset()
   std::string nan = "error";  // error, zero, drop (the sample)
   std::uint64_t seed = 1;     // of the validation split
@@ -54,6 +55,7 @@ struct DataFacts {
   std::vector<std::string> class_names;  // empty: regression
   std::int32_t features = 0;
   int index_base = -1;  // of LIBSVM text; -1: not known
+  ImageShape image{};   // of images
 };
 
 /// The data in options.train with labels, for such a model. "fashion-mnist" as format or file name means its

@@ -83,7 +83,7 @@ Loader::Loader(const Split& split, const Scaling& scaling, int batch_size, bool 
 void Loader::augment(const ImageShape& shape, const Augmentation& how, std::int32_t classes) {
   require(!how.mixes() || (classes > 0 && !split_.classes.empty()), "Loader: only classes can be mixed");
   mixed_classes_ = how.mixes() ? classes : 0;
-  require(how.none() || (!split_.inputs.is_sparse() && !split_.inputs.is_generated() &&
+  require(how.none() || (!split_.inputs.is_sparse() &&
                          std::int64_t{shape.channels} * shape.height * shape.width == split_.inputs.features),
           "Loader: only images can be augmented");
   shape_ = shape;
@@ -101,6 +101,8 @@ std::int64_t Loader::samples_of(std::int64_t index) const {
 void Loader::start_epoch(int epoch, bool shuffled) {
   const std::size_t samples =
       shard_.empty() ? static_cast<std::size_t>(split_.inputs.samples) : shard_.size();
+  if (ahead_ != nullptr) ahead_->drop();
+  coming_.reset();
   epoch_ = epoch;
   shuffled_ = shuffled;
   if (shuffled) {
@@ -136,12 +138,12 @@ Batch Loader::get(std::int64_t index, int panel_width, Part part) {
       panels_.view(split_.inputs.features, static_cast<std::int32_t>(rows.size()), panel_width);
   if (split_.inputs.is_sparse())
     scatter(rows, panels);
-  else if (split_.inputs.is_generated())
-    gather_generated(rows, panels);
-  else if (shuffled_ && !augmentation_.none())
-    gather_augmented(place, panels, index);
-  else
+  else if (!makes_samples())
     gather(rows, panels);
+  else {
+    make(place, index, part);
+    gather_made(panels);
+  }
   Batch batch = labelled(place);
   batch.inputs = panels;
   if (shuffled_ && mixed_classes_ > 0) batch.targets = mixed_targets(place, index);
@@ -173,9 +175,14 @@ Batch Loader::get_sparse(std::int64_t index, int panel_width, Part part) {
   return batch;
 }
 
-// The disk reads the next batch's samples while this batch is learnt from. What has been read stays in memory
-// as long as the system likes, but not in this process.
+// The next batch's samples are made, or read by the disk, while this batch is learnt from. What has been read
+// stays in memory as long as the system likes, but not in this process.
 void Loader::look_ahead(std::int64_t index, int panel_width, Part part) {
+  if (ahead_ != nullptr && makes_samples() && index + 1 < batches()) {
+    const Rows next = rows_of(index + 1, panel_width, part);
+    ahead_->start(count_made(next), maker(next));
+    coming_ = {index + 1, part};
+  }
   if (!in_files_) return;
   if (index + 1 < batches()) ask_for_rows(rows_of(index + 1, panel_width, part).rows);
   constexpr std::int64_t kPage = 4096, kMostTouched = std::int64_t{256} << 20;
@@ -281,32 +288,43 @@ std::span<const float> Loader::mixed_targets(const Rows& rows, std::int64_t inde
   return targets_;
 }
 
-void Loader::gather_augmented(const Rows& rows, Panels<float> panels, std::int64_t index) {
-  const auto features = static_cast<std::size_t>(split_.inputs.features);
+std::int64_t Loader::count_made(const Rows& rows) const {
   const std::size_t count = rows.rows.size();
-  const bool partners = mixed_classes_ > 0 && count < rows.batch.size();
-  made_.resize(count * features * (partners ? 2 : 1));
-  const Random random{.seed = seed_, .stream = Stream::kAugment, .event = static_cast<std::uint32_t>(epoch_)};
-  parallel_ranges(static_cast<std::int64_t>(partners ? 2 * count : count), 1, [&](Range range) {
-    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i) {
-      const std::uint32_t row = i < count ? rows.rows[i] : rows.partner(i - count);
-      tulle::augment(split_.inputs, row, shape_, augmentation_, random, std::uint64_t{8} * row,
-                     made_.data() + i * features);
-    }
-  });
-  if (mixed_classes_ > 0) mix_images(rows, index);
-  gather_made(panels);
+  const bool partners = augments() && mixed_classes_ > 0 && count < rows.batch.size();
+  return static_cast<std::int64_t>(partners ? 2 * count : count);
 }
 
-void Loader::gather_generated(std::span<const std::uint32_t> rows, Panels<float> panels) {
-  const GeneratedRows& generated = split_.inputs.generated;
+// What makes the samples of a batch, in made_, one by one: it needs nothing else of the loader.
+std::function<void(std::int64_t)> Loader::maker(const Rows& rows) {
   const auto features = static_cast<std::size_t>(split_.inputs.features);
-  made_.resize(rows.size() * features);
-  parallel_ranges(static_cast<std::int64_t>(rows.size()), 1, [&](Range range) {
-    for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      generated.source->row(generated.samples[rows[i]], std::span(made_).subspan(i * features, features));
-  });
-  gather_made(panels);
+  std::vector<std::uint32_t> samples(rows.rows.begin(), rows.rows.end());
+  for (std::size_t i = 0; std::ssize(samples) < count_made(rows); ++i) samples.push_back(rows.partner(i));
+  made_.resize(samples.size() * features);
+  const Random random{.seed = seed_, .stream = Stream::kAugment, .event = static_cast<std::uint32_t>(epoch_)};
+  return [&inputs = split_.inputs, samples = std::move(samples), made = std::span(made_), features, random,
+          shape = shape_, how = augmentation_, augments = augments()](std::int64_t i) {
+    const auto at = static_cast<std::size_t>(i);
+    const std::span<float> out = made.subspan(at * features, features);
+    if (augments)
+      tulle::augment(inputs, samples[at], shape, how, random, std::uint64_t{8} * samples[at], out.data());
+    else
+      inputs.generated.source->row(inputs.generated.samples[samples[at]], out);
+  };
+}
+
+void Loader::make(const Rows& rows, std::int64_t index, Part part) {
+  const bool is_coming = coming_ == Coming{index, part};
+  coming_.reset();
+  if (is_coming) {
+    ahead_->finish();
+  } else {
+    if (ahead_ != nullptr) ahead_->drop();
+    const std::function<void(std::int64_t)> make_sample = maker(rows);
+    parallel_ranges(count_made(rows), 1, [&](Range range) {
+      for (std::int64_t i = range.begin; i < range.end; ++i) make_sample(i);
+    });
+  }
+  if (augments() && mixed_classes_ > 0) mix_images(rows, index);
 }
 
 // The samples in made_ into panels.

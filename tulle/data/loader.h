@@ -1,10 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "tulle/base/panels.h"
+#include "tulle/base/work_ahead.h"
 #include "tulle/data/augment.h"
 #include "tulle/data/dataset.h"
 #include "tulle/sparse/sparse_batch.h"
@@ -53,6 +57,11 @@ class Loader {
   /// std::invalid_argument if the inputs are no images of this shape.
   void augment(const ImageShape& shape, const Augmentation& how, std::int32_t classes);
 
+  /// From now on the samples of the batch after the one that was asked for are decoded and augmented on a
+  /// thread of their own, until they are asked for: the same bits and errors, in the same memory. Where
+  /// samples are stored as they are, it changes nothing.
+  void make_ahead() { ahead_ = std::make_unique<WorkAhead>(); }
+
   std::int64_t samples() const { return static_cast<std::int64_t>(order_.size()); }
   std::int64_t batches() const;
   /// Samples of batch `index`.
@@ -66,6 +75,7 @@ class Loader {
   /// other half in the whole batch. Cost: one read of its samples, one write of its panels.
   struct Part {
     int part = 0, parts = 1, grain = 16;
+    bool operator==(const Part&) const = default;
   };
   Batch get(std::int64_t index, int panel_width, Part part);
   Batch get(std::int64_t index, int panel_width) { return get(index, panel_width, Part{}); }
@@ -86,9 +96,12 @@ class Loader {
   Rows rows_of(std::int64_t index, int panel_width, Part part) const;
   Batch labelled(const Rows& rows);
   void gather(std::span<const std::uint32_t> rows, Panels<float> panels) const;
-  void gather_generated(std::span<const std::uint32_t> rows, Panels<float> panels);
+  bool augments() const { return shuffled_ && !augmentation_.none(); }
+  bool makes_samples() const { return split_.inputs.is_generated() || augments(); }
+  std::int64_t count_made(const Rows& rows) const;
+  std::function<void(std::int64_t)> maker(const Rows& rows);
+  void make(const Rows& rows, std::int64_t index, Part part);
   void gather_made(Panels<float> panels);
-  void gather_augmented(const Rows& rows, Panels<float> panels, std::int64_t index);
   void ask_for_rows(std::span<const std::uint32_t> rows) const;
   void look_ahead(std::int64_t index, int panel_width, Part part);
   ImageMix mix_of(std::int64_t index) const;
@@ -111,7 +124,14 @@ class Loader {
   std::int32_t mixed_classes_ = 0;
   int epoch_ = 0;
   bool shuffled_ = false;
-  std::vector<float> made_;            // raw, of the batch, where its samples were made for it
+  std::vector<float> made_;  // raw, of the batch, where its samples are made for it; later of the next one
+  std::unique_ptr<WorkAhead> ahead_;  // fills it for the batch `coming_`
+  struct Coming {
+    std::int64_t index = 0;
+    Part part{};
+    bool operator==(const Coming&) const = default;
+  };
+  std::optional<Coming> coming_;
   std::vector<std::uint32_t> places_;  // 0, 1, 2, ...
   std::vector<std::int32_t> classes_;  // of the batch
   std::vector<float> targets_, weights_;

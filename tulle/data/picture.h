@@ -16,6 +16,9 @@ struct Picture {
   std::vector<std::uint8_t> bytes;
 };
 
+/// The size and channels, 1 or 3, that a JPEG or PNG file's header tells. Throws as decode_picture().
+ImageShape shape_of_picture(std::span<const std::byte> content, const std::string& file,
+                            const std::string& what);
 /// What a JPEG or PNG file's bytes show, gray or in three colours. Throws tulle::Error (kBadData) that names
 /// `file` and `what` it is of it.
 Picture decode_picture(std::span<const std::byte> content, const std::string& file, const std::string& what);

@@ -24,6 +24,7 @@ struct ReadOptions {
   // For images alone:
   int resize = 0;                // the shorter side, of which the middle square is kept; 0: as they are
   bool skip_bad_images = false;  // leave out what cannot be decoded
+  bool decode_late = false;      // whenever a sample is asked for; only headers are looked at before
   bool test_images = false;      // of an archive with several splits: "test", "val" or "valid", not "train"
   // For all:
   std::int32_t features = 0;     // LIBSVM: how many; 0: as many as occur

@@ -112,6 +112,9 @@ void fit_generated(const Features& train, Scaling& scaling) {
   }
 }
 
+// Of images whose values are 0 to 1; arXiv 2109.05422's code, and most others', have these.
+constexpr float kImageNetMean[] = {0.485f, 0.456f, 0.406f}, kImageNetDeviation[] = {0.229f, 0.224f, 0.225f};
+
 using Fit = void (*)(const Features&, std::size_t, Scaling&);
 
 struct Kind {
@@ -179,17 +182,30 @@ Scaling fit_scaling(const std::string& kind, const Features& train, const ImageS
   }
   Scaling scaling{.kind = kind, .mean = {}, .deviation = {}};
   if (kind == "none") return scaling;
-  if (train.is_generated() && kind != "standard")
+  if (kind == "imagenet") {
+    if (image.channels != 3)
+      throw Error(ErrorKind::kConfig,
+                  "data.scale, found 'imagenet', expected another for data that are no colour images");
+    const auto plane = static_cast<std::size_t>(image.height) * static_cast<std::size_t>(image.width);
+    for (std::size_t c = 0; c < 3; ++c) {
+      scaling.mean.insert(scaling.mean.end(), plane, 255.0f * kImageNetMean[c]);
+      scaling.deviation.insert(scaling.deviation.end(), plane, 255.0f * kImageNetDeviation[c]);
+    }
+    return scaling;
+  }
+  if (train.is_generated() && kind != "standard" && !(kind == "unit" && image.channels > 0))
     throw Error(
         ErrorKind::kConfig,
-        fmt::format("data.scale, found '{}', expected none, standard or center for synthetic data", kind));
+        fmt::format(
+            "data.scale, found '{}', expected none, standard or center for samples that are not stored",
+            kind));
   require(train.samples > 0 && train.features > 0, "fit_scaling: there must be training data");
   const auto features = static_cast<std::size_t>(train.features);
   scaling.mean.assign(features, 0.0f);
   scaling.deviation.assign(features, 255.0f);
   const auto known = std::ranges::find(kKinds, kind, &Kind::name);
   if (known != std::end(kKinds)) {
-    if (train.is_generated())
+    if (train.is_generated() && known->dense != nullptr)
       fit_generated(train, scaling);
     else if (known->dense != nullptr && train.is_sparse())
       fit_sparse(train, kind == "standard", scaling);

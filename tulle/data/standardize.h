@@ -7,8 +7,8 @@
 
 namespace tulle {
 
-inline constexpr std::string_view kScalings[] = {"none",    "unit",   "standard", "center",
-                                                 "channel", "minmax", "maxabs"};
+inline constexpr std::string_view kScalings[] = {"none",    "unit",     "standard", "center",
+                                                 "channel", "imagenet", "minmax",   "maxabs"};
 
 /// The scaling `kind`, one of kScalings, fitted to the training samples alone:
 ///   none      nothing
@@ -16,6 +16,8 @@ inline constexpr std::string_view kScalings[] = {"none",    "unit",   "standard"
 ///   standard  (x - mean) / population standard deviation, both in double
 ///   center    (x - mean) / the deviation of all features together: those that vary more keep their lead
 ///   channel   (x - mean) / deviation of all pixels of a channel, for images
+///   imagenet  (x / 255 - mean) / deviation, three of each: those of ImageNet's red, green and blue, for
+///             colour images
 ///   minmax    (x - min) / (max - min)
 ///   maxabs    x / max |x|
 /// Sparse inputs stay sparse: nothing is subtracted from them, standard and center divide by the deviation

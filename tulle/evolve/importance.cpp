@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <ranges>
 #include <utility>
 
 #include "tulle/base/check.h"
@@ -47,22 +48,29 @@ std::vector<double> strengths_of(const Network& network, std::size_t l, const St
   return in;
 }
 
+// Those whose neurons the next layer alone reads.
+std::vector<std::size_t> hidden_layers(const Network& network) {
+  std::vector<std::size_t> layers;
+  for (std::size_t l = 0; l + 1 < network.size(); ++l)
+    if (network.follows(l + 1)) layers.push_back(l);
+  return layers;
+}
+
 /// One elimination at work.
 class Elimination {
  public:
   Elimination(Network& network, const ImportanceOptions& options)
-      : network_(network), options_(options), alive_(all_alive(network)) {}
+      : network_(network), options_(options), hidden_(hidden_layers(network)), alive_(all_alive(network)) {}
 
   std::vector<LayerElimination> run() {
     const StrengthInfo& strength = options_.strength == nullptr ? kStrengths[0] : *options_.strength;
     std::vector<std::vector<double>> of_layers;  // all before any neuron goes
-    for (std::size_t l = 0; l < hidden_layers(); ++l)
-      of_layers.push_back(strengths_of(network_, l, strength));
-    for (std::size_t l = 0; l < hidden_layers(); ++l) remove_weakest(l, of_layers[l]);
+    for (const std::size_t l : hidden_) of_layers.push_back(strengths_of(network_, l, strength));
+    for (std::size_t i = 0; i < hidden_.size(); ++i) remove_weakest(hidden_[i], of_layers[i]);
     while (options_.cascade && remove_unfed() + remove_unused() > 0) {
     }
     std::vector<LayerElimination> results;
-    for (std::size_t l = 0; l < hidden_layers(); ++l)
+    for (const std::size_t l : hidden_)
       results.push_back({.layer = l, .before = network_.layer(l).outputs(), .after = live(l)});
     if (std::ranges::any_of(results, [](const LayerElimination& r) { return r.after != r.before; }))
       network_ = without_neurons(network_, alive_);
@@ -70,7 +78,6 @@ class Elimination {
   }
 
  private:
-  std::size_t hidden_layers() const { return network_.size() - 1; }
   std::int64_t live(std::size_t l) const {
     return std::count(alive_[l].begin(), alive_[l].end(), std::uint8_t{1});
   }
@@ -106,14 +113,14 @@ class Elimination {
   template <class Body>
   void for_live_weights(std::size_t l, const Body& body) const {
     for_weights(network_.layer(l), [&](std::int32_t target, std::int32_t source, std::size_t place) {
-      if (alive_[l][at(target)] != 0 && (l == 0 || alive_[l - 1][at(source)] != 0))
+      if (alive_[l][at(target)] != 0 && (!network_.follows(l) || alive_[l - 1][at(source)] != 0))
         body(target, source, place);
     });
   }
 
   std::int64_t remove_unfed() {
     std::int64_t removed = 0;
-    for (std::size_t l = 0; l < hidden_layers(); ++l) {
+    for (const std::size_t l : hidden_) {
       std::vector<std::uint8_t> fed(alive_[l].size(), 0);
       for_live_weights(l, [&](std::int32_t target, std::int32_t, std::size_t) { fed[at(target)] = 1; });
       const std::vector<std::uint8_t> gone = remove(l, fed);
@@ -122,7 +129,10 @@ class Elimination {
       // A neuron without inputs always says f(bias).
       const Layer& layer = network_.layer(l);
       leave_constants(l, gone, [&](std::int32_t neuron) {
-        return layer.activation().value(layer.bias().value[at(neuron)], neuron);
+        const double z = layer.bias().value[at(neuron)];
+        const Architecture* const net = network_.architecture();
+        return net != nullptr ? net->activated(z)
+                              : double{layer.activation().value(static_cast<float>(z), neuron)};
       });
     }
     return removed;
@@ -130,7 +140,7 @@ class Elimination {
 
   std::int64_t remove_unused() {
     std::int64_t removed = 0;
-    for (std::size_t l = hidden_layers(); l-- > 0;) {
+    for (const std::size_t l : hidden_ | std::views::reverse) {
       std::vector<std::uint8_t> used(alive_[l].size(), 0);
       for_live_weights(l + 1, [&](std::int32_t, std::int32_t source, std::size_t) { used[at(source)] = 1; });
       const std::vector<std::uint8_t> gone = remove(l, used);
@@ -165,6 +175,7 @@ class Elimination {
 
   Network& network_;
   const ImportanceOptions& options_;
+  const std::vector<std::size_t> hidden_;
   Alive alive_;
 };
 
@@ -175,9 +186,9 @@ std::span<const StrengthInfo> strengths() { return kStrengths; }
 std::vector<LayerElimination> eliminate_neurons(Network& network, const ImportanceOptions& options) {
   require(options.percentile >= 0.0 && options.percentile <= 100.0,
           "eliminate_neurons: a percentile is 0 to 100");
-  require(network.architecture() == nullptr, "eliminate_neurons: layers must follow each other");
-  require(options.means.empty() || options.means.size() + 1 == network.size(),
-          "eliminate_neurons: means must be those of every hidden layer");
+  require(options.means.empty() ||
+              (network.architecture() == nullptr && options.means.size() + 1 == network.size()),
+          "eliminate_neurons: means must be those of every hidden layer of a chain");
   for (std::size_t l = 0; l < options.means.size(); ++l)
     require(std::cmp_equal(options.means[l].size(), network.layer(l).outputs()),
             "eliminate_neurons: means must be those of every neuron");
@@ -186,7 +197,7 @@ std::vector<LayerElimination> eliminate_neurons(Network& network, const Importan
 
 std::int64_t prune_as_published(Network& network, double percentile) {
   std::int64_t pruned = 0;
-  for (std::size_t l = 0; l + 1 < network.size(); ++l) {
+  for (const std::size_t l : hidden_layers(network)) {
     auto* layer = dynamic_cast<SparseLayer*>(&network.layer(l));
     if (layer == nullptr) continue;
     const std::vector<double> strength = strengths_of(network, l, kStrengths[0]);

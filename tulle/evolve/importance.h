@@ -27,7 +27,8 @@ struct ImportanceOptions {
   std::span<const std::vector<double>> means{};
 };
 
-/// What became of one hidden layer.
+/// What became of one hidden layer: one whose neurons the next layer alone reads. In an image network those
+/// are the hidden channels of each channel mixing.
 struct LayerElimination {
   std::size_t layer = 0;  // whose outputs they are
   std::int64_t before = 0, after = 0;
@@ -40,7 +41,8 @@ struct LayerElimination {
 /// biases it reaches, so that outputs do not change by that. With `means` the weakest leave their mean there,
 /// exact for those that never change. Inputs and outputs of the network stay.
 /// The rule is that of arXiv 2102.01732 made good: there, removed neurons grow again in the same call.
-/// Cost: O(connections) a round of the cascade. Throws std::invalid_argument for means of other layers.
+/// Cost: O(connections) a round of the cascade. Throws std::invalid_argument for means of other layers or of
+/// an image network.
 std::vector<LayerElimination> eliminate_neurons(Network& network, const ImportanceOptions& options);
 
 /// The rule as the code published with arXiv 2102.01732 has it: of every sparse hidden layer, neurons whose

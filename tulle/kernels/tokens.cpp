@@ -76,6 +76,17 @@ void CombineChannels(const float* g, const float* x, const float* by_g, const fl
     });
 }
 
+void LayerNormAgain(const float* x, const float* gamma, const float* beta, const float* mean,
+                    const float* rstd, std::int64_t rows, std::int64_t channels, float* out) {
+  for (std::int64_t r = 0; r < rows; ++r, x += channels, out += channels) {
+    const float middle = mean[r], factor = rstd[r];
+    ForVectors(channels, [&](auto d, std::int64_t c) {
+      const auto off = hn::Mul(hn::Sub(hn::LoadU(d, x + c), hn::Set(d, middle)), hn::Set(d, factor));
+      hn::StoreU(hn::MulAdd(off, hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c)), d, out + c);
+    });
+  }
+}
+
 void LayerNorm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
                std::int64_t channels, float* out, float* mean, float* rstd) {
   const float share = 1.0f / static_cast<float>(channels);
@@ -87,13 +98,9 @@ void LayerNorm(const float* x, const float* gamma, const float* beta, std::int64
                              const auto off = hn::Sub(hn::LoadU(d, x + c), hn::Set(d, middle));
                              return hn::MulAdd(off, off, sum);
                            });
-    const float factor = 1.0f / std::sqrt(variance + 1e-5f);
     mean[r] = middle;
-    rstd[r] = factor;
-    ForVectors(channels, [&](auto d, std::int64_t c) {
-      const auto off = hn::Mul(hn::Sub(hn::LoadU(d, x + c), hn::Set(d, middle)), hn::Set(d, factor));
-      hn::StoreU(hn::MulAdd(off, hn::LoadU(d, gamma + c), hn::LoadU(d, beta + c)), d, out + c);
-    });
+    rstd[r] = 1.0f / std::sqrt(variance + 1e-5f);
+    LayerNormAgain(x, gamma, beta, mean + r, rstd + r, 1, channels, out);
   }
 }
 
@@ -219,6 +226,7 @@ HWY_EXPORT(ChannelDots);
 HWY_EXPORT(AddChannelSums);
 HWY_EXPORT(CombineChannels);
 HWY_EXPORT(LayerNorm);
+HWY_EXPORT(LayerNormAgain);
 HWY_EXPORT(LayerNormBack);
 HWY_EXPORT(AddBranch);
 HWY_EXPORT(ScaleRows);
@@ -250,6 +258,10 @@ void combine_channels(const float* g, const float* x, const float* by_g, const f
 void layer_norm(const float* x, const float* gamma, const float* beta, std::int64_t rows,
                 std::int64_t channels, float* out, float* mean, float* rstd) noexcept {
   HWY_DYNAMIC_DISPATCH(LayerNorm)(x, gamma, beta, rows, channels, out, mean, rstd);
+}
+void layer_norm_again(const float* x, const float* gamma, const float* beta, const float* mean,
+                      const float* rstd, std::int64_t rows, std::int64_t channels, float* out) noexcept {
+  HWY_DYNAMIC_DISPATCH(LayerNormAgain)(x, gamma, beta, mean, rstd, rows, channels, out);
 }
 void layer_norm_back(const float* g, const float* x, const float* gamma, const float* mean, const float* rstd,
                      const float* added, std::int64_t rows, std::int64_t channels, float* out,

@@ -144,6 +144,10 @@ TEST_P(Tokens, LayerNormAndItsWayBack) {
                        factor * (double(g[at(r, c)]) * double(scale[size(c)]) - e_mean - normal(c) * dot);
   }
   expect_near(out, wanted);
+  Floats again(x.size());
+  layer_norm_again(x.data(), scale.data(), shift.data(), mean.data(), rstd.data(), kTokens, kChannels,
+                   again.data());
+  EXPECT_EQ(again, out);
   expect_near(dx, back, 5e-6);
   expect_near(gammas, dgamma, 5e-6);
   expect_near(betas, dbeta, 5e-6);

@@ -51,7 +51,13 @@ class Architecture {
   /// Weights that are in no layer.
   virtual std::int64_t other_weights() const = 0;
 
-  /// The same with copies of its arrays over other layers of the same sizes, dense or sparse.
+  /// Whether layer l reads what layer l - 1 makes, through activated(), and nothing else does: such neurons
+  /// can go.
+  virtual bool follows(std::size_t l) const = 0;
+  virtual double activated(double z) const = 0;
+
+  /// The same with copies of its arrays over other layers, dense or sparse, of the same sizes but for neurons
+  /// that went.
   virtual std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const = 0;
 
   /// From now on batches are parts of a batch that the ranks of `comm` share: every rank calls forward() and
@@ -64,8 +70,10 @@ class Architecture {
   virtual Panels<float> output_gradient() = 0;
   virtual void backward() = 0;
 
-  /// What sparse layer l was given, and the errors of what it made, in the last backward(): of the last part
-  /// of the batch, if it goes through in parts.
+  /// See Network.
+  virtual void keep_errors(bool keep) = 0;
+  /// What sparse layer l was given, and the errors of what it made, in the last backward(), if they were
+  /// kept: of the last part of the batch, if it goes through in parts.
   virtual Panels<const float> layer_inputs(std::size_t l) = 0;
   virtual Panels<const float> errors(std::size_t l) = 0;
 

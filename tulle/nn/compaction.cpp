@@ -100,17 +100,7 @@ KeptConnections kept_connections(const Topology* topology, std::span<const std::
   return kept;
 }
 
-Network copy_of(Network& network) {
-  Architecture* const net = network.architecture();
-  if (net == nullptr) return without_neurons(network, all_alive(network));
-  Network copy = without_connections(network, std::vector<Flags>(network.size()));
-  // Of what lies between the layers, values alone came with it.
-  const std::vector<Parameter*> from = net->parameters(), to = copy.architecture()->parameters();
-  for (std::size_t p = 0; p < from.size(); ++p) *to[p] = *from[p];
-  const std::vector<Statistic> averages = net->statistics(), copies = copy.architecture()->statistics();
-  for (std::size_t s = 0; s < averages.size(); ++s) *copies[s].average = *averages[s].average;
-  return copy;
-}
+Network copy_of(Network& network) { return without_neurons(network, all_alive(network)); }
 
 Alive all_alive(const Network& network) {
   Alive alive;
@@ -120,20 +110,29 @@ Alive all_alive(const Network& network) {
 }
 
 Network without_neurons(Network& network, const Alive& alive) {
-  require(alive.size() == network.size() && network.architecture() == nullptr,
-          "without_neurons: flags for every layer of a chain");
+  require(alive.size() == network.size(), "without_neurons: flags for every layer");
   std::vector<std::unique_ptr<Layer>> layers;
-  Flags sources(static_cast<std::size_t>(network.inputs()), std::uint8_t{1});
   for (std::size_t l = 0; l < network.size(); ++l) {
     Layer& layer = network.layer(l);
     require(alive[l].size() == static_cast<std::size_t>(layer.outputs()) &&
                 std::ranges::any_of(alive[l], [](std::uint8_t a) { return a != 0; }),
             "without_neurons: one flag per neuron, and one alive");
-    layers.push_back(reduced(layer, alive[l], sources, {}));
-    sources = alive[l];
+    require(network.follows(l + 1) || std::ranges::all_of(alive[l], [](std::uint8_t a) { return a != 0; }),
+            "without_neurons: outputs cannot go");
+    layers.push_back(reduced(
+        layer, alive[l],
+        network.follows(l) ? alive[l - 1] : Flags(static_cast<std::size_t>(layer.inputs()), std::uint8_t{1}),
+        {}));
   }
-  require(layers.back()->outputs() == network.outputs(), "without_neurons: outputs cannot go");
-  return Network(std::move(layers));
+  Network small(std::move(layers), network);
+  Architecture* const net = network.architecture();
+  if (net == nullptr) return small;
+  // Of what lies between the layers, values alone came with it.
+  const std::vector<Parameter*> from = net->parameters(), to = small.architecture()->parameters();
+  for (std::size_t p = 0; p < from.size(); ++p) *to[p] = *from[p];
+  const std::vector<Statistic> averages = net->statistics(), copies = small.architecture()->statistics();
+  for (std::size_t s = 0; s < averages.size(); ++s) *copies[s].average = *averages[s].average;
+  return small;
 }
 
 Network without_connections(Network& network, const std::vector<std::vector<std::uint8_t>>& drop) {

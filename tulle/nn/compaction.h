@@ -33,7 +33,7 @@ Network copy_of(Network& network);
 /// The network without the neurons that are not alive: without their inputs, outputs, biases, activation
 /// parameters and what the optimizer keeps of them. What stays keeps its value and state bit for bit, its
 /// order and, for dropout, its original number; layers become smaller. Throws std::invalid_argument unless
-/// every layer keeps a neuron and the last one all of its. Cost: O(connections).
+/// every layer keeps a neuron, and all of its where not only the next layer reads them. Cost: O(connections).
 Network without_neurons(Network& network, const Alive& alive);
 
 /// The network without the connections marked in drop[l] (one flag per stored weight of layer l; empty: all

@@ -63,24 +63,23 @@ std::uint64_t Network::cells() const {
 std::uint64_t Network::original_cells(std::size_t l) const {
   if (spread_)
     return static_cast<std::uint64_t>(outputs(l)) * static_cast<std::uint64_t>(layers_[l]->inputs());
-  const std::int32_t sources =
-      l == 0 || architecture_ ? layers_[l]->inputs() : layers_[l - 1]->original_outputs();
+  const std::int32_t sources = follows(l) ? layers_[l - 1]->original_outputs() : layers_[l]->inputs();
   return static_cast<std::uint64_t>(layers_[l]->original_outputs()) * static_cast<std::uint64_t>(sources);
 }
 
 std::uint64_t Network::original_key(std::size_t l, std::uint64_t key) const {
-  if (architecture_ || spread_) return key;
+  if (spread_) return key;
   const auto width = static_cast<std::uint64_t>(layers_[l]->inputs());
   const auto target = static_cast<std::int32_t>(key / width), source = static_cast<std::int32_t>(key % width);
   const std::uint64_t original_source =
-      l == 0 ? static_cast<std::uint64_t>(source) : layers_[l - 1]->original_neuron(source);
+      follows(l) ? layers_[l - 1]->original_neuron(source) : static_cast<std::uint64_t>(source);
   const auto original_width =
-      static_cast<std::uint64_t>(l == 0 ? inputs() : layers_[l - 1]->original_outputs());
+      static_cast<std::uint64_t>(follows(l) ? layers_[l - 1]->original_outputs() : layers_[l]->inputs());
   return layers_[l]->original_neuron(target) * original_width + original_source;
 }
 
 std::optional<std::uint64_t> Network::current_key(std::size_t l, std::uint64_t original) const {
-  if (architecture_ || spread_) return original;
+  if (spread_) return original;
   const auto place = [](const Layer& layer, std::uint64_t neuron) -> std::optional<std::uint64_t> {
     const std::vector<std::uint32_t>& left = layer.options().neurons;
     if (left.empty()) return neuron;
@@ -88,10 +87,11 @@ std::optional<std::uint64_t> Network::current_key(std::size_t l, std::uint64_t o
     if (found == left.end() || *found != neuron) return std::nullopt;
     return static_cast<std::uint64_t>(found - left.begin());
   };
-  const auto width = static_cast<std::uint64_t>(l == 0 ? inputs() : layers_[l - 1]->original_outputs());
+  const auto width =
+      static_cast<std::uint64_t>(follows(l) ? layers_[l - 1]->original_outputs() : layers_[l]->inputs());
   const std::optional<std::uint64_t> target = place(*layers_[l], original / width),
-                                     source =
-                                         l == 0 ? original % width : place(*layers_[l - 1], original % width);
+                                     source = follows(l) ? place(*layers_[l - 1], original % width)
+                                                         : original % width;
   if (!target || !source) return std::nullopt;
   return *target * static_cast<std::uint64_t>(layers_[l]->inputs()) + *source;
 }

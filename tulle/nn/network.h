@@ -47,6 +47,10 @@ class Network {
     return spread_ ? spread_->layer(l).neurons : layers_[l]->outputs();
   }
   std::size_t size() const { return layers_.size(); }
+  /// Whether layer l reads the neurons of layer l - 1, and nothing else does.
+  bool follows(std::size_t l) const {
+    return l > 0 && l < size() && (architecture_ == nullptr || architecture_->follows(l));
+  }
   Layer& layer(std::size_t l) { return *layers_[l]; }
   const Layer& layer(std::size_t l) const { return *layers_[l]; }
   std::vector<Parameter*> parameters();
@@ -89,7 +93,10 @@ class Network {
   }
   /// Whether backward() leaves the errors of every layer behind, for rules that look at them; off at first,
   /// to be said before output_gradient(). Memory: one array of the batch's activations more.
-  void keep_errors(bool keep) { keep_errors_ = keep; }
+  void keep_errors(bool keep) {
+    keep_errors_ = keep;
+    if (architecture_) architecture_->keep_errors(keep);
+  }
   /// dL/dz of layer l in the last backward(), of the mean loss; valid until the next forward() if errors were
   /// kept.
   Panels<const float> errors(std::size_t l) {

@@ -92,6 +92,7 @@ DataOptions data_options(const Config& config) {
   options.max_rows = config.data.max_rows;
   options.resize = static_cast<int>(config.data.resize);
   options.skip_bad_images = config.data.bad_images == "skip";
+  options.decode_late = config.data.decode == "late";
   options.scratch = config.data.scratch;
   options.nan = config.data.nan;
   options.seed = static_cast<std::uint64_t>(config.run.seed);
@@ -338,8 +339,10 @@ std::vector<float> class_weights(const Config& config, const Dataset& data) {
 }
 
 DataFacts facts_of(const Model& model) {
-  return {
-      .class_names = model.class_names, .features = model.network.inputs(), .index_base = model.index_base};
+  return {.class_names = model.class_names,
+          .features = model.network.inputs(),
+          .index_base = model.index_base,
+          .image = model.image};
 }
 
 Model build_model(const Config& config, const Dataset& data, const Share& share) {

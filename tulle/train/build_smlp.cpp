@@ -114,7 +114,15 @@ SmlpShape smlp_shape(const Config& config, const Dataset& data) {
                               size, shape.height, shape.width));
     shape.height = shape.width = size;
   }
+  const auto filled = [&](int side) { return (side + shape.patch - 1) / shape.patch * shape.patch; };
+  if (m.pad_input) shape.height = filled(shape.height), shape.width = filled(shape.width);
   check_shape(shape);
+  if (const auto stage = odd_stage(shape); stage && m.strict_size)
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("model.strict_size, found {} x {} tokens in stage {}, expected even sides, of which "
+                    "the next stage loses nothing",
+                    shape.stage_height(*stage), shape.stage_width(*stage), *stage));
   return shape;
 }
 
@@ -126,12 +134,14 @@ Network build_smlp(const Config& config, const Dataset& data) {
       find_name(training_precisions(), "model.dtype", config.model.dtype).precision == Precision::kBf16;
   if (!config.train.start_from.empty()) {
     const Model start = start_model(config.train.start_from, shape);
+    SmlpShape left = shape;  // without the hidden channels that went there
+    left.hidden = smlp_of(start.network)->shape().hidden;
     std::vector<std::optional<Topology>> topologies;
     for (std::size_t l = 0; l < start.network.size(); ++l) {
       const Topology* const topology = start.network.layer(l).topology();
       topologies.push_back(topology == nullptr ? std::nullopt : std::optional(*topology));
     }
-    Network network = make_smlp(shape, input, std::move(topologies), seed, bf16);
+    Network network = make_smlp(left, input, std::move(topologies), seed, bf16);
     start_like(network, start, data.class_names);
     return network;
   }

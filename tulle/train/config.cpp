@@ -179,7 +179,7 @@ void check_smlp(const Config& config) {
   };
   if (config.model.loss != "cross-entropy") refuse("model.loss", config.model.loss, "cross-entropy");
   if (config.model.weights != "f32") refuse("model.weights", config.model.weights, "f32");
-  if (config.evolve.importance_percentile > 0.0) refuse("evolve.importance_percentile", "some", "0");
+  if (config.evolve.fold != "none") refuse("evolve.fold", config.evolve.fold, "none");
   if (config.evolve.chain_removal) refuse("evolve.chain_removal", "true", "false");
   if (config.evolve.evolve_dense) refuse("evolve.evolve_dense", "true", "false");
   if (config.log.input_links) refuse("log.input_links", "true", "false");

@@ -45,6 +45,7 @@ struct Config {
     std::vector<std::string> augment;
     std::int64_t resize = 0;
     std::string bad_images = "error";
+    std::string decode = "early";
     std::string scratch;
   } data;
   struct Synthetic {
@@ -68,6 +69,8 @@ struct Config {
     std::string weights = "f32";
     std::string variant = "none";
     std::int64_t image_size = 0;
+    bool pad_input = false;
+    bool strict_size = false;
     std::int64_t patch = 4;
     std::int64_t width = 64;
     std::vector<std::int64_t> depths{2, 2, 2};

@@ -128,6 +128,14 @@ const KeyInfo kKeys[] = {
      [] {
        return Names{"error", "skip"};
      }},
+    {"data.decode", [](Config& c) -> Field { return &c.data.decode; },
+     "images: all before the training, their pixels kept in memory (early), or each beside the step before "
+     "its "
+     "own, every epoch anew, in the memory of the archive's bytes or a folder's names (late)",
+     -kNone, kNone, false,
+     [] {
+       return Names{"early", "late"};
+     }},
     {"data.scratch", [](Config& c) -> Field { return &c.data.scratch; },
      "folder for samples that memory does not hold: they are read from there batch by batch; empty: memory",
      -kNone, kNone, false, nullptr, true},
@@ -161,6 +169,10 @@ const KeyInfo kKeys[] = {
      -kNone, kNone, false, [] { return names_or("none", smlp_variants()); }},
     {"model.image_size", [](Config& c) -> Field { return &c.model.image_size; },
      "smlp: pixels of a side after black ones are added around the image; 0: as the data has", 0, 65536},
+    {"model.pad_input", [](Config& c) -> Field { return &c.model.pad_input; },
+     "smlp: black pixels are added around images whose sides patches do not fill"},
+    {"model.strict_size", [](Config& c) -> Field { return &c.model.strict_size; },
+     "smlp: an odd side that a merge would cut is an error, not a warning"},
     {"model.patch", [](Config& c) -> Field { return &c.model.patch; }, "smlp: pixels of a patch's side", 1,
      16384},
     {"model.width", [](Config& c) -> Field { return &c.model.width; }, "smlp: channels of the first stage", 1,

@@ -60,6 +60,7 @@ void for_outputs(Model& model, const Split& split, const InferenceChoice& choice
           "evaluate: the data must have the model's features");
   const int samples = batch_of(split.inputs.features);
   Loader loader(split, model.scaling, samples, /*keep_last=*/true, model.seed);
+  if (model.image.channels > 0) loader.make_ahead();
   loader.start_epoch(0, /*shuffled=*/false);
   Outputs outputs(model, samples, choice);
   const Range own = even_range(loader.batches(), parts, part);

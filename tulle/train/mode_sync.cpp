@@ -65,6 +65,11 @@ class Sync final : public Mode {
     return sum_.finish();
   }
 
+  // A network without some of its neurons has norms of its own.
+  void topology_changed() override {
+    if (ranks().comm.size() > 1) share_batches(&ranks().comm);
+  }
+
   void step(double rate) override { ranks().replica.step(rate, shares_state_ ? &parts_ : nullptr); }
 
   bool shares_state() const override { return shares_state_; }

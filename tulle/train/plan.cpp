@@ -119,6 +119,7 @@ std::int64_t split_bytes(const Split& split) {
   std::size_t stored = 0;
   for (const std::span<const std::byte> array : f.arrays())
     if (!is_spilled(array.data())) stored += array.size();
+  if (f.is_generated()) stored += static_cast<std::size_t>(f.generated.source->bytes());
   return static_cast<std::int64_t>(
       stored + 8 * f.sparse.row_ptr.size() + 4 * f.generated.samples.size() +
       4 * (split.classes.size() + split.targets.size() + split.sets.labels.size()) +

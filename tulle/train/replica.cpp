@@ -79,6 +79,7 @@ Loader Replica::make_loader(const Shard& shard) const {
   Loader loader(data_.train, data_.scaling, static_cast<int>(t.batch_size), t.last_batch == "keep",
                 run_.model.seed, shard);
   loader.augment(data_.image, augmentation_, static_cast<std::int32_t>(data_.class_names.size()));
+  if (data_.image.channels > 0) loader.make_ahead();
   return loader;
 }
 

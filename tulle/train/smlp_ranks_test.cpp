@@ -39,7 +39,10 @@ double array_difference(const std::vector<NamedArray>& a, const std::vector<Name
 TEST(SmlpOnRanks, StaysNearTrainingAloneRunningStatisticsToo) {
   const Dataset data = images();
   Config config = on("none", 1);
+  config.train.epochs = 2;
   config.evolve.rule = "none";  // a weight that is a little off would be another event
+  config.evolve.importance_percentile = 20.0;
+  config.evolve.importance_start = 1;
   tulle::Run alone = start_run(config, data);
   Diary diary;
   Signals none;
@@ -67,6 +70,9 @@ TEST_P(EverySmlpMode, EndsWithTheSameBitsOnAllRanksAndEveryTime) {
   for (const char* rule : {"set", "rigl"}) {
     Config config = on(GetParam(), 3);
     config.evolve.rule = rule;
+    config.evolve.importance_percentile = 20.0;
+    config.evolve.importance_start = 1;
+    config.evolve.importance_every = "1 epoch";
     config.parallel.local_steps = 2;
     Bits bits[2][3];
     for (auto& time : bits) {

@@ -2,8 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
+#include <set>
+
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/data_testing.h"
+#include "tulle/evolve/importance.h"
 #include "tulle/train/predictor.h"
 #include "tulle/train/smlp_testing.h"
 #include "tulle/train/speed.h"
@@ -41,7 +45,8 @@ TEST_P(EverySmlp, LearnsToTellPatternsApart) {
   Signals none;
   const std::int64_t before = run.model.network.connections();
   train(run, data_, nullptr, nobody, none);
-  EXPECT_EQ(run.model.network.connections(), before);
+  EXPECT_EQ(run.model.network.connections() < before, run.config.evolve.importance_percentile > 0.0);
+  EXPECT_LE(run.model.network.connections(), before);
   EXPECT_GT(evaluate(run.model, data_.test).accuracy, 0.9);
 }
 
@@ -84,6 +89,26 @@ INSTANTIATE_TEST_SUITE_P(
               {"evolve.rule", "rigl"},
               {"evolve.update_every", "4 step"}}},
         Kind{"Averages", {{"train.ema_decay", "0.9"}}},
+        Kind{"Narrower",
+             {{"train.ema_decay", "0.9"},
+              {"evolve.importance_percentile", "25"},
+              {"evolve.importance_start", "1"},
+              {"evolve.importance_every", "5 epoch"}}},
+        Kind{"SparserAndNarrower",
+             {{"topology.density", "0.4"},
+              {"topology.distribution", "uniform"},
+              {"evolve.rule", "gse"},
+              {"evolve.importance_percentile", "25"},
+              {"evolve.importance_strength", "product"},
+              {"evolve.importance_start", "1"},
+              {"evolve.importance_every", "5 epoch"}}},
+        Kind{"PrunedAsPublished",
+             {{"topology.density", "0.4"},
+              {"topology.distribution", "uniform"},
+              {"evolve.importance_form", "published"},
+              {"evolve.importance_percentile", "10"},
+              {"evolve.importance_start", "1"},
+              {"evolve.importance_every", "5 epoch"}}},
         Kind{"WithoutColumns", {{"model.mix", "identity,rows"}, {"evolve.rule", "none"}}},
         Kind{"Static",
              {{"topology.density", "0.4"}, {"topology.distribution", "uniform"}, {"evolve.rule", "none"}}}),
@@ -129,6 +154,93 @@ TEST(Smlp, EvolutionMovesConnectionsOfEveryPointwiseLayer) {
     layers.insert(event.layer);
   }
   EXPECT_EQ(layers.size(), 6u);
+}
+
+std::vector<float> outputs(tulle::Run& run, const Dataset& data) {
+  std::vector<float> raw(data.test.inputs.bytes.begin(), data.test.inputs.bytes.end()), found(30 * 3);
+  Predictor(run.model, 30).predict(raw, found);
+  return found;
+}
+
+// The oracle: in a copy, the second product is deaf to them.
+TEST(Smlp, WithoutItsWeakestHiddenChannelsANetAnswersAsIfNobodyHeardThem) {
+  for (const char* density : {"1", "0.5"}) {
+    Config config = smlp_config();
+    set_config_value(config, "topology.density", density);
+    const Dataset data = images();
+    tulle::Run run = start_run(finished(config), data), deaf = start_run(finished(config), data);
+    for (std::size_t l = 1; l < 6; l += 3) {
+      const Layer &first = deaf.model.network.layer(l), &second = deaf.model.network.layer(l + 1);
+      const std::int32_t hidden = first.outputs(), inputs = first.inputs();
+      std::vector<std::pair<double, std::int32_t>> strengths;
+      std::size_t place = 0;
+      for (std::int32_t j = 0; j < hidden; ++j) {
+        strengths.emplace_back(0.0, j);
+        const auto count =
+            first.topology() ? first.topology()->row(j).size() : static_cast<std::size_t>(inputs);
+        for (std::size_t k = 0; k < count; ++k)
+          strengths.back().first += std::abs(double{first.weight().value[place++]});
+      }
+      std::ranges::sort(strengths);
+      std::set<std::int32_t> weakest;
+      for (std::int32_t i = 0; i < hidden / 4; ++i)
+        weakest.insert(strengths[static_cast<std::size_t>(i)].second);
+      place = 0;
+      AlignedVector<float>& weights = deaf.model.network.layer(l + 1).weight().value;
+      for (std::int32_t target = 0; target < second.outputs(); ++target) {
+        std::vector<std::int32_t> all(static_cast<std::size_t>(hidden));
+        std::iota(all.begin(), all.end(), 0);
+        if (second.topology())
+          all.assign(second.topology()->row(target).begin(), second.topology()->row(target).end());
+        for (const std::int32_t source : all) {
+          if (weakest.contains(source)) weights[place] = 0.0f;
+          ++place;
+        }
+      }
+    }
+    const auto gone = eliminate_neurons(run.model.network, {.percentile = 25.0, .cascade = false});
+    ASSERT_EQ(gone.size(), 2u);
+    EXPECT_EQ(gone[1].layer, 4u);
+    EXPECT_EQ(gone[0].before, 24);
+    EXPECT_EQ(gone[0].after, 18);
+    const SmlpShape& shape = smlp_of(run.model.network)->shape();
+    EXPECT_EQ(shape.hidden, (std::vector<std::int32_t>{18, 36}));
+    if (run.model.network.layer(0).topology() == nullptr) {
+      std::int64_t parameters = 0;
+      for (const Parameter* parameter : run.model.network.parameters())
+        parameters += std::ssize(parameter->value);
+      EXPECT_EQ(parameters_of(shape).total(), parameters);
+    }
+    const std::vector<float> found = outputs(run, data), expected = outputs(deaf, data);
+    for (std::size_t i = 0; i < found.size(); ++i) EXPECT_NEAR(found[i], expected[i], 1e-5);
+    // And a file keeps it.
+    const TemporaryDirectory folder;
+    save_model(folder / "m", run.model);
+    tulle::Run again = start_run(finished(config), data);
+    again.model = load_model(folder / "m").model;
+    EXPECT_EQ(outputs(again, data), found);
+    set_config_value(config, "train.start_from", folder / "m");
+    tulle::Run next = start_run(finished(config), data);
+    EXPECT_EQ(smlp_of(next.model.network)->shape().hidden, shape.hidden);
+    EXPECT_EQ(outputs(next, data), found);
+    save_model(folder / "next", next.model);
+    EXPECT_EQ(load_model(folder / "next").model.network.connections(), next.model.network.connections());
+  }
+}
+
+// With 5 % of the connections most hidden channels have none, or nobody hears them.
+TEST(Smlp, HiddenChannelsWithoutInputsLeaveTheirConstantAndThoseWithoutOutputsNothing) {
+  Config config = smlp_config();
+  set_config_value(config, "topology.density", "0.05");
+  set_config_value(config, "topology.distribution", "uniform");
+  set_config_value(config, "topology.repair_isolated", "none");
+  const Dataset data = images();
+  tulle::Run run = start_run(finished(config), data);
+  const std::vector<float> before = outputs(run, data);
+  for (const LayerElimination& layer : eliminate_neurons(run.model.network, {.percentile = 0.0}))
+    EXPECT_LT(layer.after, layer.before);
+  const std::vector<float> after = outputs(run, data);
+  for (std::size_t i = 0; i < after.size(); ++i) EXPECT_NEAR(after[i], before[i], 1e-5);
 }
 
 TEST(Smlp, AnAblatedFuseReadsTheOtherPartsAlone) {
@@ -225,7 +337,7 @@ TEST(Smlp, StartsFromAModelAndWithANewHeadForOtherClasses) {
 
 TEST(Smlp, RefusesWhatItHasNoFormOf) {
   const std::pair<const char*, const char*> bad[] = {{"model.loss", "mse"},
-                                                     {"evolve.importance_percentile", "10"},
+                                                     {"evolve.fold", "mean"},
                                                      {"evolve.chain_removal", "true"},
                                                      {"evolve.evolve_dense", "true"},
                                                      {"topology.distribution", "explicit"}};

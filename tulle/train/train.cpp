@@ -435,8 +435,8 @@ class Trainer {
                             .connections_before = network.connections()};
     if (e.importance_form == "published") {
       prune_as_published(network, e.importance_percentile);
-      for (std::size_t l = 0; l + 1 < network.size(); ++l)
-        record.neurons.push_back(network.layer(l).outputs());
+      for (std::size_t l = 0; l < network.size(); ++l)
+        if (network.follows(l + 1)) record.neurons.push_back(network.layer(l).outputs());
     } else {
       // The mean over the training samples as the network is now: that over the epoch's steps is the same but
       // for dropout and weights on their way, and would have to be in every checkpoint.

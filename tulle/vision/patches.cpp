@@ -45,13 +45,19 @@ void Patches::forward(std::int64_t rows, const float* patches, float* y) const {
   });
 }
 
-void Patches::backward(std::int64_t rows, const float* patches, const float* g, float* dpatches, bool first) {
+void Patches::backward(std::int64_t rows, const float* g,
+                       const std::function<void(Range rows, const float* dpatches)>& take) const {
   const std::int64_t k = patch_values();
-  if (dpatches != nullptr)
-    for_tiles(Tiles(rows, k * outputs_), [&](std::int64_t, Range tile) {
-      back_.multiply(tile.end - tile.begin, g + tile.begin * outputs_, outputs_, /*add=*/false,
-                     dpatches + tile.begin * k, k);
-    });
+  for_tiles(Tiles(rows, k * outputs_), [&](std::int64_t, Range tile) {
+    thread_local Workspace dpatches_of;
+    float* const dpatches = dpatches_of.get((tile.end - tile.begin) * k);
+    back_.multiply(tile.end - tile.begin, g + tile.begin * outputs_, outputs_, /*add=*/false, dpatches, k);
+    take(tile, dpatches);
+  });
+}
+
+void Patches::add_gradient(std::int64_t rows, const float* patches, const float* g, bool first) {
+  const std::int64_t k = patch_values();
   ordered_gradient_.resize(ordered_.size());
   constexpr std::int32_t kRows = 32;
   parallel_parts((outputs_ + kRows - 1) / kRows, [&](int task) {
@@ -78,21 +84,15 @@ void gather_merge(const Grid& grid, std::int64_t images, const float* x, float* 
   });
 }
 
-void scatter_merge(const Grid& grid, std::int64_t images, const float* dpatches, float* dx) {
+void scatter_merge(const Grid& grid, Range patches, const float* dpatches, float* dx) {
   const std::int64_t c = grid.channels, w = grid.width, pair = 2 * c;
   const std::int64_t rows = grid.height / 2, columns = grid.width / 2;
-  parallel_ranges(images, 1, [&](Range range) {
-    for (std::int64_t image = range.begin; image < range.end; ++image) {
-      float* const tokens = dx + image * grid.tokens() * c;
-      std::fill_n(tokens, grid.tokens() * c, 0.0f);
-      for (std::int64_t i = 0; i < rows * columns; ++i) {
-        const float* const in = dpatches + (image * rows * columns + i) * 2 * pair;
-        float* const above = tokens + i / columns * 2 * w * c + i % columns * pair;
-        std::copy_n(in, pair, above);
-        std::copy_n(in + pair, pair, above + w * c);
-      }
-    }
-  });
+  for (std::int64_t i = patches.begin; i < patches.end; ++i, dpatches += 2 * pair) {
+    const std::int64_t image = i / (rows * columns), place = i % (rows * columns);
+    float* const above = dx + (image * grid.tokens() + place / columns * 2 * w) * c + place % columns * pair;
+    std::copy_n(dpatches, pair, above);
+    std::copy_n(dpatches + pair, pair, above + w * c);
+  }
 }
 
 }  // namespace tulle

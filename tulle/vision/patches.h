@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+
 #include "tulle/kernels/gemm.h"
 #include "tulle/nn/architecture.h"
 #include "tulle/vision/grid.h"
@@ -23,8 +25,11 @@ class Patches {
   void prepare(bool with_back);
   /// y = the products of `rows` patches. All threads.
   void forward(std::int64_t rows, const float* patches, float* y) const;
-  /// dpatches = dL/dpatches unless null; the gradient of the weight, added to that of before unless `first`.
-  void backward(std::int64_t rows, const float* patches, const float* g, float* dpatches, bool first);
+  /// take(rows, dpatches), on the threads that made them: dL/dpatches of some rows at a time, from g = dL/dy.
+  void backward(std::int64_t rows, const float* g,
+                const std::function<void(Range rows, const float* dpatches)>& take) const;
+  /// The gradient of the weight, added to that of before unless `first`. All threads.
+  void add_gradient(std::int64_t rows, const float* patches, const float* g, bool first);
 
  private:
   std::int32_t inputs_, outputs_;
@@ -37,7 +42,7 @@ class Patches {
 /// Of tokens [image][row][column][channel]: the patches of 2 x 2 tokens that make the next stage's; what an
 /// odd side has too much is left out.
 void gather_merge(const Grid& grid, std::int64_t images, const float* x, float* patches);
-/// The way back; tokens left out get 0.
-void scatter_merge(const Grid& grid, std::int64_t images, const float* dpatches, float* dx);
+/// The way back of some patches, counted over all images; what is left out is not touched.
+void scatter_merge(const Grid& grid, Range patches, const float* dpatches, float* dx);
 
 }  // namespace tulle

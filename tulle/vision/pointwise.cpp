@@ -30,12 +30,11 @@ void read_panels(Panels<const float> panels, std::int64_t rows, float* x) {
   });
 }
 
-// sum = value, or sum += value.
-void gather_sums(const AlignedVector<float>& value, AlignedVector<float>& sum, bool first) {
-  sum.resize(value.size());
-  parallel_ranges(static_cast<std::int64_t>(value.size()), 4096, [&](Range range) {
+// sum += value
+void add_to(AlignedVector<float>& sum, const AlignedVector<float>& value) {
+  parallel_ranges(std::ssize(sum), 4096, [&](Range range) {
     for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
-      sum[i] = first ? value[i] : sum[i] + value[i];
+      sum[i] += value[i];
   });
 }
 
@@ -113,9 +112,10 @@ void Pointwise::forward_both(const Pointwise& first, const Pointwise& second, st
   }
 }
 
-void Pointwise::backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
+void Pointwise::backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first,
+                         PanelScratch& scratch) {
   layer_.topology() == nullptr ? backward_dense(rows, x, g, dx, first)
-                               : backward_sparse(rows, x, g, dx, first);
+                               : backward_sparse(rows, x, g, dx, first, scratch);
 }
 
 void Pointwise::backward_dense(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
@@ -143,21 +143,28 @@ void Pointwise::backward_dense(std::int64_t rows, const float* x, const float* g
   });
 }
 
-// The layer's own backward pass makes the gradients of one chunk, which are added up beside it.
-void Pointwise::backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first) {
+// The layer's own backward pass makes the gradients of one chunk, where those of the chunks before were:
+// these wait beside it.
+void Pointwise::backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first,
+                                PanelScratch& scratch) {
   const auto batch = static_cast<std::int32_t>(rows);
   last_rows_ = batch;
-  const Panels<float> in = x_panels_.view(inputs(), batch, width_),
-                      out = g_panels_.view(outputs(), batch, width_);
+  PanelScratch& own = keeps_panels_ ? kept_ : scratch;
+  const Panels<float> in = own.x.view(inputs(), batch, width_), out = own.g.view(outputs(), batch, width_);
   fill_panels(x, rows, in);
   fill_panels(g, rows, out);
-  const Panels<float> back = dx == nullptr ? Panels<float>{} : dx_panels_.view(inputs(), batch, width_);
+  const Panels<float> back = dx == nullptr ? Panels<float>{} : scratch.dx.view(inputs(), batch, width_);
+  AlignedVector<float>&weight = layer_.weight().gradient, &bias = layer_.bias().gradient;
+  if (!first) {
+    before_.resize(weight.size());
+    before_.swap(weight);
+    bias_before_ = bias;
+  }
   layer_.backward(in, out, back, nullptr);
   if (dx != nullptr) read_panels(back, rows, dx);
-  gather_sums(layer_.weight().gradient, weight_sums_, first);
-  gather_sums(layer_.bias().gradient, bias_sums_, first);
-  layer_.weight().gradient = weight_sums_;
-  layer_.bias().gradient = bias_sums_;
+  if (first) return;
+  add_to(weight, before_);
+  add_to(bias, bias_before_);
 }
 
 }  // namespace tulle

@@ -10,6 +10,11 @@
 
 namespace tulle {
 
+/// Memory in which sparse layers multiply, one after another.
+struct PanelScratch {
+  PanelBuffer x, g, dx;
+};
+
 /// A layer applied to every token: y = W x for rows of tokens, without bias or activation. Dense layers
 /// multiply by packed matrices; sparse ones turn 64 tokens at a time into panels, where a connection is one
 /// broadcast and a few multiply-adds. Neither ever makes a dense matrix of a sparse layer.
@@ -34,24 +39,28 @@ class Pointwise {
                            float* y);
   /// From g = dL/dy of `rows` tokens: dx = dL/dx unless null, and the gradients of weight and, if the layer
   /// has one, bias; added to those of before unless `first`. All threads.
-  void backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
-  /// Of a sparse layer: what the last backward() was given.
-  Panels<const float> last_inputs() { return x_panels_.view(inputs(), last_rows_, width_); }
-  Panels<const float> last_errors() { return g_panels_.view(outputs(), last_rows_, width_); }
+  void backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first,
+                PanelScratch& scratch);
+  /// Whether a sparse layer keeps what backward() is given; off at first.
+  void keep_panels(bool keep) { keeps_panels_ = keep; }
+  Panels<const float> last_inputs() { return kept_.x.view(inputs(), last_rows_, width_); }
+  Panels<const float> last_errors() { return kept_.g.view(outputs(), last_rows_, width_); }
 
  private:
   void multiply_panel(int width, const float* x, const float* bias, float* y) const;
   void backward_dense(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
-  void backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first);
+  void backward_sparse(std::int64_t rows, const float* x, const float* g, float* dx, bool first,
+                       PanelScratch& scratch);
 
   Layer& layer_;
   int width_;                                          // tokens of a panel
   std::optional<kernels::PackedMatrix> there_, back_;  // of dense layers
   std::optional<PackedRows> packed_;                   // of sparse layers without a way back
   bool bf16_;
+  bool keeps_panels_ = false;
   std::int32_t last_rows_ = 0;
-  PanelBuffer x_panels_, g_panels_, dx_panels_;  // of sparse layers
-  AlignedVector<float> weight_sums_, bias_sums_;
+  PanelScratch kept_;                          // of the last backward()
+  AlignedVector<float> before_, bias_before_;  // gradients of the chunks before
 };
 
 }  // namespace tulle

@@ -95,6 +95,15 @@ std::int64_t SmlpBlock::tiles(std::int64_t images) const {
   return count;
 }
 
+// a = GELU(BN1 x) of a chunk.
+void SmlpBlock::activate(const Chunk& chunk, const float* x, float* a) const {
+  const std::int64_t c = channels(), tokens = grid_.tokens();
+  for_tiles(Tiles(chunk.images * tokens, first_.connections()), [&](std::int64_t, Range rows) {
+    kernels::affine_gelu(x + (chunk.first * tokens + rows.begin) * c, norm1_.scale(), norm1_.shift(),
+                         rows.end - rows.begin, c, a + rows.begin * c, c);
+  });
+}
+
 // One row of tokens, counted over the chunk's images.
 void SmlpBlock::convolve_line(const float* a, std::int64_t line, float* out) const {
   const std::int64_t h = grid_.height, row = grid_.width * channels();
@@ -126,7 +135,7 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
                         const TileMoments& in, float* next, TileMoments& out, BlockScratch& s) {
   const std::int64_t c = channels(), tokens = grid_.tokens(), all = images * tokens,
                      hidden = first_.outputs();
-  d_.resize(as_size(all * c));
+  float* const d_all = s.d.get(all * c);
   y_.resize(as_size(all * c));
   z_.resize(recompute_ ? 0 : as_size(all * hidden));
   mean_.resize(as_size(all));
@@ -138,13 +147,9 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
   const std::int64_t chunks = (images + images_per_chunk(grid_) - 1) / images_per_chunk(grid_);
   d_moments_.start(chunks * groups_of(images_per_chunk(grid_)), grid_.channels);
   for_chunks(grid_, images, [&](const Chunk& chunk) {
-    const std::int64_t first = chunk.first * tokens;
     float* const a = s.a.get(chunk.images * tokens * c);
-    for_tiles(Tiles(chunk.images * tokens, first_.connections()), [&](std::int64_t, Range rows) {
-      kernels::affine_gelu(x + (first + rows.begin) * c, norm1_.scale(), norm1_.shift(),
-                           rows.end - rows.begin, c, a + rows.begin * c, c);
-    });
-    float* const d = d_.data() + first * c;
+    activate(chunk, x, a);
+    float* const d = d_all + chunk.first * tokens * c;
     parallel_parts(static_cast<int>(groups_of(chunk.images)), [&](int g) {
       const std::int64_t row = grid_.width * c, begin = g * group;
       const std::int64_t end = std::min(chunk.images * grid_.height, begin + group);
@@ -162,7 +167,7 @@ void SmlpBlock::forward(std::int64_t images, const float* x, const BranchScales&
     float* const mixed = s.mixed.get(count * 3 * c);
     const Tiles tiled(count, first_.connections());
     for_tiles(tiled, [&](std::int64_t, Range rows) {
-      kernels::affine_gelu(d_.data() + (first + rows.begin) * c, norm2_.scale(), norm2_.shift(),
+      kernels::affine_gelu(d_all + (first + rows.begin) * c, norm2_.scale(), norm2_.shift(),
                            rows.end - rows.begin, c, mixed + rows.begin * 3 * c, 3 * c);
     });
     mix(chunk.images, mixed);

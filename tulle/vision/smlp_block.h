@@ -11,9 +11,11 @@ namespace tulle {
 
 /// Memory that the blocks of a network use one after another.
 struct BlockScratch {
+  Workspace d;                                                         // of the batch
   Workspace a, mixed;                                                  // of a chunk
   Workspace g, normed, hidden, slope, dz, d_mixed, d_normed, partial;  // the same, on the way back
   TileDots dots;
+  PanelScratch panels;
 };
 
 /// What stochastic depth makes of the two branches: a factor for every token of the batch, null: 1.
@@ -30,8 +32,8 @@ struct BranchScales {
 ///
 /// A batch goes through in chunks of images. Between two steps that need statistics of the whole batch, a
 /// chunk goes through all steps; u, r and q lie side by side in rows of 3 C, as F reads them. Kept for the
-/// way back are x (by the caller), d, y, the hidden sums and one mean and deviation a token: (3 + expansion)
-/// C floats a token. Source: arXiv 2109.05422, section 3.2.
+/// way back are x (by the caller), y, the hidden sums and one mean and deviation a token: (2 + expansion) C
+/// floats a token; everything else is computed again. Source: arXiv 2109.05422, section 3.2.
 class SmlpBlock {
  public:
   /// `index` counts over the network. The layers fuse (3 C -> C), first (C -> expansion C) and second
@@ -48,6 +50,10 @@ class SmlpBlock {
   /// Whether the hidden sums are computed again on the way back instead of kept: half the memory, one product
   /// more; the same bits.
   void recompute(bool recompute) { recompute_ = recompute; }
+  /// As Network::keep_errors().
+  void keep_errors(bool keep) {
+    for (Pointwise* layer : {&fuse_, &first_, &second_}) layer->keep_panels(keep);
+  }
   /// As Architecture::share_batches().
   void share_batches(Communicator* comm) {
     norm1_.share_batches(comm);
@@ -58,9 +64,8 @@ class SmlpBlock {
   /// One training pass. in: the moments of x; out: gets those of next, of tiles(images) tiles.
   void forward(std::int64_t images, const float* x, const BranchScales& scales, const TileMoments& in,
                float* next, TileMoments& out, BlockScratch& scratch);
-  /// From g = dL/dnext of the last forward pass: g = dL/dx, and the gradients of all parameters. `work`: as
-  /// large as g.
-  void backward(std::int64_t images, const float* x, const BranchScales& scales, float* g, float* work,
+  /// From g = dL/dnext of the last forward pass, once: g = dL/dx, and the gradients of all parameters.
+  void backward(std::int64_t images, const float* x, const BranchScales& scales, float* g,
                 BlockScratch& scratch);
 
   /// Evaluation: x becomes next in place, with the norms of the running statistics, which prepare_inference()
@@ -74,13 +79,15 @@ class SmlpBlock {
 
  private:
   std::int64_t channels() const { return grid_.channels; }
+  void activate(const Chunk& chunk, const float* x, float* a) const;
   void convolve_line(const float* a, std::int64_t line, float* out) const;
   void mix_line(bool is_row, std::int64_t line, float* mixed) const;
   void mix(std::int64_t images, float* mixed) const;
   void mix_back(const Chunk& chunk, const float* mixed, float* d_mixed, BlockScratch& scratch);
+  const float* scaled(const float* g, const float* scale, std::int64_t rows, BlockScratch& scratch) const;
   void channel_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, BlockScratch& scratch);
-  void token_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, float* work,
-                      BlockScratch& scratch);
+  void token_mix_back(const Chunk& chunk, const float* x, const BranchScales& scales, const float* g,
+                      float* work, BlockScratch& scratch);
   void convolve_back(const Chunk& chunk, const float* x, float* work, BlockScratch& scratch);
 
   Grid grid_;
@@ -96,7 +103,7 @@ class SmlpBlock {
   AlignedVector<float> taps_, flipped_;  // [3][3][C], and with both axes reversed
   bool recompute_ = false;
   TileMoments d_moments_;
-  AlignedVector<float> d_, y_, z_, mean_, rstd_;  // of the batch
+  AlignedVector<float> y_, z_, mean_, rstd_;  // of the batch
 };
 
 }  // namespace tulle

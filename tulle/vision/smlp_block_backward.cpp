@@ -19,28 +19,35 @@ void add_to(AlignedVector<float>& sum, const float* partial) {
 
 }  // namespace
 
+// g times the scale of each of its rows, in scratch memory where that differs from g.
+const float* SmlpBlock::scaled(const float* g, const float* scale, std::int64_t rows, BlockScratch& s) const {
+  if (scale == nullptr) return g;
+  float* const out = s.g.get(rows * channels());
+  for_tiles(Tiles(rows, first_.connections()), [&](std::int64_t, Range range) {
+    kernels::scale_rows(g + range.begin * channels(), scale + range.begin, range.end - range.begin,
+                        channels(), out + range.begin * channels());
+  });
+  return out;
+}
+
 // next = y + scale (W2 GELU(W1 LN(y) + c1) + c2): g becomes dL/dy.
 void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, BlockScratch& s) {
   const std::int64_t c = channels(), hidden = first_.outputs(), tokens = grid_.tokens();
   const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
   const float* const y = y_.data() + from * c;
-  float* const scaled = s.g.get(count * c);
+  const float* const branch =
+      scaled(g + from * c, scales.channel == nullptr ? nullptr : scales.channel + from, count, s);
   float* const normed = s.normed.get(count * c);
   float* const active = s.hidden.get(count * hidden);
   float* const slope = s.slope.get(count * hidden);
   float* const dz = s.dz.get(count * hidden);
   const float* const z = recompute_ ? dz : z_.data() + from * hidden;  // used before dz is made
   float* const d_normed = s.d_normed.get(count * c);
-  thread_local AlignedVector<float> mean, rstd;  // of another pass of layer_norm(), not looked at
   const Tiles tiles(count, first_.connections());
   for_tiles(tiles, [&](std::int64_t, Range range) {
     const std::int64_t rows = range.end - range.begin, at = range.begin;
-    mean.resize(as_size(rows));
-    rstd.resize(as_size(rows));
-    kernels::scale_rows(g + (from + at) * c, scales.channel == nullptr ? nullptr : scales.channel + from + at,
-                        rows, c, scaled + at * c);
-    kernels::layer_norm(y + at * c, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(), rows, c,
-                        normed + at * c, mean.data(), rstd.data());
+    kernels::layer_norm_again(y + at * c, layer_norm_weight_.value.data(), layer_norm_bias_.value.data(),
+                              mean_.data() + from + at, rstd_.data() + from + at, rows, c, normed + at * c);
     if (recompute_) {
       first_.forward(rows, normed + at * c, dz + at * hidden);
       kernels::bias_gelu(dz + at * hidden, first_.bias(), rows, hidden, active + at * hidden);
@@ -48,12 +55,12 @@ void SmlpBlock::channel_mix_back(const Chunk& chunk, const BranchScales& scales,
     kernels::gelu_and_slope(z + at * hidden, rows * hidden, active + at * hidden, slope + at * hidden);
   });
   const bool first = chunk.index == 0;
-  second_.backward(count, active, scaled, dz, first);
+  second_.backward(count, active, branch, dz, first, s.panels);
   for_tiles(tiles, [&](std::int64_t, Range range) {
     const std::int64_t at = range.begin * hidden;
     kernels::multiply_rows(dz + at, hidden, slope + at, range.end - range.begin, hidden, dz + at);
   });
-  first_.backward(count, normed, dz, d_normed, first);
+  first_.backward(count, normed, dz, d_normed, first, s.panels);
   s.dots.start(tiles.count, grid_.channels);
   for_tiles(tiles, [&](std::int64_t tile, Range range) {
     const std::int64_t at = range.begin;
@@ -113,26 +120,31 @@ void SmlpBlock::mix_back(const Chunk& chunk, const float* mixed, float* d_mixed,
   }
 }
 
-// y = x + scale [u r q] F^T: work becomes dL/d(BN2 d), and the sums that BN2 needs are gathered.
-void SmlpBlock::token_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, float* work,
-                               BlockScratch& s) {
-  const std::int64_t c = channels(), tokens = grid_.tokens();
+// y = x + scale [u r q] F^T: work becomes dL/d(BN2 d), d is computed again, and the sums that BN2 needs are
+// gathered.
+void SmlpBlock::token_mix_back(const Chunk& chunk, const float* x, const BranchScales& scales, const float* g,
+                               float* work, BlockScratch& s) {
+  const std::int64_t c = channels(), tokens = grid_.tokens(), row = grid_.width * c;
   const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
-  const float* const d = d_.data() + from * c;
-  float* const scaled = s.g.get(count * c);
+  float* const a = s.a.get(count * c);
+  float* const d = s.d.get((from + count) * c) + from * c;
+  activate(chunk, x, a);
+  parallel_ranges(chunk.images * grid_.height, 1, [&](Range range) {
+    for (std::int64_t i = range.begin; i < range.end; ++i) convolve_line(a, i, d + i * row);
+  });
+  const float* const branch =
+      scaled(g + from * c, scales.token == nullptr ? nullptr : scales.token + from, count, s);
   float* const mixed = s.mixed.get(count * 3 * c);
   float* const d_mixed = s.d_mixed.get(count * 3 * c);
   float* const slope = s.slope.get(count * c);
   const Tiles tiles(count, first_.connections());
   for_tiles(tiles, [&](std::int64_t, Range range) {
     const std::int64_t rows = range.end - range.begin, at = range.begin;
-    kernels::scale_rows(g + (from + at) * c, scales.token == nullptr ? nullptr : scales.token + from + at,
-                        rows, c, scaled + at * c);
     kernels::affine_gelu_and_slope(d + at * c, norm2_.scale(), norm2_.shift(), rows, c, mixed + at * 3 * c,
                                    3 * c, slope + at * c);
   });
   mix(chunk.images, mixed);
-  fuse_.backward(count, mixed, scaled, d_mixed, chunk.index == 0);
+  fuse_.backward(count, mixed, branch, d_mixed, chunk.index == 0, s.panels);
   mix_back(chunk, mixed, d_mixed, s);
   for_tiles(tiles, [&](std::int64_t tile, Range range) {
     const std::int64_t rows = range.end - range.begin, at = range.begin;
@@ -150,12 +162,13 @@ void SmlpBlock::token_mix_back(const Chunk& chunk, const BranchScales& scales, f
 void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, BlockScratch& s) {
   const std::int64_t c = channels(), tokens = grid_.tokens(), row = grid_.width * c;
   const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
+  const float* const d = s.d.get((from + count) * c) + from * c;  // of token_mix_back()
   float* const a = s.a.get(count * c);
   float* const dd = s.g.get(count * c);
   float* const slope = s.slope.get(count * c);
   for_tiles(Tiles(count, first_.connections()), [&](std::int64_t, Range range) {
     const std::int64_t rows = range.end - range.begin, at = from + range.begin;
-    kernels::combine_channels(work + at * c, d_.data() + at * c, norm2_.by_g(), norm2_.by_x(),
+    kernels::combine_channels(work + at * c, d + range.begin * c, norm2_.by_g(), norm2_.by_x(),
                               norm2_.constant(), nullptr, rows, c, dd + range.begin * c);
     kernels::affine_gelu_and_slope(x + at * c, norm1_.scale(), norm1_.shift(), rows, c, a + range.begin * c,
                                    c, slope + range.begin * c);
@@ -194,12 +207,14 @@ void SmlpBlock::convolve_back(const Chunk& chunk, const float* x, float* work, B
 }
 
 void SmlpBlock::backward(std::int64_t images, const float* x, const BranchScales& scales, float* g,
-                         float* work, BlockScratch& s) {
+                         BlockScratch& s) {
   const std::int64_t c = channels(), tokens = grid_.tokens();
   const std::int64_t chunks = (images + images_per_chunk(grid_) - 1) / images_per_chunk(grid_);
   for_chunks(grid_, images, [&](const Chunk& chunk) { channel_mix_back(chunk, scales, g, s); });
+  float* const work = y_.data();  // which nobody needs any more
+  s.d.get(images * tokens * c);   // once, before chunks fill their parts
   s.dots.start(chunks * Tiles(images_per_chunk(grid_) * tokens, first_.connections()).count, grid_.channels);
-  for_chunks(grid_, images, [&](const Chunk& chunk) { token_mix_back(chunk, scales, g, work, s); });
+  for_chunks(grid_, images, [&](const Chunk& chunk) { token_mix_back(chunk, x, scales, g, work, s); });
   norm2_.back(s.dots);
   s.dots.start(chunks * kGroups, grid_.channels);
   for_chunks(grid_, images, [&](const Chunk& chunk) { convolve_back(chunk, x, work, s); });

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 #include "tulle/base/as_size.h"
 #include "tulle/base/check.h"
@@ -48,6 +50,13 @@ SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer
   require(input_.height <= shape.height && input_.width <= shape.width,
           "SmlpNet: images must not be larger than the network");
   input_.padding.resize(as_size(shape.channels), 0.0f);
+  shape_.hidden.clear();  // as the layers have it
+  for (std::size_t l = 1; l < layers.size(); l += 3) shape_.hidden.push_back(layers[l]->outputs());
+  bool whole = true;
+  shape_.for_blocks([&](std::size_t stage, std::size_t block) {
+    whole = whole && shape_.hidden[block] == shape_.stage_hidden(stage);
+  });
+  if (whole) shape_.hidden.clear();
   patches_.reserve(shape.stages());
   blocks_.reserve(as_size(shape.blocks()));
   for (std::size_t stage = 0; stage < shape.stages(); ++stage) {
@@ -68,6 +77,9 @@ SmlpNet::SmlpNet(const SmlpShape& shape, const SmlpInput& input, std::span<Layer
 Grid SmlpNet::grid(std::size_t stage) const {
   return {shape_.stage_height(stage), shape_.stage_width(stage), shape_.stage_channels(stage)};
 }
+
+// The exact GELU; kernels/gelu.h.
+double SmlpNet::activated(double z) const { return 0.5 * z * (1.0 + std::erf(z / std::numbers::sqrt2)); }
 
 std::int32_t SmlpNet::inputs() const { return shape_.channels * input_.height * input_.width; }
 
@@ -199,7 +211,8 @@ Panels<const float> SmlpNet::forward(const Pass& pass, Panels<const float> x) {
         patches.forward(tokens, gathered, in + chunk.first * g.tokens() * g.channels);
       });
     else {
-      float* const gathered = patch_scratch_.get(images * g.tokens() * patches.patch_values());
+      // Blocks have no use for their scratch between stages.
+      float* const gathered = scratch_.d.get(images * g.tokens() * patches.patch_values());
       gather_merge(grid(stage - 1), images, features_[feature - 1].data(), gathered);
       patches.forward(images * g.tokens(), gathered, in);
     }
@@ -303,13 +316,10 @@ void SmlpNet::head_backward(float* g) {
 
 void SmlpNet::backward() {
   const std::int64_t images = images_.batch;
-  std::int64_t largest = 0;
-  for (std::size_t stage = 0; stage < shape_.stages(); ++stage)
-    largest = std::max(largest, images * grid(stage).tokens() * grid(stage).channels);
-  float* g = sized(gradient_, largest);
-  float* work = sized(work_, largest);
-  head_backward(g);
   std::size_t k = blocks_.size(), feature = features_.size() - 1;
+  // Errors take the place of what the last block of their stage made.
+  float* g = features_[feature].data();
+  head_backward(g);
   for (std::size_t stage = shape_.stages(); stage-- > 0;) {
     const Grid here = grid(stage);
     for (int b = 0; b < shape_.depths[stage]; ++b) {
@@ -317,7 +327,7 @@ void SmlpNet::backward() {
       const auto scales = [&](std::size_t branch) {
         return shape_.drop_path_of(static_cast<int>(k)) == 0.0 ? nullptr : scales_[2 * k + branch].data();
       };
-      blocks_[k].backward(images, features_[feature].data(), {scales(0), scales(1)}, g, work, scratch_);
+      blocks_[k].backward(images, features_[feature].data(), {scales(0), scales(1)}, g, scratch_);
     }
     Patches& patches = patches_[stage];
     if (stage == 0) {
@@ -325,18 +335,23 @@ void SmlpNet::backward() {
         const std::int64_t tokens = chunk.images * here.tokens();
         float* const gathered = patch_scratch_.get(tokens * patches.patch_values());
         gather_patches(images_, chunk.first, chunk.images, gathered);
-        patches.backward(tokens, gathered, g + chunk.first * here.tokens() * here.channels, nullptr,
-                         chunk.index == 0);
+        patches.add_gradient(tokens, gathered, g + chunk.first * here.tokens() * here.channels,
+                             chunk.index == 0);
       });
       break;
     }
     --feature;  // what the last block of the stage before made
-    const std::int64_t values = images * here.tokens() * patches.patch_values();
-    float* const gathered = patch_scratch_.get(values);
-    float* const d_gathered = merge_gradient_.get(values);
-    gather_merge(grid(stage - 1), images, features_[feature].data(), gathered);
-    patches.backward(images * here.tokens(), gathered, g, d_gathered, /*first=*/true);
-    scatter_merge(grid(stage - 1), images, d_gathered, g);
+    float* const before = features_[feature].data();
+    float* const gathered = scratch_.d.get(images * here.tokens() * patches.patch_values());
+    gather_merge(grid(stage - 1), images, before, gathered);
+    patches.add_gradient(images * here.tokens(), gathered, g, /*first=*/true);
+    const Grid there = grid(stage - 1);
+    if (there.height % 2 != 0 || there.width % 2 != 0)  // what merges leave out
+      std::fill_n(before, images * there.tokens() * there.channels, 0.0f);
+    patches.backward(images * here.tokens(), g, [&](Range some, const float* d_patches) {
+      scatter_merge(there, some, d_patches, before);
+    });
+    g = before;
   }
 }
 
@@ -406,6 +421,7 @@ std::unique_ptr<SmlpNet> SmlpNet::copy_over(std::span<Layer* const> layers, bool
   const std::vector<NamedArray> from = const_cast<SmlpNet*>(this)->arrays(),
                                 to = copy->arrays();  // only read
   for (std::size_t i = 0; i < from.size(); ++i) *to[i].values = *from[i].values;
+  copy->recompute(recompute_);
   return copy;
 }
 
@@ -425,15 +441,14 @@ std::unique_ptr<Layer> make_layer(const LayerOptions& options, std::optional<Top
 
 std::vector<LayerOptions> smlp_layer_options(const SmlpShape& shape) {
   std::vector<LayerOptions> all;
-  int k = 0;
-  for (std::size_t stage = 0; stage < shape.stages(); ++stage)
-    for (int b = 0; b < shape.depths[stage]; ++b, ++k) {
-      const std::int32_t c = shape.stage_channels(stage), hidden = c * shape.expansion;
-      all.push_back(
-          {.inputs = 3 * c, .outputs = c, .has_bias = false, .name = fmt::format("token_mix.{}.1.fuse", k)});
-      all.push_back({.inputs = c, .outputs = hidden, .name = fmt::format("channel_mix.{}.2.net.0", k)});
-      all.push_back({.inputs = hidden, .outputs = c, .name = fmt::format("channel_mix.{}.2.net.3", k)});
-    }
+  shape.for_blocks([&](std::size_t stage, std::size_t k) {
+    const std::int32_t c = shape.stage_channels(stage), hidden = shape.hidden_of(stage, k);
+    all.push_back(
+        {.inputs = 3 * c, .outputs = c, .has_bias = false, .name = fmt::format("token_mix.{}.1.fuse", k)});
+    all.push_back({.inputs = c, .outputs = hidden, .name = fmt::format("channel_mix.{}.2.net.0", k)});
+    if (hidden < shape.stage_hidden(stage)) all.back().original_outputs = shape.stage_hidden(stage);
+    all.push_back({.inputs = hidden, .outputs = c, .name = fmt::format("channel_mix.{}.2.net.3", k)});
+  });
   for (std::size_t l = 0; l < all.size(); ++l) all[l].index = static_cast<std::int32_t>(l);
   return all;
 }

@@ -35,12 +35,17 @@ class SmlpNet final : public Architecture {
   std::vector<NamedArray> arrays() override;
   std::vector<Statistic> statistics() override;
   std::int64_t other_weights() const override;
+  bool follows(std::size_t l) const override { return l % 3 == 2; }
+  double activated(double z) const override;
 
   std::unique_ptr<Architecture> over(std::span<Layer* const> layers) const override;
   void share_batches(Communicator* comm) override;
   Panels<const float> forward(const Pass& pass, Panels<const float> x) override;
   Panels<float> output_gradient() override;
   void backward() override;
+  void keep_errors(bool keep) override {
+    for (SmlpBlock& block : blocks_) block.keep_errors(keep);
+  }
   Panels<const float> layer_inputs(std::size_t l) override {
     return blocks_[l / 3].layer(l % 3).last_inputs();
   }
@@ -53,6 +58,7 @@ class SmlpNet final : public Architecture {
   bool bf16() const { return bf16_; }
   /// See SmlpBlock::recompute(); not kept in files.
   void recompute(bool recompute) {
+    recompute_ = recompute;
     for (SmlpBlock& block : blocks_) block.recompute(recompute);
   }
   /// Start values of all arrays but those of layers.
@@ -77,7 +83,7 @@ class SmlpNet final : public Architecture {
   SmlpShape shape_;
   SmlpInput input_;
   std::vector<Layer*> layers_;
-  bool bf16_;
+  bool bf16_, recompute_ = false;
   std::vector<Patches> patches_;   // of each stage
   std::vector<SmlpBlock> blocks_;  // of all stages
   BatchNorm norm_;
@@ -87,9 +93,9 @@ class SmlpNet final : public Architecture {
   Panels<const float> images_;
   std::vector<AlignedVector<float>> features_;  // what each block is given, and what the last one makes
   std::vector<AlignedVector<float>> scales_;    // of both branches of each block
-  AlignedVector<float> pooled_, gradient_, work_;
+  AlignedVector<float> pooled_;
   BlockScratch scratch_;
-  Workspace patch_scratch_, merge_gradient_, tokens_, logit_rows_, pooled_gradient_;
+  Workspace patch_scratch_, tokens_, logit_rows_, pooled_gradient_;
   PanelBuffer logits_, logit_gradient_;
 };
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <numeric>
+#include <utility>
 
 #include "tulle/base/error.h"
 
@@ -39,6 +40,19 @@ void check_shape(const SmlpShape& s) {
              fmt::format("fewer: {} x {} pixels leave no tokens for stage {}", s.height, s.width, stage));
   }
   if (s.blocks() == 0) refuse("model.depths", "no blocks", "one at least");
+  if (s.hidden.empty()) return;
+  if (std::cmp_not_equal(s.hidden.size(), s.blocks()))
+    refuse("hidden channels", fmt::format("{} numbers", s.hidden.size()), fmt::format("{}", s.blocks()));
+  s.for_blocks([&](std::size_t stage, std::size_t block) {
+    if (s.hidden[block] < 1 || s.hidden[block] > s.stage_hidden(stage))
+      refuse("hidden channels", number(s.hidden[block]), fmt::format("1 to {}", s.stage_hidden(stage)));
+  });
+}
+
+std::optional<std::size_t> odd_stage(const SmlpShape& s) {
+  for (std::size_t stage = 0; stage + 1 < s.stages(); ++stage)
+    if (s.stage_height(stage) % 2 != 0 || s.stage_width(stage) % 2 != 0) return stage;
+  return std::nullopt;
 }
 
 SmlpCounts parameters_of(const SmlpShape& s) {
@@ -49,11 +63,14 @@ SmlpCounts parameters_of(const SmlpShape& s) {
     const std::int64_t blocks = s.depths[stage];
     if (stage > 0) n.embedding += 4 * std::int64_t{s.stage_channels(stage - 1)} * c;
     n.fuse += blocks * 3 * c * c;
-    n.channel_mix += blocks * (2 * s.expansion * c * c + (s.expansion + 1) * c);
     n.row_and_column_mix += blocks * (w * w + w + h * h + h);
     n.depthwise += blocks * 9 * c;
     n.norms += blocks * 6 * c;
   }
+  s.for_blocks([&](std::size_t stage, std::size_t block) {
+    const std::int64_t c = s.stage_channels(stage), hidden = s.hidden_of(stage, block);
+    n.channel_mix += 2 * hidden * c + hidden + c;
+  });
   const std::int64_t last = s.stage_channels(s.stages() - 1);
   n.norms += 2 * last;
   n.head = s.classes * (last + 1);
@@ -68,10 +85,12 @@ SmlpCounts multiplications_of(const SmlpShape& s) {
     const std::int64_t tokens = s.depths[stage] * h * w;  // times blocks
     if (stage > 0) n.embedding += h * w * 4 * s.stage_channels(stage - 1) * c;
     n.fuse += tokens * 3 * c * c;
-    n.channel_mix += tokens * 2 * s.expansion * c * c;
     n.row_and_column_mix += tokens * c * (h + w);
     n.depthwise += tokens * 9 * c;
   }
+  s.for_blocks([&](std::size_t stage, std::size_t block) {
+    n.channel_mix += s.stage_tokens(stage) * 2 * s.hidden_of(stage, block) * s.stage_channels(stage);
+  });
   n.head = std::int64_t{s.stage_channels(s.stages() - 1)} * s.classes;
   return n;
 }
