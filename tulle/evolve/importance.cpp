@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <ranges>
 #include <utility>
 
 #include "tulle/base/check.h"
@@ -140,7 +139,8 @@ class Elimination {
 
   std::int64_t remove_unused() {
     std::int64_t removed = 0;
-    for (const std::size_t l : hidden_ | std::views::reverse) {
+    for (std::size_t i = hidden_.size(); i-- > 0;) {
+      const std::size_t l = hidden_[i];
       std::vector<std::uint8_t> used(alive_[l].size(), 0);
       for_live_weights(l + 1, [&](std::int32_t, std::int32_t source, std::size_t) { used[at(source)] = 1; });
       const std::vector<std::uint8_t> gone = remove(l, used);
