@@ -66,7 +66,7 @@ class Sync final : public Mode {
   }
 
   // A network without some of its neurons has norms of its own.
-  void topology_changed() override {
+  void topology_changed(std::span<const LayerEvolution>) override {
     if (ranks().comm.size() > 1) share_batches(&ranks().comm);
   }
 
