@@ -163,6 +163,7 @@ int run_program(const std::vector<std::string>& words, const Signals& signals, c
   using Steady = std::chrono::steady_clock;
   const auto start = Steady::now();
   std::optional<Steady::time_point> lost, silent;
+  std::string suspect;
   bool told = false;
   for (int status = 0;;) {
     const bool ended = waitpid(child, &status, WNOHANG) == child;
@@ -173,11 +174,14 @@ int run_program(const std::vector<std::string>& words, const Signals& signals, c
       const int code = status != 0 && killed ? exit_code(ErrorKind::kTemporary)
                        : WIFEXITED(status)   ? WEXITSTATUS(status)
                                              : 128 + WTERMSIG(status);
-      if (code == exit_code(ErrorKind::kTemporary) && !silent) say(heartbeats.suspect(watch.pause));
+      if (code == exit_code(ErrorKind::kTemporary) && !silent) say(suspect);
       return code;
     }
     if (signals.stop && !told) kill(child, SIGUSR2), told = true;  // mpirun passes it on
-    if (listener.lost() && !lost) lost = Steady::now();
+    if (listener.lost() && !lost) {
+      lost = Steady::now();
+      suspect = heartbeats.suspect(watch.pause);  // as it is now: MPI wakes ranks to end them
+    }
     if (!silent && heartbeats.silent(watch.silence)) {
       silent = Steady::now();
       say(heartbeats.suspect(watch.silence));

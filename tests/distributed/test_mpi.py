@@ -164,17 +164,17 @@ def long(epochs=60, save="7 step", mode="sync", timeout=10):
     return [f"--mode={mode}", f"--epochs={epochs}", f"--save-every={save}", f"--timeout={timeout}"]
 
 
-def ranks_of(job):
-    """Processes of a started job, by rank."""
+def ranks_in(folder):
+    """Processes of a job at work in this folder, by rank."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             environment = open(f"/proc/{pid}/environ", "rb").read()
-            session = os.getsid(int(pid))
+            here = os.readlink(f"/proc/{pid}/cwd") == str(folder)
         except OSError:
             continue
         rank = re.search(rb"OMPI_COMM_WORLD_RANK=(\d+)", environment)
-        if rank and (session == job.pid or os.getpgid(int(pid)) == job.pid):
+        if rank and here:
             found[int(rank[1])] = int(pid)
     return found
 
@@ -190,7 +190,7 @@ def wait_for(condition, seconds=30):
 def started(mpirun, folder, *flags):
     job = mpirun.start("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *flags)
     wait_for(lambda: checkpoints(folder / "out/run") or job.poll() is not None)
-    return job, ranks_of(job)
+    return job, ranks_in(folder)
 
 
 def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(problem, mpirun):
@@ -205,7 +205,7 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(pr
                 os.kill(ranks[moments.randrange(2)], signal.SIGKILL)
                 killed += 1
         before = time.time()
-        job.communicate(timeout=60)
+        job.communicate(timeout=300)  # one that was not hit goes on to its end
         assert time.time() - before < 10 or job.returncode == 0
         if job.returncode == 0:
             assert model(problem, "run") == model(problem, "straight")
@@ -213,7 +213,7 @@ def test_a_killed_rank_ends_the_job_and_the_next_one_goes_on_to_the_same_bits(pr
             continue
         assert job.returncode in (137, 75)
         assert checkpoints(problem / "out/run")
-        assert ranks_of(job) == {}
+        assert ranks_in(problem) == {}
     assert killed > 0
     assert mpirun("-n", 2, BINARY, "train", "config.toml", "--resume=auto", *long()).code == 0
     assert model(problem, "run") == model(problem, "straight")
@@ -231,7 +231,7 @@ def test_a_killed_rank_ends_a_job_of_any_mode_and_the_last_checkpoint_loads(mode
     job.communicate(timeout=60)
     assert time.time() - before < 10
     assert job.returncode in (137, 75)
-    assert ranks_of(job) == {}
+    assert ranks_in(problem) == {}
     Tulle(problem)("inspect", checkpoints(problem / "out/run")[0], check=True)
 
 
@@ -300,20 +300,20 @@ def launch(problem):
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         started.append(job)
         wait_for(lambda: checkpoints(problem / "out/run"))
-        pattern = f"^{BINARY} train config.toml --virtual-shards"
-        ranks = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()
-        return job, [int(rank) for rank in ranks]
+        return job, ranks_in(problem)
 
     yield start
     for job in started:
         if job.poll() is None:
             job.kill()
+    for rank in ranks_in(problem).values():
+        os.kill(rank, signal.SIGKILL)
 
 
 def test_launch_starts_a_job_again_until_it_is_done(problem, launch, mpirun):
     assert mpirun("-n", 2, BINARY, "train", "config.toml", "--name=straight", *long()).code == 0
     job, ranks = launch(*long())
-    os.kill(ranks[-1], signal.SIGKILL)
+    os.kill(ranks[1], signal.SIGKILL)
     _, err = job.communicate(timeout=100)
     assert job.returncode == 0, err
     assert err.count("launch  2 ranks") == 2, err
@@ -335,10 +335,10 @@ def test_launch_names_a_rank_that_hangs_and_starts_again(problem, launch):
 
 def test_launch_ends_a_job_whose_ranks_all_hang_and_starts_again(problem, launch):
     job, ranks = launch(*long(epochs=400, timeout=3))
-    for rank in ranks:
+    for rank in ranks.values():
         os.kill(rank, signal.SIGSTOP)
     before = time.time()
-    wait_for(lambda: not any(os.path.exists(f"/proc/{rank}") for rank in ranks))
+    wait_for(lambda: not any(os.path.exists(f"/proc/{rank}") for rank in ranks.values()))
     assert 5 < time.time() - before < 25
     _, err = job.communicate(timeout=100)
     assert job.returncode == 0, err
