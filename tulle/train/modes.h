@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "tulle/comm/communicator.h"
+#include "tulle/comm/long_phase.h"
 #include "tulle/comm/sum_exchange.h"
 #include "tulle/evolve/evolve.h"
 #include "tulle/train/forecast.h"
@@ -60,6 +61,8 @@ class Mode {
   virtual bool alike() const { return together(); }
   /// Whether other ranks cannot go on while this one does something else than steps.
   virtual bool is_waited_for() const { return false; }
+  /// In a phase that takes long.
+  LongPhase::Of who_waits() const { return alike() ? LongPhase::Of::kAlike : LongPhase::Of::kThisRank; }
   /// Whether the result is an average made after the last epoch, not the network of one.
   virtual bool ends_with_average() const { return false; }
   /// Whether the inputs and errors of the last step are those of the whole batch.

@@ -3,61 +3,30 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <future>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
-#include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/comm/long_phase.h"
-#include "tulle/evolve/importance.h"
-#include "tulle/evolve/schedule.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/optim/averaging.h"
 #include "tulle/report/memory.h"
-#include "tulle/report/tensorboard.h"
 #include "tulle/train/build.h"
-#include "tulle/train/evolving.h"
+#include "tulle/train/course.h"
 #include "tulle/train/exploration.h"
+#include "tulle/train/journal.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/rank_checks.h"
 #include "tulle/train/saving.h"
 #include "tulle/train/saving_parts.h"
+#include "tulle/train/topology_events.h"
 #include "tulle/train/validation.h"
 
 namespace tulle {
 namespace {
-
-// What decides how a training goes on, set up once.
-struct Course {
-  Evolution evolution;
-  const ScheduleInfo& schedule;
-  ScheduleOptions schedule_options;
-  const ZetaScheduleInfo& zeta_schedule;
-  Interval evolve_every, importance_every, save_every, histograms_every;
-};
-
-Course make_course(const Config& config, std::int64_t steps_per_epoch) {
-  const Config::Train& t = config.train;
-  return {.evolution = evolution_of(config),
-          .schedule = find_name(schedules(), "train.schedule", t.schedule),
-          .schedule_options = {.rate = t.learning_rate,
-                               .minimum_rate = t.minimum_rate,
-                               .gamma = t.gamma,
-                               .milestones = t.milestones,
-                               .warmup_steps =
-                                   std::llround(t.warmup_epochs * static_cast<double>(steps_per_epoch)),
-                               .total_steps = t.epochs * steps_per_epoch,
-                               .steps_per_epoch = steps_per_epoch},
-          .zeta_schedule = find_name(zeta_schedules(), "evolve.zeta_schedule", config.evolve.zeta_schedule),
-          .evolve_every = parse_interval("evolve.update_every", config.evolve.update_every),
-          .importance_every = parse_interval("evolve.importance_every", config.evolve.importance_every),
-          .save_every = parse_interval("checkpoint.save_every", config.checkpoint.save_every),
-          .histograms_every = parse_interval("log.histograms_every", config.log.histograms_every)};
-}
 
 // One training, taken apart so that each piece fits on a page.
 class Trainer {
@@ -72,28 +41,21 @@ class Trainer {
         comm_(comm),
         replica_(run, data),
         mode_(mode_of(run.config, comm.size()).make({replica_, comm, signals})),
-        course_(make_course(run.config, mode_->batches(0))),
+        course_(run, *mode_, comm.size()),
+        journal_(run, directory, observer),
+        events_(replica_, data, *mode_, course_, comm, journal_),
         best_(directory),
-        initial_density_(run.config.model.kind == "mlp"
-                             ? initial_density(run.config, layer_sizes(run.config, data))
-                             : run.config.topology.density) {
-    if (directory == nullptr) return;
-    checkpoints_.emplace(run_, *directory, [this](const CheckpointRecord& record) {
-      write(record);
-      observer_.on_checkpoint(record);
-    });
-    metrics_.emplace(directory->path(), run_.state.step);
-    if (run.config.log.input_links) {
-      course_.evolution.tells_inputs = true;
-      input_links_.emplace(directory->path(), run_.state.step);
-    }
-    if (run.config.log.tensorboard) tensorboard_.emplace(directory->path() + "/tb", run_.state.step);
+        save_every_(parse_interval("checkpoint.save_every", run.config.checkpoint.save_every)),
+        histograms_every_(parse_interval("log.histograms_every", run.config.log.histograms_every)) {
+    if (directory != nullptr)
+      checkpoints_.emplace(run_, *directory,
+                           [this](const CheckpointRecord& record) { journal_.tell(record); });
   }
 
   Ending train() {
     saves_ = save_together() ? !mode_->meet(!checkpoints_) : checkpoints_.has_value();
-    write(start_record());
-    if (course_.evolution.drop != nullptr) start_exploring(run_);
+    journal_.write(start_record());
+    events_.begin();
     mode_->begin();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
@@ -132,13 +94,12 @@ class Trainer {
     while (state.batch_in_epoch < batches) {
       if (mode_->stop_asked() && (mode_->together() || !one_network_)) return false;
       const bool last = state.batch_in_epoch + 1 == batches;
-      const bool looked_at = event_follows_within(course_.evolution.steps_looked_at());
+      const bool looked_at = events_.look_at_next_step();
       const bool whole = looked_at && mode_->sees_whole_batch();
       replica_.network().keep_errors(whole);
-      course_.schedule_options.plateau_factor = state.validation.rate_factor;
-      const double before = rate_at(schedule_step() - 1);
-      rate_ = observer_.learning_rate(rate_at(schedule_step()));
-      if (scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
+      const double before = course_.rate_before(one_network_);
+      rate_ = observer_.learning_rate(course_.rate(one_network_));
+      if (course_.scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.prepare_step(rate_);
       count(mode_->gradients(whole));
       mode_->step(rate_ * rate_factor_);
@@ -146,11 +107,11 @@ class Trainer {
       ++state.step;
       ++state.batch_in_epoch;
       saved_ = false;
-      if (looked_at && course_.evolution.gathers()) gather_scores();
+      if (looked_at) events_.look(rate_);
       observer_.on_batch({state.epoch + 1, state.batch_in_epoch, batches,
                           state.loss_sum / static_cast<double>(std::max<std::int64_t>(state.samples, 1))});
       if (last) break;  // the rest is finish_epoch()'s
-      if (mode_->together()) evolve_if_due(/*epoch_done=*/false);
+      if (mode_->together()) events_.evolve_if_due(/*epoch_done=*/false, rate_);
       save_if_due(/*epoch_done=*/false);
     }
     return true;
@@ -165,28 +126,6 @@ class Trainer {
     rate_factor_ = step.rate_factor;
   }
 
-  // Where the training stands, in steps of its first epoch: those of later ones may be others.
-  std::int64_t schedule_step() const {
-    const std::int64_t first = course_.schedule_options.steps_per_epoch;
-    return run_.state.epoch * first + run_.state.batch_in_epoch * first / mode_->batches(run_.state.epoch);
-  }
-
-  // Whether the rate grows with the number of ranks. Source: arXiv 2102.01732, WASSP-SGD.
-  bool scales_rate() const {
-    const std::string& scale = run_.config.parallel.lr_scale;
-    return comm_.size() > 1 &&
-           (scale == "linear" || (scale == "auto" && run_.config.parallel.mode == "wassp"));
-  }
-
-  double rate_at(std::int64_t schedule_step) const {
-    constexpr double kEpochs = 5.0;  // over which it grows
-    const std::int64_t step = std::max<std::int64_t>(schedule_step, 0);
-    const double rate = learning_rate(course_.schedule, course_.schedule_options, step);
-    if (!scales_rate() || !one_network_) return rate;
-    const auto epoch = static_cast<double>(step / course_.schedule_options.steps_per_epoch);
-    return rate * ((comm_.size() - 1) * std::min(epoch / kEpochs, 1.0) + 1.0);
-  }
-
   // Evaluation, topology event, records, checkpoint; false if the observer ends the training.
   bool finish_epoch() {
     TrainingState& state = run_.state;
@@ -198,13 +137,13 @@ class Trainer {
     if (evaluates_meanwhile()) {
       snapshot.emplace(copy_of(run_));
     } else if (evaluates()) {
-      const LongPhase phase(comm_, who_waits());
+      const LongPhase phase(comm_, mode_->who_waits());
       evaluate_into(record);
     }
     replica_.phases.eval = clock.seconds();
     // After the evaluation: connections that just grew are noise until they are trained.
-    eliminate_if_due();
-    evolve_if_due(/*epoch_done=*/true);
+    events_.eliminate_if_due();
+    events_.evolve_if_due(/*epoch_done=*/true, rate_);
     const PhaseSeconds& phases = replica_.phases;
     record.phases = phases;
     record.seconds = training_seconds();
@@ -238,13 +177,8 @@ class Trainer {
     std::optional<ParallelRecord> parallel{};
   };
   void tell(const Told& told) {
-    write(told.record);
-    if (tensorboard_)
-      tensorboard_->write(
-          told.record, run_.state.explored,
-          is_due(course_.histograms_every, /*epoch_done=*/true) ? &run_.model.network : nullptr);
-    if (told.parallel) write(*told.parallel);
-    go_on_ = observer_.on_epoch(told.record) && go_on_;
+    const bool histograms = course_.is_due(histograms_every_, /*epoch_done=*/true);
+    go_on_ = journal_.tell(told.record, told.parallel, histograms) && go_on_;
   }
 
   // Of averages (train.ema_decay) where there are any, then of the weights themselves too.
@@ -272,7 +206,7 @@ class Trainer {
 
   // Workers do not wait for their server while it evaluates: a copy of the network is, on another thread.
   // What is told of the epoch is told when the next one ends, or before a checkpoint.
-  bool evaluates_meanwhile() const { return mode_->is_waited_for() && !tensorboard_; }
+  bool evaluates_meanwhile() const { return mode_->is_waited_for() && !journal_.has_tensorboard(); }
   void start_evaluation(Run snapshot, Told told) {
     evaluation_ = std::async(std::launch::async, [this, threads = thread_count(), run = std::move(snapshot),
                                                   told = std::move(told)]() mutable {
@@ -321,194 +255,15 @@ class Trainer {
     return record;
   }
 
-  // Whether `every` falls on where the training stands, an epoch's end if `epoch_done`.
-  bool is_due(const Interval& every, bool epoch_done) const {
-    const auto count = static_cast<std::int64_t>(every.count);
-    const bool inside = run_.state.batch_in_epoch > 0;  // of an epoch that is not counted yet
-    if (every.unit == Interval::Unit::kStep) return run_.state.step % count == 0;
-    if (every.unit == Interval::Unit::kEpoch)
-      return epoch_done && (run_.state.epoch + (inside ? 1 : 0)) % count == 0;
-    return every.unit == Interval::Unit::kMinute && checkpoints_ &&
-           checkpoints_->seconds_since() >= 60.0 * every.count;
-  }
-
-  // Whether the topology may change `ahead` steps from now.
-  bool may_evolve(std::int64_t ahead) const {
-    // stop_after is at most 1: what would grow at the very end would stay untrained.
-    return course_.evolution.drop != nullptr && mode_->evolves() && run_.state.stability.stable_step == 0 &&
-           static_cast<double>(schedule_step() + ahead) < run_.config.evolve.stop_after * total_steps();
-  }
-  // Whether it does now.
-  bool event_is_due(bool epoch_done) const {
-    return is_due(course_.evolve_every, epoch_done) && may_evolve(0);
-  }
-  // Whether it does after one of the next `steps` steps.
-  bool event_follows_within(std::int64_t steps) const {
-    const auto count = static_cast<std::int64_t>(course_.evolve_every.count);
-    std::int64_t ahead = 0;
-    if (course_.evolve_every.unit == Interval::Unit::kStep)
-      ahead = count - run_.state.step % count;
-    else if (course_.evolve_every.unit == Interval::Unit::kEpoch) {
-      ahead = mode_->batches(run_.state.epoch) - run_.state.batch_in_epoch;
-      for (std::int64_t epoch = run_.state.epoch + 1; epoch % count != 0 && ahead <= steps; ++epoch)
-        ahead += mode_->batches(epoch);
-    }
-    return ahead > 0 && ahead <= steps && may_evolve(ahead);
-  }
-  double total_steps() const { return static_cast<double>(course_.schedule_options.total_steps); }
-
-  void evolve_if_due(bool epoch_done) {
-    if (!event_is_due(epoch_done)) return;
-    const LongPhase phase(comm_, who_waits());
-    Clock clock;
-    mode_->gather_state();
-    if (looks_at_last_step() && !mode_->sees_whole_batch()) make_signals_anew();
-    const Spilling files(run_.spill);
-    const std::vector<LayerEvolution> events =
-        evolve(run_.model.network, course_.evolution, event_of(run_.state.step));
-    run_.state.gathered.clear();
-    mode_->topology_changed(events);
-    if (mode_->alike() && !is_part()) compare_networks(comm_, run_.model.network, run_.state.step);
-    replica_.phases.evolve += clock.seconds();
-    if (input_links_) write_input_links(*input_links_, run_.state.step, run_.model.network, events);
-    for (const LayerEvolution& event : events) {
-      explore(run_, event.layer, event.grown_cells);
-      const EvolveRecord record{
-          .epoch = static_cast<int>(run_.state.epoch) + 1,
-          .step = run_.state.step,
-          .layer = static_cast<int>(event.layer),
-          .dropped = event.dropped,
-          .grown = event.grown,
-          .before = event.before,
-          .after = event.after,
-          .regrown = event.regrown,
-          .no_inputs = event.no_inputs,
-          .no_outputs = event.no_outputs,
-          .explored = explored_count(run_, event.layer) /
-                      static_cast<double>(run_.model.network.original_cells(event.layer))};
-      write(record);
-      observer_.on_evolve(record);
-    }
-    note_survivors(events);
-  }
-
-  // The topology stays once the last events left most of it as it was.
-  void note_survivors(const std::vector<LayerEvolution>& events) {
-    const Config::Evolve& e = run_.config.evolve;
-    if (e.stable_events == 0) return;
-    const auto share = stable_share(run_.state.stability, events, e.stable_events, e.stable_share);
-    if (!share) return;
-    run_.state.stability.stable_step = run_.state.step;
-    write(StableRecord{.epoch = static_cast<int>(run_.state.epoch) + 1,
-                       .step = run_.state.step,
-                       .events = e.stable_events,
-                       .survivors = *share});
-  }
-
-  // Whether an event itself looks at inputs and errors; what was gathered has seen them before.
-  bool looks_at_last_step() const {
-    return course_.evolution.steps_looked_at() > 0 && !course_.evolution.gathers();
-  }
-
-  void gather_scores() {
-    const Clock clock;
-    if (!mode_->sees_whole_batch()) make_signals_anew();
-    gather(run_.model.network, course_.evolution, event_of(run_.state.step), run_.state.gathered);
-    replica_.phases.evolve += clock.seconds();
-  }
-
-  // Neurons go before connections do; only between epochs.
-  void eliminate_if_due() {
-    const Config::Evolve& e = run_.config.evolve;
-    const auto start = e.importance_start, every = static_cast<std::int64_t>(course_.importance_every.count);
-    const std::int64_t epoch = run_.state.epoch + 1;
-    if (e.importance_percentile <= 0.0 || epoch < start || (epoch - start) % every != 0 ||
-        epoch >= run_.config.train.epochs || !mode_->together())
-      return;
-    const LongPhase phase(comm_, who_waits());
-    Clock clock;
-    mode_->gather_state();
-    const Spilling files(run_.spill);
-    Network& network = run_.model.network;
-    ImportanceRecord record{.epoch = static_cast<int>(epoch),
-                            .step = run_.state.step,
-                            .connections_before = network.connections()};
-    if (e.importance_form == "published") {
-      prune_as_published(network, e.importance_percentile);
-      for (std::size_t l = 0; l < network.size(); ++l)
-        if (network.follows(l + 1)) record.neurons.push_back(network.layer(l).outputs());
-    } else {
-      // The mean over the training samples as the network is now: that over the epoch's steps is the same but
-      // for dropout and weights on their way, and would have to be in every checkpoint.
-      const bool fold = e.fold == "mean";
-      const std::vector<std::vector<double>> means =
-          fold ? mean_activations(run_.model, data_.train, run_.config.train.batch_size)
-               : std::vector<std::vector<double>>{};
-      const ImportanceOptions options{
-          .percentile = e.importance_percentile,
-          .strength = &find_name(strengths(), "evolve.importance_strength", e.importance_strength),
-          .min_neurons = e.min_neurons,
-          .cascade = e.cascade,
-          .means = means};
-      bool smaller = false;
-      rename_cells(run_.state.gathered,
-                   [&](std::size_t l, std::uint64_t cell) { return network.original_key(l, cell); });
-      for (const LayerElimination& layer : eliminate_neurons(network, options)) {
-        record.neurons.push_back(layer.after);
-        smaller = smaller || layer.after < layer.before;
-      }
-      rename_cells(run_.state.gathered,
-                   [&](std::size_t l, std::uint64_t cell) { return network.current_key(l, cell); });
-      if ((smaller || fold) && looks_at_last_step() && mode_->sees_whole_batch() &&
-          event_is_due(/*epoch_done=*/true))
-        make_signals_anew();
-    }
-    mode_->topology_changed({});
-    record.connections = network.connections();
-    replica_.phases.evolve += clock.seconds();
-    write(record);
-    observer_.on_importance(record);
-  }
-
-  // Inputs and errors of the last batch, all of it, as the network sees it now. Every rank computes the same:
-  // that is cheaper than to say, and no more than one step's work an event.
-  void make_signals_anew() {
-    if (!signals_loader_) signals_loader_.emplace(replica_.make_loader());
-    signals_loader_->start_epoch(static_cast<int>(run_.state.epoch), /*shuffled=*/true);
-    const std::int64_t index = std::min(run_.state.batch_in_epoch, signals_loader_->batches()) - 1;
-    replica_.network().keep_errors(true);
-    const Batch batch = replica_.get(*signals_loader_, index, {}, /*whole=*/true);
-    // A step has measured this batch already.
-    std::vector<AlignedVector<float>> statistics;
-    Architecture* const net = replica_.network().architecture();
-    const std::vector<Statistic> running = net != nullptr ? net->statistics() : std::vector<Statistic>{};
-    for (const Statistic& statistic : running) statistics.push_back(*statistic.value);
-    replica_.look(
-        batch,
-        {.training = true, .seed = run_.model.seed, .step = static_cast<std::uint32_t>(run_.state.step - 1)});
-    for (std::size_t s = 0; s < running.size(); ++s) *running[s].value = statistics[s];
-  }
-
-  EvolveEvent event_of(std::int64_t step) const {
-    const Config::Evolve& e = run_.config.evolve;
-    const double part = static_cast<double>(schedule_step()) / total_steps();
-    const EvolveProgress progress{.part = part / e.stop_after,
-                                  .rate_share = rate_ / std::max(run_.config.train.learning_rate, 1e-300)};
-    EvolveEvent event{.seed = mode_->event_seed(),
-                      .step = static_cast<std::uint32_t>(step),
-                      .zeta = e.zeta * course_.zeta_schedule.factor(progress),
-                      .learning_rate = rate_,
-                      .optimizer = &replica_.optimizer(),
-                      .gathered = run_.state.gathered};
-    if (e.final_density > 0.0)
-      event.density = cubic_density(initial_density_, e.final_density, part / e.density_until);
-    return event;
+  bool save_is_due(bool epoch_done) const {
+    if (save_every_.unit != Interval::Unit::kMinute) return course_.is_due(save_every_, epoch_done);
+    return checkpoints_ && checkpoints_->seconds_since() >= 60.0 * save_every_.count;
   }
 
   void save_if_due(bool epoch_done) {
     settle_save(/*wait=*/false);
     if (!mode_->together()) return;
-    bool due = signals_.save.exchange(false) || is_due(course_.save_every, epoch_done);
+    bool due = signals_.save.exchange(false) || save_is_due(epoch_done);
     if (save_together()) due = !mode_->meet(!due);  // all of them, or none
     if (due) save();
   }
@@ -540,11 +295,6 @@ class Trainer {
     return 1e-7 * kBytes * static_cast<double>(run_.model.network.connections());
   }
 
-  // In a phase that takes long.
-  LongPhase::Of who_waits() const {
-    return mode_->alike() ? LongPhase::Of::kAlike : LongPhase::Of::kThisRank;
-  }
-
   void settle_save(bool wait) {
     if (checkpoints_) checkpoints_->settle(wait);
   }
@@ -573,11 +323,6 @@ class Trainer {
     return record;
   }
 
-  template <class Record>
-  void write(const Record& record) {
-    if (metrics_) metrics_->write(record);
-  }
-
   Run& run_;
   const Dataset& data_;
   RunDirectory* directory_;
@@ -587,12 +332,10 @@ class Trainer {
   Replica replica_;
   std::unique_ptr<Mode> mode_;
   Course course_;
+  Journal journal_;
+  TopologyEvents events_;
   BestModel best_;
-  double initial_density_;  // of the layers that evolve
-  std::optional<MetricsFile> metrics_;
-  std::optional<InputLinksFile> input_links_;
-  std::optional<TensorBoardLog> tensorboard_;
-  std::optional<Loader> signals_loader_;
+  Interval save_every_, histograms_every_;
   double seconds_counted_ = 0.0;    // of this epoch's, what state.seconds holds
   std::int64_t samples_timed_ = 0;  // trained on meanwhile
   double rate_ = 0.0, rate_factor_ = 1.0;
