@@ -92,7 +92,9 @@ Spilling::Spilling(const std::string& folder, FileOps& files)
   if (folder_.empty()) return;
   const auto open = [&] { return open_file(files_, AT_FDCWD, folder_, O_RDONLY | O_DIRECTORY); };
   directory_ = open();
-  if (!directory_ && errno == ENOENT && files_.mkdir(folder_.c_str()) == 0) directory_ = open();
+  // EEXIST: another rank has just made it.
+  if (!directory_ && errno == ENOENT && (files_.mkdir(folder_.c_str()) == 0 || errno == EEXIST))
+    directory_ = open();
   if (directory_) return;
   g_spilling = before_;
   throw write_error(errno, folder_, "open the folder");

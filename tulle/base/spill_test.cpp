@@ -82,6 +82,18 @@ TEST(Spilling, MakesItsFolder) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"spill"});
 }
 
+TEST(Spilling, UsesAFolderThatAnotherMakesAtTheSameMoment) {
+  const TemporaryDirectory folder;
+  class Late : public FileOps {
+    int mkdir(const char* path) override {
+      EXPECT_EQ(FileOps::mkdir(path), 0);  // the other's
+      return FileOps::mkdir(path);
+    }
+  } files;
+  const Spilling spilling(folder / "spill", files);
+  EXPECT_TRUE(is_spilled(AlignedVector<int>(kMany).data()));
+}
+
 ErrorKind refused(const std::string& folder, FileOps& files = real_file_ops()) {
   try {
     const Spilling spilling(folder, files);
