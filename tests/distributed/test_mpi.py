@@ -326,7 +326,7 @@ def test_launch_starts_a_job_again_until_it_is_done(problem, launch, mpirun):
 
 
 def test_launch_names_a_rank_that_hangs_and_starts_again(problem, launch):
-    job, ranks = launch(*long(epochs=400, timeout=5))
+    job, ranks = launch(*long(epochs=150, timeout=5))
     os.kill(ranks[1], signal.SIGSTOP)
     _, err = job.communicate(timeout=100)
     assert job.returncode == 0, err
@@ -337,7 +337,7 @@ def test_launch_names_a_rank_that_hangs_and_starts_again(problem, launch):
 
 
 def test_launch_ends_a_job_whose_ranks_all_hang_and_starts_again(problem, launch):
-    job, ranks = launch(*long(epochs=400, timeout=3))
+    job, ranks = launch(*long(epochs=150, timeout=3))
     for rank in ranks.values():
         os.kill(rank, signal.SIGSTOP)
     before = time.time()
