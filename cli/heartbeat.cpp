@@ -72,9 +72,11 @@ std::string Heartbeats::suspect(double seconds) const {
     return fmt::format("launch  rank {} was last heard {:.0f} s ago, at step {}\n", entry.first,
                        silence(entry), entry.second.step);
   }
+  // Ranks that only work for another count no steps, and those that learn together may be told of at one that
+  // others have just ended.
   const auto step = [](const Entry& entry) { return entry.second.step; };
   const auto [least, most] = std::ranges::minmax_element(ranks_, {}, step);
-  if (least == ranks_.end() || step(*least) == step(*most)) return "";
+  if (least == ranks_.end() || step(*least) == 0 || step(*most) - step(*least) < 2) return "";
   return fmt::format("launch  rank {} was last heard at step {}, rank {} at step {}\n", least->first,
                      step(*least), most->first, step(*most));
 }

@@ -114,6 +114,17 @@ struct Finished {
   ResultRecord result;
 };
 
+// Source: the published network does so too.
+void warn_of_odd_sides(const Config& config, const Dataset& data) {
+  if (config.model.kind != "smlp") return;
+  const SmlpShape shape = smlp_shape(config, data);
+  if (const auto stage = odd_stage(shape))
+    say(
+        fmt::format("tulle: warning: tokens of stage {}, found {} x {}, expected even sides: the next stage "
+                    "loses the last row or column (model.strict_size refuses that)\n",
+                    *stage, shape.stage_height(*stage), shape.stage_width(*stage)));
+}
+
 // One training with one seed, from the data to the result table.
 Finished train_once(const Config& config, const Dataset& data, Start start, const TrainOptions& options,
                     const Job& job, Signals& signals) {
@@ -127,6 +138,7 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
   }
   const Run& run = experiment.run();
   const int ranks = job.ranks() != nullptr ? job.ranks()->size() : static_cast<int>(config.parallel.ranks);
+  warn_of_odd_sides(config, data);
   if (!options.quiet) print_heading(config, data, run, experiment.path(), ranks);
 
   Progress progress(options.quiet ? "none" : config.log.progress, options.verbose, config.train.epochs,
@@ -234,17 +246,6 @@ Wanted read_options(const TrainOptions& options, const ConfigFlags& flags) {
   return wanted;
 }
 
-// Source: the published network does so too.
-void warn_of_odd_sides(const Config& config, const Dataset& data) {
-  if (config.model.kind != "smlp") return;
-  const SmlpShape shape = smlp_shape(config, data);
-  if (const auto stage = odd_stage(shape))
-    say(
-        fmt::format("tulle: warning: tokens of stage {}, found {} x {}, expected even sides: the next stage "
-                    "loses the last row or column (model.strict_size refuses that)\n",
-                    *stage, shape.stage_height(*stage), shape.stage_width(*stage)));
-}
-
 int run_train(const TrainOptions& options, const ConfigFlags& flags) {
   // Under an MPI launcher a mistake in the config is every rank's: they meet before one of them tells.
   std::optional<Wanted> wanted;
@@ -285,7 +286,6 @@ int run_train(const TrainOptions& options, const ConfigFlags& flags) {
       for (const std::string& message : skipped) say(fmt::format("tulle: warning: skipped {}\n", message));
       data.emplace(load_dataset(data_options(config)));
     });
-    if (job.leads()) warn_of_odd_sides(config, *data);
     start.checkpoint = job.from_lead(start.checkpoint);
     const Finished finished = train_once(config, *data, std::move(start), options, job, signals);
     if (options.json && finished.code == kOk && job.leads()) fmt::print("{}\n", to_json(finished.result));

@@ -86,6 +86,7 @@ void run_parts(int parts, void (*call)(void* body, int part), void* body) {
   const int team = std::max(1, std::min(parts, thread_count()));
   std::mutex failing;
   std::exception_ptr failure;
+  int failed = parts;  // the lowest that did
   Team* const own = t_team;
   const auto work = [&](int member) {
     const FlushDenormals flush;
@@ -95,7 +96,7 @@ void run_parts(int parts, void (*call)(void* body, int part), void* body) {
         call(body, part);
       } catch (...) {
         const std::lock_guard<std::mutex> lock(failing);
-        if (!failure) failure = std::current_exception();
+        if (part < failed) failed = part, failure = std::current_exception();
       }
     }
   };

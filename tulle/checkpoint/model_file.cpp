@@ -350,7 +350,8 @@ std::string data_identity(const Split& train) {
     add(train.inputs.sparse.columns);
     add(train.inputs.sparse.values);
   }
-  if (train.inputs.is_generated()) {  // the first sample stands for what makes them all
+  if (train.inputs.is_generated()) {
+    add(std::vector<std::uint64_t>{train.inputs.generated.source->identity()});
     std::vector<float> row(static_cast<std::size_t>(train.inputs.features));
     train.inputs.generated.source->row(train.inputs.generated.samples.front(), row);
     add(row);

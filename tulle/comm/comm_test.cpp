@@ -175,11 +175,11 @@ TEST(LongPhase, OfARankThatStaysSilentEndsWithTheTimeThatItAskedFor) {
       2,
       [](Communicator& comm) {
         std::byte byte{};
-        const LongPhase phase(comm, LongPhase::Of::kThisRank, 0.3);
-        comm.rank() == 1 ? receive_now(comm, 0, {&byte, 1}) : sleep_for(2.0);
+        const LongPhase phase(comm, LongPhase::Of::kThisRank, 1.0);
+        comm.rank() == 1 ? receive_now(comm, 0, {&byte, 1}) : sleep_for(6.0);
       },
-      0.02);
-  EXPECT_THAT(thrown[1], HasSubstr("for 0.5 s, expected one within parallel.timeout and 0.5 s for a long"));
+      0.2);
+  EXPECT_THAT(thrown[1], HasSubstr("for 3.2 s, expected one within parallel.timeout and 3.0 s for a long"));
 }
 
 TEST(LongPhase, OfWorkThatIsAlikeIsWaitedForAsLongAsTheOwnPartTells) {
@@ -188,7 +188,7 @@ TEST(LongPhase, OfWorkThatIsAlikeIsWaitedForAsLongAsTheOwnPartTells) {
         2,
         [&](Communicator& comm) {
           const LongPhase phase(comm, LongPhase::Of::kAlike);
-          sleep_for(comm.rank() == 0 ? 1.2 : own);
+          sleep_for(comm.rank() == 0 ? (own > 0.0 ? 1.2 : 5.0) : own);
           (void)gather_all(comm, comm.rank());
         },
         0.3);

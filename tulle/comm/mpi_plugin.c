@@ -54,7 +54,7 @@ static int test(void* pointer) {
   return done ? 1 : 0;
 }
 
-/* Buffered, so that it never waits; without room the word is lost, which costs patience alone. */
+/* Buffered, so that it never waits; without room the word is lost, and others do not know that it takes longer. */
 static void tell(double seconds) {
   for (int peer = 0; peer < self.size; ++peer)
     if (peer != self.rank) MPI_Bsend(&seconds, 1, MPI_DOUBLE, peer, WORD, MPI_COMM_WORLD);

@@ -28,6 +28,8 @@ class SampleSource {
   virtual void row(std::uint32_t sample, std::span<float> out) const = 0;
   /// Memory that it holds for all samples.
   virtual std::int64_t bytes() const { return 0; }
+  /// The same where all samples are; 0: those whose first sample is the same are.
+  virtual std::uint64_t identity() const { return 0; }
 };
 
 struct GeneratedRows {

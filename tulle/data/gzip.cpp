@@ -149,4 +149,10 @@ Content unpack_zlib(std::span<const std::byte> bytes, const std::string& name, s
   return Inflater({bytes.begin(), bytes.end()}, name, limit, Inflater::Wrapper::kZlib).run();
 }
 
+std::uint64_t checksum(std::span<const std::byte> bytes, std::uint64_t before) {
+  const uLong crc = crc32_z(static_cast<uLong>(before & 0xffffffffu),
+                            reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
+  return ((before >> 32) + bytes.size()) << 32 | crc;
+}
+
 }  // namespace tulle

@@ -32,4 +32,7 @@ Content unpack(Content bytes, const std::string& name, std::uint64_t limit = con
 /// The content of bare zlib data (RFC 1950), as MATLAB files hold it. Throws tulle::Error (kBadData).
 Content unpack_zlib(std::span<const std::byte> bytes, const std::string& name, std::uint64_t limit);
 
+/// CRC-32 and length of these bytes behind those of `before`, which is 0 or such a sum.
+std::uint64_t checksum(std::span<const std::byte> bytes, std::uint64_t before);
+
 }  // namespace tulle

@@ -112,7 +112,13 @@ class CommonShape {
 Picture decoded(std::span<const std::byte> content, const std::string& file, const std::string& name,
                 int resize) {
   Picture picture = decode_picture(content, file, fmt::format("image '{}'", name));
-  return resize > 0 ? fit_square(picture, resize, picture.shape.channels) : picture;
+  if (resize <= 0) return picture;
+  // Its shorter side is scaled to `resize`: the longer one of a thin image could become anything.
+  const std::int64_t width = picture.shape.width, height = picture.shape.height;
+  if (std::max(width, height) * resize / std::min(width, height) * resize > kMostPixels)
+    refuse(file, fmt::format("image '{}'", name), fmt::format("{} x {} pixels", width, height),
+           fmt::format("at most {} pixels once its shorter side has {}", kMostPixels, resize));
+  return fit_square(picture, resize, picture.shape.channels);
 }
 
 // Pixels of one image in its planes; those of a gray one as often as there are channels.
@@ -218,6 +224,7 @@ class EncodedImages final : public SampleSource {
     ImageShape shape = shape_of_picture(image.bytes, file_, fmt::format("image '{}'", image.name));
     if (resize_ > 0) shape.height = shape.width = resize_;
     common_.meet(shape, image.name);
+    identity_ = checksum(image.bytes, checksum(std::as_bytes(std::span(image.name)), identity_));
     if (in_folder) image.bytes = {};
     bytes_ += image.bytes.size() + image.name.size() + sizeof(image);
     images_.push_back(std::move(image));
@@ -228,13 +235,12 @@ class EncodedImages final : public SampleSource {
     Content read;
     if (image.bytes.empty()) read = read_content((std::filesystem::path(file_) / image.name).string());
     const Picture picture = decoded(image.bytes.empty() ? read : image.bytes, file_, image.name, resize_);
-    if (picture.bytes.size() / static_cast<std::size_t>(picture.shape.channels) *
-            static_cast<std::size_t>(common_.shape().channels) !=
-        out.size())
+    if (picture.shape.height != common_.shape().height || picture.shape.width != common_.shape().width)
       refuse(file_, fmt::format("image '{}'", image.name), "another size than at the start", "the same");
     copy_planes(picture, common_.shape().channels, out.data());
   }
   std::int64_t bytes() const override { return static_cast<std::int64_t>(bytes_); }
+  std::uint64_t identity() const override { return identity_; }
 
   static RawSplit split_of(std::shared_ptr<const EncodedImages> source) {
     RawSplit split;
@@ -254,6 +260,7 @@ class EncodedImages final : public SampleSource {
   int resize_;
   std::vector<Member> images_;
   std::size_t bytes_ = 0;
+  std::uint64_t identity_ = 0;
   CommonShape common_;
 };
 

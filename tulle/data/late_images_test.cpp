@@ -145,15 +145,44 @@ TEST(LateImages, ADamagedOneIsRefusedByNameWhenItsBatchIsAskedFor) {
   write_text(folder / "all.tar", tar(all));
   EXPECT_THAT(refusal([&] { load(folder / "all.tar", /*late=*/false); }), HasSubstr("image 'train/"));
   const Dataset data = load(folder / "all.tar", /*late=*/true, 0, "unit");
-  for (const bool ahead : {false, true})
+  for (const auto& [ahead, threads] :
+       {std::pair{false, 1}, {false, 3}, {false, 5}, {true, 1}, {true, 3}, {true, 5}})
     for (int turn = 0; turn < 20; ++turn) {
+      set_thread_count(threads);
       Loader loader(data.train, data.scaling, 6, /*keep_last=*/true, 5);
       if (ahead) loader.make_ahead();
       (void)loader.get(0, 16);
       EXPECT_THAT(refusal([&] { (void)loader.get(1, 16); }), HasSubstr("image 'train/b/109.png'"));
       (void)loader.get(2, 16);
     }
+  set_thread_count(0);
   EXPECT_THAT(refusal([&] { load(folder / "all.tar", /*late=*/true); }), HasSubstr("image 'train/"));
+}
+
+TEST(LateImages, AreToldApartByEveryFile) {
+  const auto identity_of = [](const std::vector<std::pair<std::string, std::string>>& files) {
+    const TemporaryDirectory folder;
+    write_text(folder / "all.tar", tar(files));
+    return load(folder / "all.tar", /*late=*/true).train.inputs.generated.source->identity();
+  };
+  auto files = members();
+  const std::uint64_t before = identity_of(files);
+  EXPECT_EQ(identity_of(files), before);
+  std::swap(files[20].second, files[22].second);
+  EXPECT_NE(identity_of(files), before);
+}
+
+TEST(LateImages, ThinOnesAreRefusedWhereScalingWouldMakeThemHuge) {
+  const TemporaryDirectory folder;
+  write_text(folder / "all.tar", tar({{"train/a/thin.png", png(1, 100000, 1, std::string(100000, 'x'))}}));
+  for (const bool late : {false, true})
+    EXPECT_THAT(refusal([&] {
+                  const Dataset data = load(folder / "all.tar", late, 224, "unit");
+                  std::vector<float> pixels(static_cast<std::size_t>(data.train.inputs.features));
+                  data.train.inputs.generated.source->row(0, pixels);
+                }),
+                HasSubstr("once its shorter side has 224"))
+        << late;
 }
 
 TEST(LateImages, HeadersAreLookedAtBeforeTheTraining) {

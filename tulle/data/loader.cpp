@@ -103,6 +103,7 @@ void Loader::start_epoch(int epoch, bool shuffled) {
       shard_.empty() ? static_cast<std::size_t>(split_.inputs.samples) : shard_.size();
   if (ahead_ != nullptr) ahead_->drop();
   coming_.reset();
+  looked_ahead_ = -1;
   epoch_ = epoch;
   shuffled_ = shuffled;
   if (shuffled) {
@@ -178,6 +179,9 @@ Batch Loader::get_sparse(std::int64_t index, int panel_width, Part part) {
 // The next batch's samples are made, or read by the disk, while this batch is learnt from. What has been read
 // stays in memory as long as the system likes, but not in this process.
 void Loader::look_ahead(std::int64_t index, int panel_width, Part part) {
+  // Several parts of a batch, one after the other: what comes next is not known here.
+  if (index == looked_ahead_) ahead_.reset(), coming_.reset();
+  looked_ahead_ = index;
   if (ahead_ != nullptr && makes_samples() && index + 1 < batches()) {
     const Rows next = rows_of(index + 1, panel_width, part);
     ahead_->start(count_made(next), maker(next));

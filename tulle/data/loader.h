@@ -132,6 +132,7 @@ class Loader {
     bool operator==(const Coming&) const = default;
   };
   std::optional<Coming> coming_;
+  std::int64_t looked_ahead_ = -1;     // from this batch of the epoch
   std::vector<std::uint32_t> places_;  // 0, 1, 2, ...
   std::vector<std::int32_t> classes_;  // of the batch
   std::vector<float> targets_, weights_;

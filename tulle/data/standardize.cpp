@@ -194,11 +194,10 @@ Scaling fit_scaling(const std::string& kind, const Features& train, const ImageS
     return scaling;
   }
   if (train.is_generated() && kind != "standard" && !(kind == "unit" && image.channels > 0))
-    throw Error(
-        ErrorKind::kConfig,
-        fmt::format(
-            "data.scale, found '{}', expected none, standard or center for samples that are not stored",
-            kind));
+    throw Error(ErrorKind::kConfig, fmt::format("data.scale, found '{}', expected none, standard or center "
+                                                "(of images unit, channel or imagenet too) for "
+                                                "samples that are not stored",
+                                                kind));
   require(train.samples > 0 && train.features > 0, "fit_scaling: there must be training data");
   const auto features = static_cast<std::size_t>(train.features);
   scaling.mean.assign(features, 0.0f);

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
@@ -119,7 +120,6 @@ std::int64_t split_bytes(const Split& split) {
   std::size_t stored = 0;
   for (const std::span<const std::byte> array : f.arrays())
     if (!is_spilled(array.data())) stored += array.size();
-  if (f.is_generated()) stored += static_cast<std::size_t>(f.generated.source->bytes());
   return static_cast<std::int64_t>(
       stored + 8 * f.sparse.row_ptr.size() + 4 * f.generated.samples.size() +
       4 * (split.classes.size() + split.targets.size() + split.sets.labels.size()) +
@@ -262,6 +262,10 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
       copied ? (4 + weight + sparse_state) * plan.connections + (12 + state) * plan.neurons : 0;
   const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
+  std::set<const SampleSource*> sources;  // train and valid may share one
+  for (const Split* split : {&data.train, &data.valid, &data.test})
+    if (split->inputs.is_generated() && sources.insert(split->inputs.generated.source.get()).second)
+      plan.data_bytes += split->inputs.generated.source->bytes();
   plan.items = {{"data", plan.data_bytes},
                 {"connections", index * replicas},
                 {"weights", (weights + scratch) * replicas},

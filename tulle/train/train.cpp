@@ -137,7 +137,7 @@ class Trainer {
     if (evaluates_meanwhile()) {
       snapshot.emplace(copy_of(run_));
     } else if (evaluates()) {
-      const LongPhase phase(comm_, mode_->who_waits());
+      const LongPhase phase(comm_, mode_->alike() ? LongPhase::Of::kAllRanks : LongPhase::Of::kThisRank);
       evaluate_into(record);
     }
     replica_.phases.eval = clock.seconds();
@@ -191,7 +191,10 @@ class Trainer {
     const AveragesInPlace averages(run_.model.network);
     score(data_.test, look, record.test_loss, record.test_accuracy);
     const Evaluation valid = score(data_.valid, look, record.valid_loss, record.valid_accuracy);
-    if (data_.valid.inputs.samples > 0 && chooses_epoch()) best_.judge(valid, run_);
+    if (data_.valid.inputs.samples == 0 || !chooses_epoch()) return;
+    std::optional<LongPhase> writes;
+    if (directory_ != nullptr) writes.emplace(comm_, LongPhase::Of::kThisRank, seconds_to_write());
+    best_.judge(valid, run_);
   }
 
   template <class Look>
@@ -206,7 +209,10 @@ class Trainer {
 
   // Workers do not wait for their server while it evaluates: a copy of the network is, on another thread.
   // What is told of the epoch is told when the next one ends, or before a checkpoint.
-  bool evaluates_meanwhile() const { return mode_->is_waited_for() && !journal_.has_tensorboard(); }
+  bool evaluates_meanwhile() const {
+    return mode_->is_waited_for() && !journal_.has_tensorboard() &&
+           data_.test.inputs.samples + data_.valid.inputs.samples > 0;
+  }
   void start_evaluation(Run snapshot, Told told) {
     evaluation_ = std::async(std::launch::async, [this, threads = thread_count(), run = std::move(snapshot),
                                                   told = std::move(told)]() mutable {
@@ -276,6 +282,7 @@ class Trainer {
     if (is_part()) {
       const LongPhase phase(comm_, LongPhase::Of::kAllRanks, seconds_to_write());
       save_parts_of(run_, directory_, checkpoints_ ? &*checkpoints_ : nullptr);
+      (void)mode_->meet(true);  // one may write for all
     } else if (checkpoints_) {
       const LongPhase phase(comm_, LongPhase::Of::kThisRank, seconds_to_write());
       checkpoints_->save();

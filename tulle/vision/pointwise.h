@@ -42,7 +42,10 @@ class Pointwise {
   void backward(std::int64_t rows, const float* x, const float* g, float* dx, bool first,
                 PanelScratch& scratch);
   /// Whether a sparse layer keeps what backward() is given; off at first.
-  void keep_panels(bool keep) { keeps_panels_ = keep; }
+  void keep_panels(bool keep) {
+    keeps_panels_ = keep;
+    if (!keep) kept_ = {};
+  }
   Panels<const float> last_inputs() { return kept_.x.view(inputs(), last_rows_, width_); }
   Panels<const float> last_errors() { return kept_.g.view(outputs(), last_rows_, width_); }
 
