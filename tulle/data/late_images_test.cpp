@@ -174,7 +174,8 @@ TEST(LateImages, AreToldApartByEveryFile) {
 
 TEST(LateImages, ThinOnesAreRefusedWhereScalingWouldMakeThemHuge) {
   const TemporaryDirectory folder;
-  write_text(folder / "all.tar", tar({{"train/a/thin.png", png(1, 100000, 1, std::string(100000, 'x'))}}));
+  write_text(folder / "all.tar", tar({{"train/a/thin.png", png(1, 100000, 1, std::string(100000, 'x'))},
+                                      {"train/b/fine.png", png(4, 4, 1, std::string(16, 'x'))}}));
   for (const bool late : {false, true})
     EXPECT_THAT(refusal([&] {
                   const Dataset data = load(folder / "all.tar", late, 224, "unit");
