@@ -97,7 +97,8 @@ struct Watch {
 // them told of another that is lost. mpirun may wait for the daemon of a host that is cut off for ever.
 class Listener {
  public:
-  Listener() {
+  /// `pause`: of a healthy rank, at most.
+  explicit Listener(double pause) : pause_(pause) {
     if (pipe2(ends_, O_CLOEXEC) != 0) throw system_error(errno, "pipe", "create");
     fcntl(ends_[0], F_SETFL, O_NONBLOCK);
   }
@@ -115,23 +116,29 @@ class Listener {
 
   void pass_on() {
     heartbeats_.passed(std::min(since_.restart(), 0.5));
+    // As it was before the loss is told of: MPI wakes ranks to end them.
+    const std::string suspect = lost_ ? "" : heartbeats_.suspect(pause_);
     char text[4096];
     for (ssize_t count = 0; (count = read(ends_[0], text, sizeof text)) > 0;) {
       const std::string part = heartbeats_.take({text, static_cast<std::size_t>(count)});
       say(part);
       recent_.append(part);
-      if (recent_.find("expected one within parallel.timeout") != std::string::npos) lost_ = true;
+      if (!lost_ && recent_.find("expected one within parallel.timeout") != std::string::npos)
+        lost_ = true, suspect_ = suspect;
       if (recent_.size() > 256) recent_.erase(0, recent_.size() - 256);
     }
   }
   bool lost() const { return lost_; }
+  /// A line on the rank that was lost, if one can be told; "" before.
+  const std::string& suspect() const { return suspect_; }
   const Heartbeats& heartbeats() const { return heartbeats_; }
 
  private:
+  double pause_;
   Heartbeats heartbeats_;
   Clock since_;  // it was passed on last
   int ends_[2] = {-1, -1};
-  std::string recent_;
+  std::string recent_, suspect_;
   bool lost_ = false;
 };
 
@@ -140,7 +147,7 @@ int run_program(const std::vector<std::string>& words, const Signals& signals, c
   std::vector<char*> argv;
   for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  Listener listener;
+  Listener listener(watch.pause);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
@@ -163,7 +170,6 @@ int run_program(const std::vector<std::string>& words, const Signals& signals, c
   using Steady = std::chrono::steady_clock;
   const auto start = Steady::now();
   std::optional<Steady::time_point> lost, silent;
-  std::string suspect;
   bool told = false;
   for (int status = 0;;) {
     const bool ended = waitpid(child, &status, WNOHANG) == child;
@@ -174,14 +180,11 @@ int run_program(const std::vector<std::string>& words, const Signals& signals, c
       const int code = status != 0 && killed ? exit_code(ErrorKind::kTemporary)
                        : WIFEXITED(status)   ? WEXITSTATUS(status)
                                              : 128 + WTERMSIG(status);
-      if (code == exit_code(ErrorKind::kTemporary) && !silent) say(suspect);
+      if (code == exit_code(ErrorKind::kTemporary) && !silent) say(listener.suspect());
       return code;
     }
     if (signals.stop && !told) kill(child, SIGUSR2), told = true;  // mpirun passes it on
-    if (listener.lost() && !lost) {
-      lost = Steady::now();
-      suspect = heartbeats.suspect(watch.pause);  // as it is now: MPI wakes ranks to end them
-    }
+    if (listener.lost() && !lost) lost = Steady::now();
     if (!silent && heartbeats.silent(watch.silence)) {
       silent = Steady::now();
       say(heartbeats.suspect(watch.silence));
