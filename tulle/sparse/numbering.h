@@ -27,8 +27,8 @@ std::span<const NumberingInfo> numberings();
 RawVector<std::int32_t> rows_by_first_source(const Topology& topology);
 
 /// The same rows in another order: row i is what row order[i] was; `order` must hold each row once. Cost:
-/// O(rows + nnz). Memory: 4 bytes a connection and 8 a row, beside the topology given. Throws std::invalid_argument unless it has one number per row, std::logic_error after
-/// shrink_row_ptr().
+/// O(rows + nnz). Memory: 4 bytes a connection and 8 a row, beside the topology given. Throws
+/// std::invalid_argument unless it has one number per row, std::logic_error after shrink_row_ptr().
 Topology with_rows(const Topology& topology, std::span<const std::int32_t> order);
 
 }  // namespace tulle
