@@ -107,10 +107,11 @@ std::vector<CheckpointFile> list_checkpoints(const std::string& directory, FileO
 RunDirectory RunDirectory::open(const std::string& path, FileOps& files) {
   create_directories(files, path);
   FileHandle directory = open_directory(files, path);
-  check_writable(files, directory, path);
   FileHandle claim = claim_directory(files, directory, path);
   for (const std::string& name : names_in(files, directory, path))
     if (is_abandoned_temporary(name)) remove(files, directory, path, name);
+  check_writable(files, directory,
+                 path);  // last: a process that is killed here must not leave a second temporary
   return RunDirectory(files, path, std::move(directory), std::move(claim));
 }
 

@@ -131,6 +131,26 @@ TEST(RunDirectory, OpeningRemovesTemporariesOfDeadProcessesOnly) {
   EXPECT_EQ(directory.names(), (Names{".claim", alive}));
 }
 
+TEST(RunDirectory, OpeningMakesNoTemporaryBeforeTheAbandonedOneIsGone) {
+  struct Watch : FileOps {
+    int openat(int folder, const char* name, int flags, mode_t mode) override {
+      if (std::string_view(name).starts_with(".tmp-"))
+        abandoned_were_there += std::filesystem::exists(abandoned);
+      return FileOps::openat(folder, name, flags, mode);
+    }
+    std::string abandoned;
+    int abandoned_were_there = 0;
+  } files;
+  const TemporaryDirectory directory;
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ::waitpid(dead, nullptr, 0);
+  files.abandoned = directory / (".tmp-" + std::to_string(dead) + "-0a");
+  write_text(files.abandoned, "");
+  RunDirectory::open(directory.path(), files);
+  EXPECT_EQ(files.abandoned_were_there, 0) << "killed at that moment it would leave two";
+}
+
 TEST(RunDirectory, NeedsRoomForTwoCheckpoints) {
   struct LittleSpace : FileOps {
     int free_bytes(int, std::uint64_t* bytes) override {
