@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ranks beside threads on the Fashion-MNIST network: time of an epoch, bytes on the wire, wasap's accuracy.
 
-Usage: parallel.py TULLE [--repeats 3] [--accuracy]
+Usage: parallel.py TULLE [--repeats 5] [--accuracy]
 Every row is the fastest epoch of so many interleaved runs; ratios are to one rank with one thread. `none` is a training
 without modes: what a rank is to be compared with. --accuracy also trains wasap and local-sgd beside one process, for
 as many epochs each, three seeds (minutes).
@@ -128,7 +128,7 @@ def accuracy(runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("binary")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", nargs="*", help="only rows that contain one of these, and the first")
     parser.add_argument("--accuracy", action="store_true")
     arguments = parser.parse_args()

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <chrono>
 #include <thread>
+#include <utility>
 
+#include "tulle/base/error_testing.h"
 #include "tulle/comm/comm_testing.h"
 #include "tulle/train/modes.h"
 #include "tulle/train/modes_testing.h"
@@ -150,6 +152,70 @@ TEST(EveryMode, WaitsForASaveThatTakesLongerThanTheTimeLimit) {
   }
 }
 
+TEST(EveryMode, WaitsForTheBestModelsFileThatTakesLongerThanTheTimeLimit) {
+  const Dataset data = many_data();
+  for (const ModeInfo& mode : modes()) {
+    // An average, or a network that nobody has as a whole, is their model.
+    if (mode.name.starts_with("was") || mode.name == "rows") continue;
+    Config config = impatient(mode.name);
+    config.checkpoint.best = "valid_loss";
+    const TemporaryDirectory folder;
+    SlowDisk disk;
+    RunDirectory directory = RunDirectory::open(folder / "run", disk);
+    tulle::Run run = start_run(config, data);
+    Observer nobody;
+    Signals none;
+    disk.training = true;
+    EXPECT_NO_THROW(train(run, data, &directory, nobody, none)) << mode.name;
+    EXPECT_TRUE(disk.slow.done()) << mode.name;
+  }
+}
+
+// What one rank does takes longer than the others wait, and what these do themselves is no trifle.
+TEST(LocalSgd, WaitsForARankThatIsSlowerBetweenTwoMeetings) {
+  struct : Observer {
+    void on_batch(const Batch& batch) override {
+      if (batch.epoch == 1 && batch.batch == 1) std::this_thread::sleep_for(pause);
+    }
+    std::chrono::milliseconds pause{};
+  } observers[2];
+  observers[0].pause = std::chrono::milliseconds(1500);
+  observers[1].pause = std::chrono::milliseconds(300);
+  const Dataset data = many_data();
+  Config config = impatient("local-sgd");
+  config.train.batch_size = 64;
+  config.parallel.local_steps = 3;
+  const auto thrown = on_ranks(2, [&](Communicator& comm) {
+    tulle::Run run = start_run(config, data);
+    Signals none;
+    train(run, data, nullptr, observers[comm.rank()], none, comm);
+  });
+  EXPECT_THAT(thrown, Each(IsEmpty()));
+}
+
+TEST(Wasap, NoticesAWorkerThatHangsThoughOthersKeepItBusy) {
+  const Dataset data = many_data();
+  Config config = config_of("wasap", 3);
+  config.train.batch_size = 16;
+  config.train.epochs = 1'000'000;
+  config.parallel.timeout = 0.2;
+  config.parallel.phase1 = 1.0;
+  const auto thrown = on_ranks(3, [&](Communicator& whole) {
+    tulle::Run run = start_run(config, data);
+    Observer nobody;
+    Signals none;
+    Fragile fragile(whole, 90);
+    Communicator& comm = whole.rank() == 1 ? static_cast<Communicator&>(fragile) : whole;
+    try {
+      train(run, data, nullptr, nobody, none, comm);
+    } catch (const std::runtime_error& error) {
+      if (std::string_view(error.what()) != "killed") throw;
+    }
+  });
+  EXPECT_THAT(thrown[0], HasSubstr("no message from worker 1 for 0.2 s"));
+  EXPECT_THAT(thrown[2], HasSubstr("gave up"));
+}
+
 // The server of wasap has its workers wait meanwhile; in the second phase replicas wait where epochs end.
 TEST(EveryMode, WaitsForATopologyEventThatTakesLongerThanTheTimeLimit) {
   struct : Observer {
@@ -193,6 +259,16 @@ TEST(Ranks, ThatDifferAreRefusedBeforeTheFirstStepAndNamed) {
               Each(HasSubstr("rank 1: ")));
   EXPECT_THAT(refusals([&](Config&, const Dataset*& own) { own = &other; }),
               Each(HasSubstr("rank 1: training data, found hash")));
+}
+
+TEST(Ranks, ThatHaveNoWholeNetworkRefuseToKeepTheBest) {
+  Config config = config_of("rows", 2);
+  config.checkpoint.best = "valid_loss";
+  const Dataset data = many_data();  // with validation samples that no key asked for
+  tulle::Run run = start_run(config, data);
+  Observer nobody;
+  Signals none;
+  EXPECT_EQ(kind_thrown_by([&] { train(run, data, nullptr, nobody, none); }), ErrorKind::kConfig);
 }
 
 TEST(Ranks, MoreThanSamplesAreRefused) {

@@ -45,6 +45,7 @@ class LocalSgd final : public Mode {
     const Run& run = ranks().run();
     const std::vector<Parameter*> parameters = replica.network().parameters();
     if (together_) {  // the topology may have changed since the last step
+      round_.emplace(ranks().comm, LongPhase::Of::kAlike);
       moves_.resize(parameters.size());
       for (std::size_t p = 0; p < parameters.size(); ++p) moves_[p] = parameters[p]->value;
     }
@@ -105,6 +106,7 @@ class LocalSgd final : public Mode {
       for_each(parameters[p]->value, moves_[p], [rate](float& value, float& move) { value -= rate * move; });
     }
     together_ = true;
+    round_.reset();
     ranks().replica.phases.exchange += clock.seconds();
     return {.loss = {.loss_sum = all.loss, .correct = all.correct}, .samples = all.samples};
   }
@@ -125,6 +127,7 @@ class LocalSgd final : public Mode {
   std::vector<AlignedVector<float>> moves_;  // values when all were together, then how far they moved
   SumExchange exchange_, state_exchange_;    // after moves_, which they send: they must go first
   bool together_ = true, stop_asked_ = false;
+  std::optional<LongPhase> round_;  // steps apart, until the ranks meet
   RoundCounts own_;
 };
 

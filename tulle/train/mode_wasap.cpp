@@ -1,4 +1,7 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <exception>
 #include <limits>
@@ -199,6 +202,9 @@ class Wasap final : public TwoPhases {
     std::vector<std::vector<float>> gradients{};  // of every parameter, at those layers
     std::vector<std::vector<std::byte>> model{};  // messages on their way to it
     Communicator::Transfers coming{}, going{};
+    std::int64_t open = 0;  // transfers that were not done at the last look
+    double silent = 0.0;    // seconds without any of them getting done
+    Clock looked{};         // since the last look
   };
 
   // Why worker 0 gave up says more than that it did.
@@ -207,9 +213,10 @@ class Wasap final : public TwoPhases {
     try {
       return body();
     } catch (const Error&) {
+      const bool came_first = helper_failed_;
       pair_[0]->give_up(0);
       helper_.join();
-      if (helper_failure_ != nullptr) std::rethrow_exception(helper_failure_);
+      if (came_first) std::rethrow_exception(helper_failure_);
       throw;
     }
   }
@@ -229,6 +236,7 @@ class Wasap final : public TwoPhases {
         Worker(replica, loader, *pair_[1], 0, ranks().comm.size()).work();
       } catch (...) {
         helper_failure_ = std::current_exception();
+        helper_failed_ = true;
         pair_[1]->give_up(0);
       }
     });
@@ -317,6 +325,7 @@ class Wasap final : public TwoPhases {
     link.owed = false;
     if (kind != ModelHeader::Kind::kLearn) return;
     link.coming.push_back(link.comm->receive(link.peer, bytes_of(link.header)));
+    link.open = std::numeric_limits<std::int64_t>::max();
     link.gradients.resize(network.parameters().size());
     auto gradient = link.gradients.begin();
     for (const Parameter* parameter : network.parameters()) {
@@ -342,15 +351,26 @@ class Wasap final : public TwoPhases {
   Link& next_link() {
     const auto next = [this]() -> Link& { return links_[static_cast<std::size_t>(turn_++) % links_.size()]; };
     if (ranks().config().order == "round-robin") return next();
-    Patience patience(ranks().comm.time_limit());
-    do {
+    for (Patience patience(std::numeric_limits<double>::infinity());; patience.pause())
       for (std::size_t i = 0; i < links_.size(); ++i)
-        if (Link& link = next();
-            std::ranges::all_of(link.coming, [](const auto& transfer) { return transfer->done(); }))
-          return link;
-    } while (patience.pause());
+        if (Link& link = next(); is_there(link)) return link;
+  }
+
+  // Whether the link's gradient is. However busy others keep the server, it notices a worker that hangs.
+  bool is_there(Link& link) const {
+    constexpr double kAway = 1.0;  // messages may have moved only while the server looks: no more counts
+    const auto is_open = [](const auto& transfer) { return !transfer->done(); };
+    const auto coming = std::ranges::count_if(link.coming, is_open);
+    if (coming == 0) return true;
+    const std::int64_t open = coming + std::ranges::count_if(link.going, is_open);
+    link.silent = open < link.open ? 0.0 : link.silent + std::min(link.looked.seconds(), kAway);
+    link.open = open;
+    link.looked.restart();
+    if (link.silent <= ranks().comm.time_limit()) return false;
     throw Error(ErrorKind::kTemporary,
-                "rank 0: found no message from any worker, expected one within parallel.timeout");
+                fmt::format("rank 0: found no message from worker {} for {:.1f} s, expected one within "
+                            "parallel.timeout",
+                            &link - links_.data(), link.silent));
   }
 
   // The link's gradient into the network's.
@@ -379,6 +399,7 @@ class Wasap final : public TwoPhases {
   std::vector<std::unique_ptr<Communicator>> pair_;  // server and worker 0
   std::optional<Run> helper_run_;
   std::exception_ptr helper_failure_;
+  std::atomic<bool> helper_failed_{false};
   std::vector<Link> links_;
   std::map<int, std::vector<KnownLayer>> known_;  // by version, as far back as a worker knows it
   int version_ = 0;

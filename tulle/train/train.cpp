@@ -372,6 +372,12 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
     check_last_batch(run.config, data, comm.size());
+    if (spreads_neurons(run.config) && data.valid.inputs.samples > 0 && run.config.checkpoint.best != "last")
+      throw Error(
+          ErrorKind::kConfig,
+          fmt::format("checkpoint.best, found '{}', expected 'last' with parallel.mode = \"rows\" and "
+                      "validation data",
+                      run.config.checkpoint.best));
     if (spreads_neurons(run.config) && comm.size() > 1 && run.model.network.spread() == nullptr)
       run = part_of(run, {comm.rank(), comm.size()});
     if (run.model.network.spread() != nullptr) run.model.network.spread()->connect(comm);
