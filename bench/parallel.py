@@ -3,11 +3,14 @@
 
 Usage: parallel.py TULLE [--repeats 5] [--accuracy]
 Every row is the fastest epoch of so many interleaved runs; ratios are to one rank with one thread. `none` is a training
-without modes: what a rank is to be compared with. --accuracy also trains wasap and local-sgd beside one process, for
+without modes: what a rank is to be compared with. Two trainings at once that share nothing tell how much two cores of
+this machine can be. --accuracy also trains wasap and local-sgd beside one process, for
 as many epochs each, three seeds (minutes).
 """
 
 import argparse
+import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
@@ -34,19 +37,19 @@ ENVIRONMENT = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_R
 
 class Runs:
     def __init__(self, binary, folder):
-        self.binary, self.folder, self.count = pathlib.Path(binary).resolve(), folder, 0
+        self.binary, self.folder, self.names = pathlib.Path(binary).resolve(), folder, itertools.count()
         (folder / "fashion.toml").write_text(FASHION)
 
     def train(self, *flags, ranks=0):
         """Records of one training; `ranks` processes under mpirun, 0: one process."""
-        self.count += 1
-        command = [self.binary, "train", "fashion.toml", "--quiet", f"--name={self.count}", *flags]
+        name = str(next(self.names))
+        command = [self.binary, "train", "fashion.toml", "--quiet", f"--name={name}", *flags]
         launcher = [*MPIRUN, "-n", str(ranks)] if ranks else []
         start = time.monotonic()
         subprocess.run([*launcher, *map(str, command)], cwd=self.folder, check=True, env=ENVIRONMENT,
                        stdout=subprocess.DEVNULL)
         wall = time.monotonic() - start
-        lines = (self.folder / "out" / str(self.count) / "metrics.jsonl").read_text().splitlines()
+        lines = (self.folder / "out" / name / "metrics.jsonl").read_text().splitlines()
         return wall, [json.loads(line) for line in lines]
 
 
@@ -83,7 +86,11 @@ def speed(runs, repeats, has_mpi, rows_wanted):
         "wasap, 2 workers, MPI": (["--mode=wasap", "--threads=1", "--phase1=1"], 2),
     }
     best, traffic = {}, {}
+    at_once = 1e9
     for _ in range(repeats):
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            both = pool.map(lambda _: runs.train(*common, "--threads=1")[1], range(2))
+            at_once = min(at_once, max(map(seconds, both)))
         for name, (flags, ranks) in rows.items():
             if (ranks and not has_mpi) or (rows_wanted and not any(word in name for word in rows_wanted)):
                 continue
@@ -94,6 +101,7 @@ def speed(runs, repeats, has_mpi, rows_wanted):
     print("| Fashion-MNIST, global batch 256 (wasap: 256 a worker) | s an epoch | x one rank | B a connection, step and way |")
     print("|---|---|---|---|")
     one = best["none, 1 thread"]
+    print(f"| two trainings of 1 thread at once, each | {at_once:.3f} | {2 * one / at_once:.2f} in all |  |")
     for name, value in best.items():
         sent = f"{traffic[name]:.3f}" if name in traffic else ""
         print(f"| {name} | {value:.3f} | {one / value:.2f} | {sent} |", flush=True)
