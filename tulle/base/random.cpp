@@ -30,11 +30,6 @@ float Random::uniform(std::uint64_t index) const {
   return static_cast<float>(words(index)[0] >> 8) * 0x1p-24f;
 }
 
-std::uint64_t Random::below(std::uint64_t n, std::uint64_t index) const {
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<std::uint64_t>((static_cast<Wide>(bits64(index)) * n) >> 64);
-}
-
 float Random::normal(std::uint64_t index) const {
   const auto w = words(index);
   const double radius_draw = (static_cast<double>(w[0]) + 1.0) * 0x1p-32;  // (0, 1]: the logarithm exists

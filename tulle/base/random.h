@@ -45,7 +45,12 @@ struct Random {
   /// Uniform in [0, 1) with 24 bits.
   float uniform(std::uint64_t index) const;
   /// Uniform in [0, n), n >= 1; the bias is below n / 2^64.
-  std::uint64_t below(std::uint64_t n, std::uint64_t index) const;
+  std::uint64_t below(std::uint64_t n, std::uint64_t index) const { return scaled(bits64(index), n); }
+  /// 64 random bits brought into [0, n).
+  static std::uint64_t scaled(std::uint64_t bits, std::uint64_t n) {
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<std::uint64_t>((static_cast<Wide>(bits) * n) >> 64);
+  }
   /// Standard normal (Box-Muller on the words of one place).
   float normal(std::uint64_t index) const;
 };

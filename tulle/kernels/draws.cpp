@@ -28,9 +28,19 @@ struct Halves {
   }
 };
 
+// Philox blocks of the places in lanes `k` and on.
+HWY_INLINE void DrawWords(const Random& random, std::uint32_t stream, const Halves& place, std::int64_t k,
+                          WordVector word[4]) {
+  const Words u;
+  word[0] = hn::Set(u, stream);
+  word[1] = hn::Set(u, random.event);
+  word[2] = hn::Load(u, place.low + k);
+  word[3] = hn::Load(u, place.high + k);
+  Philox(random.seed, word);
+}
+
 void DrawUniform(const Random& random, const std::uint64_t* HWY_RESTRICT places, std::int64_t count,
                  float* HWY_RESTRICT numbers) {
-  const Words u;
   const Floats d;
   const hn::RebindToSigned<Words> i;
   const std::uint32_t stream = stream_word(random.stream, random.layer);
@@ -41,13 +51,30 @@ void DrawUniform(const Random& random, const std::uint64_t* HWY_RESTRICT places,
     const std::int64_t here = std::min(kBlock, count - at);
     place.Split(places + at, here, 32);
     for (std::int64_t k = 0; k < here; k += kLanes) {
-      WordVector word[4] = {hn::Set(u, stream), hn::Set(u, random.event), hn::Load(u, place.low + k),
-                            hn::Load(u, place.high + k)};
-      Philox(random.seed, word);
+      WordVector word[4];
+      DrawWords(random, stream, place, k, word);
       const auto top = hn::BitCast(i, hn::ShiftRight<8>(word[0]));  // 24 bits
       hn::Store(hn::Mul(hn::ConvertTo(d, top), unit), d, drawn + k);
     }
     std::copy_n(drawn, here, numbers + at);
+  }
+}
+
+void DrawBits(const Random& random, const std::uint64_t* HWY_RESTRICT places, std::int64_t count,
+              std::uint64_t* HWY_RESTRICT bits) {
+  const Words u;
+  const std::uint32_t stream = stream_word(random.stream, random.layer);
+  Halves place;
+  for (std::int64_t at = 0; at < count; at += kBlock) {
+    const std::int64_t here = std::min(kBlock, count - at);
+    place.Split(places + at, here, 32);
+    for (std::int64_t k = 0; k < here; k += kLanes) {
+      WordVector word[4];
+      DrawWords(random, stream, place, k, word);
+      hn::Store(word[0], u, place.low + k);
+      hn::Store(word[1], u, place.high + k);
+    }
+    for (std::int64_t k = 0; k < here; ++k) bits[at + k] = std::uint64_t{place.high[k]} << 32 | place.low[k];
   }
 }
 
@@ -96,11 +123,17 @@ HWY_AFTER_NAMESPACE();
 namespace tulle::kernels {
 
 HWY_EXPORT(DrawUniform);
+HWY_EXPORT(DrawBits);
 HWY_EXPORT(ApplyFeistel);
 
 void draw_uniform(const Random& random, const std::uint64_t* places, std::int64_t count,
                   float* numbers) noexcept {
   HWY_DYNAMIC_DISPATCH(DrawUniform)(random, places, count, numbers);
+}
+
+void draw_bits(const Random& random, const std::uint64_t* places, std::int64_t count,
+               std::uint64_t* bits) noexcept {
+  HWY_DYNAMIC_DISPATCH(DrawBits)(random, places, count, bits);
 }
 
 void feistel(const Feistel& network, std::uint64_t* values, std::int64_t count) noexcept {

@@ -11,6 +11,10 @@ namespace tulle::kernels {
 void draw_uniform(const Random& random, const std::uint64_t* places, std::int64_t count,
                   float* numbers) noexcept;
 
+/// The same of random.bits64(places[i]).
+void draw_bits(const Random& random, const std::uint64_t* places, std::int64_t count,
+               std::uint64_t* bits) noexcept;
+
 /// An alternating Feistel network of eight rounds: it permutes the numbers of `left_bits` + `right_bits`
 /// bits.
 struct Feistel {

@@ -13,7 +13,7 @@ namespace {
 
 class Draws : public EveryTarget {};
 
-TEST_P(Draws, UniformNumbersAreThoseThatEachPlaceGivesAlone) {
+TEST_P(Draws, NumbersAreThoseThatEachPlaceGivesAlone) {
   Dice dice;
   for (const std::int64_t count : {0, 1, 7, 16, 63, 64, 65, 200}) {
     const Random random{.seed = dice.below(~0ull), .stream = Stream::kGrowValue, .layer = 3, .event = 70000};
@@ -21,9 +21,13 @@ TEST_P(Draws, UniformNumbersAreThoseThatEachPlaceGivesAlone) {
     for (std::int64_t i = 0; i < count; ++i) places.push_back(dice.below(~0ull));
     Guarded<float> numbers(count);
     draw_uniform(random, places.data(), count, numbers.data());
-    for (std::size_t i = 0; i < places.size(); ++i)
+    Guarded<std::uint64_t> bits(count);
+    draw_bits(random, places.data(), count, bits.data());
+    for (std::size_t i = 0; i < places.size(); ++i) {
       ASSERT_EQ(numbers[i], random.uniform(places[i])) << i << " of " << count;
-    EXPECT_TRUE(numbers.guards_intact());
+      ASSERT_EQ(bits[i], random.bits64(places[i])) << i << " of " << count;
+    }
+    EXPECT_TRUE(numbers.guards_intact() && bits.guards_intact());
   }
 }
 

@@ -34,6 +34,22 @@ std::vector<std::uint64_t> complement(std::span<const std::uint64_t> sorted, std
   return rest;
 }
 
+// Floyd's choice of `fan_in` of `cols` sources, one draw each, into `chosen`, sorted.
+void choose(const std::uint64_t* draws, std::int32_t cols, std::int32_t fan_in, std::int32_t* chosen) {
+  std::int32_t* end = chosen;
+  for (std::int32_t last = cols - fan_in; last < cols; ++last) {
+    auto source = static_cast<std::int32_t>(Random::scaled(*draws++, static_cast<std::uint64_t>(last) + 1));
+    std::int32_t* slot = std::lower_bound(chosen, end, source);
+    if (slot != end && *slot == source) {  // taken: Floyd's step takes `last`, which cannot be
+      source = last;
+      slot = end;
+    }
+    std::copy_backward(slot, end, end + 1);
+    *slot = source;
+    ++end;
+  }
+}
+
 constexpr RepairInfo kRepairs[] = {
     {"none", "neurons without connections stay so", Repair::kNone},
     {"in", "every target has an input", Repair::kIn},
@@ -307,24 +323,21 @@ Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_
   RawVector<std::int32_t> columns(static_cast<std::size_t>(rows) * static_cast<std::size_t>(fan_in));
   row_ptr[0] = 0;
   constexpr std::int64_t kGrain = 1 << 10;
+  const std::int64_t group = std::max<std::int64_t>(kGrain / std::max(fan_in, 1), 1);  // rows drawn at once
   parallel_ranges(rows, kGrain, [&](Range range) {
-    for (std::int64_t r = range.begin; r < range.end; ++r) {
-      std::int32_t* const chosen = columns.data() + r * fan_in;  // sorted
-      std::int32_t* end = chosen;
-      const std::uint64_t first_draw = static_cast<std::uint64_t>(r) * static_cast<std::uint64_t>(cols);
-      for (std::int32_t last = cols - fan_in; last < cols; ++last) {
-        const std::uint64_t place = first_draw + static_cast<std::uint64_t>(last);
-        auto source = static_cast<std::int32_t>(key.below(static_cast<std::uint64_t>(last) + 1, place));
-        std::int32_t* slot = std::lower_bound(chosen, end, source);
-        if (slot != end && *slot == source) {  // taken: Floyd's step takes `last`, which cannot be
-          source = last;
-          slot = end;
-        }
-        std::copy_backward(slot, end, end + 1);
-        *slot = source;
-        ++end;
+    std::vector<std::uint64_t> places, draws(static_cast<std::size_t>(group * fan_in));
+    for (std::int64_t first = range.begin; first < range.end; first += group) {
+      const std::int64_t end = std::min(first + group, range.end);
+      places.clear();
+      for (std::int64_t r = first; r < end; ++r)
+        for (std::int64_t last = cols - fan_in; last < cols; ++last)
+          places.push_back(static_cast<std::uint64_t>(r * cols + last));
+      kernels::draw_bits(key, places.data(), std::ssize(places), draws.data());
+      const std::uint64_t* draw = draws.data();
+      for (std::int64_t r = first; r < end; ++r, draw += fan_in) {
+        choose(draw, cols, fan_in, columns.data() + r * fan_in);
+        row_ptr[static_cast<std::size_t>(r) + 1] = (r + 1) * fan_in;
       }
-      row_ptr[static_cast<std::size_t>(r) + 1] = (r + 1) * fan_in;
     }
   });
   return Topology(rows, cols, std::move(row_ptr), std::move(columns));
