@@ -52,6 +52,11 @@ nb::object values_of(const Handle& model, const AlignedVector<float>& values, bo
 
 // A dense layer: its [n_out, n_in] array. A sparse one: (values, columns, row pointers, shape); the pointers
 // are a copy, of int32 where it holds them, because SciPy would else copy the columns.
+std::vector<float> widened(const Parameter& parameter) {
+  const tulle::ParameterValues values = tulle::values_of(parameter);
+  return {values.begin(), values.end()};
+}
+
 nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
   Layer& layer = layer_of(*handle.model, l);
   const auto outputs = static_cast<std::size_t>(layer.outputs());
@@ -64,7 +69,7 @@ nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
           ? owned<std::int32_t>(std::vector<std::int32_t>(begins.begin(), begins.end()))
           : owned<std::int64_t>(begins);
   // Weights in bfloat16 are a copy: NumPy has no such numbers.
-  const nb::object values = layer.weight().is_bf16() ? owned<float>(tulle::values_of(layer.weight()))
+  const nb::object values = layer.weight().is_bf16() ? owned<float>(widened(layer.weight()))
                                                      : values_of(handle.model, layer.weight().value, writable,
                                                                  {layer.weight().size()});
   return nb::make_tuple(values, view<std::int32_t>(topology->columns(), handle.model), row_ptr,
@@ -73,7 +78,7 @@ nb::object weight(const ModelHandle& handle, std::size_t l, bool writable) {
 
 nb::object bias(const ModelHandle& handle, std::size_t l, bool writable) {
   const Parameter& bias = layer_of(*handle.model, l).bias();
-  if (bias.is_bf16()) return owned<float>(tulle::values_of(bias));  // a copy, as of weights
+  if (bias.is_bf16()) return owned<float>(widened(bias));  // a copy, as of weights
   return values_of(handle.model, bias.value, writable, {bias.size()});
 }
 

@@ -29,6 +29,25 @@ constexpr std::array<std::uint32_t, 256> kCrcOfByte = [] {
   return table;
 }();
 
+class RunningDigest {
+ public:
+  RunningDigest() : state_(XXH3_createState(), XXH3_freeState) {
+    if (state_ == nullptr) throw std::bad_alloc();
+    XXH3_128bits_reset(state_.get());
+  }
+  void add(std::span<const std::byte> bytes) {
+    XXH3_128bits_update(state_.get(), bytes.data(), bytes.size());
+  }
+  Digest end() const {
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state_.get()));
+    return std::bit_cast<Digest>(canonical);
+  }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
+};
+
 }  // namespace
 
 namespace detail {
@@ -99,28 +118,27 @@ std::uint64_t content_hash(std::span<const std::byte> bytes) {
 }
 
 Digest xxh3_digest(Pieces pieces) {
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), XXH3_freeState);
-  if (state == nullptr) throw std::bad_alloc();
-  XXH3_128bits_reset(state.get());
+  RunningDigest digest;
   for (const auto& piece : pieces) {
-    XXH3_128bits_update(state.get(), piece.data(), piece.size());
+    digest.add(piece);
     release(piece);
   }
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
-  return std::bit_cast<Digest>(canonical);
+  return digest.end();
 }
 
 std::string file_hash(const std::string& path) {
   FileOps& files = real_file_ops();
   std::uint64_t size = 0;
   const FileHandle file = open_for_reading(files, path, &size);
-  std::vector<std::byte> bytes(size);
-  read_exactly(files, file, path, 0, bytes);
-  const std::span<const std::byte> pieces[] = {bytes};
+  RunningDigest digest;
+  std::vector<std::byte> block(std::size_t{1} << 20);
+  for (std::uint64_t at = 0; at < size; at += block.size()) {
+    const auto part = std::span(block).first(std::min<std::uint64_t>(block.size(), size - at));
+    read_exactly(files, file, path, at, part);
+    digest.add(part);
+  }
   std::string digits;
-  for (const std::byte byte : xxh3_digest(pieces))
-    digits += fmt::format("{:02x}", static_cast<unsigned>(byte));
+  for (const std::byte byte : digest.end()) digits += fmt::format("{:02x}", static_cast<unsigned>(byte));
   return digits;
 }
 

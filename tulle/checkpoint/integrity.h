@@ -36,7 +36,7 @@ using Digest = std::array<std::byte, 16>;
 /// XXH3-128 of the file made of `pieces`, in the canonical order of bytes: the one `xxh128sum` prints.
 Digest xxh3_digest(Pieces pieces);
 
-/// The same of a file, in 32 hex digits. Memory: the file. Throws tulle::Error if it cannot be read.
+/// The same of a file, in 32 hex digits. Memory: a mebibyte. Throws tulle::Error if it cannot be read.
 std::string file_hash(const std::string& path);
 
 namespace detail {

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "tulle/base/file_ops_testing.h"
+
 namespace tulle {
 namespace {
 
@@ -59,17 +61,32 @@ TEST(CrcTable, AFullLastBlockIsNotFollowedByAnEmptyOne) {
   EXPECT_EQ(crc_table({}).size(), 0u);
 }
 
-TEST(Digest, IsTheOneThatXxh128sumPrints) {  // expected value: the Python package xxhash
-  const std::span<const std::byte> whole[] = {bytes_of("123456789")};
-  const std::span<const std::byte> cut[] = {bytes_of("1234"), bytes_of("56789")};
-  const Digest digest = xxh3_digest(whole);
-  EXPECT_EQ(xxh3_digest(cut), digest);
+std::string hex_of(const Digest& digest) {
   std::string hex;
   for (const std::byte byte : digest) {
     hex += "0123456789abcdef"[static_cast<int>(byte) >> 4];
     hex += "0123456789abcdef"[static_cast<int>(byte) & 15];
   }
-  EXPECT_EQ(hex, "33119477ede5dcd5e9716427681d5860");
+  return hex;
+}
+
+TEST(Digest, IsTheOneThatXxh128sumPrints) {  // expected value: the Python package xxhash
+  const std::span<const std::byte> whole[] = {bytes_of("123456789")};
+  const std::span<const std::byte> cut[] = {bytes_of("1234"), bytes_of("56789")};
+  const Digest digest = xxh3_digest(whole);
+  EXPECT_EQ(xxh3_digest(cut), digest);
+  EXPECT_EQ(hex_of(digest), "33119477ede5dcd5e9716427681d5860");
+}
+
+TEST(Digest, OfAFileIsThatOfItsBytes) {
+  const testing::TemporaryDirectory folder;
+  for (const std::size_t size : {0, 9, 1 << 20, (3 << 20) + 17}) {
+    std::string text(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * i >> 7);
+    testing::write_text(folder / "file", text);
+    const std::span<const std::byte> whole[] = {bytes_of(text)};
+    EXPECT_EQ(file_hash(folder / "file"), hex_of(xxh3_digest(whole))) << size;
+  }
 }
 
 }  // namespace

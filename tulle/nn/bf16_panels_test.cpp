@@ -133,7 +133,7 @@ Outcome with_threads(int threads, std::int32_t samples, bool bf16_weights) {
   }
   set_thread_count(0);
   for (std::size_t l = 0; l < network.size(); ++l) {
-    const std::vector<float> values = values_of(network.layer(l).weight());
+    const ParameterValues values = values_of(network.layer(l).weight());
     last.gradient.insert(last.gradient.end(), values.begin(), values.end());
   }
   return last;

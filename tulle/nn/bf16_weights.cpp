@@ -47,11 +47,8 @@ void narrow(Parameter& parameter) {
   parameter.m1 = AlignedVector<float>();
 }
 
-std::vector<float> values_of(const Parameter& parameter) {
-  const AlignedVector<float> wide = widened(parameter.bf16_value);
-  const AlignedVector<float>& values = parameter.is_bf16() ? wide : parameter.value;
-  return {values.begin(), values.end()};
-}
+ParameterValues::ParameterValues(const Parameter& parameter)
+    : wide_(widened(parameter.bf16_value)), all_(parameter.is_bf16() ? wide_ : parameter.value) {}
 
 void set_values(Parameter& parameter, AlignedVector<float> values) {
   require(values.size() == parameter.size(), "set_values: one value for each entry is needed");

@@ -16,8 +16,22 @@ namespace tulle {
 void widen(Parameter& parameter);
 /// Back, to the nearest; exact for what widen() made.
 void narrow(Parameter& parameter);
-/// The values of a parameter, wherever they are.
-std::vector<float> values_of(const Parameter& parameter);
+/// The values of a parameter as floats: where they are, or a widened copy. The parameter outlives it, and
+/// stays as it is.
+class ParameterValues {
+ public:
+  explicit ParameterValues(const Parameter& parameter);
+  ParameterValues(const ParameterValues&) = delete;
+  ParameterValues& operator=(const ParameterValues&) = delete;
+  operator std::span<const float>() const { return all_; }
+  auto begin() const { return all_.begin(); }
+  auto end() const { return all_.end(); }
+
+ private:
+  AlignedVector<float> wide_;
+  std::span<const float> all_;
+};
+inline ParameterValues values_of(const Parameter& parameter) { return ParameterValues(parameter); }
 /// Gives a parameter, in the form it has, as many values as it has.
 void set_values(Parameter& parameter, AlignedVector<float> values);
 /// An array of zeros for its momentum, in the same form, if it has none; an existing one stays.

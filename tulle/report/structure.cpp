@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tulle/base/spill.h"
 #include "tulle/nn/bf16_weights.h"
 #include "tulle/report/axis.h"
 #include "tulle/report/chart.h"
@@ -86,6 +87,9 @@ std::vector<LayerStructure> structure_of(const Network& network) {
                              .weights = weight_histogram(values_of(layer.weight()))};
     if (topology != nullptr && topology->rows() > 0 && topology->cols() > 0)
       add_degrees(*topology, structure);
+    release(std::as_bytes(std::span(layer.weight().value)));
+    release(std::as_bytes(std::span(layer.weight().bf16_value)));
+    if (topology != nullptr) release(std::as_bytes(topology->columns()));
     layers.push_back(std::move(structure));
   }
   return layers;

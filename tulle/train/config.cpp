@@ -246,14 +246,14 @@ void finish_config(Config& config) {
                 fmt::format("topology.budgets, found {} numbers, expected {} (one per layer)",
                             config.topology.budgets.size(), config.model.hidden.size() + 1));
   // Where a neuron's place tells its sources, other numbers would be another law.
-  if (config.topology.numbering != "drawn" &&
-      (config.topology.window > 0 || config.topology.pattern != "random"))
-    throw Error(
-        ErrorKind::kConfig,
-        fmt::format("topology.numbering, found '{}', expected 'drawn' with {}", config.topology.numbering,
-                    config.topology.window > 0
-                        ? fmt::format("topology.window = {}", config.topology.window)
-                        : fmt::format("topology.pattern = \"{}\"", config.topology.pattern)));
+  std::string places;
+  if (config.topology.window > 0) places = fmt::format("topology.window = {}", config.topology.window);
+  if (config.topology.pattern != "random")
+    places = fmt::format("topology.pattern = \"{}\"", config.topology.pattern);
+  if (!config.train.start_from.empty()) places = "train.start_from";  // a network that has its numbers
+  if (config.topology.numbering != "drawn" && !places.empty())
+    throw Error(ErrorKind::kConfig, fmt::format("topology.numbering, found '{}', expected 'drawn' with {}",
+                                                config.topology.numbering, places));
   if (config.run.name.empty() || config.run.name.find('/') != std::string::npos || config.run.name == "." ||
       config.run.name == "..")
     throw Error(ErrorKind::kConfig,

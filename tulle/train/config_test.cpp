@@ -295,6 +295,8 @@ TEST(FinishConfig, RefusesWhatNoSingleKeyCanTell) {
             "topology.numbering, found 'by-source', expected 'drawn' with topology.window = 8");
   EXPECT_EQ(refused(numbering + "pattern = \"block\"\n"),
             "topology.numbering, found 'by-source', expected 'drawn' with topology.pattern = \"block\"");
+  EXPECT_EQ(refused(numbering + "[train]\nstart_from = \"m\"\n"),
+            "topology.numbering, found 'by-source', expected 'drawn' with train.start_from");
   EXPECT_THAT(refused(numbering + "[model]\nkind = \"smlp\"\n"), StartsWith("topology.numbering"));
   EXPECT_THAT(refused("[topology]\ndistribution = \"explicit\"\nbudgets = [1, 2]\n"),
               StartsWith("topology.budgets, found 2 numbers, expected 4"));

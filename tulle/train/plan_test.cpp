@@ -27,7 +27,7 @@ Config wide_config(const std::string& storage) {
   config.model.hidden = {200000, 200000};
   config.topology.epsilon = 3.0;
   config.train.batch_size = 16;
-  config.train.epochs = 1;
+  config.train.epochs = 2;  // an event between them
   config.checkpoint.save_every = "never";
   config.run.storage = storage;
   return config;

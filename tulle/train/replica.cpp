@@ -34,8 +34,9 @@ std::int32_t largest_bits(const float* values, std::int64_t count) {
 
 float largest_magnitude(const Parameter& parameter) {
   if (parameter.is_bf16()) {
-    const std::vector<float> values = values_of(parameter);
-    return std::bit_cast<float>(largest_bits(values.data(), std::ssize(values)));
+    const ParameterValues values = values_of(parameter);
+    const std::span<const float> all = values;
+    return std::bit_cast<float>(largest_bits(all.data(), std::ssize(all)));
   }
   std::atomic<std::int32_t> largest = 0;
   parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {

@@ -87,7 +87,7 @@ TEST(RowEvents, TakeNoRowPointersAndNoLayerMore) {
   config.model.hidden = {300000, 300000};
   config.run.storage = "compact";
   config.train.batch_size = 4;
-  config.train.epochs = 1;
+  config.train.epochs = 2;  // an event between them
   const Dataset data = load_dataset(data_options(config));
   const Plan plan = make_plan(config, data);
   const auto bytes = [&](const Plan& of, const std::string& name) {

@@ -7,6 +7,7 @@
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
 #include "tulle/train/plan.h"
+#include "tulle/train/plan_testing.h"
 #include "tulle/train/train_testing.h"
 
 namespace tulle::testing {
@@ -77,6 +78,35 @@ TEST(Spill, GivesTheBitsOfATrainingInMemoryAlsoWhenResumed) {
   EXPECT_EQ(resumed.spill, files.run.spill);  // events go there too
   EXPECT_TRUE(trained(std::move(resumed), data) == expected);
   EXPECT_TRUE(trained(resume_run(config, data, newest), data) == expected);  // in memory from here on
+}
+
+TEST(Spill, GivesTheBitsOfATrainingInMemoryAlsoInBfloat16) {
+  const TemporaryDirectory folder;
+  Config config = deep_config();
+  config.model.weights = "bf16";
+  config.model.dtype = "bf16";
+  const Dataset data = load_dataset(data_options(config));
+  const Bits expected = trained(start_run(config, data), data);
+  const Config files = spilled(config, data, folder);
+  const Threads three(3);
+  tulle::Run run = start_run(files, data);
+  EXPECT_EQ(run.spill, files.run.spill);
+  EXPECT_TRUE(trained(std::move(run), data) == expected);
+}
+
+TEST(Spill, TakesTheMemoryOfItsPlan) {
+  const TemporaryDirectory folder;
+  Config config = deep_config();
+  config.model.hidden = std::vector<std::int64_t>(8, 100'000);
+  config.topology.epsilon = 14.0;
+  config.synthetic.samples = 16;
+  config.train.epochs = 2;  // an event between them
+  const Dataset data = load_dataset(data_options(config));
+  const std::int64_t memory = make_plan(config, data).total();
+  config = spilled(config, data, folder);
+  const std::int64_t planned = make_plan(config, data).total();
+  EXPECT_LT(planned, memory - 150'000'000) << "can this still tell?";
+  expect_memory(config, data, planned);
 }
 
 TEST(Spill, IsNotNeededWhereTheLimitHolds) {
