@@ -366,5 +366,13 @@ TEST(Mpi, IsNotLoadedUnlessALauncherStartedTheProcess) {
   EXPECT_EQ(ranks_on_this_machine(), 1);
 }
 
+TEST(Patience, DoesNotCountThatTheProcessItselfWasStopped) {
+  Patience patience(1.1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1300));  // as if
+  EXPECT_TRUE(patience.pause());
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_FALSE(patience.pause());
+}
+
 }  // namespace
 }  // namespace tulle::testing

@@ -41,17 +41,19 @@ void Communicator::wait(Transfer& transfer, int peer) {
 }
 
 bool Patience::pause() {
-  constexpr double kAwake = 1e-3;
-  const double waited = clock_.seconds();
-  if (waited < kAwake)
+  constexpr double kAwake = 1e-3, kStopped = 1.0;
+  waited_ += std::min(clock_.seconds(), kStopped);
+  clock_.restart();
+  if (waited_ < kAwake)
     std::this_thread::yield();
   else
     std::this_thread::sleep_for(std::chrono::microseconds(50));
-  return waited <= limit_;
+  return waited_ <= limit_;
 }
 
 void Patience::restart(double seconds) {
   limit_ = seconds;
+  waited_ = 0.0;
   clock_.restart();
 }
 

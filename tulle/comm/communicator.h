@@ -94,7 +94,8 @@ class Patience {
 
  private:
   double limit_;
-  Clock clock_;
+  double waited_ = 0.0;  // what this process was stopped meanwhile does not count
+  Clock clock_;          // since the last pause
 };
 
 /// A communicator of one rank, for code that asks no matter how many there are.

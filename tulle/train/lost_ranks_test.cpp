@@ -193,6 +193,22 @@ TEST(LocalSgd, WaitsForARankThatIsSlowerBetweenTwoMeetings) {
   EXPECT_THAT(thrown, Each(IsEmpty()));
 }
 
+// Ranks that are threads share the signal; only one of them can save.
+TEST(EveryMode, SavesEachTimeItIsAskedTo) {
+  const Dataset data = many_data();
+  Config config = config_of("sync", 4);
+  config.train.batch_size = 64;
+  config.checkpoint.keep = 100;
+  const TemporaryDirectory folder;
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+  tulle::Run run = start_run(config, data);
+  Signals signals;
+  Diary diary;
+  diary.at_batch = [&](const Observer::Batch&) { signals.save = true; };
+  train(run, data, &directory, diary, signals);
+  EXPECT_EQ(diary.saves.size(), diary.batches.size());
+}
+
 TEST(Wasap, NoticesAWorkerThatHangsThoughOthersKeepItBusy) {
   const Dataset data = many_data();
   Config config = config_of("wasap", 3);

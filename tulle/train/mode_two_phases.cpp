@@ -105,7 +105,7 @@ void TwoPhases::part() {
 }
 
 void TwoPhases::start_epoch(std::int64_t epoch) {
-  if (together_ && epoch >= parting_) part();
+  if (together_ && epoch >= parting_ && !stop_asked()) part();
   if (together_) return start_shared_epoch(epoch);
   alone_.emplace(ranks().comm, LongPhase::Of::kAlike);
   own_.start_epoch(static_cast<int>(epoch), /*shuffled=*/true);
@@ -146,14 +146,19 @@ void TwoPhases::end(bool finished) {
     end_sharing(/*stopped=*/true);
   else if (finished)
     average_replicas();
-  else if (!stopped_together_)
+  else if (!stopped_together_) {
+    const LongPhase phase(ranks().comm, LongPhase::Of::kAllRanks);
     meet(false);  // the others hear of it at the end of their epoch
+  }
 }
 
 void TwoPhases::average_replicas() {
   Communicator& comm = ranks().comm;
   Network& network = ranks().replica.network();
   const Packed own = packed(network);
+  // One after the other, over a link of 10 MB a second.
+  const LongPhase phase(comm, LongPhase::Of::kAllRanks,
+                        1e-7 * static_cast<double>(own.bytes().size()) * comm.size());
   if (comm.rank() != 0) {
     const std::uint64_t length = own.bytes().size();
     send_now(comm, 0, std::as_bytes(std::span(&length, 1)));

@@ -27,6 +27,9 @@ class TwoPhases : public Mode {
   void start_epoch(std::int64_t epoch) final;
   Step gradients(bool whole) final;
   bool together() const final { return together_; }
+  bool parts_after(std::int64_t epochs) const final {
+    return epochs == parting_ && epochs < ranks().run().config.train.epochs;
+  }
   bool ends_with_average() const final { return true; }
   bool sees_whole_batch() const final { return !together_; }
   bool stop_asked() const final { return together_ ? shared_stop_asked() : ranks().signals.stop.load(); }

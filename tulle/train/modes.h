@@ -63,6 +63,12 @@ class Mode {
   virtual bool is_waited_for() const { return false; }
   /// In a phase that takes long.
   LongPhase::Of who_waits() const { return alike() ? LongPhase::Of::kAlike : LongPhase::Of::kThisRank; }
+  /// Whether replicas go their own ways after so many epochs: that is where a training goes on that is
+  /// stopped later.
+  virtual bool parts_after(std::int64_t epochs) const {
+    (void)epochs;
+    return false;
+  }
   /// Whether the result is an average made after the last epoch, not the network of one.
   virtual bool ends_with_average() const { return false; }
   /// Whether the inputs and errors of the last step are those of the whole batch.

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 
 #include "tulle/base/error.h"
+#include "tulle/base/name_table.h"
 #include "tulle/checkpoint/integrity.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/train/build.h"
+#include "tulle/train/modes.h"
 #include "tulle/version.h"
 
 namespace tulle {
@@ -41,6 +43,17 @@ void check_last_batch(const Config& config, const Dataset& data, int ranks) {
                             "each of {} ranks, but the smallest of {} samples has {}; or train.last_batch = "
                             "\"drop\"",
                             size, ranks, samples, least));
+}
+
+void check_shards(const Config& config, const Dataset& data, int ranks) {
+  const std::int64_t size = config.train.batch_size, smallest = data.train.inputs.samples / ranks;
+  const bool shards = find_name(modes(), "parallel.mode", config.parallel.mode).own_batches;
+  if (!shards || config.train.last_batch == "keep" || smallest >= size) return;
+  throw Error(
+      ErrorKind::kConfig,
+      fmt::format("train.batch_size, found {}, expected at most {}, the samples of the smallest of {} "
+                  "workers' shards, as train.last_batch is \"drop\"",
+                  size, smallest, ranks));
 }
 
 void compare_networks(Communicator& comm, Network& network, std::int64_t step) {

@@ -12,6 +12,9 @@ void agree_to_start(Communicator& comm, const Run& run);
 /// Of images every rank needs a sample of every batch: without one it would know no norm. Throws kConfig.
 void check_last_batch(const Config& config, const Dataset& data, int ranks);
 
+/// Where workers have shards of their own, each of them needs one batch. Throws kConfig.
+void check_shards(const Config& config, const Dataset& data, int ranks);
+
 /// Ranks go on alike only from the same bits: an accident in one of them is found here. Throws AgreedError
 /// (kInternal) that names the array. Cost: O(connections), and 8 bytes an array to each rank.
 void compare_networks(Communicator& comm, Network& network, std::int64_t step);

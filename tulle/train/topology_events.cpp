@@ -40,8 +40,8 @@ void TopologyEvents::look(double rate) {
   replica_.phases.evolve += clock.seconds();
 }
 
-void TopologyEvents::evolve_if_due(bool epoch_done, double rate) {
-  if (!course_.event_is_due(epoch_done)) return;
+bool TopologyEvents::evolve_if_due(bool epoch_done, double rate) {
+  if (!course_.event_is_due(epoch_done)) return false;
   const LongPhase phase(comm_, mode_.who_waits());
   Clock clock;
   mode_.gather_state();
@@ -56,6 +56,7 @@ void TopologyEvents::evolve_if_due(bool epoch_done, double rate) {
   journal_.write_input_links(events);
   for (const LayerEvolution& event : events) tell(event);
   note_survivors(events);
+  return true;
 }
 
 void TopologyEvents::tell(const LayerEvolution& event) {
@@ -94,8 +95,8 @@ bool TopologyEvents::looks_at_last_step() const {
   return evolution_.steps_looked_at() > 0 && !evolution_.gathers();
 }
 
-void TopologyEvents::eliminate_if_due() {
-  if (!course_.elimination_is_due() || !mode_.together()) return;
+bool TopologyEvents::eliminate_if_due() {
+  if (!course_.elimination_is_due() || !mode_.together()) return false;
   const LongPhase phase(comm_, mode_.who_waits());
   Clock clock;
   mode_.gather_state();
@@ -109,6 +110,7 @@ void TopologyEvents::eliminate_if_due() {
   record.connections = network.connections();
   replica_.phases.evolve += clock.seconds();
   journal_.tell(record);
+  return true;
 }
 
 void TopologyEvents::eliminate(ImportanceRecord& record) {

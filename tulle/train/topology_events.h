@@ -25,9 +25,10 @@ class TopologyEvents {
   /// After such a step: its scores, where an event goes by those of several. `rate`: the learning rate now,
   /// as below.
   void look(double rate);
-  void evolve_if_due(bool epoch_done, double rate);
-  /// Neurons go before connections do; only between epochs.
-  void eliminate_if_due();
+  /// Whether there was an event.
+  bool evolve_if_due(bool epoch_done, double rate);
+  /// Neurons go before connections do; only between epochs. Whether any were looked for.
+  bool eliminate_if_due();
 
  private:
   Run& run() const { return replica_.run(); }

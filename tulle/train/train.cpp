@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <future>
+#include <utility>
 
 #include "tulle/base/clock.h"
 #include "tulle/base/error.h"
@@ -44,7 +45,7 @@ class Trainer {
         course_(run, *mode_, comm.size()),
         journal_(run, directory, observer),
         events_(replica_, data, *mode_, course_, comm, journal_),
-        best_(directory),
+        best_(directory, run),
         save_every_(parse_interval("checkpoint.save_every", run.config.checkpoint.save_every)),
         histograms_every_(parse_interval("log.histograms_every", run.config.log.histograms_every)) {
     if (directory != nullptr)
@@ -57,6 +58,7 @@ class Trainer {
     journal_.write(start_record());
     events_.begin();
     mode_->begin();
+    if (run_.state.step == 0 && mode_->parts_after(0)) save();
     bool stopped = false;
     while (!stopped && !is_over()) stopped = !train_epoch() || !finish_epoch();
     settle_evaluation();
@@ -71,20 +73,21 @@ class Trainer {
     if (!over) return Ending::kStopped;
     take_averages(run_.model.network);
     const Spilling files(run_.spill);
-    if (chooses_epoch()) best_.restore(run_);
+    if (chooses_epoch()) best_.restore(run_, changed_);
     return Ending::kFinished;
   }
 
  private:
   bool is_over() const {
     return run_.state.epoch >= run_.config.train.epochs ||
-           (run_.state.batch_in_epoch == 0 && patience_is_over(run_));
+           (run_.state.batch_in_epoch == 0 && patience_is_over(run_, run_.state.epoch));
   }
 
   // The batches of one epoch; false if a signal ended it early.
   bool train_epoch() {
     TrainingState& state = run_.state;
     if (state.batch_in_epoch == 0) state.loss_sum = 0.0, state.correct = 0, state.samples = 0;
+    bool one_before = mode_->together();  // at the step before
     mode_->start_epoch(state.epoch);
     one_network_ = mode_->together();
     replica_.phases = {};
@@ -97,7 +100,7 @@ class Trainer {
       const bool looked_at = events_.look_at_next_step();
       const bool whole = looked_at && mode_->sees_whole_batch();
       replica_.network().keep_errors(whole);
-      const double before = course_.rate_before(one_network_);
+      const double before = course_.rate_before(std::exchange(one_before, one_network_));
       rate_ = observer_.learning_rate(course_.rate(one_network_));
       if (course_.scales_rate() && before > 0.0) replica_.correct_momentum(rate_ / before);
       replica_.prepare_step(rate_);
@@ -141,9 +144,13 @@ class Trainer {
       evaluate_into(record);
     }
     replica_.phases.eval = clock.seconds();
-    // After the evaluation: connections that just grew are noise until they are trained.
-    events_.eliminate_if_due();
-    events_.evolve_if_due(/*epoch_done=*/true, rate_);
+    // After the evaluation, and never at the end: connections that just grew are noise until they are
+    // trained.
+    changed_ = false;
+    if (!patience_is_over(run_, state.epoch + 1)) {
+      changed_ = events_.eliminate_if_due();
+      changed_ = events_.evolve_if_due(/*epoch_done=*/true, rate_) || changed_;
+    }
     const PhaseSeconds& phases = replica_.phases;
     record.phases = phases;
     record.seconds = training_seconds();
@@ -269,7 +276,9 @@ class Trainer {
   void save_if_due(bool epoch_done) {
     settle_save(/*wait=*/false);
     if (!mode_->together()) return;
-    bool due = signals_.save.exchange(false) || save_is_due(epoch_done);
+    const bool may_save = checkpoints_ || save_together();  // ranks that are threads share the signal
+    bool due = (may_save && signals_.save.exchange(false)) || save_is_due(epoch_done) ||
+               (epoch_done && mode_->parts_after(run_.state.epoch));
     if (save_together()) due = !mode_->meet(!due);  // all of them, or none
     if (due) save();
   }
@@ -348,6 +357,7 @@ class Trainer {
   double rate_ = 0.0, rate_factor_ = 1.0;
   bool go_on_ = true;        // whether the observer wants to
   bool one_network_ = true;  // this epoch's steps lead to one network again
+  bool changed_ = false;     // the topology, since the last epoch's network was evaluated
   bool saved_ = false;       // the state as it is now
   bool saves_ = false;       // this rank, or with save_together() any
   std::optional<CheckpointWriter> checkpoints_;
@@ -372,6 +382,7 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
     check_last_batch(run.config, data, comm.size());
+    check_shards(run.config, data, comm.size());
     if (spreads_neurons(run.config) && data.valid.inputs.samples > 0 && run.config.checkpoint.best != "last")
       throw Error(
           ErrorKind::kConfig,

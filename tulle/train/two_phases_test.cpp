@@ -240,26 +240,60 @@ TEST_P(BothPhases, StoppedInTheSecondGoOnFromTheParting) {
   Config config = config_of(GetParam(), 2);
   config.train.batch_size = 16;
   config.train.epochs = 4;
-  config.parallel.phase1 = 0.5;
   config.parallel.order = "round-robin";
-  config.checkpoint.save_every = "1 epoch";
-  const Bits whole = outcome_of(config, data).bits;
-  const TemporaryDirectory folder;
-  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
-  tulle::Run first = start_run(config, data);
-  Diary diary;
-  Signals signals;
-  diary.at_epoch = [&](const EpochRecord& record) {
-    if (record.epoch == 3) signals.stop = true;
-    return true;
-  };
-  EXPECT_EQ(train(first, data, &directory, diary, signals), Ending::kStopped);
-  tulle::Run second = resume_run(config, data, directory.checkpoints().front().path);
-  EXPECT_EQ(second.state.epoch, 2);
-  Signals none;
+  for (const int together : {0, 2}) {  // epochs
+    config.parallel.phase1 = together / 4.0;
+    const Bits whole = outcome_of(config, data).bits;
+    const TemporaryDirectory folder;
+    RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+    tulle::Run first = start_run(config, data);
+    Diary diary;
+    Signals signals;
+    diary.at_epoch = [&](const EpochRecord& record) {
+      if (record.epoch == 3) signals.stop = true;
+      return true;
+    };
+    EXPECT_EQ(train(first, data, &directory, diary, signals), Ending::kStopped);
+    ASSERT_EQ(directory.checkpoints().size(), 1u) << "saved at the parting, however seldom it is otherwise";
+    tulle::Run second = resume_run(config, data, directory.checkpoints().front().path);
+    EXPECT_EQ(second.state.epoch, together);
+    Signals none;
+    Observer nobody;
+    EXPECT_EQ(train(second, data, nullptr, nobody, none), Ending::kFinished);
+    EXPECT_EQ(bits_of(second.model.network) == whole, true);
+  }
+}
+
+TEST_P(BothPhases, StopWhereAnObserverWantsAlsoAtTheParting) {
+  const Dataset data = many_data();
+  Config config = config_of(GetParam(), 2);
+  config.train.batch_size = 16;
+  config.train.epochs = 4;
+  config.parallel.phase1 = 0.5;
+  for (const int last : {1, 2, 3}) {
+    tulle::Run run = start_run(config, data);
+    Diary diary;
+    diary.at_epoch = [&](const EpochRecord& record) { return record.epoch < last; };
+    Signals none;
+    EXPECT_EQ(train(run, data, nullptr, diary, none), Ending::kStopped) << last;
+  }
+}
+
+TEST_P(BothPhases, RefuseShardsWithoutABatch) {
+  const Dataset data = many_data();
+  Config config = config_of(GetParam(), 2);
+  config.train.batch_size = 200;
+  config.train.last_batch = "drop";
+  tulle::Run run = start_run(config, data);
   Observer nobody;
-  EXPECT_EQ(train(second, data, nullptr, nobody, none), Ending::kFinished);
-  EXPECT_EQ(bits_of(second.model.network) == whole, true);
+  Signals none;
+  try {
+    train(run, data, nullptr, nobody, none);
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("train.batch_size, found 200, expected at most 150"));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, BothPhases, ::testing::Values("wasap", "wassp"),

@@ -2,9 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include "tulle/train/train_testing.h"
+#include "tulle/train/validation.h"
 
 namespace tulle::testing {
 namespace {
@@ -79,6 +82,65 @@ TEST(BestModel, LastKeepsTheLastEpoch) {
   EXPECT_EQ(run.state.validation.best_epoch, 0);
 }
 
+TEST(BestModel, ALossThatIsNoNumberIsWorseThanAllOthers) {
+  const Dataset data = validated_data();
+  tulle::Run run = start_run(restless_config(), data);
+  BestModel best(nullptr, run);
+  for (const double loss : {std::numeric_limits<double>::infinity(), std::nan(""), 0.5, std::nan("")}) {
+    best.judge({.loss = loss}, run);
+    ++run.state.epoch;
+    const TemporaryDirectory folder;
+    save_model(folder / "checkpoint", run.model, &run.state);
+    EXPECT_EQ(load_model(folder / "checkpoint").state->validation.best_loss, run.state.validation.best_loss);
+  }
+  EXPECT_EQ(run.state.validation.best_epoch, 3);
+  EXPECT_EQ(run.state.validation.best_loss_epoch, 3);
+}
+
+TEST(BestModel, OfWhichTheFileIsGoneIsThatOfTheEpochsToCome) {
+  const Dataset data = validated_data();
+  const Config config = restless_config();
+  const TemporaryDirectory folder;
+  RunDirectory directory = RunDirectory::open(folder / "run", hasty_file_ops());
+  tulle::Run first = start_run(config, data);
+  Diary diary;
+  diary.at_epoch = [&](const EpochRecord& record) { return record.epoch < 10; };
+  Signals none;
+  train(first, data, &directory, diary, none);
+  ASSERT_GT(first.state.validation.best_epoch, 0);
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "run"))
+    if (entry.path().filename().string().starts_with("best-")) std::filesystem::remove(entry.path());
+  std::vector<std::string> skipped;
+  tulle::Run second = resume_run(config, data, *newest_checkpoint(directory.path(), skipped));
+  Observer nobody;
+  EXPECT_EQ(train(second, data, &directory, nobody, none), Ending::kFinished);
+  EXPECT_GT(second.state.validation.best_epoch, 10);
+}
+
+// An observer may end the training where the topology has just changed.
+TEST(BestModel, IsTheOneThatWasJudgedAlsoWhereTheTrainingEndsAtOnce) {
+  const Dataset data = validated_data();
+  const Config config = restless_config();
+  Signals none;
+  Diary whole;
+  tulle::Run until_the_end = start_run(config, data);
+  train(until_the_end, data, nullptr, whole, none);
+  struct : Diary {
+    bool on_epoch(const EpochRecord& record) override {
+      Diary::on_epoch(record);
+      return record.epoch < best;
+    }
+    bool is_content() const override { return true; }
+    std::int64_t best = 0;
+  } observer;
+  observer.best = best_epoch(whole.epochs, true);
+  tulle::Run run = start_run(config, data);
+  EXPECT_EQ(train(run, data, nullptr, observer, none), Ending::kFinished);
+  EXPECT_EQ(run.state.epoch, observer.best);
+  EXPECT_FALSE(observer.events.empty());
+  EXPECT_EQ(evaluate(run.model, data.valid).loss, *observer.epochs.back().valid_loss);
+}
+
 TEST(BestModel, ComesBackAfterAResume) {
   const Dataset data = validated_data();
   const Config config = restless_config();
@@ -113,6 +175,8 @@ TEST(EarlyStopping, EndsWhenTheValidationLossHasNotFallenForItsPatience) {
   EXPECT_EQ(train(run, data, nullptr, diary, none), Ending::kFinished);
   EXPECT_LT(run.state.epoch, 60);
   EXPECT_EQ(run.state.epoch, best_epoch(diary.epochs, true) + 3);
+  ASSERT_FALSE(diary.events.empty());
+  EXPECT_EQ(diary.events.back().epoch, run.state.epoch - 1) << "what grows at the end stays untrained";
   Diary after;
   train(run, data, nullptr, after, none);  // it is over
   EXPECT_TRUE(after.epochs.empty());
