@@ -8,6 +8,7 @@
 #include <charconv>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -67,7 +68,18 @@ struct Host {
   int slots = 1;
 };
 
+int slots_of(const std::string& word, const std::string& path) {
+  int slots = 0;
+  const char* const end = word.data() + word.size();
+  const auto [last, error] = std::from_chars(word.data() + std::strlen("slots="), end, slots);
+  if (error != std::errc{} || last != end || slots < 1)
+    throw Error(ErrorKind::kConfig, {.file = path},
+                fmt::format("'{}', found no number of 1 or more, expected slots=N", escape_control(word)));
+  return slots;
+}
+
 std::vector<Host> read_hosts(const std::string& path) {
+  if (std::filesystem::is_directory(path)) throw system_error(EISDIR, path, "read");
   std::ifstream file(path);
   if (!file) throw system_error(errno, path, "open");
   std::vector<Host> hosts;
@@ -76,7 +88,7 @@ std::vector<Host> read_hosts(const std::string& path) {
     Host host;
     if (!(words >> host.name)) continue;
     for (std::string word; words >> word;)
-      if (word.starts_with("slots=")) host.slots = std::max(std::atoi(word.c_str() + 6), 1);
+      if (word.starts_with("slots=")) host.slots = slots_of(word, path);
     hosts.push_back(host);
   }
   if (hosts.empty())
@@ -235,7 +247,11 @@ bool may_work_later(int code) {
 int run_launch(const LaunchOptions& options) {
   const Sizes sizes = parse_sizes(options.np);
   if (options.command.empty() || options.command.front() != "train")
-    throw Error(ErrorKind::kConfig, "the command to launch, found none, expected -- train CONFIG ...");
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format(
+            "the command to launch, found {}, expected -- train CONFIG ...",
+            options.command.empty() ? "none" : fmt::format("'{}'", escape_control(options.command.front()))));
   const Config config = config_of_training({options.command.begin() + 1, options.command.end()});
   const std::string directory = run_directory_of(config);
   const Watch watch{.after_loss = std::chrono::seconds(4),
@@ -250,11 +266,14 @@ int run_launch(const LaunchOptions& options) {
     std::vector<Host> alive = hosts;
     int places = sizes.maximum;
     if (!hosts.empty()) {
-      alive = restarts == 0 ? hosts : answering(hosts, options, signals);
+      alive = answering(hosts, options, signals);
       places = 0;
       for (const Host& host : alive) places += host.slots;
     }
     const int ranks = places > 0 ? ranks_for(sizes, places) : 0;
+    if (ranks < sizes.minimum)
+      say(fmt::format("launch  hosts that answer have {} slots, expected at least {} (--np)\n", places,
+                      sizes.minimum));
     int code = exit_code(ErrorKind::kTemporary);
     if (ranks >= sizes.minimum) {
       std::vector<std::string> words{"mpirun", "-n", std::to_string(ranks)};

@@ -162,7 +162,8 @@ Finished train_once(const Config& config, const Dataset& data, Start start, cons
     if (!options.quiet)
       say(fmt::format("dense   the same shape, {}\n", mode == "train" ? "full training" : "a few batches"));
     try {
-      return run_dense(kThisProgram, experiment.path(), mode, steps, signals.stop);
+      return run_dense(kThisProgram, experiment.path(), mode, experiment.run().model.network.inputs(), steps,
+                       signals.stop);
     } catch (
         const std::exception& error) {  // the training is done; its result must not be lost for a comparison
       say(fmt::format("tulle: warning: no dense comparison: {}\n", escape_control(error.what())));

@@ -161,7 +161,8 @@ class DirectoryTraining {
     return to_json(experiment().finish([&](std::int64_t steps) -> std::optional<Outcome> {
       if (mode == "none" || program.empty()) return std::nullopt;
       try {
-        return run_dense(program, experiment().path(), mode, steps, never);
+        return run_dense(program, experiment().path(), mode, experiment().run().model.network.inputs(), steps,
+                         never);
       } catch (const std::exception& error) {  // the result must not be lost for a comparison
         warnings_.push_back(std::string("no dense comparison: ") + error.what());
         return std::nullopt;

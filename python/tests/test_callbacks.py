@@ -57,7 +57,7 @@ def test_listening_changes_no_bit(problem):
 
     batches = Batches()
     heard = fit(problem, Recorder(), batches)
-    assert batches.count == 6 * 2
+    assert batches.count == 6 * 5
     assert heard.model_.to_bytes() == fit(problem).model_.to_bytes()
 
 

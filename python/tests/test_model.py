@@ -134,6 +134,10 @@ def test_exports_say_what_they_are(model, tmp_path):
     assert "net_byte(" in (tmp_path / "bytes.h").read_text() and facts["max_difference"] > 0
     with pytest.raises(tulle.errors.ConfigError, match="format"):
         model.export(tmp_path / "m", "onix")
+    model.export(tmp_path / "ending.h", name="tiny")
+    assert "tiny_predict" in (tmp_path / "ending.h").read_text()
+    with pytest.raises(tulle.errors.ConfigError, match="'.foo', expected one of .onnx"):
+        model.export(tmp_path / "m.foo")
 
 
 class ByDLPack:

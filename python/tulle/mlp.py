@@ -53,7 +53,7 @@ class _SparseMLP(Fitted, BaseEstimator):
             "train.learning_rate": self.learning_rate,
             "train.momentum": self.momentum,
             "train.weight_decay": self.weight_decay,
-            "train.batch_size": min(200, samples) if self.batch_size == "auto" else self.batch_size,
+            "train.batch_size": min(200, max(64, samples // 8)) if self.batch_size == "auto" else self.batch_size,
             "train.epochs": self.max_iter,
             "train.schedule": self.schedule,
             "train.early_stopping": patience,
@@ -198,6 +198,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
     density, distribution   share of all connections, and how layers share it; ``epsilon`` given: SET's law instead
     rule, zeta, update_every   how the topology evolves (arXiv 2102.01732; ``tulle list rules``); "auto": once an
                       epoch, but not before 100 steps
+    batch_size        "auto": an eighth of the samples, from 64 to 200
     early_stopping    epochs of patience on the validation loss (0: off, True: 10); validation samples are ``eval_set`` or
                       ``valid_fraction`` of the training data
     threads           0: all cores. The result does not depend on it

@@ -1,11 +1,15 @@
 """A trained network: outputs, weights as SciPy matrices, files."""
 
 import contextlib
+import os
 
 import numpy as np
 
 from . import _core
 from ._arrays import as_f32, as_i32, csr_parts, features, is_sparse, taken
+from .errors import ConfigError
+
+FORMATS = {".onnx": "onnx", ".npz": "npz", ".h": "c-header"}
 
 
 class Model:
@@ -187,17 +191,22 @@ class Model:
         """Writes a model file that ``tulle`` and any safetensors reader open; whole or not at all. Returns its bytes."""
         return self._handle.save(str(path))
 
-    def export(self, path, format="onnx", onnx_form="auto", preprocess=True, probabilities=True, int8=False,
+    def export(self, path, format=None, onnx_form="auto", preprocess=True, probabilities=True, int8=False,
                int8_activations=False, name="net", scale="row", gap="auto", X=None, y=None):  # fmt: skip
         """Writes the model for other programs, as ``tulle export`` (docs/exports.md, docs/embedded.md).
 
-        format          "onnx", "npz" or "c-header"
+        format          "onnx", "npz" or "c-header"; None: as the name ends, ".onnx", ".npz" or ".h"
         onnx_form       "sparse-init", "ell", "coo", or "auto" by the evenness of the rows
         preprocess      the file's model takes raw features; probabilities: it ends with softmax or sigmoid
         int8, int8_activations, name, scale, gap    of a C header; X, y: samples (and labels) that it is compared with
                         the engine on, and that ranges of activations are taken from
         Returns what there is to know, by name: {"bytes": .., ...}. Raises tulle.Error for what a format cannot express.
         """
+        if format is None:
+            ending = os.path.splitext(path)[1]
+            if ending not in FORMATS:
+                raise ConfigError(f"{path}: found the ending '{ending}', expected one of {', '.join(FORMATS)}, or format=")
+            format = FORMATS[ending]
         options = _core.ExportOptions()
         options.onnx_form, options.preprocess, options.probabilities = onnx_form, preprocess, probabilities
         options.int8, options.int8_activations = int8, int8_activations

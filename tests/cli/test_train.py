@@ -172,6 +172,16 @@ def test_the_comparison_with_a_dense_network_adds_its_column(problem, tulle):
     assert rows["connections"]["dense"] == 6 * 16 + 16 * 12 + 12 * 3 > rows["connections"]["sparse"]
 
 
+def test_the_dense_network_has_features_that_the_first_rows_lack(tulle):
+    rows = [f"{i % 2} 1:{i % 5} 2:{1 + i % 3}" + (" 9:1" if i > 90 else "") for i in range(100)]
+    (tulle.folder / "rows.svm").write_text("\n".join(rows) + "\n")
+    (tulle.folder / "test.svm").write_text("0 1:1 9:2\n1 2:1\n")
+    flags = ["--format=libsvm", "--train=rows.svm", "--test=test.svm", "--hidden=8", "--epochs=1", "--batch-size=2"]
+    result = tulle("train", *flags, check=True)
+    assert "no dense comparison" not in result.err + result.out
+    assert "dense" in result.out
+
+
 def test_timing_the_dense_network_needs_no_learning(problem, tulle):
     (problem / "config.toml").write_text(config_text(train__learning_rate=4.0, model__hidden=[4]))
     (problem / "train.csv").write_text("".join(f"{i % 7},{i % 5},{i % 2}\n" for i in range(40)))

@@ -359,11 +359,13 @@ def test_launch_ends_a_job_whose_ranks_all_hang_and_starts_again(problem, launch
     (["launch", "--np=3:2", "--", "train", "config.toml"], 2, "MIN:MAX"),
     (["launch", "--np=x", "--", "train", "config.toml"], 2, "--np"),
     (["launch", "--np=2"], 78, "-- train CONFIG"),
-    (["launch", "--np=2", "--", "eval", "x"], 78, "-- train CONFIG"),
+    (["launch", "--np=2", "--", "eval", "x"], 78, "found 'eval', expected -- train CONFIG"),
     (["launch", "--np=2", "--hosts=absent", "--", "train", "config.toml"], 66, "absent"),
+    (["launch", "--np=2", "--hosts=odd_hosts", "--", "train", "config.toml"], 78, "odd_hosts: 'slots=x'"),
     (["launch", "--np=2", "--", "train", "absent.toml"], 66, "absent.toml"),
 ])
 def test_launch_refuses_what_it_cannot_start(words, code, expected, problem, tulle):
+    (problem / "odd_hosts").write_text("localhost slots=x\n")
     result = tulle(*words)
     assert result.code == code, result.err
     assert expected in result.err

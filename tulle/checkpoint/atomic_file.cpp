@@ -35,6 +35,13 @@ TemporaryFile::TemporaryFile(const std::string& path, FileOps& files)
     : files_(files), path_(path), directory_(files, -1), file_(files, -1) {
   const std::filesystem::path target(path);
   if (!target.has_filename()) throw write_error(EISDIR, path, "write");
+  // A rename would put an ordinary file in the place of a device or a pipe.
+  std::error_code unknown;
+  if (const auto kind = std::filesystem::status(target, unknown).type();
+      kind != std::filesystem::file_type::regular && kind != std::filesystem::file_type::directory &&
+      kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::none)
+    throw Error(ErrorKind::kCannotWrite, {.file = path},
+                "found a device, pipe or socket, expected a file or none");
   parent_ = target.has_parent_path() ? target.parent_path().string() : ".";
   directory_ = open_file(files, AT_FDCWD, parent_, O_RDONLY | O_DIRECTORY);
   if (!directory_) throw write_error(errno, path, "open the directory of");

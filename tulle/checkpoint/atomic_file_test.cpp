@@ -3,17 +3,20 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
 
+#include "tulle/base/error_testing.h"
 #include "tulle/base/file_ops_testing.h"
 
 namespace tulle {
 namespace {
 
 using testing::FailingFileOps;
+using testing::kind_thrown_by;
 using testing::read_text;
 using testing::TemporaryDirectory;
 using testing::write_text;
@@ -50,6 +53,17 @@ TEST(AtomicFile, ReplacesASymbolicLinkAndNotWhatItPointsTo) {
   EXPECT_FALSE(std::filesystem::is_symlink(directory / "link"));
   EXPECT_EQ(read_text(directory / "link"), kNew);
   EXPECT_EQ(read_text(directory / "target"), kOld);
+}
+
+TEST(AtomicFile, TakesNoPlaceOfADeviceOrPipe) {
+  const TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
+  std::filesystem::create_symlink("/dev/null", directory / "link");
+  for (const char* name : {"pipe", "link"}) {
+    EXPECT_EQ(kind_thrown_by([&] { save(directory / name); }), ErrorKind::kCannotWrite) << name;
+    EXPECT_FALSE(std::filesystem::is_regular_file(directory / name));
+  }
+  EXPECT_EQ(directory.names(), (std::vector<std::string>{"link", "pipe"})) << "no temporary either";
 }
 
 TEST(AtomicFile, TakesAnyNameOfAFile) {

@@ -32,7 +32,9 @@ std::uint64_t json_bytes(std::span<const std::byte> start, std::uint64_t file_by
   std::uint64_t length = 0;
   std::memcpy(&length, start.data(), kLengthBytes);
   const std::uint64_t left = file_bytes - kLengthBytes;
-  if (length > left) refuse("header length", length, fmt::format("at most {}, the rest of the file", left));
+  if (length > left)
+    refuse("header length", length,
+           fmt::format("at most {}, the rest of the file, if this is a safetensors file", left));
   if (length > kMaxHeaderBytes) refuse("header length", length, fmt::format("at most {}", kMaxHeaderBytes));
   return length;
 }

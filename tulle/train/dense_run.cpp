@@ -47,7 +47,7 @@ constexpr int kTimedBatches = 30;
 }  // namespace
 
 Outcome run_dense(const std::string& program, const std::string& run_directory, const std::string& mode,
-                  std::int64_t batches, const std::atomic<bool>& stop) {
+                  std::int64_t inputs, std::int64_t batches, const std::atomic<bool>& stop) {
   const std::string folder = run_directory + "/dense";
   std::filesystem::remove_all(folder);
   std::vector<std::string> arguments{"train",
@@ -69,6 +69,8 @@ Outcome run_dense(const std::string& program, const std::string& run_directory, 
   if (mode == "timing") {
     arguments.push_back(fmt::format("--max-rows={}", kTimedBatches * config.train.batch_size));
     arguments.push_back("--epochs=1");
+    if (config.data.format == "libsvm")  // the first rows need not have all features
+      arguments.push_back(fmt::format("--set=data.features={}", inputs));
     arguments.push_back("--ignore-unknown-labels");  // the first rows need not have all classes
     arguments.push_back(
         "--learning-rate=0");  // the same work, and a network that does not learn cannot diverge

@@ -102,7 +102,8 @@ bool Mode::meet(bool go_on) {
 std::span<const ModeInfo> modes() { return kModes; }
 
 const ModeInfo& mode_of(const Config& config, int ranks) {
-  const std::string name = config.parallel.mode == "none" && ranks > 1 ? "sync" : config.parallel.mode;
+  const bool shared = ranks > 1 || config.parallel.virtual_shards > 0;
+  const std::string name = config.parallel.mode == "none" && shared ? "sync" : config.parallel.mode;
   const ModeInfo& mode = find_name(modes(), "parallel.mode", name);
   if (name == "none") return mode;
   if (config.model.kind == "smlp") check_smlp(config, name);

@@ -110,7 +110,8 @@ struct ModeInfo {
 
 std::span<const ModeInfo> modes();
 
-/// The mode of a training on so many ranks: "none" is "sync" on several. Throws tulle::Error (kConfig) for
+/// The mode of a training on so many ranks: "none" is "sync" on several, or with virtual shards, so that the
+/// bits are those of several. Throws tulle::Error (kConfig) for
 /// what the mode cannot do.
 const ModeInfo& mode_of(const Config& config, int ranks);
 

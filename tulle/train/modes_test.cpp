@@ -93,6 +93,13 @@ TEST(Sync, IsTakenWhereThereAreSeveralRanksAndNoMode) {
   EXPECT_EQ(outcome_of(config_of("none", 2), data).bits == outcome_of(config_of("sync", 2), data).bits, true);
 }
 
+TEST(Sync, IsTakenWhereThereAreVirtualShardsAndNoMode) {
+  const Dataset data = many_data();
+  Config one = config_of("none", 1), two = config_of("none", 2);
+  one.parallel.virtual_shards = two.parallel.virtual_shards = 16;
+  EXPECT_EQ(outcome_of(one, data).bits == outcome_of(two, data).bits, true);
+}
+
 TEST(Sync, OfAnyNumberOfRanksRepeatsItselfAndStaysNearTrainingAlone) {
   const Dataset data = many_data();
   Config config = config_of("sync", 3);

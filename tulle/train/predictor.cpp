@@ -23,6 +23,8 @@ Precision trained_precision(const Network& network) {
 
 std::vector<kernels::ByteScale> calibrate(Model& model, const Features& inputs) {
   constexpr std::int64_t kSamples = 2048;
+  if (model.network.architecture() != nullptr)
+    throw Error(ErrorKind::kConfig, "dtype, found 'int8', expected 'f32' or 'bf16' of an image network");
   require(inputs.samples > 0 && inputs.features == model.network.inputs(),
           "calibrate: int8 needs inputs with the model's features");
   const std::int64_t samples = std::min(inputs.samples, kSamples);
