@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "tulle/base/check.h"
+#include "tulle/base/error.h"
 #include "tulle/data/loader.h"
 #include "tulle/data/rows.h"
 #include "tulle/kernels/gather.h"
