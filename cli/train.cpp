@@ -334,7 +334,11 @@ Config config_of_training(const std::vector<std::string>& words) {
   CLI::App app{"train"};
   const TrainFlags flags = add_flags(app);
   std::vector<std::string> last_first(words.rbegin(), words.rend());
-  app.parse(last_first);
+  try {
+    app.parse(last_first);
+  } catch (const CLI::ExtrasError& error) {  // of these words, not of the command line around them
+    throw CLI::ValidationError("train", error.what());
+  }
   return read_options(*flags.options, *flags.config).config;
 }
 

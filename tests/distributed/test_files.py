@@ -43,9 +43,12 @@ def test_the_manifest_is_an_mpi_job_whose_volumes_and_flags_exist():
 
 
 def test_the_list_of_hosts_is_one_that_launch_reads(problem, tulle):
-    # Its hosts do not exist: MPI's launcher, or its absence, is what refuses them, not the file.
+    # Its hosts do not exist: each is asked, and none answers.
     result = tulle("launch", "--np=9:9", "--max-restarts=0", f"--hosts={CLUSTER / 'hosts'}", "--", "train", "config.toml")
-    assert result.code == 75  # four places, nine wanted
-    assert "launch  " not in result.err
+    assert result.code == 75
+    for line in (CLUSTER / "hosts").read_text().splitlines():
+        if line and not line.startswith("#"):
+            assert f"launch  {line.split()[0]} does not answer" in result.err
+    assert "hosts that answer have 0 slots, expected at least 9 (--np)" in result.err
     (problem / "none").write_text("# nobody\n")
     assert_refused(tulle("launch", "--np=1", "--hosts=none", "--", "train", "config.toml"), 78, "none", "hosts, found none")

@@ -363,6 +363,7 @@ def test_launch_ends_a_job_whose_ranks_all_hang_and_starts_again(problem, launch
     (["launch", "--np=2", "--hosts=absent", "--", "train", "config.toml"], 66, "absent"),
     (["launch", "--np=2", "--hosts=odd_hosts", "--", "train", "config.toml"], 78, "odd_hosts: 'slots=x'"),
     (["launch", "--np=2", "--", "train", "absent.toml"], 66, "absent.toml"),
+    (["launch", "--np=2", "--", "train", "config.toml", "--nam=x"], 2, "train: The following argument was not expected: --nam"),
 ])
 def test_launch_refuses_what_it_cannot_start(words, code, expected, problem, tulle):
     (problem / "odd_hosts").write_text("localhost slots=x\n")

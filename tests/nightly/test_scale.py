@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import pytest
-
 from conftest import BINARY, assert_a_full_disk_leaves_the_last_checkpoint
 
 WIDTH = int(os.environ.get("TULLE_SCALE_NEURONS", 1_000_000))

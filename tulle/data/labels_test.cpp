@@ -35,7 +35,8 @@ TEST(ClassNames, LabelsThatAreNoWholeNumbersAreRefusedWithTheirRow) {
   EXPECT_EQ(refusal([] {
               class_names_of(numbers({1, 2, 1.5}), "f");
             }),
-            "f: label of row 3, found 1.5, expected a whole number");
+            "f: label of row 3, found 1.5, expected a whole number of classes; data.task = \"regression\" "
+            "takes all numbers");
   for (const double label : {double{kNan}, double{kInfinity}, 1e300})
     EXPECT_THAT(refusal([&] { class_names_of(numbers({1, label}), "f"); }), HasSubstr("label of row 2"));
 }

@@ -146,7 +146,8 @@ namespace {
 std::string needs_gradients_for(const Config& config) {
   if (config.model.kind != "mlp") return "model.kind = \"" + config.model.kind + "\"";
   if (config.train.clip_norm > 0.0 || config.train.clip_value > 0.0) return "clipped gradients";
-  if (!spreads_neurons(config) && (config.parallel.ranks > 1 || config.parallel.mode != "none"))
+  const Config::Parallel& p = config.parallel;
+  if (!spreads_neurons(config) && (p.ranks > 1 || p.mode != "none" || p.virtual_shards > 0))
     return "gradients shared by ranks";
   const Evolution how = evolution_of(config);
   if (how.drop != nullptr && how.drop->needs_gradients) return "evolve.rule = \"" + config.evolve.rule + "\"";

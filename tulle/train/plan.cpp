@@ -17,6 +17,7 @@
 #include "tulle/nn/dense_linear.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/report/memory.h"
+#include "tulle/report/result.h"
 #include "tulle/sparse/budgets.h"
 #include "tulle/sparse/cell_set.h"
 #include "tulle/sparse/topology.h"
@@ -182,9 +183,8 @@ std::int64_t Plan::total() const {
 
 std::string Plan::text() const {
   std::string text;
-  for (const Item& item : items)
-    text += fmt::format("{} {:.2f} GB, ", item.name, 1e-9 * static_cast<double>(item.bytes));
-  return text + fmt::format("in all {:.2f} GB", 1e-9 * static_cast<double>(total()));
+  for (const Item& item : items) text += fmt::format("{} {}, ", item.name, bytes_text(item.bytes));
+  return text + fmt::format("in all {}", bytes_text(total()));
 }
 
 Plan make_plan(const Config& config, const Dataset& data, int ranks) {
@@ -405,12 +405,10 @@ void check_plan(const Config& config, const Dataset& data, int ranks) {
   const Plan plan = make_plan(config, data, ranks);
   const std::int64_t limit = memory_limit(config, plan);
   if (limit >= 0 && plan.total() > limit)
-    throw Error(
-        ErrorKind::kMemory,
-        fmt::format("memory, found a need of {}, expected at most {:.2f} GB (run.memory_limit); the largest "
-                    "batch that fits is {}",
-                    plan.text(), 1e-9 * static_cast<double>(limit),
-                    largest_batch(config, data, limit, ranks)));
+    throw Error(ErrorKind::kMemory,
+                fmt::format("memory, found a need of {}, expected at most {} (run.memory_limit); the largest "
+                            "batch that fits is {}",
+                            plan.text(), bytes_text(limit), largest_batch(config, data, limit, ranks)));
 }
 
 }  // namespace tulle

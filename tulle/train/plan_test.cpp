@@ -97,7 +97,7 @@ TEST(Plan, ThatNeedsMoreThanItMayIsRefusedWithAllItsParts) {
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kMemory);
     EXPECT_THAT(error.what(), HasSubstr("activations"));
-    EXPECT_THAT(error.what(), HasSubstr("expected at most 0.02 GB (run.memory_limit)"));
+    EXPECT_THAT(error.what(), HasSubstr("expected at most 20.97 MB (run.memory_limit)"));
   }
   for (const char* enough : {"2G", "2GiB", "2000000000", "none", "auto"}) {
     config.run.memory_limit = enough;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <filesystem>
 #include <numeric>
 #include <utility>
 
@@ -22,13 +23,16 @@ using Json = nlohmann::json;
 
 // A sample of the training data as a picture.
 Picture sample_of(const Config& config) {
+  const auto no_image = [](std::string_view instead) {
+    return Error(ErrorKind::kConfig,
+                 fmt::format("recover.image, found none and {}, expected an image file or images", instead));
+  };
+  if (config.data.train.empty() && config.data.format == "auto") throw no_image("no data.train");
   Config raw = config;
   raw.data.scale = "none";
   const Dataset data = load_dataset(data_options(raw));
   const Features& inputs = data.train.inputs;
-  if (data.image.width == 0)
-    throw Error(ErrorKind::kConfig,
-                "recover.image, found none and data.train without pixels, expected an image file or images");
+  if (data.image.width == 0) throw no_image("data.train without pixels");
   if (config.recover.sample >= inputs.samples)
     throw Error(ErrorKind::kConfig, fmt::format("recover.sample, found {}, expected below {}",
                                                 config.recover.sample, inputs.samples));
@@ -205,6 +209,10 @@ Json recover_into(const Config& config, const RecoverTask& task, const std::stri
     write_file_atomically(folder + "/original.png", encode_png(picture_of(task.image, original)));
     write_file_atomically(folder + "/reconstruction.png",
                           encode_png(picture_of(task.image, task_outputs(task, false, net))));
+  } else {  // what an earlier recovery left here would look like this one's
+    std::error_code none;
+    for (const char* name : {"/original.png", "/reconstruction.png"})
+      std::filesystem::remove(folder + name, none);
   }
   if (!task.classify) record["psnr_by_step"] = psnr_by_step(task, found.losses);
   write_file_atomically(folder + "/result.json", record.dump(2) + "\n");
