@@ -25,7 +25,8 @@ std::string text_of(double whole) { return fmt::format("{}", static_cast<std::in
 void check_whole(const std::vector<double>& numbers, const std::string& file) {
   for (std::size_t row = 0; row < numbers.size(); ++row)
     if (std::abs(numbers[row]) > kMaxWhole || numbers[row] != std::floor(numbers[row]))  // so is NaN
-      refuse_label(file, row, fmt::format("{}", numbers[row]), "a whole number of classes; data.task = \"regression\" takes all numbers");
+      refuse_label(file, row, fmt::format("{}", numbers[row]),
+                   "a whole number of classes; data.task = \"regression\" takes all numbers");
 }
 
 template <class T>
