@@ -1,5 +1,6 @@
 // Files of other programs: exports and event files.
 
+#include <fmt/format.h>
 #include <nanobind/stl/variant.h>
 
 #include "bind.h"
@@ -15,6 +16,10 @@ nb::dict export_model(const ModelHandle& handle, const std::string& format, cons
                       ExportOptions& options, const Features* samples,
                       const std::optional<Array1<std::int32_t>>& classes) {
   if (samples != nullptr) {
+    if (classes && static_cast<std::int64_t>(classes->size()) != samples->samples)
+      throw nb::value_error(fmt::format("y, found {} labels, expected {}, one for each sample of X",
+                                        classes->size(), samples->samples)
+                                .c_str());
     options.c_header.samples.inputs = *samples;
     if (classes) options.c_header.samples.classes.assign(classes->data(), classes->data() + classes->size());
   }

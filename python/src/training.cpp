@@ -88,6 +88,14 @@ class PythonObserver final : public Observer {
   std::exception_ptr raised_;
 };
 
+// The model of a run as others may use it: itself, or as floats what it keeps in bfloat16.
+ModelHandle model_of(const std::shared_ptr<void>& owner, Model& model) {
+  for (const Parameter* parameter : model.network.parameters())
+    if (parameter->is_bf16())
+      return {std::make_shared<Model>(std::move(parse_model(model_bytes(model), "memory").model))};
+  return {std::shared_ptr<Model>(owner, &model)};
+}
+
 constexpr std::int64_t kNoEnd = std::numeric_limits<std::int64_t>::max();
 
 // Lets `train(observer, signals)` run, at most until that epoch; true if it came to its end.
@@ -111,16 +119,22 @@ class Training {
       : run_(std::make_shared<Run>(start_run(config, *data))) {}
 
   // Trains until `until` of `epochs` epochs in all are done: what counts from the end counts from `epochs`.
+  // Each call looks for the best epoch and for patience anew, and scales its samples as the first one did.
   bool train(const std::shared_ptr<Dataset>& data, std::int64_t epochs, std::int64_t until,
              const nb::object& listener) {
     own();
     run_->config.train.epochs = epochs;
+    ValidationState& seen = run_->state.validation;
+    seen.best_loss = std::numeric_limits<double>::max();
+    seen.best_loss_epoch = run_->state.epoch;
+    seen.best_epoch = 0;
+    data->scaling = run_->model.scaling;
     return observed(listener, until, [&](Observer& observer, Signals& signals) {
       return tulle::train(*run_, *data, nullptr, observer, signals);
     });
   }
 
-  ModelHandle model() const { return {std::shared_ptr<Model>(run_, &run_->model)}; }
+  ModelHandle model() const { return model_of(run_, run_->model); }
   const TrainingState& state() const { return run_->state; }
 
  private:
@@ -170,7 +184,7 @@ class DirectoryTraining {
     }));
   }
   Experiment& experiment() { return *parts_->experiment; }
-  ModelHandle model() { return {std::shared_ptr<Model>(parts_, &experiment().run().model)}; }
+  ModelHandle model() { return model_of(parts_, experiment().run().model); }
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:

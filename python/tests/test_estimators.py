@@ -339,3 +339,67 @@ def test_every_parameter_reaches_its_key(problem):
     keys = {name: value for section in tomllib.loads(text).values() for name, value in section.items()}
     wanted = {**values, "hidden": [31, 17], "epochs": 2, "seed": 5, "gamma": 0.3}
     assert {name: keys[name] for name in wanted} == wanted
+
+
+def noisy():
+    X, y = blobs(200, 3)
+    return X, np.where(np.random.default_rng(0).random(200) < 0.5, y, 0)
+
+
+def test_each_fit_of_a_warm_start_finds_its_own_best_epoch():
+    X, y = noisy()
+    Xv, yv = blobs(100, 4)
+    clf = small(hidden=(64,), max_iter=20, warm_start=True, learning_rate=0.02)
+    clf.fit(X, y, eval_set=(Xv, yv))
+    before = len(clf.history_)
+    clf.fit(X, y, eval_set=(Xv, yv))
+    losses = [record["valid_loss"] for record in clf.history_[before:]]
+    rows = clf.predict_proba(Xv)[np.arange(len(yv)), np.searchsorted(clf.classes_, yv)]
+    assert -np.log(rows).mean() == pytest.approx(min(losses), rel=1e-4)
+    assert min(losses) < losses[-1], "this test needs a training that gets worse"
+
+
+def test_patience_of_one_call_does_not_end_the_next_ones():
+    X, y = noisy()
+    clf = small(hidden=(64,), max_iter=60, early_stopping=2, valid_fraction=0.2, warm_start=True, learning_rate=0.02)
+    first = len(clf.fit(X, y).history_)
+    assert first < 60 and len(clf.fit(X, y).history_) > first
+    clf = small(early_stopping=2, valid_fraction=0.2, learning_rate=0.02)
+    for _ in range(30):
+        clf.partial_fit(X, y)
+    assert clf.n_iter_ == 30
+
+
+def test_partial_fits_scale_all_samples_as_the_first_ones():
+    X, y = blobs(200, 5)
+    clf = small(scale="standard")
+    for _ in range(30):
+        clf.partial_fit(X, y)
+        clf.partial_fit(X + 10, y)
+    assert clf.score(X, y) > 0.8 and clf.score(X + 10, y) > 0.8
+
+
+def test_weights_in_bfloat16_are_predicted_with_and_exported_as_floats(problem, tmp_path):
+    X, y, Xt, yt = problem
+    config = {"model.weights": "bf16"}
+    clf = small(optimizer="set-sgd", momentum=0.0, max_iter=30, config=config, learning_rate=0.05).fit(X, y)
+    assert clf.score(Xt, yt) > 0.8
+    clf.model_.export(tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as arrays:
+        assert np.array_equal(arrays["layers.0.weight.data"], clf.model_.weights[0].data)
+    nnz = clf.model_.nnz
+    model = clf.model_
+    del clf
+    assert model.prune(connections="magnitude:0.5").nnz < nnz
+
+
+def test_averages_are_refused_by_partial_fit(problem):
+    X, y, *_ = problem
+    with pytest.raises(ConfigError, match="train.ema_decay"):
+        small(config={"train.ema_decay": 0.99}).partial_fit(X, y)
+
+
+def test_a_warm_start_without_its_training_takes_new_labels(problem):
+    X, y, *_ = problem
+    clf = pickle.loads(pickle.dumps(small(warm_start=True).fit(X, y)))
+    assert list(clf.fit(X, y + 5).classes_) == [5, 6, 7]

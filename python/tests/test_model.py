@@ -175,3 +175,25 @@ def test_tensors_of_pytorch_come_in_and_weights_go_out(model):
     with model.edit() as (weights, _):
         weights[0].data[:] = 2 * torch.from_dlpack(W.data)
     assert np.array_equal(model.weights[0].data, 2 * W.data)
+
+
+def test_what_edit_changes_is_what_is_computed_with(model):
+    X, _ = blobs(5, 6)
+    with model.edit() as (weights, _):
+        weights[0].data[:] = 0.5
+        model.forward(X)
+        weights[0].data[:] = -0.25
+    assert np.array_equal(model.forward(X), model.copy().forward(X))
+    before = model.to_bytes()
+    with pytest.raises(KeyError), model.edit() as (weights, _):
+        weights[0].data[0] = np.nan
+        raise KeyError("stop")
+    assert model.to_bytes() == before
+
+
+def test_labels_of_other_samples_and_matrices_of_other_dimensions_are_refused(model, tmp_path):
+    X, y = blobs(50, 3)
+    with pytest.raises(ValueError, match="found 3 labels, expected 50"):
+        model.export(tmp_path / "m.h", X=X, y=model.predict(X)[:3])
+    with pytest.raises(ValueError, match="found 1 dimensions, expected 2"):
+        tulle.Model.from_csr([np.zeros(3, np.float32)])

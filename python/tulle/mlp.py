@@ -18,6 +18,7 @@ from ._sklearn import (
     validate_data,
     validation_pair,
 )
+from .errors import ConfigError
 from .model import load
 
 # Inputs per neuron that a layer keeps on average, however low the density: fewer learn nothing on small data.
@@ -135,6 +136,9 @@ class _SparseMLP(Fitted, BaseEstimator):
         return training is not None
 
     def _partial_fit(self, first, X, labels, sample_weight, class_names, outputs):
+        if float((self.config or {}).get("train.ema_decay", (self.config or {}).get("ema_decay", 0.0))) > 0:
+            # Each call ends with the average, which the next one would go on from.
+            raise ConfigError("train.ema_decay, found some, expected 0 with partial_fit")
         X, labels, weights = _weights.present(X, labels, sample_weight)
         if first:
             data = self._start(X, labels, weights, class_names, outputs)
@@ -250,7 +254,7 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
         Raises ValueError for NaN, one class, features or labels that do not fit; DivergedError; what a callback raises.
         """
         X, y = validate_data(self, X, y, **self._input_rules())
-        if not (self.warm_start and hasattr(self, "classes_")):
+        if not (self.warm_start and getattr(self, "_training", None) is not None):
             self._names = self._take_labels(y)
         return self._fit(X, self._encode(y), sample_weight, self._names, len(self.classes_), eval_set, callbacks)
 

@@ -40,6 +40,8 @@ class Model:
             else:
                 W = as_f32(W)
                 shape = W.shape
+                if W.ndim != 2:
+                    raise ValueError(f"weights[{number}], found {W.ndim} dimensions, expected 2")
                 arrays.append((W,))
             shapes.append(tuple(map(int, shape)))
         if not arrays:
@@ -154,17 +156,22 @@ class Model:
     def edit(self):
         """Within ``with model.edit() as (weights, biases):`` values may be written, in place; patterns may not.
 
-        Raises ValueError at the end if one is not finite, and leaves the model as it was.
+        Raises ValueError at the end if one is not finite. Whatever is raised leaves the model as it was.
         """
         handle = self._alone()
         before = handle.bytes()
-        yield (
-            [self._matrix(number, writable=True) for number in range(len(self.layers))],
-            [handle.bias(number, True) for number in range(len(self.layers))],
-        )
-        if not handle.all_finite():
+        try:
+            yield (
+                [self._matrix(number, writable=True) for number in range(len(self.layers))],
+                [handle.bias(number, True) for number in range(len(self.layers))],
+            )
+            if not handle.all_finite():
+                raise ValueError("edit, found a weight that is not finite, expected finite ones; nothing was changed")
+        except BaseException:
             self._handle = _core.parse_model(before, "model")
-            raise ValueError("edit, found a weight that is not finite, expected finite ones; nothing was changed")
+            raise
+        finally:
+            self._runner = None  # it may have packed what has changed since
 
     def prune(self, neurons=None, connections=None, strength="in"):
         """Removes neurons or connections for good; layers become smaller.

@@ -66,7 +66,9 @@ class Elimination {
     std::vector<std::vector<double>> of_layers;  // all before any neuron goes
     for (const std::size_t l : hidden_) of_layers.push_back(strengths_of(network_, l, strength));
     for (std::size_t i = 0; i < hidden_.size(); ++i) remove_weakest(hidden_[i], of_layers[i]);
-    while (options_.cascade && remove_unfed() + remove_unused() > 0) {
+    for (bool more = options_.cascade; more;) {
+      const auto unfed = remove_unfed();  // first: the order is part of the result
+      more = unfed + remove_unused() > 0;
     }
     std::vector<LayerElimination> results;
     for (const std::size_t l : hidden_)

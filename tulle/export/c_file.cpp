@@ -79,8 +79,9 @@ Exported export_c_header(const std::string& path, Model& model, const ExportOpti
     net.take_bytes(calibrate(net, model, scaled, how.samples));
   }
   const CSelfCheck check = make_self_check(net, model, scaled, how.samples);
-  const std::string text =
-      c_header(net, check, {.name = how.name, .command = how.command, .model_hash = how.model_hash});
+  const std::string text = c_header(
+      net, check,
+      {.name = how.name, .command = how.command, .model_hash = how.model_hash, .scales = options.preprocess});
   Exported done{.bytes = static_cast<std::int64_t>(text.size()), .facts = {}};
   tell_sizes(net, check, done.facts);
   if (how.samples.inputs.samples > 0)

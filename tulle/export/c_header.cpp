@@ -97,9 +97,11 @@ class HeaderWriter {
         bytes.code, bytes.self_test_flash);
     put(" * RAM      {} B static; stack about {} B, of the self-test {} B\n *\n", bytes.ram, bytes.stack,
         bytes.self_test_stack);
-    put(" * Inputs are raw features, as in the training data: scaling is included. Outputs are those before\n"
+    put(" * Inputs are {} Outputs are those before\n"
         " * softmax or sigmoid. Define {}_IMPLEMENTATION before the #include in one source file; the others\n"
         " * include it alone. With {}_NO_SELFTEST the self-test is left out.\n *\n",
+        text_.scales ? "raw features, as in the training data: scaling is included."
+                     : "features that were scaled as those of the training.",
         capitals_, capitals_);
     put(" * This file was generated; tulle claims no rights in it. Weights are whose they were. */\n");
   }

@@ -14,6 +14,7 @@ struct CHeaderText {
   std::string name = "net";  // what its functions begin with; its macros in capitals
   std::string command;       // that made it
   std::string model_hash;    // of the model file, 32 hex digits
+  bool scales = true;        // inputs, as the training did; else they come scaled
 };
 
 /// Bytes that a compiled header will take, before it is compiled.

@@ -28,6 +28,12 @@ TEST(CHeader, NothingFromOutsideEndsItsComment) {
   EXPECT_THAT(comment, HasSubstr("* / int x; / * \\n evil * /"));
 }
 
+TEST(CHeader, SaysWhetherItScalesItsInputs) {
+  const NetworkSpec spec{.sizes = {3, 2}};
+  EXPECT_THAT(header_of(spec, {}), HasSubstr("Inputs are raw features"));
+  EXPECT_THAT(header_of(spec, {}, {.scales = false}), HasSubstr("Inputs are features that were scaled"));
+}
+
 TEST(CHeader, LayersOfTheSameTypesShareOneFunction) {
   const auto products = [](const std::string& header) {
     int count = 0;

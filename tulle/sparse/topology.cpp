@@ -54,6 +54,7 @@ void Topology::check_rows(Range range) const {
 
 Topology Topology::from_keys(std::int32_t rows, std::int32_t cols, std::span<const std::uint64_t> keys) {
   require(rows >= 0 && cols >= 0, "Topology: rows and columns must not be negative");
+  require(cols > 0 || keys.empty(), "Topology: there are no connections without columns");
   RawVector<std::int64_t> row_ptr(static_cast<std::size_t>(rows) + 1);
   RawVector<std::int32_t> columns(keys.size());
   row_ptr[0] = 0;

@@ -118,6 +118,7 @@ TEST(Topology, FromKeysRefusesKeysThatAreUnsortedRepeatedOrOutside) {
   for (const auto& [name, keys] : cases)
     EXPECT_THROW(Topology::from_keys(2, 4, keys), std::invalid_argument) << name;
   EXPECT_THROW(Topology::from_keys(2, 0, Keys{0}), std::invalid_argument);
+  EXPECT_THROW(Topology::from_keys(2, 0, Keys(10'000)), std::invalid_argument);  // of several threads
   EXPECT_THROW(Topology::from_keys(0, 4, Keys{0}), std::invalid_argument);
   EXPECT_THROW(Topology::from_keys(-1, 4, Keys{0}), std::invalid_argument);
   EXPECT_THROW(Topology::from_keys(4, -1, Keys{0}), std::invalid_argument);
