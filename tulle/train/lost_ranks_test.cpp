@@ -134,21 +134,25 @@ Config impatient(std::string_view mode) {
   return config;
 }
 
+void expect_to_wait_for_the_disk(const Config& config, const Dataset& data) {
+  const TemporaryDirectory folder;
+  SlowDisk disk;
+  RunDirectory directory = RunDirectory::open(folder / "run", disk);
+  tulle::Run run = start_run(config, data);
+  Observer nobody;
+  Signals none;
+  disk.training = true;
+  EXPECT_NO_THROW(train(run, data, &directory, nobody, none)) << config.parallel.mode;
+  EXPECT_TRUE(disk.slow.done()) << config.parallel.mode;
+}
+
 TEST(EveryMode, WaitsForASaveThatTakesLongerThanTheTimeLimit) {
   const Dataset data = many_data();
   for (const ModeInfo& mode : modes()) {
     Config config = impatient(mode.name);
     config.parallel.phase1 = 1.0;
     config.checkpoint.save_every = "1 epoch";
-    const TemporaryDirectory folder;
-    SlowDisk disk;
-    RunDirectory directory = RunDirectory::open(folder / "run", disk);
-    tulle::Run run = start_run(config, data);
-    Observer nobody;
-    Signals none;
-    disk.training = true;
-    EXPECT_NO_THROW(train(run, data, &directory, nobody, none)) << mode.name;
-    EXPECT_TRUE(disk.slow.done());
+    expect_to_wait_for_the_disk(config, data);
   }
 }
 
@@ -159,15 +163,7 @@ TEST(EveryMode, WaitsForTheBestModelsFileThatTakesLongerThanTheTimeLimit) {
     if (mode.name.starts_with("was") || mode.name == "rows") continue;
     Config config = impatient(mode.name);
     config.checkpoint.best = "valid_loss";
-    const TemporaryDirectory folder;
-    SlowDisk disk;
-    RunDirectory directory = RunDirectory::open(folder / "run", disk);
-    tulle::Run run = start_run(config, data);
-    Observer nobody;
-    Signals none;
-    disk.training = true;
-    EXPECT_NO_THROW(train(run, data, &directory, nobody, none)) << mode.name;
-    EXPECT_TRUE(disk.slow.done()) << mode.name;
+    expect_to_wait_for_the_disk(config, data);
   }
 }
 
