@@ -128,8 +128,9 @@ echo
 
 shape 0
 # A link that is cut: every rank ends, with the code of what may work later, and the checkpoint is whole.
+# Epochs are long, so that it is cut amid steps: in an evaluation ranks wait for each other longer.
 start=$(date +%s)
-job cut --mode=sync --epochs=4000 --timeout=5 --save-every="20 step" 2>"$work/cut.txt" &
+job cut --mode=sync --epochs=4000 --max-rows=60000 --timeout=5 --save-every="20 step" 2>"$work/cut.txt" &
 pid=$!
 until ls "$work"/out/cut/ckpt-* >/dev/null 2>&1; do sleep 0.2; done
 ip link set "${prefix:0:9}v2" down
