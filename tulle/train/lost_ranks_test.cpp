@@ -210,7 +210,7 @@ TEST(Wasap, NoticesAWorkerThatHangsThoughOthersKeepItBusy) {
   Config config = config_of("wasap", 3);
   config.train.batch_size = 16;
   config.train.epochs = 1'000'000;
-  config.parallel.timeout = 0.2;
+  config.parallel.timeout = 1.0;
   config.parallel.phase1 = 1.0;
   const auto thrown = on_ranks(3, [&](Communicator& whole) {
     tulle::Run run = start_run(config, data);
@@ -224,7 +224,7 @@ TEST(Wasap, NoticesAWorkerThatHangsThoughOthersKeepItBusy) {
       if (std::string_view(error.what()) != "killed") throw;
     }
   });
-  EXPECT_THAT(thrown[0], HasSubstr("no message from worker 1 for 0.2 s"));
+  EXPECT_THAT(thrown[0], HasSubstr("no message from worker 1 for 1."));
   EXPECT_THAT(thrown[2], HasSubstr("gave up"));
 }
 
