@@ -136,7 +136,7 @@ class _SparseMLP(Fitted, BaseEstimator):
         return training is not None
 
     def _partial_fit(self, first, X, labels, sample_weight, class_names, outputs):
-        if float((self.config or {}).get("train.ema_decay", (self.config or {}).get("ema_decay", 0.0))) > 0:
+        if float(_config.make(self._settings(len(labels), seed=0)).get("train.ema_decay")) > 0:
             # Each call ends with the average, which the next one would go on from.
             raise ConfigError("train.ema_decay, found some, expected 0 with partial_fit")
         X, labels, weights = _weights.present(X, labels, sample_weight)

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "tulle/base/error.h"
-#include "tulle/base/name_table.h"
 #include "tulle/checkpoint/integrity.h"
 #include "tulle/comm/agreement.h"
 #include "tulle/kernels/targets.h"
@@ -47,8 +46,7 @@ void check_last_batch(const Config& config, const Dataset& data, int ranks) {
 
 void check_shards(const Config& config, const Dataset& data, int ranks) {
   const std::int64_t size = config.train.batch_size, smallest = data.train.inputs.samples / ranks;
-  const bool shards = find_name(modes(), "parallel.mode", config.parallel.mode).own_batches;
-  if (!shards || config.train.last_batch == "keep" || smallest >= size) return;
+  if (!mode_of(config, ranks).own_batches || config.train.last_batch == "keep" || smallest >= size) return;
   throw Error(
       ErrorKind::kConfig,
       fmt::format("train.batch_size, found {}, expected at most {}, the samples of the smallest of {} "
