@@ -349,11 +349,12 @@ def noisy():
 def test_each_fit_of_a_warm_start_finds_its_own_best_epoch():
     X, y = noisy()
     Xv, yv = blobs(100, 4)
-    clf = small(hidden=(64,), max_iter=20, warm_start=True, learning_rate=0.02)
+    clf = small(hidden=(64,), max_iter=100, warm_start=True, learning_rate=0.02)
     clf.fit(X, y, eval_set=(Xv, yv))
     before = len(clf.history_)
     clf.fit(X, y, eval_set=(Xv, yv))
     losses = [record["valid_loss"] for record in clf.history_[before:]]
+    assert min(losses) > min(record["valid_loss"] for record in clf.history_[:before]), "else this cannot tell"
     rows = clf.predict_proba(Xv)[np.arange(len(yv)), np.searchsorted(clf.classes_, yv)]
     assert -np.log(rows).mean() == pytest.approx(min(losses), rel=1e-4)
     assert min(losses) < losses[-1], "this test needs a training that gets worse"
