@@ -140,7 +140,7 @@ class Trainer {
     if (evaluates_meanwhile()) {
       snapshot.emplace(copy_of(run_));
     } else if (evaluates()) {
-      const LongPhase phase(comm_, mode_->alike() ? LongPhase::Of::kAllRanks : LongPhase::Of::kThisRank);
+      const LongPhase phase(comm_, mode_->who_waits());
       evaluate_into(record);
     }
     replica_.phases.eval = clock.seconds();
