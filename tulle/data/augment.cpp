@@ -13,10 +13,11 @@ namespace tulle {
 namespace {
 
 [[noreturn]] void refuse_step(const std::string& text) {
-  throw Error(ErrorKind::kConfig,
-              fmt::format("data.augment, found '{}', expected hflip, shift:SHARE (0 to 0.5), rotate:DEGREES "
-                          "(0 to 180), crop:SHARE, mixup:ALPHA or cutmix:ALPHA (above 0, up to 1)",
-                          text));
+  throw Error(
+      ErrorKind::kConfig,
+      fmt::format("data.augment, found '{}', expected hflip, shift:SHARE (0 to 0.5), rotate:DEGREES "
+                  "(0 to 180), crop:SHARE, erase:PROBABILITY, mixup:ALPHA or cutmix:ALPHA (above 0, up to 1)",
+                  text));
 }
 
 // From the place of a pixel of the output to that in the image: x' = xx x + xy y + x0, y' = yx x + yy y + y0.
@@ -91,6 +92,33 @@ void apply(const T* image, const ImageShape& shape, const Map& map, float* out) 
       }
 }
 
+void erase_box(const ImageShape& shape, double probability, Random random, std::uint64_t index,
+               float* image) {
+  random.layer = 2;
+  const auto uniform = [&](std::uint64_t k) { return static_cast<double>(random.uniform(index + k)); };
+  if (uniform(0) >= probability) return;
+  constexpr double kLeast = 0.02, kMost = 1.0 / 3.0, kOblong = 10.0 / 3.0;
+  const double w = shape.width, h = shape.height, area = (kLeast + (kMost - kLeast) * uniform(1)) * w * h;
+  const double ratio = std::exp((2.0 * uniform(2) - 1.0) * std::log(kOblong));
+  const auto place = [&](int length, double side, std::uint64_t k) {
+    const int size = static_cast<int>(std::clamp(std::lround(side), 1L, static_cast<long>(length)));
+    const int begin = static_cast<int>(uniform(k) * (length - size + 1));
+    return std::pair(begin, begin + size);
+  };
+  const auto [left, right] = place(shape.width, std::sqrt(area * ratio), 3);
+  const auto [top, bottom] = place(shape.height, std::sqrt(area / ratio), 4);
+  random.layer = 3;
+  const std::int64_t plane = std::int64_t{shape.width} * shape.height;
+  const auto pixels = static_cast<std::uint64_t>(plane);
+  for (int y = top; y < bottom; ++y)
+    for (int x = left; x < right; ++x) {
+      const std::int64_t to = std::int64_t{y} * shape.width + x;
+      const auto from = static_cast<std::int64_t>(
+          random.below(pixels, index / 8 * pixels + static_cast<std::uint64_t>(to)));
+      for (int c = 0; c < shape.channels; ++c) image[c * plane + to] = image[c * plane + from];
+    }
+}
+
 }  // namespace
 
 Augmentation parse_augmentation(std::span<const std::string> texts) {
@@ -112,6 +140,8 @@ Augmentation parse_augmentation(std::span<const std::string> texts) {
       how.rotate = value;
     else if (name == "crop" && value > 0.0 && value <= 1.0)
       how.crop = value;
+    else if (name == "erase" && value > 0.0 && value <= 1.0)
+      how.erase = value;
     else if (name == "mixup" && value > 0.0 && value <= 1.0)
       how.mixup = value;
     else if (name == "cutmix" && value > 0.0 && value <= 1.0)
@@ -125,15 +155,18 @@ Augmentation parse_augmentation(std::span<const std::string> texts) {
 void augment(const Features& images, std::int64_t sample, const ImageShape& shape, const Augmentation& how,
              const Random& random, std::uint64_t index, float* out) {
   const Map map = draw_map(shape, how, random, index);
+  const auto first = static_cast<std::size_t>(sample * images.features);
   if (images.is_generated()) {
     thread_local std::vector<float> made;
     made.resize(static_cast<std::size_t>(images.features));
     images.generated.source->row(images.generated.samples[static_cast<std::size_t>(sample)], made);
-    return apply(made.data(), shape, map, out);
+    apply(made.data(), shape, map, out);
+  } else if (images.floats.empty()) {
+    apply(images.bytes.data() + first, shape, map, out);
+  } else {
+    apply(images.floats.data() + first, shape, map, out);
   }
-  const auto first = static_cast<std::size_t>(sample * images.features);
-  images.floats.empty() ? apply(images.bytes.data() + first, shape, map, out)
-                        : apply(images.floats.data() + first, shape, map, out);
+  if (how.erase > 0.0) erase_box(shape, how.erase, random, index, out);
 }
 
 namespace {

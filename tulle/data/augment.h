@@ -10,8 +10,8 @@
 
 namespace tulle {
 
-/// What is done to training images, drawn anew for every image and epoch. All of it is one map of the plane,
-/// and pixels that lie outside of the image are 0 (black).
+/// What is done to training images, drawn anew for every image and epoch. Flip, shift, rotate and crop are
+/// one map of the plane, and pixels that lie outside of the image are 0 (black).
 struct Augmentation {
   bool flip = false;    // left and right change places, one time in two
   double shift = 0.0;   // by up to this share of the sides, in whole pixels
@@ -19,12 +19,15 @@ struct Augmentation {
   double crop = 1.0;    // a part of this share of the area or more, and 3:4 to 4:3 as wide as high, fills
                         // the image
 
+  double erase = 0.0;  // one time in 1 / erase, a box of it becomes pixels from anywhere in the image
+
   double mixup = 0.0;   // alpha of the law of the shares when two images are blended; 0: never
   double cutmix = 0.0;  // the same when a box of one is put into the other
 
-  bool maps() const { return flip || shift > 0.0 || rotate > 0.0 || crop < 1.0; }
   bool mixes() const { return mixup > 0.0 || cutmix > 0.0; }
-  bool none() const { return !maps() && !mixes(); }
+  bool none() const {
+    return !flip && shift == 0.0 && rotate == 0.0 && crop == 1.0 && erase == 0.0 && !mixes();
+  }
 };
 
 /// How the images of a batch are put together with those of the batch in reverse order.
@@ -34,12 +37,15 @@ struct ImageMix {
   int top = 0, left = 0, bottom = 0, right = 0;
 };
 
-/// From config texts: hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, cutmix:ALPHA. Throws
-/// tulle::Error (kConfig) for others.
+/// From config texts: hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, erase:PROBABILITY, mixup:ALPHA,
+/// cutmix:ALPHA. Throws tulle::Error (kConfig) for others.
 Augmentation parse_augmentation(std::span<const std::string> texts);
 
 /// One image, augmented. Shapes: `out` planes [channel][row][column]. `random` is asked at `index` and the
-/// seven places after. Whole shifts and flips copy pixels; all else is bilinear. Cost: one write a value.
+/// seven places after, in further layers too. Whole shifts and flips copy pixels; all else is bilinear. What
+/// is erased: a box of 2 to 33 % of the area, 3:10 to 10:3 as wide as high (Zhong et al. 2017, arXiv
+/// 1708.04896; with pixels of the image itself where that has random ones, so that any range of values will
+/// do). Cost: one write a value.
 void augment(const Features& images, std::int64_t sample, const ImageShape& shape, const Augmentation& how,
              const Random& random, std::uint64_t index, float* out);
 

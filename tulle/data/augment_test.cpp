@@ -71,19 +71,53 @@ TEST(Augmentation, CropsAndTurnsBetweenPixels) {
   }
 }
 
+TEST(Augmentation, ErasesABoxWithPixelsOfTheImageItself) {
+  constexpr ImageShape kWide{.channels = 2, .height = 20, .width = 30};
+  Features wide{.samples = 1, .features = 1200};
+  for (int i = 0; i < 1200; ++i) wide.floats.push_back(static_cast<float>(i));
+  constexpr int kDraws = 4000;
+  int erased = 0;
+  double area = 0.0, least = 1.0, most = 0.0;
+  for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
+    std::vector<float> out(1200);
+    augment(wide, 0, kWide, {.erase = 0.25}, {.seed = 3, .stream = Stream::kAugment}, 8 * draw, out.data());
+    int top = 20, bottom = 0, left = 30, right = 0, changed = 0;
+    for (int i = 0; i < 600; ++i) {
+      ASSERT_EQ(out[static_cast<std::size_t>(i + 600)],
+                out[static_cast<std::size_t>(i)] + 600.0f);  // all channels
+      if (out[static_cast<std::size_t>(i)] == static_cast<float>(i)) continue;
+      ++changed;
+      top = std::min(top, i / 30), bottom = std::max(bottom, i / 30 + 1);
+      left = std::min(left, i % 30), right = std::max(right, i % 30 + 1);
+    }
+    if (changed == 0) continue;
+    ++erased;
+    const double box = static_cast<double>(bottom - top) * (right - left);
+    EXPECT_GE(changed, 0.8 * box - 3.0) << "a full box, but for pixels that drew themselves";
+    area += box / 600.0;
+    least = std::min(least, box / 600.0), most = std::max(most, box / 600.0);
+  }
+  EXPECT_NEAR(erased, 0.25 * kDraws, 0.03 * kDraws);
+  EXPECT_NEAR(area / erased, 0.5 * (0.02 + 1.0 / 3.0), 0.02);
+  EXPECT_GE(least, 0.01);
+  EXPECT_LE(most, 0.36);
+}
+
 TEST(Augmentation, ReadsItsTexts) {
-  const std::vector<std::string> texts{"hflip",    "shift:0.1", "rotate:10",
-                                       "crop:0.5", "mixup:0.8", "cutmix:1"};
+  const std::vector<std::string> texts{"hflip",      "shift:0.1", "rotate:10", "crop:0.5",
+                                       "erase:0.25", "mixup:0.8", "cutmix:1"};
   const Augmentation how = parse_augmentation(texts);
   EXPECT_TRUE(how.flip);
   EXPECT_EQ(how.shift, 0.1);
   EXPECT_EQ(how.rotate, 10.0);
   EXPECT_EQ(how.crop, 0.5);
+  EXPECT_EQ(how.erase, 0.25);
   EXPECT_EQ(how.mixup, 0.8);
   EXPECT_EQ(how.cutmix, 1.0);
   EXPECT_TRUE(parse_augmentation({}).none());
-  for (const std::string bad : {"vflip", "shift", "shift:", "shift:0.6", "shift:-1", "shift:nan", "crop:0",
-                                "crop:1.5", "rotate:181", "rotate:1x", "mixup:0", "cutmix:2", ""}) {
+  for (const std::string bad :
+       {"vflip", "shift", "shift:", "shift:0.6", "shift:-1", "shift:nan", "crop:0", "crop:1.5", "rotate:181",
+        "rotate:1x", "erase:0", "mixup:0", "cutmix:2", ""}) {
     const std::vector<std::string> one{bad};
     try {
       parse_augmentation(one);
@@ -100,7 +134,7 @@ TEST(Loader, AugmentsTrainingEpochsAloneAndTheSameForAnyNumberOfThreads) {
   split.inputs = image();
   split.classes = {0};
   Loader loader(split, {}, 1, true, 5);
-  loader.augment(kShape, {.flip = true, .shift = 0.3}, 2);
+  loader.augment(kShape, {.flip = true, .shift = 0.3, .erase = 0.5}, 2);
   const auto pixels = [&] {
     const Panels<const float> x = loader.get(0, 16).inputs;
     std::vector<float> all;

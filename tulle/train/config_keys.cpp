@@ -140,8 +140,8 @@ const KeyInfo kKeys[] = {
      "folder for samples that memory does not hold: they are read from there batch by batch; empty: memory",
      -kNone, kNone, false, nullptr, true},
     {"data.augment", [](Config& c) -> Field { return &c.data.augment; },
-     "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, mixup:ALPHA, "
-     "cutmix:ALPHA"},
+     "what is done to training images: any of hflip, shift:SHARE, rotate:DEGREES, crop:SHARE, "
+     "erase:PROBABILITY, mixup:ALPHA, cutmix:ALPHA"},
 
     {"synthetic.classes", [](Config& c) -> Field { return &c.synthetic.classes; }, "classes", 2, 1000000},
     {"synthetic.informative", [](Config& c) -> Field { return &c.synthetic.informative; },
