@@ -25,13 +25,15 @@ std::map<std::string, const TensorView*> by_name(const SafetensorsFile& file) {
   return all;
 }
 
+constexpr std::int64_t kMostSide = 1 << 24;  // more than check_shape() lets through
+
 // The side'th size of a tensor; 0 if there is no such tensor or side, which check_shape() or the comparison
 // of all shapes then refuses.
 std::int64_t side(const std::map<std::string, const TensorView*>& tensors, const std::string& name,
                   std::size_t number) {
   const auto found = tensors.find(name);
   if (found == tensors.end() || found->second->shape.size() <= number) return 0;
-  return std::min<std::int64_t>(found->second->shape[number], 1 << 24);
+  return std::min<std::int64_t>(found->second->shape[number], kMostSide);
 }
 
 SmlpShape shape_of(const std::map<std::string, const TensorView*>& tensors) {
@@ -44,8 +46,11 @@ SmlpShape shape_of(const std::map<std::string, const TensorView*>& tensors) {
                   .embedding = whole(first, 0),
                   .depths = {},
                   .classes = whole("mlp_head.0.weight", 0)};
-  shape.height = whole("token_mix.0.1.proh_w.weight", 0) * shape.patch;
-  shape.width = whole("token_mix.0.1.proj_h.weight", 0) * shape.patch;
+  const auto pixels = [&](const std::string& name) {
+    return static_cast<int>(std::min<std::int64_t>(side(tensors, name, 0) * shape.patch, kMostSide));
+  };
+  shape.height = pixels("token_mix.0.1.proh_w.weight");
+  shape.width = pixels("token_mix.0.1.proj_h.weight");
   const int hidden = whole("channel_mix.0.2.net.0.weight", 0);
   shape.expansion = shape.embedding > 0 ? hidden / shape.embedding : 0;
   int block = 0;

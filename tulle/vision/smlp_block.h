@@ -86,8 +86,8 @@ class SmlpBlock {
   void mix_back(const Chunk& chunk, const float* mixed, float* d_mixed, BlockScratch& scratch);
   const float* scaled(const float* g, const float* scale, std::int64_t rows, BlockScratch& scratch) const;
   void channel_mix_back(const Chunk& chunk, const BranchScales& scales, float* g, BlockScratch& scratch);
-  void token_mix_back(const Chunk& chunk, const float* x, const BranchScales& scales, const float* g,
-                      float* work, BlockScratch& scratch);
+  void token_mix_back(const Chunk& chunk, std::int64_t first_tile, const float* x, const BranchScales& scales,
+                      const float* g, float* work, BlockScratch& scratch);
   void convolve_back(const Chunk& chunk, const float* x, float* work, BlockScratch& scratch);
 
   Grid grid_;

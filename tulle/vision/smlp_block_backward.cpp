@@ -122,8 +122,8 @@ void SmlpBlock::mix_back(const Chunk& chunk, const float* mixed, float* d_mixed,
 
 // y = x + scale [u r q] F^T: work becomes dL/d(BN2 d), d is computed again, and the sums that BN2 needs are
 // gathered.
-void SmlpBlock::token_mix_back(const Chunk& chunk, const float* x, const BranchScales& scales, const float* g,
-                               float* work, BlockScratch& s) {
+void SmlpBlock::token_mix_back(const Chunk& chunk, std::int64_t first_tile, const float* x,
+                               const BranchScales& scales, const float* g, float* work, BlockScratch& s) {
   const std::int64_t c = channels(), tokens = grid_.tokens(), row = grid_.width * c;
   const std::int64_t count = chunk.images * tokens, from = chunk.first * tokens;
   float* const a = s.a.get(count * c);
@@ -150,10 +150,8 @@ void SmlpBlock::token_mix_back(const Chunk& chunk, const float* x, const BranchS
     const std::int64_t rows = range.end - range.begin, at = range.begin;
     float* const dz = work + (from + at) * c;
     kernels::multiply_rows(d_mixed + at * 3 * c, 3 * c, slope + at * c, rows, c, dz);
-    const std::int64_t place =
-        chunk.index * Tiles(images_per_chunk(grid_) * tokens, first_.connections()).count + tile;
     kernels::channel_dots(dz, d + at * c, norm2_.normal_scale(), norm2_.normal_shift(), rows, c,
-                          s.dots.sums(place), s.dots.dots(place));
+                          s.dots.sums(first_tile + tile), s.dots.dots(first_tile + tile));
   });
 }
 
@@ -213,8 +211,12 @@ void SmlpBlock::backward(std::int64_t images, const float* x, const BranchScales
   for_chunks(grid_, images, [&](const Chunk& chunk) { channel_mix_back(chunk, scales, g, s); });
   float* const work = y_.data();  // which nobody needs any more
   s.d.get(images * tokens * c);   // once, before chunks fill their parts
-  s.dots.start(chunks * Tiles(images_per_chunk(grid_) * tokens, first_.connections()).count, grid_.channels);
-  for_chunks(grid_, images, [&](const Chunk& chunk) { token_mix_back(chunk, x, scales, g, work, s); });
+  s.dots.start(tiles(images), grid_.channels);
+  std::int64_t first_tile = 0;
+  for_chunks(grid_, images, [&](const Chunk& chunk) {
+    token_mix_back(chunk, first_tile, x, scales, g, work, s);
+    first_tile += Tiles(chunk.images * tokens, first_.connections()).count;
+  });
   norm2_.back(s.dots);
   s.dots.start(chunks * kGroups, grid_.channels);
   for_chunks(grid_, images, [&](const Chunk& chunk) { convolve_back(chunk, x, work, s); });

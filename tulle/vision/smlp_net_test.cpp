@@ -241,6 +241,37 @@ INSTANTIATE_TEST_SUITE_P(Shapes, SmlpNetOf, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.name; });
 
 // A network that adds pixels around its images is one that gets them with the pixels.
+// 125 images make a chunk of 59 tiles; the 123 that are left make one of 60.
+TEST(SmlpNet, CountsAllTokensOfALastChunkThatHasMoreTilesThanTheFirst) {
+  const SmlpShape shape{
+      .channels = 1, .height = 20, .width = 20, .embedding = 224, .depths = {1}, .classes = 2};
+  const Case c{"", shape, 248};
+  std::vector<double> images = pixels(c);
+  const auto pixels_of_image = static_cast<std::ptrdiff_t>(images.size()) / c.images;
+  std::vector<std::vector<float>> gradients[2];
+  for (const bool last_first : {false, true}) {
+    if (last_first) std::ranges::rotate(images, images.end() - 123 * pixels_of_image);
+    Network network = make(c);
+    PanelBuffer memory;
+    network.forward({.training = true}, panels_of(images, c.images, memory));
+    const Panels<float> gradient = network.output_gradient();
+    for (int b = 0; b < c.images; ++b)
+      for (int k = 0; k < 2; ++k) gradient.at(b, k) = k == 0 ? 1.0f : -1.0f;
+    network.backward();
+    for (const Parameter* parameter : network.parameters())
+      gradients[last_first].emplace_back(parameter->gradient.begin(), parameter->gradient.end());
+  }
+  double overall = 0.0;  // gradients that are 0 in truth are rounding of sums of this size
+  for (const std::vector<float>& of : gradients[0])
+    overall = std::max(overall, largest({of.begin(), of.end()}));
+  for (std::size_t p = 0; p < gradients[0].size(); ++p) {
+    const double most = largest({gradients[0][p].begin(), gradients[0][p].end()});
+    for (std::size_t i = 0; i < gradients[0][p].size(); ++i)
+      ASSERT_NEAR(gradients[0][p][i], gradients[1][p][i], 1e-3 * std::max(most, 0.02 * overall))
+          << p << ' ' << i;
+  }
+}
+
 TEST(SmlpNet, PadsImagesOnAllSidesWithTheValueOfEachChannel) {
   const SmlpShape shape = tiny(2, 16, 12, {1}, 3);
   Network whole = make_smlp(shape, {}, {}, 7);
