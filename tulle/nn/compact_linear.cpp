@@ -73,6 +73,7 @@ struct CompactLinear::Block {
 struct CompactLinear::Walk {
   Range sources, biases;  // what it owns: inputs, and outputs whose biases it steps
   std::int32_t rows_of_block = 0;
+  bool alike = false;             // all blocks are whole rows, each as long: row_of stays
   std::int32_t row = 0, end = 0;  // where it stands, and ends
   std::int64_t at = 0;
   std::array<Block, 2> blocks;
@@ -222,6 +223,14 @@ void CompactLinear::walk_back(const Window& window, int part, Panels<const Eleme
   walk->row = static_cast<std::int32_t>(window.targets.front());
   walk->end = static_cast<std::int32_t>(window.targets.back());
   walk->at = window.first;
+  const RowPtr& row_ptr = topology_.row_ptr();
+  const std::int64_t each = row_ptr.is_even() ? row_ptr[1] : 0;
+  walk->alike = each > 0 && each <= kLinks;
+  if (walk->alike) {
+    walk->rows_of_block = std::min(walk->rows_of_block, static_cast<std::int32_t>(kLinks / each));
+    for (std::int64_t k = 0; k < kLinks; ++k)
+      walk->row_of[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(k / each);
+  }
   std::size_t now = 0;
   for (bool more = fill(*walk, walk->blocks[now]); more; now = 1 - now) {
     Block &block = walk->blocks[now], &next = walk->blocks[1 - now];
@@ -255,11 +264,13 @@ bool CompactLinear::fill(Walk& walk, Block& block) const {
   walk.row = block.ended;
   walk.at = block.end;
   // The row of a connection: how many rows have begun up to it.
-  const auto count = static_cast<std::size_t>(block.end - block.begin);
-  std::fill_n(walk.row_of.begin(), count, 0);
-  for (std::int32_t row = block.first + 1; row < block.last; ++row)
-    ++walk.row_of[static_cast<std::size_t>(begin_of(row) - block.begin)];
-  for (std::size_t k = 1; k < count; ++k) walk.row_of[k] += walk.row_of[k - 1];
+  if (!walk.alike) {
+    const auto count = static_cast<std::size_t>(block.end - block.begin);
+    std::fill_n(walk.row_of.begin(), count, 0);
+    for (std::int32_t row = block.first + 1; row < block.last; ++row)
+      ++walk.row_of[static_cast<std::size_t>(begin_of(row) - block.begin)];
+    for (std::size_t k = 1; k < count; ++k) walk.row_of[k] += walk.row_of[k - 1];
+  }
   block.count =
       kernels::select_sources(topology_.columns().data() + block.begin, walk.row_of.data(),
                               block.end - block.begin, static_cast<std::int32_t>(walk.sources.begin),
