@@ -52,6 +52,7 @@ class CompactLinear final : public SparseLayer {
     std::vector<std::int64_t> targets;  // of each thread, nearly equal numbers of connections
   };
 
+  void add_costs(std::int64_t group, std::span<std::int64_t> costs) const;
   void share_out();
   void for_windows(std::initializer_list<std::span<const std::byte>> arrays,
                    const std::function<void(const Window&)>& body) const;
