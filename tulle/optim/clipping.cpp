@@ -1,7 +1,9 @@
 #include "tulle/optim/clipping.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "tulle/base/parallel.h"
@@ -36,6 +38,15 @@ void clip_by_norm(std::span<Parameter* const> parameters, double limit) {
       for (auto i = static_cast<std::size_t>(range.begin); i < static_cast<std::size_t>(range.end); ++i)
         parameter->gradient[i] *= factor;
     });
+}
+
+// Without the sign, floats are ordered as their bits are, NaN after infinity; whole numbers compare in
+// vectors.
+float largest_magnitude(std::span<const float> values) {
+  std::int32_t largest = 0;
+  for (const float value : values)
+    largest = std::max(largest, std::bit_cast<std::int32_t>(value) & 0x7fffffff);
+  return std::bit_cast<float>(largest);
 }
 
 void clip_by_value(std::span<Parameter* const> parameters, float limit) {

@@ -10,6 +10,9 @@ namespace tulle {
 /// bits for any number of threads. Cost: two passes over the gradients at most.
 void clip_by_norm(std::span<Parameter* const> parameters, double limit);
 
+/// The largest magnitude, NaN if there is one; 0 of none. Cost: a pass.
+float largest_magnitude(std::span<const float> values);
+
 /// Bounds the magnitude of every gradient by `limit`; NaN stays.
 void clip_by_value(std::span<Parameter* const> parameters, float limit);
 

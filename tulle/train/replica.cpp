@@ -23,24 +23,12 @@
 namespace tulle {
 namespace {
 
-// NaN counts as more than infinity: without the sign, floats are ordered as their bits are, and whole numbers
-// compare in vectors.
-std::int32_t largest_bits(const float* values, std::int64_t count) {
-  std::int32_t largest = 0;
-  for (std::int64_t i = 0; i < count; ++i)
-    largest = std::max(largest, std::bit_cast<std::int32_t>(values[i]) & 0x7fffffff);
-  return largest;
-}
-
-float largest_magnitude(const Parameter& parameter) {
-  if (parameter.is_bf16()) {
-    const ParameterValues values = values_of(parameter);
-    const std::span<const float> all = values;
-    return std::bit_cast<float>(largest_bits(all.data(), std::ssize(all)));
-  }
-  std::atomic<std::int32_t> largest = 0;
+float largest_magnitude_of(const Parameter& parameter) {
+  if (parameter.is_bf16()) return largest_magnitude(values_of(parameter));
+  std::atomic<std::int32_t> largest = 0;  // bits: NaN is more than infinity
   parallel_ranges(static_cast<std::int64_t>(parameter.value.size()), kGrain, [&](Range range) {
-    const std::int32_t here = largest_bits(parameter.value.data() + range.begin, range.end - range.begin);
+    const std::span values(parameter.value.data() + range.begin, parameter.value.data() + range.end);
+    const auto here = std::bit_cast<std::int32_t>(largest_magnitude(values));
     for (std::int32_t seen = largest; seen < here && !largest.compare_exchange_weak(seen, here);) {
     }
   });
@@ -114,7 +102,7 @@ void Replica::prepare_step(double rate) {
   for (std::size_t l = 0; l < network().size(); ++l)
     network().layer(l).set_weight_step([this, rate = static_cast<float>(rate)](const ParameterSlice& slice) {
       optimizer_->step(slice, rate);
-      if (!std::isfinite(std::bit_cast<float>(largest_bits(slice.value, slice.size))))
+      if (!std::isfinite(largest_magnitude({slice.value, static_cast<std::size_t>(slice.size)})))
         overflowed_.store(true, std::memory_order_relaxed);
     });
 }
@@ -163,7 +151,7 @@ void Replica::check(const LossResult& loss) const {
 void Replica::check_parameters() const {
   for (const Parameter* parameter : run_.model.network.parameters()) {
     if (parameter->gradient.size() != parameter->size() && !overflowed_) continue;
-    if (const float largest = largest_magnitude(*parameter); !std::isfinite(largest))
+    if (const float largest = largest_magnitude_of(*parameter); !std::isfinite(largest))
       diverged("weights", largest);
   }
 }
@@ -172,7 +160,7 @@ void Replica::diverged(std::string_view what, double found) const {
   std::string where;
   float largest = -1.0f;
   for (const Parameter* parameter : run_.model.network.parameters()) {
-    const float here = largest_magnitude(*parameter);
+    const float here = largest_magnitude_of(*parameter);
     if (here <= largest) continue;
     where = fmt::format("largest weight {} in {}", largest = here, parameter->name);
     if (!std::isfinite(here)) break;
