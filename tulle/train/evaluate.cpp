@@ -18,10 +18,10 @@
 namespace tulle {
 namespace {
 
-// Samples of a batch: fewer where their panels would take more than 64 MiB.
-constexpr int kBatch = 512;
-int batch_of(std::int32_t features) {
-  return std::clamp(static_cast<int>((std::int64_t{16} << 20) / std::max(features, 1)) / 16 * 16, 16, kBatch);
+std::int64_t widest_of(const Network& network) {
+  std::int32_t widest = network.inputs();
+  for (std::size_t l = 0; l < network.size(); ++l) widest = std::max(widest, network.outputs(l));
+  return widest;
 }
 
 // The outputs for batches of samples: by packed copies of the weights, or where these are too many by the
@@ -58,7 +58,7 @@ void for_outputs(Model& model, const Split& split, const InferenceChoice& choice
                  int part = 0, int parts = 1) {
   require(split.inputs.features == model.network.inputs(),
           "evaluate: the data must have the model's features");
-  const int samples = batch_of(split.inputs.features);
+  const int samples = evaluation_batch(widest_of(model.network));
   Loader loader(split, model.scaling, samples, /*keep_last=*/true, model.seed);
   if (model.image.channels > 0) loader.make_ahead();
   loader.start_epoch(0, /*shuffled=*/false);
@@ -179,6 +179,12 @@ Evaluation evaluation_of(const BatchCounts& counts, const Split& split) {
 }
 
 }  // namespace
+
+int evaluation_batch(std::int64_t widest) {
+  constexpr std::int64_t kMost = 512, kValues = std::int64_t{16} << 20;
+  return static_cast<int>(
+      std::clamp<std::int64_t>(kValues / std::max<std::int64_t>(widest, 1) / 16 * 16, 16, kMost));
+}
 
 Evaluation evaluate(Model& model, const Split& split, const InferenceChoice& choice, double ce_clip) {
   return evaluation_of(count(model, split, choice, ce_clip, 0, 1), split);

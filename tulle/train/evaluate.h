@@ -19,6 +19,10 @@ struct Evaluation {
   std::vector<double> precision_at;
 };
 
+/// Samples that go through a network at once where nothing is learnt, `widest` being the most values that any
+/// of its layers has of a sample: 512, or fewer where these would take more than 64 MiB.
+int evaluation_batch(std::int64_t widest);
+
 /// Loss and accuracy over every sample of `split`, at least one, without dropout. Throws
 /// std::invalid_argument if the samples are not of the model's features and labels. Cost: one forward pass,
 /// no training buffers. ce_clip: LossOptions::ce_clip.

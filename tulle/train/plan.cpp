@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <numeric>
@@ -10,6 +11,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/parallel.h"
 #include "tulle/base/spill.h"
 #include "tulle/kernels/targets.h"
 #include "tulle/nn/activation.h"
@@ -22,6 +24,7 @@
 #include "tulle/sparse/cell_set.h"
 #include "tulle/sparse/topology.h"
 #include "tulle/train/build.h"
+#include "tulle/train/evaluate.h"
 #include "tulle/train/saving.h"
 
 namespace tulle {
@@ -74,12 +77,27 @@ std::int64_t joined_bytes(const std::vector<LayerPlan>& layers, std::int64_t lan
   return 2 * (widest + layers.back().outputs) * lanes * 4;
 }
 
-// Samples of a step as panels hold them (Network::panel_width), filled up to whole panels.
+// The parts in which a batch goes through the network, of all ranks that are threads.
+std::int64_t shards_of(const Config& config) {
+  const Config::Parallel& p = config.parallel;
+  return p.mode == "sync" ? std::max<std::int64_t>({p.virtual_shards, p.ranks, 1}) : 1;
+}
+
+// Samples that go through the network at once.
+std::int64_t samples_at_once(const Config& config) {
+  const std::int64_t batch = config.train.batch_size, shards = shards_of(config);
+  constexpr std::int64_t kGrain = Loader::Part{}.grain;
+  return shards == 1 ? batch
+                     : std::min(batch, ((batch + kGrain - 1) / kGrain + shards - 1) / shards * kGrain);
+}
+
+// The same as panels hold them (Network::panel_width), filled up to whole panels.
 std::int64_t lanes_of(const Config& config, Storage storage, const std::vector<LayerPlan>& layers) {
+  const std::int64_t samples = samples_at_once(config);
   const bool narrow = storage == Storage::kCompact && std::ranges::none_of(layers, &LayerPlan::dense);
   const bool pairs = storage == Storage::kFast && config.model.dtype == "bf16";
-  const std::int64_t width = kernels::panel_width(config.train.batch_size, pairs ? 32 : narrow ? 2 : 16);
-  return (config.train.batch_size + width - 1) / width * width;
+  const std::int64_t width = kernels::panel_width(static_cast<int>(samples), pairs ? 32 : narrow ? 2 : 16);
+  return (samples + width - 1) / width * width;
 }
 
 // One weight with what the optimizer keeps of it.
@@ -203,6 +221,10 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
   const bool fast = plan.storage == Storage::kFast, bf16 = config.model.dtype == "bf16";
 
   const bool keeps_gradients = needs_gradients(config);
+  const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
+  // Gradients of shards that wait for those of others (GradientSum::levels_).
+  const std::int64_t sums =
+      4 * std::bit_width(static_cast<std::uint64_t>((shards_of(config) - 1) / replicas));
   std::int64_t weights = 0, scratch = 0, index = 0, optimizer = 0, biases = 0, activations = 0, event = 0,
                explored = 0, keys = 0, gathered = 0, all_errors = 0;
   std::int64_t floats = 0;  // of layers that do not round as they go, where activations are bfloat16
@@ -214,7 +236,7 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
     plan.neurons += whole[l].outputs;
     index += index_bytes(layer, plan.storage, row_ptr_bytes(config, layer),
                          l == 0 && !data.train.inputs.is_sparse());
-    weights += (layer.dense || keeps_gradients ? 8 : weight) * layer.connections;
+    weights += (layer.dense || keeps_gradients ? 8 + sums : weight) * layer.connections;
     if (fast && !layer.dense) scratch = std::max(scratch, 4 * layer.connections);
     optimizer += (layer.dense ? state : sparse_state) * layer.connections;
     const bool last = l + 1 == layers.size();
@@ -247,20 +269,23 @@ Plan make_plan(const Config& config, const Dataset& data, int ranks) {
     if (how.gathers()) gathered += gathered_bytes(config, layer);
   }
   std::int64_t batch = features * lanes * 4;
-  if (data.train.inputs.is_generated()) batch += features * config.train.batch_size * 4;
-  // What evaluation takes beside: batches of up to 64 MiB, and in the fast form packed weights.
+  if (data.train.inputs.is_generated()) batch += features * samples_at_once(config) * 4;
+  // What evaluation takes beside: inputs, and in the fast form packed weights and two layers' activations.
   std::int64_t evaluation = 0;
   if (data.test.inputs.samples + data.valid.inputs.samples > 0) {
-    evaluation = std::min<std::int64_t>(512 * features * 4, std::int64_t{64} << 20) *
-                 (data.train.inputs.is_generated() ? 2 : 1);
-    if (fast) evaluation += 8 * plan.connections;
+    std::int64_t widest = features;
+    for (const LayerPlan& layer : layers) widest = std::max(widest, layer.outputs);
+    const std::int64_t samples = evaluation_batch(widest);
+    evaluation = samples * features * 4 * (data.train.inputs.is_generated() ? 2 : 1);
+    const std::int64_t width = std::clamp(kernels::panel_width(samples), 16, 64);  // nn/inference.cpp
+    const std::int64_t panels = std::min<std::int64_t>(thread_count(), (samples + width - 1) / width);
+    if (fast) evaluation += 8 * plan.connections + 2 * panels * width * widest * 4;
   }
   // A copy of what a checkpoint holds, if it is written meanwhile (train.cpp).
   const bool copied = parts == 1 && config.checkpoint.save_every != "never" &&
                       writes_meanwhile(config.checkpoint, plan.connections);
   const std::int64_t checkpoint =
       copied ? (4 + weight + sparse_state) * plan.connections + (12 + state) * plan.neurons : 0;
-  const std::int64_t replicas = std::max<std::int64_t>(config.parallel.ranks, 1);
   plan.data_bytes = split_bytes(data.train) + split_bytes(data.valid) + split_bytes(data.test);
   std::set<const SampleSource*> sources;  // train and valid may share one
   for (const Split* split : {&data.train, &data.valid, &data.test})

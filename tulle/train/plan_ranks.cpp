@@ -24,7 +24,8 @@ Config rank_config(const Config& config, const ModeInfo& mode) {
     return rank;
   }
   if (spreads_neurons(config)) rank.parallel.mode = "sync";
-  rank.run.storage = "fast";  // gradients are kept, to be shared
+  rank.run.storage = "fast";         // gradients are kept, to be shared
+  rank.parallel.virtual_shards = 0;  // forecast_sync() counts what shards take
   if (!mode.own_batches)
     rank.train.batch_size = (config.train.batch_size + config.parallel.ranks - 1) / config.parallel.ranks;
   return rank;

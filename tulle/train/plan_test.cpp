@@ -49,6 +49,28 @@ TEST_P(EveryStorage, ATrainingTakesTheMemoryOfItsPlan) {
 INSTANTIATE_TEST_SUITE_P(Storages, EveryStorage, ::testing::ValuesIn(storages().begin(), storages().end()),
                          [](const auto& info) { return std::string(info.param.name); });
 
+TEST(Plan, OfABatchInShardsIsTheMemoryOfATraining) {
+  Config config = wide_config("fast");
+  config.train.batch_size = 512;
+  config.synthetic.samples = 512;
+  config.parallel.mode = "sync";
+  config.parallel.virtual_shards = 8;
+  const Dataset data = load_dataset(data_options(config));
+  const std::int64_t planned = make_plan(config, data).total();
+  expect_memory(config, data, planned);
+  config.parallel.virtual_shards = 0;
+  EXPECT_LT(2 * planned, make_plan(config, data).total());
+}
+
+TEST(Plan, OfAWideNetworkInTheFastFormCountsItsEvaluation) {
+  Config config = wide_config("fast");
+  config.data.features = 256;
+  config.synthetic.samples = 640;
+  config.data.valid_fraction = 0.8;
+  const Dataset data = load_dataset(data_options(config));
+  expect_memory(config, data, make_plan(config, data).total());
+}
+
 // Ranks that are threads share their data.
 class EveryMode : public ::testing::TestWithParam<const char*> {};
 
