@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -324,6 +325,21 @@ def test_smlpnet_takes_images_in_either_order():
         SMLPNetClassifier(**net).fit(images, y, eval_set=(images, y + 1))
     with pytest.raises(ValueError, match="dimensions"):
         SMLPNetClassifier(**net).fit(images.reshape(120, -1), y)
+
+
+def test_threads_that_share_a_model_of_images_get_what_one_gets():
+    random = np.random.default_rng(0)
+    images, y = random.integers(0, 256, (600, 16, 16)).astype(np.uint8), np.arange(600) % 3
+    net = SMLPNetClassifier(max_iter=1, depths=(1, 1), width=16, threads=1, random_state=0).fit(images[:90], y[:90])
+    wanted = net.model_.forward(images.reshape(600, -1))
+
+    def differences(thread):
+        samples = images[: 200 + 50 * thread].reshape(200 + 50 * thread, -1)
+        samples = samples if thread % 2 == 0 else samples.astype(np.float32)  # two ways through the model
+        return [np.abs(net.model_.forward(samples) - wanted[: len(samples)]).max() for _ in range(15)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(max(found) for found in pool.map(differences, range(4))) < 1e-6
 
 
 def test_every_parameter_reaches_its_key(problem):
