@@ -205,6 +205,13 @@ std::unique_ptr<Layer> layer_from(const LayerOptions& options, const nb::tuple& 
   return layer;
 }
 
+bool all_finite(const ModelHandle& handle) {
+  for (const Parameter* parameter : handle.model->network.parameters())
+    for (const float value : parameter->value)
+      if (!std::isfinite(value)) return false;
+  return true;
+}
+
 ModelHandle from_arrays(const nb::list& weights, const nb::list& biases, const nb::list& shapes,
                         const std::string& activation, double alpha, const std::string& loss,
                         const std::vector<std::string>& class_names) {
@@ -228,14 +235,9 @@ ModelHandle from_arrays(const nb::list& weights, const nb::list& biases, const n
   model->class_names = class_names;
   require(class_names.empty() || std::cmp_equal(class_names.size(), model->network.outputs()),
           "classes, found another number than outputs");
-  return {std::move(model)};
-}
-
-bool all_finite(const ModelHandle& handle) {
-  for (const Parameter* parameter : handle.model->network.parameters())
-    for (const float value : parameter->value)
-      if (!std::isfinite(value)) return false;
-  return true;
+  ModelHandle handle{std::move(model)};
+  require(all_finite(handle), "weights or biases, found one that is not finite, expected finite ones");
+  return handle;
 }
 
 }  // namespace
