@@ -53,8 +53,9 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   }
   if (options.json) {
     nlohmann::json out{{"model", options.model}, {"samples", result.samples}, {"loss", result.loss}};
-    if (in_floats) out["f32"] = {{"loss", in_floats->loss}, {"accuracy", in_floats->accuracy}};
+    if (in_floats) out["f32"]["loss"] = in_floats->loss;
     if (classes > 0) {
+      if (in_floats) out["f32"]["accuracy"] = in_floats->accuracy;
       out["accuracy"] = result.accuracy;
       if (!result.confusion.empty()) out["classes"] = per_class;
     }
@@ -65,7 +66,9 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
     return kOk;
   }
   fmt::print("samples   {}\nloss      {:.6f}\n", result.samples, result.loss);
-  if (in_floats)
+  if (in_floats && classes == 0)
+    fmt::print("f32       loss {:.6f}: int8 costs {:+.6f}\n", in_floats->loss, result.loss - in_floats->loss);
+  else if (in_floats)
     fmt::print("f32       loss {:.6f}, accuracy {:.2f} %: int8 costs {:+.6f} and {:+.2f} points\n",
                in_floats->loss, 100.0 * in_floats->accuracy, result.loss - in_floats->loss,
                100.0 * (in_floats->accuracy - result.accuracy));

@@ -82,6 +82,12 @@ int export_model(ExportCommand options, const Config& config) {
     options.how.c_header.model_hash = file_hash(options.model);
     options.how.c_header.command = c_command(options);
   }
+  // What one format refuses must not leave the file of another.
+  options.how.check_only = true;
+  if (options.files.size() - static_cast<std::size_t>(std::ranges::count(options.files, "")) > 1)
+    for (std::size_t f = 0; f < options.files.size(); ++f)
+      if (!options.files[f].empty()) export_formats()[f].write(options.files[f], loaded.model, options.how);
+  options.how.check_only = false;
   nlohmann::json rows = nlohmann::json::array();
   for (std::size_t f = 0; f < options.files.size(); ++f) {
     const std::string& file = options.files[f];
@@ -108,26 +114,33 @@ Command export_command(CLI::App& app) {
     const ExportFormat& format = export_formats()[f];
     app.add_option(fmt::format("--{}", format.name), options->files[f], std::string(format.help));
   }
+  CLI::Option *const onnx = app.get_option("--onnx"), *const c_header = app.get_option("--c-header");
   app.add_option("--onnx-form", options->how.onnx_form, "of sparse layers in ONNX")
       ->check(CLI::IsMember(names_of(onnx_forms())))
+      ->needs(onnx)
       ->capture_default_str();
   ExportOptions::CHeader& c = options->how.c_header;
-  app.add_flag("--int8", c.int8, "with --c-header: weights in bytes, activations in floats");
+  app.add_flag("--int8", c.int8, "with --c-header: weights in bytes, activations in floats")->needs(c_header);
   app.add_flag("--int8-activations", c.int8_activations,
-               "with --c-header: weights and activations in bytes, sums of whole numbers; needs --data");
+               "with --c-header: weights and activations in bytes, sums of whole numbers; needs --data")
+      ->needs(c_header);
   app.add_option("--name", c.name, "with --c-header: what functions and macros begin with")
+      ->needs(c_header)
       ->capture_default_str();
   app.add_option("--scale", c.scale, "with --int8: a scale for each row, or one for the layer")
       ->check(CLI::IsMember(names_of(c_scales())))
+      ->needs(c_header)
       ->capture_default_str();
   app.add_option("--gap", c.gap, "with --c-header: bits of the distance between connections of a row")
       ->check(CLI::IsMember(names_of(c_gaps())))
+      ->needs(c_header)
       ->capture_default_str();
   app.add_option("--data", options->data,
                  "with --c-header: samples that it is compared with the engine on and that ranges of bytes "
                  "are taken from, with labels unless "
-                 "--label-column=none");
-  app.add_option("--labels", options->labels, "labels, if they are in a file of their own");
+                 "--label-column=none")
+      ->needs(c_header);
+  app.add_option("--labels", options->labels, "labels, if they are in a file of their own")->needs(c_header);
   app.add_flag("!--no-preprocess", options->how.preprocess,
                "the exported model takes scaled inputs, not raw ones");
   app.add_flag("!--no-softmax", options->how.probabilities,

@@ -31,7 +31,11 @@ Degrees degrees_of(const std::vector<std::int64_t>& degrees) {
   return result;
 }
 
-Json layer_row(const Layer& layer, std::size_t l) {
+struct Ends {
+  std::vector<std::int64_t> in, out;  // connections of each target, of each source
+};
+
+Ends ends_of(const Layer& layer) {
   const Topology* topology = layer.topology();
   std::vector<std::int64_t> in(static_cast<std::size_t>(layer.outputs()), layer.inputs());
   std::vector<std::int64_t> out(static_cast<std::size_t>(layer.inputs()), layer.outputs());
@@ -41,7 +45,12 @@ Json layer_row(const Layer& layer, std::size_t l) {
       in[static_cast<std::size_t>(r)] = static_cast<std::int64_t>(topology->row(r).size());
     for (const std::int32_t column : topology->columns()) ++out[static_cast<std::size_t>(column)];
   }
-  const Degrees in_degree = degrees_of(in), out_degree = degrees_of(out);
+  return {std::move(in), std::move(out)};
+}
+
+Json layer_row(const Layer& layer, std::size_t l, const Ends& ends) {
+  const Topology* topology = layer.topology();
+  const Degrees in_degree = degrees_of(ends.in), out_degree = degrees_of(ends.out);
   const std::int64_t cells = std::int64_t{layer.inputs()} * layer.outputs();
   const std::int64_t bytes = topology == nullptr ? 4 * cells
                                                  : (layer.weight().is_bf16() ? 6 : 8) * layer.connections() +
@@ -83,15 +92,17 @@ Json describe_model(const LoadedModel& loaded) {
   Json layers = Json::array();
   std::int64_t bytes = 0, dense = 0, dead = 0;
   bool bf16 = false;
+  std::vector<std::int64_t> into;  // what leads into the sources of the layer
   for (std::size_t l = 0; l < loaded.model.network.size(); ++l) {
-    layers.push_back(layer_row(loaded.model.network.layer(l), l));
+    Ends ends = ends_of(loaded.model.network.layer(l));
+    layers.push_back(layer_row(loaded.model.network.layer(l), l, ends));
     bf16 = bf16 || loaded.model.network.layer(l).weight().is_bf16();
     bytes += layers.back()["bytes"].get<std::int64_t>();
     dense += layers.back()["bytes_dense"].get<std::int64_t>();
     // A hidden neuron is dead if nothing leads into it or nothing leads out of it.
-    if (l > 0)
-      dead += layers[l - 1]["neurons_without_inputs"].get<std::int64_t>() +
-              layers[l]["sources_without_outputs"].get<std::int64_t>();
+    for (std::size_t j = 0; j < std::min(into.size(), ends.out.size()); ++j)
+      dead += into[j] == 0 || ends.out[j] == 0;
+    into = std::move(ends.in);
   }
   Json out{{"kind", loaded.state ? "checkpoint" : "model"},
            {"layers", layers},

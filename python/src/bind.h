@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -61,6 +62,9 @@ nb::object owned(Container values, std::vector<std::size_t> shape = {}) {
 /// a model takes a copy first if it is shared.
 struct ModelHandle {
   std::shared_ptr<Model> model;
+  /// Held while the network computes, as it does so in memory of its own. Let go of the interpreter's lock
+  /// before.
+  std::shared_ptr<std::mutex> computing = std::make_shared<std::mutex>();
 };
 
 void bind_errors(nb::module_& m);

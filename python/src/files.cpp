@@ -26,6 +26,7 @@ nb::dict export_model(const ModelHandle& handle, const std::string& format, cons
   Exported written;
   {
     nb::gil_scoped_release release;
+    const std::lock_guard lock(*handle.computing);
     written = find_name(export_formats(), "format", format).write(path, *handle.model, options);
   }
   nb::dict facts;

@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 #include "bind.h"
 #include "tulle/base/check.h"
@@ -117,23 +118,26 @@ void require_features(const Model& model, std::int64_t features) {
 // Looks at the samples where they lie. One caller at a time; it keeps what it packed for the next call.
 class Runner {
  public:
-  explicit Runner(const ModelHandle& handle) : model_(handle.model), predictor_(*handle.model) {}
+  explicit Runner(const ModelHandle& handle) : handle_(handle) {
+    nb::gil_scoped_release release;
+    const std::lock_guard lock(*handle_.computing);
+    predictor_.emplace(*handle_.model);
+  }
 
   nb::object predict(const Array2<float>& x) {
-    require_features(*model_, static_cast<std::int64_t>(x.shape(1)));
-    std::vector<float> outputs(x.shape(0) * static_cast<std::size_t>(predictor_.outputs()));
+    require_features(*handle_.model, static_cast<std::int64_t>(x.shape(1)));
+    std::vector<float> outputs(x.shape(0) * static_cast<std::size_t>(predictor_->outputs()));
     {
       nb::gil_scoped_release release;
-      const std::lock_guard lock(mutex_);
-      predictor_.predict({x.data(), x.size()}, outputs);
+      const std::lock_guard lock(*handle_.computing);
+      predictor_->predict({x.data(), x.size()}, outputs);
     }
-    return outputs_of(std::move(outputs), *model_);
+    return outputs_of(std::move(outputs), *handle_.model);
   }
 
  private:
-  Handle model_;
-  std::mutex mutex_;
-  Predictor predictor_;
+  ModelHandle handle_;
+  std::optional<Predictor> predictor_;
 };
 
 // Takes the samples over.
@@ -142,6 +146,7 @@ nb::object predict_features(const ModelHandle& handle, Features& inputs) {
   std::vector<float> outputs;
   if (inputs.samples > 0) {
     nb::gil_scoped_release release;
+    const std::lock_guard lock(*handle.computing);
     outputs = predict(*handle.model, std::move(inputs));
   }
   return outputs_of(std::move(outputs), *handle.model);
@@ -152,6 +157,7 @@ nb::dict evaluate_split(const ModelHandle& handle, const Config& config) {
   {
     nb::gil_scoped_release release;
     const Split split = load_labelled_split(data_options(config), facts_of(*handle.model));
+    const std::lock_guard lock(*handle.computing);
     result = evaluate(*handle.model, split);
   }
   nb::dict out;
@@ -163,6 +169,8 @@ nb::dict evaluate_split(const ModelHandle& handle, const Config& config) {
 }
 
 void prune_connections(const ModelHandle& handle, const std::string& form) {
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(*handle.computing);
   Network& network = handle.model->network;
   network = pruned(network, parse_prune_form("connections", form));
 }
@@ -171,6 +179,8 @@ void prune_neurons(const ModelHandle& handle, double share, const std::string& s
   Network& network = handle.model->network;
   require(share >= 0.0 && share < 1.0,
           "neurons, found a share outside 0 to 1, expected one from 0 to below 1");
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(*handle.computing);
   eliminate_neurons(network, {.percentile = 100.0 * share,
                               .strength = &find_name(strengths(), "evolve.importance_strength", strength)});
 }
@@ -193,6 +203,13 @@ std::unique_ptr<Layer> layer_from(const LayerOptions& options, const nb::tuple& 
   auto layer = make_sparse_layer(options, std::move(topology));
   std::copy_n(values.data(), values.size(), layer->weight().value.begin());
   return layer;
+}
+
+bool all_finite(const ModelHandle& handle) {
+  for (const Parameter* parameter : handle.model->network.parameters())
+    for (const float value : parameter->value)
+      if (!std::isfinite(value)) return false;
+  return true;
 }
 
 ModelHandle from_arrays(const nb::list& weights, const nb::list& biases, const nb::list& shapes,
@@ -218,14 +235,9 @@ ModelHandle from_arrays(const nb::list& weights, const nb::list& biases, const n
   model->class_names = class_names;
   require(class_names.empty() || std::cmp_equal(class_names.size(), model->network.outputs()),
           "classes, found another number than outputs");
-  return {std::move(model)};
-}
-
-bool all_finite(const ModelHandle& handle) {
-  for (const Parameter* parameter : handle.model->network.parameters())
-    for (const float value : parameter->value)
-      if (!std::isfinite(value)) return false;
-  return true;
+  ModelHandle handle{std::move(model)};
+  require(all_finite(handle), "weights or biases, found one that is not finite, expected finite ones");
+  return handle;
 }
 
 }  // namespace

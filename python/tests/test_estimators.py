@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -112,6 +113,14 @@ def test_a_saved_model_is_loaded_with_its_classes(problem, tmp_path):
     assert np.array_equal(loaded.predict(Xt), clf.predict(Xt)) and list(loaded.classes_) == [5, 6, 7]
 
 
+@pytest.mark.parametrize("labels", [["01", "1"], ["+1", "-1"], ["1_0", "2"]])
+def test_a_loaded_classifier_leaves_labels_alone_that_are_no_plain_numbers(problem, tmp_path, labels):
+    X, y, *_ = problem
+    y = np.asarray(labels)[y % 2]
+    small(max_iter=2).fit(X, y).save(tmp_path / "m.safetensors")
+    assert SparseMLPClassifier.load(tmp_path / "m.safetensors").classes_.tolist() == sorted(labels)
+
+
 def test_it_works_within_pipelines_grids_and_folds(problem):
     X, y, *_ = problem
     sparse = scipy.sparse.csr_array(np.where(np.abs(X) > 0.5, X, 0))
@@ -164,6 +173,8 @@ def test_regression_takes_one_target_or_several(problem):
     assert both.predict(Xt).shape == (100, 2) and both.score(Xt, wanted) > 0.8
     one = SparseMLPRegressor(hidden=(64,), max_iter=5, random_state=0).fit(X, targets[:, 0])
     assert one.predict(Xt).shape == (100,)
+    with pytest.raises(ValueError, match="found 1 for each sample, expected 2"):
+        SparseMLPRegressor(max_iter=1).fit(X, targets, eval_set=(X, targets[:, :1]))
     with pytest.raises(ValueError, match="y, found dtype"):
         one.fit(X, np.where(X[:, 0] > 0, "much", "little"))
     with pytest.raises(ValueError, match="y, found a number too large"):
@@ -324,6 +335,29 @@ def test_smlpnet_takes_images_in_either_order():
         SMLPNetClassifier(**net).fit(images, y, eval_set=(images, y + 1))
     with pytest.raises(ValueError, match="dimensions"):
         SMLPNetClassifier(**net).fit(images.reshape(120, -1), y)
+    with pytest.raises(ValueError, match=r"eval_set, found images of \(3, 8, 32\).*expected \(3, 16, 16\)"):
+        SMLPNetClassifier(**net).fit(images, y, eval_set=(images.reshape(120, 8, 32, 3), y))
+    with pytest.raises(ValueError, match="channels, found 'lst', expected 'last' or 'first'"):
+        SMLPNetClassifier(channels="lst", **net).fit(images, y)
+    with pytest.raises(ValueError, match="X, found no images"):
+        SMLPNetClassifier(**net).fit(images[:0], y[:0])
+    with pytest.raises(ValueError, match="train.batch_size, found 119.* 120 % 119 = 1"):  # 2 x 2 tokens, then one
+        SMLPNetClassifier(**{**net, "patch": 8, "batch_size": 119}).fit(images, y)
+
+
+def test_threads_that_share_a_model_of_images_get_what_one_gets():
+    random = np.random.default_rng(0)
+    images, y = random.integers(0, 256, (600, 16, 16)).astype(np.uint8), np.arange(600) % 3
+    net = SMLPNetClassifier(max_iter=1, depths=(1, 1), width=16, threads=1, random_state=0).fit(images[:90], y[:90])
+    wanted = net.model_.forward(images.reshape(600, -1))
+
+    def differences(thread):
+        samples = images[: 200 + 50 * thread].reshape(200 + 50 * thread, -1)
+        samples = samples if thread % 2 == 0 else samples.astype(np.float32)  # two ways through the model
+        return [np.abs(net.model_.forward(samples) - wanted[: len(samples)]).max() for _ in range(15)]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(max(found) for found in pool.map(differences, range(4))) < 1e-6
 
 
 def test_every_parameter_reaches_its_key(problem):

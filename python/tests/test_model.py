@@ -191,6 +191,31 @@ def test_what_edit_changes_is_what_is_computed_with(model):
     assert model.to_bytes() == before
 
 
+def test_samples_that_an_export_cannot_be_compared_on_are_refused(model, tmp_path):
+    X, y = blobs(50, 3)
+    regression = Model.from_csr(model.weights, loss="mse")
+    for of, samples, words in (
+        (model, {"X": X, "y": ["a"] * 50}, r"y, found labels \['a'\], expected those of the model, \['0', '1', '2'\]"),
+        (model, {"y": y}, "y, found labels without samples"),
+        (regression, {"X": X, "y": y}, "y, found some, expected none"),
+        (model, {"X": X[:, :7]}, "samples, found 7 features, expected 20"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            of.export(tmp_path / "m.h", **samples)
+    assert not (tmp_path / "m.h").exists()
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+def test_weights_and_biases_that_are_no_numbers_are_refused(model, bad):
+    weights, biases = [W.copy() for W in model.weights], [b.copy() for b in model.biases]
+    biases[1][1] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        Model.from_csr(weights, biases)
+    weights[0].data[0] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        Model.from_csr(weights)
+
+
 def test_labels_of_other_samples_and_matrices_of_other_dimensions_are_refused(model, tmp_path):
     X, y = blobs(50, 3)
     with pytest.raises(ValueError, match="found 3 labels, expected 50"):

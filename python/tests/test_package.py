@@ -45,6 +45,29 @@ def test_estimators_without_scikit_learn_say_what_to_install():
     assert "pip install tulle[sklearn]" in text
 
 
+def test_converting_without_torch_is_refused_in_one_line():
+    program = (
+        "import runpy, sys; sys.modules['torch'] = None; sys.argv = ['convert', 'a.pth', 'b.safetensors']\n"
+        "runpy.run_module('tulle.convert', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "needs torch" in done.stderr
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_in_one_line():
+    program = (  # torch as it answers to other content
+        "import pickle, runpy, sys, types\n"
+        "def load(*words, **options): raise pickle.UnpicklingError('Weights only load failed.\\nAnd much more')\n"
+        "for name in ('torch', 'safetensors', 'safetensors.torch'): sys.modules[name] = types.ModuleType(name)\n"
+        "sys.modules['torch'].load, sys.modules['safetensors.torch'].save_file = load, None\n"
+        "sys.argv = ['convert', 'a.pth', 'b.safetensors']\n"
+        "runpy.run_module('tulle.convert', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("tulle.convert: a.pth: checkpoint, found other content")
+    assert done.stderr.count("\n") == 1
+
+
 def test_readers_are_functions(tmp_path):
     (tmp_path / "a.csv").write_text("1,2,x\n3,4,y\n")
     X, y = tulle.data.csv(tmp_path / "a.csv")

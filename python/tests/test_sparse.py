@@ -51,6 +51,15 @@ def test_results_go_into_memory_that_is_there():
     np.testing.assert_array_equal(out, sparse.spmm(W, X))
 
 
+def test_results_do_not_go_into_memory_that_is_read_only():
+    W, X, _ = problem()
+    out = np.zeros((33, 70), np.float32)
+    out.setflags(write=False)
+    with pytest.raises(ValueError, match="out, found a read-only array"):
+        sparse.Operator(W).spmm(X, out)
+    assert not out.any()
+
+
 def test_empty_rows_and_explicit_zeros_are_what_they_are():
     W = scipy_sparse.csr_array(
         (np.array([0, 2], np.float32), np.array([1, 3], np.int32), np.array([0, 0, 2, 2], np.int32)), shape=(3, 5)

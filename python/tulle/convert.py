@@ -4,6 +4,7 @@
 """
 
 import os
+import pickle
 import sys
 
 __all__ = ["checkpoint"]
@@ -22,7 +23,10 @@ def checkpoint(path, out, entry=None):
     import torch
     from safetensors.torch import save_file
 
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"{path}: checkpoint, found other content or code, expected tensors that torch.save wrote") from error
     if entry is None:
         entry = next((name for name in _WRAPPERS if isinstance(found, dict) and isinstance(found.get(name), dict)), None)
     if entry is not None:
@@ -53,6 +57,8 @@ def _main(words):
         sys.exit("usage: python -m tulle.convert CHECKPOINT.pth OUT.safetensors [ENTRY]")
     try:
         print(f"{checkpoint(*words)} tensors")
+    except ImportError as error:
+        sys.exit(f"tulle.convert: {error}; it needs torch and safetensors".splitlines()[0])
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"tulle.convert: {error}".splitlines()[0])
 

@@ -37,6 +37,8 @@ class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
 
     def _planes(self, X):
         """[n, channels * height * width] as the engine has images, and (channels, height, width)."""
+        if self.channels not in ("last", "first"):
+            raise ValueError(f"channels, found {self.channels!r}, expected 'last' or 'first'")
         X = np.asarray(taken(X))
         if X.ndim == 3:
             X = X[:, None]
@@ -46,11 +48,13 @@ class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
             raise ValueError(f"X, found {X.ndim} dimensions, expected images: [n, height, width] or one more for channels")
         if X.dtype.kind == "f" and not np.isfinite(X).all():
             raise ValueError("X, found NaN or infinity, expected finite pixels")
-        return X.reshape(len(X), -1), tuple(int(side) for side in X.shape[1:])
+        return X.reshape(len(X), int(np.prod(X.shape[1:]))), tuple(int(side) for side in X.shape[1:])
 
     def fit(self, X, y, eval_set=None, callbacks=()):
         """Trains anew. Raises ValueError for images that the network cannot take."""
         planes, shape = self._planes(X)
+        if len(planes) == 0:
+            raise ValueError("X, found no images, expected at least one of each class")
         y = np.asarray(taken(y))
         check_classification_targets(y)
         self.classes_ = classes_of(y)
@@ -75,7 +79,9 @@ class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
         valid, valid_labels = None, None
         if eval_set is not None:
             inputs, outputs = validation_pair(eval_set)
-            valid, valid_labels = features(self._planes(inputs)[0], _core), numbers_of(outputs, self.classes_)
+            valid_planes, valid_shape = self._planes(inputs)
+            _require_shape("eval_set", valid_shape, shape)
+            valid, valid_labels = features(valid_planes, _core), numbers_of(outputs, self.classes_)
         data = _core.dataset(
             self._config_, features(planes, _core), numbers_of(y, self.classes_), names, valid, valid_labels, image=shape
         )
@@ -87,10 +93,14 @@ class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
         """[n, classes]; rows sum to 1."""
         check_is_fitted(self, "model_")
         planes, shape = self._planes(X)
-        if shape != self.image_shape_:
-            raise ValueError(f"X, found images of {shape} (channels, height, width), expected {self.image_shape_}")
+        _require_shape("X", shape, self.image_shape_)
         _core.set_threads(int(self.threads))
         return self.model_.forward(planes)
 
     def predict(self, X):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def _require_shape(what, found, expected):
+    if found != expected:
+        raise ValueError(f"{what}, found images of {found} (channels, height, width), expected {expected}")

@@ -166,7 +166,11 @@ class _SparseMLP(Fitted, BaseEstimator):
 
     @classmethod
     def load(cls, path, **parameters):
-        """A fitted estimator from a model file; it predicts, and cannot go on training."""
+        """A fitted estimator from a model file; it predicts, and cannot go on training.
+
+        The file has labels as text. A classifier takes whole numbers for such if all are ("0", "-1", not "01" or "1.0"),
+        whatever they were; all other labels come back as text, truth values and fractions too. A pickle keeps their type.
+        """
         estimator = cls(**parameters)
         estimator._take(load(path))
         return estimator
@@ -291,10 +295,8 @@ class SparseMLPClassifier(ClassifierMixin, _SparseMLP):
     def _take(self, model):
         super()._take(model)
         names = model.classes
-        try:
-            self.classes_ = np.asarray([int(name) for name in names])
-        except ValueError:
-            self.classes_ = np.asarray(names)
+        plain = all(name.removeprefix("-").isdecimal() and str(int(name)) == name for name in names)
+        self.classes_ = np.asarray([int(name) for name in names] if plain else names)
 
 
 class SparseMLPRegressor(RegressorMixin, _SparseMLP):

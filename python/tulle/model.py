@@ -218,11 +218,18 @@ class Model:
         options.onnx_form, options.preprocess, options.probabilities = onnx_form, preprocess, probabilities
         options.int8, options.int8_activations = int8, int8_activations
         options.name, options.scale, options.gap = name, scale, gap
+        if y is not None and X is None:
+            raise ValueError("y, found labels without samples, expected X beside them")
         samples = None if X is None else features(X, _core)
         numbers = None
         if y is not None:
             places = {label: number for number, label in enumerate(self.classes)}
-            numbers = as_i32(np.array([places[str(label)] for label in y]))
+            if not places:
+                raise ValueError("y, found some, expected none for a regression, of which outputs alone are compared")
+            unknown = sorted({str(label) for label in y} - places.keys())
+            if unknown:
+                raise ValueError(f"y, found labels {unknown[:8]}, expected those of the model, {self.classes[:8]}")
+            numbers = as_i32(np.array([places[str(label)] for label in y], np.int32))
         return _core.export_model(self._handle, format, str(path), options, samples, numbers)
 
     def to_bytes(self):

@@ -108,6 +108,8 @@ def _multiply(product, values, X, out):
     _check("out", out, 2)
     if out.shape != shape:
         raise ValueError(f"out, found shape {out.shape}, expected {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out, found a read-only array, expected one that may be written")
     product.forward(values, None, X, out)
     return out
 

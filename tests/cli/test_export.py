@@ -72,6 +72,19 @@ def test_flags_that_cannot_be_are_refused(tulle, model):
     assert_refused(tulle("export"), 2, "model")
 
 
+def test_flags_of_another_format_are_refused(tmp_path, tulle, model):
+    for flags in (["--int8"], ["--int8-activations", "--data=x.csv"], ["--name=tiny"], ["--scale=layer"]):
+        assert_refused(tulle("export", model, "--onnx=m.onnx", *flags), 2, flags[0].split("=")[0], "--c-header")
+    assert_refused(tulle("export", model, "--npz=m.npz", "--onnx-form=ell"), 2, "--onnx-form", "--onnx")
+    assert not (tmp_path / "m.onnx").exists() and not (tmp_path / "m.npz").exists()
+
+
+def test_what_one_format_refuses_leaves_no_file_of_another(tmp_path, tulle, model):
+    tulle("import", "net.safetensors", "-o", "gelu.safetensors", "--activation=gelu", check=True)
+    assert_refused(tulle("export", "gelu.safetensors", "--onnx=m.onnx", "--c-header=m.h"), 65, "gelu")
+    assert not (tmp_path / "m.onnx").exists()
+
+
 def test_a_missing_or_damaged_model_is_refused_and_nothing_written(tmp_path, tulle, model):
     assert_refused(tulle("export", "none.safetensors", "--onnx=m.onnx"), 66, "none.safetensors")
     content = bytearray(model.read_bytes())

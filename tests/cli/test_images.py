@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from conftest import assert_refused
+from conftest import assert_refused, idx_bytes
 from test_recover import png
 
 SMALL = {"preset": "smlp", "image-size": "8", "patch": "2", "width": "8", "depths": "1,1", "epochs": "14",
@@ -78,6 +78,40 @@ def test_a_picture_of_another_size_is_resized_or_refused(tmp_path, tulle, model)
     assert "rows" in tulle("predict", model, "--image", tmp_path / "large.png", "--top=1", check=True).out
     refused = tulle("predict", model, "--image", tmp_path / "large.png", "--exact-size")
     assert_refused(refused, 65, "large.png", "found 32 x 32 pixels, expected 8 x 8")
+
+
+def test_what_is_said_of_a_picture_goes_into_a_file(tmp_path, tulle, model):
+    (tmp_path / "new.png").write_bytes(png(picture(True, 5)))
+    shown = tulle("predict", model, "--image=new.png", check=True).out
+    done = tulle("predict", model, "--image=new.png", "-o", "new.txt", check=True)
+    assert (done.out, (tmp_path / "new.txt").read_text()) == ("", shown)
+    assert tulle("predict", model, "--image=new.png", "--dtype=bf16", "--as=jsonl", check=True).out != tulle(
+        "predict", model, "--image=new.png", "--as=jsonl", check=True).out
+    assert_refused(tulle("predict", model, "--image=new.png", "--data=none"), 78, "both --image and --data")
+
+
+def test_a_model_of_numbers_takes_pictures_too(tmp_path, tulle):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 8, 8))
+    (tmp_path / "x").write_bytes(idx_bytes(pixels))
+    (tmp_path / "y").write_bytes(idx_bytes(np.arange(40)))
+    tulle("train", "--train=x", "--train-labels=y", "--task=regression", "--loss=mse", "--hidden=8", "--epochs=1",
+          "--batch-size=10", "--compare-dense=none", "--progress=none", check=True)
+    (tmp_path / "one.png").write_bytes(png(pixels[0].astype(np.uint8)))
+    rows = tulle("predict", "out/run/model.safetensors", "--data=x", "--label-column=none", check=True).out.splitlines()
+    found = tulle("predict", "out/run/model.safetensors", "--image=one.png", check=True).out.splitlines()
+    assert found[0] == rows[0] == "prediction" and float(found[1]) == pytest.approx(float(rows[1]), rel=1e-5)
+    line = json.loads(tulle("predict", "out/run/model.safetensors", "--image=one.png", "--as=jsonl", check=True).out)
+    assert line == {"image": "one.png", "prediction": pytest.approx(float(rows[1]), rel=1e-5)}
+
+
+def test_a_model_of_pixels_that_were_no_bytes_refuses_pictures(tmp_path, tulle):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    floats = b"\x00\x00\x0d\x03" + b"".join(int(n).to_bytes(4, "big") for n in pixels.shape) + (pixels / 255).astype(">f4").tobytes()
+    (tmp_path / "x").write_bytes(floats)
+    (tmp_path / "y").write_bytes(idx_bytes(np.arange(40) % 2))
+    assert train(tulle, "x", train_labels="y", epochs="1").code == 0
+    (tmp_path / "one.png").write_bytes(png(pixels[0]))
+    assert_refused(tulle("predict", "out/run/model.safetensors", "--image=one.png"), 78, "pixels between 0 and 1", "bytes")
 
 
 def test_a_folder_of_another_size_than_the_model_is_refused_or_resized(tmp_path, tulle, folder, model):

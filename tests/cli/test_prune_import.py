@@ -173,6 +173,21 @@ def test_pruned_connections_are_gone(trained, tulle):
     assert out["after"]["sizes"] == out["before"]["sizes"]
 
 
+def test_of_sparse_layers_too_the_strongest_n_of_m_stay(folder, tulle, network):
+    random = np.random.default_rng(5)
+    weights = [weight * (random.random(weight.shape) < 0.7) for weight, _ in network]
+    tensors = {}
+    for i, (weight, (_, bias)) in enumerate(zip(weights, network)):
+        tensors |= {f"{i}.weight": weight, f"{i}.bias": bias}
+    write_safetensors(folder[0] / "sparse.safetensors", {}, tensors)
+    tulle("import", "sparse.safetensors", "-o", "m.safetensors", "--sparsify=nonzero", check=True)
+    out = json.loads(tulle("prune", "m.safetensors", "-o", "n.safetensors", "--connections=nm:1:4", "--json", check=True).out)
+    kept = [keep & (weight != 0) for keep, weight in zip(kept_by("nm:1:4", weights), weights)]
+    assert out["after"]["connections"] == sum(int(keep.sum()) for keep in kept) < out["before"]["connections"]
+    left = [(weight * keep, bias) for weight, keep, (_, bias) in zip(weights, kept, network)]
+    assert np.allclose(outputs(tulle, "n.safetensors", "x.csv"), forward(left, folder[1]), atol=1e-5)
+
+
 BAD_PRUNINGS = {
     "nothing": ([], ["neither --neurons nor --connections"]),
     "all_neurons": (["--neurons=importance:1"], ["--neurons", "found 'importance:1'"]),

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY, write_safetensors
+from conftest import REPOSITORY, assert_refused, blobs, csv_text, masked_network, write_network, write_safetensors
 
 MODEL = "out/run/model.safetensors"
 CHECKPOINT = "out/run/ckpt-000040.safetensors"
@@ -114,6 +114,44 @@ def test_evaluation_in_bytes_tells_what_they_cost(trained, tulle):
     assert found["accuracy"] == pytest.approx(floats["accuracy"], abs=0.06)
     text = tulle(*arguments, "--dtype=int8", check=True).out
     assert f"f32       loss {floats['loss']:.6f}, accuracy {100 * floats['accuracy']:.2f} %" in text
+
+
+@pytest.fixture
+def numbers(tmp_path, tulle):
+    """A model of three numbers."""
+    write_network(tmp_path / "net.safetensors", masked_network([6, 8, 3], 0.5))
+    tulle("import", "net.safetensors", "-o", "numbers.safetensors", "--loss=mse", check=True)
+    (tmp_path / "x.csv").write_text(csv_text(blobs(20, seed=5)[0]))
+    return "numbers.safetensors"
+
+
+def test_every_number_of_a_prediction_has_a_name(tulle, numbers):
+    rows = tulle("predict", numbers, "--data=x.csv", "--label-column=none", check=True).out.splitlines()
+    assert rows[0] == "prediction.0,prediction.1,prediction.2" and {row.count(",") for row in rows} == {2}
+
+
+def test_evaluation_needs_a_target_for_every_output(tmp_path, tulle, numbers):
+    (tmp_path / "one.csv").write_text(csv_text(*blobs(20, seed=5)))
+    assert_refused(tulle("eval", numbers, "--data=one.csv"), 65, "targets, found 1 for each sample, expected 3")
+
+
+def test_evaluation_of_numbers_tells_no_accuracy(tmp_path, tulle):
+    write_network(tmp_path / "net.safetensors", masked_network([6, 8, 1], 0.5))
+    tulle("import", "net.safetensors", "-o", "one.safetensors", "--loss=mse", check=True)
+    (tmp_path / "one.csv").write_text(csv_text(*blobs(20, seed=5)))
+    text = tulle("eval", "one.safetensors", "--data=one.csv", "--dtype=int8", check=True).out
+    assert "f32       loss" in text and "accuracy" not in text and "points" not in text
+    found = json.loads(tulle("eval", "one.safetensors", "--data=one.csv", "--dtype=int8", "--json", check=True).out)
+    assert set(found["f32"]) == {"loss"} and "accuracy" not in found
+
+
+def test_a_neuron_that_is_dead_at_both_ends_counts_once(tmp_path, tulle):
+    weights = [np.ones((8, 6), np.float32), np.ones((3, 8), np.float32)]
+    weights[0][2] = weights[0][5] = 0  # nothing leads into 2 and 5,
+    weights[1][:, 5] = weights[1][:, 6] = 0  # nothing out of 5 and 6
+    write_network(tmp_path / "net.safetensors", [(W, np.zeros(len(W), np.float32)) for W in weights])
+    tulle("import", "net.safetensors", "-o", "m.safetensors", "--sparsify=nonzero", check=True)
+    assert json.loads(tulle("inspect", "m.safetensors", "--json", check=True).out)["dead_neurons"] == 3
 
 
 def test_an_unknown_precision_is_a_mistake_of_the_call(trained, tulle):

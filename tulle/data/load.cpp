@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "tulle/base/check.h"
 #include "tulle/base/error.h"
 #include "tulle/base/spill.h"
 #include "tulle/data/labels.h"
@@ -242,6 +243,13 @@ void prepare_dataset(Dataset& data, const DataOptions& options) {
   check_options(options);
   if (options.valid_fraction > 0.0 && data.valid.inputs.samples == 0)
     data.valid = split_off(data.train, options.valid_fraction, data.class_names.size(), options.seed);
+  for (const Split* const split : {&data.valid, &data.test})
+    if (data.class_names.empty() && split->inputs.samples > 0)
+      require(
+          split->target_width == data.train.target_width,
+          fmt::format("targets of the validation or test data, found {} for each sample, expected {} as in "
+                      "the training data",
+                      split->target_width, data.train.target_width));
   data.scaling = fit_scaling(options.scale, data.train.inputs, data.image);
 }
 

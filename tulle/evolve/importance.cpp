@@ -79,6 +79,8 @@ class Elimination {
   }
 
  private:
+  using Numbers = AlignedVector<float> Parameter::*;
+
   std::int64_t live(std::size_t l) const {
     return std::count(alive_[l].begin(), alive_[l].end(), std::uint8_t{1});
   }
@@ -107,7 +109,7 @@ class Elimination {
       gone[order[i]] = 1;
     }
     if (!options_.means.empty())
-      leave_constants(l, gone, [&](std::int32_t neuron) { return options_.means[l][at(neuron)]; });
+      leave_constants(l, gone, [&](std::int32_t neuron, Numbers) { return options_.means[l][at(neuron)]; });
   }
 
   // body(target, source, place) for the weights of layer l between live neurons.
@@ -129,8 +131,8 @@ class Elimination {
       removed += std::count(gone.begin(), gone.end(), std::uint8_t{1});
       // A neuron without inputs always says f(bias).
       const Layer& layer = network_.layer(l);
-      leave_constants(l, gone, [&](std::int32_t neuron) {
-        const double z = layer.bias().value[at(neuron)];
+      leave_constants(l, gone, [&](std::int32_t neuron, Numbers of) {
+        const double z = (layer.bias().*of)[at(neuron)];
         const Architecture* const net = network_.architecture();
         return net != nullptr ? net->activated(z)
                               : double{layer.activation().value(static_cast<float>(z), neuron)};
@@ -165,14 +167,21 @@ class Elimination {
     return gone;
   }
 
-  // What follows layer l takes what neurons that go say, constant(neuron), into its biases.
+  // What follows layer l takes what neurons that go say, constant(neuron, of the values or the averages),
+  // into its biases; into the averages of these too, which would else answer as if the neurons had said
+  // nothing.
   template <class Constant>
   void leave_constants(std::size_t l, const std::vector<std::uint8_t>& gone, const Constant& constant) {
     Layer& next = network_.layer(l + 1);
-    for_weights(next, [&](std::int32_t target, std::int32_t source, std::size_t place) {
-      if (gone[at(source)] != 0)
-        next.bias().value[at(target)] += static_cast<float>(constant(source) * next.weight().value[place]);
-    });
+    for (const Numbers of : {&Parameter::value, &Parameter::average}) {
+      AlignedVector<float>& biases = next.bias().*of;
+      const AlignedVector<float>& weights = next.weight().*of;
+      if (biases.empty() || weights.empty()) continue;
+      for_weights(next, [&](std::int32_t target, std::int32_t source, std::size_t place) {
+        if (gone[at(source)] != 0)
+          biases[at(target)] += static_cast<float>(constant(source, of) * weights[place]);
+      });
+    }
   }
 
   Network& network_;

@@ -166,6 +166,28 @@ TEST(Eliminate, WithMeansChangesNothingWhereNeuronsNeverChange) {
     for (std::size_t c = 0; c < before[b].size(); ++c) EXPECT_NEAR(after[b][c], before[b][c], 2e-6);
 }
 
+TEST(Eliminate, LeavesConstantsInTheAveragesOfBiasesToo) {
+  Dice dice;
+  Network network =
+      make_network({.sizes = {10, 40, 4}, .activation = "sigmoid", .densities = {0.05, 0.5}}, dice);
+  const std::vector<std::vector<double>> means(1, std::vector<double>(40, 0.25));
+  for (Parameter* parameter : network.parameters())  // the averages are twice the values
+    for (const float value : parameter->value) parameter->average.push_back(2.0f * value);
+  Network doubled = without_neurons(network, all_alive(network));
+  for (Parameter* parameter : doubled.parameters()) parameter->value = parameter->average;
+  for (const bool fold : {false, true}) {
+    Network small = without_neurons(network, all_alive(network)),
+            wanted = without_neurons(doubled, all_alive(doubled));
+    ImportanceOptions options{.percentile = fold ? 25.0 : 0.0, .cascade = !fold};
+    if (fold) options.means = means;
+    EXPECT_LT(eliminate_neurons(small, options)[0].after, 40);
+    (void)eliminate_neurons(wanted, options);
+    const Parameter &found = small.layer(1).bias(), &of_doubled = wanted.layer(1).bias();
+    ASSERT_EQ(found.average.size(), 4u);
+    for (std::size_t o = 0; o < 4; ++o) EXPECT_FLOAT_EQ(found.average[o], of_doubled.value[o]);
+  }
+}
+
 TEST(Eliminate, RefusesMeansOfAnotherNetwork) {
   Dice dice;
   Network network = make_network({.sizes = {10, 20, 20, 3}, .densities = {0.2}}, dice);

@@ -39,15 +39,23 @@ void mark_weakest(const std::vector<float>& magnitudes, double share, Marks& mar
 }
 
 void mark_nm(const Layer& layer, const std::vector<float>& magnitudes, int n, int m, Marks& marks) {
-  const auto width = static_cast<std::size_t>(layer.inputs()), group = static_cast<std::size_t>(m);
+  const Topology* const topology = layer.topology();
   std::vector<std::size_t> order;
-  for (std::size_t row = 0; row < marks.size(); row += width)
-    for (std::size_t first = 0; first < width; first += group) {
+  std::size_t place = 0;
+  for (std::int32_t row = 0; !marks.empty() && row < layer.outputs(); ++row) {
+    const std::size_t end =
+        place + static_cast<std::size_t>(topology ? std::ssize(topology->row(row)) : layer.inputs());
+    const auto column = [&, begin = place](std::size_t k) {
+      return topology ? topology->row(row)[k - begin] : static_cast<std::int32_t>(k - begin);
+    };
+    while (place < end) {
+      const std::int32_t group = column(place) / m;
       order.clear();
-      for (std::size_t i = first; i < std::min(first + group, width); ++i) order.push_back(row + i);
+      for (; place < end && column(place) / m == group; ++place) order.push_back(place);
       std::ranges::stable_sort(order, std::ranges::greater{}, [&](std::size_t k) { return magnitudes[k]; });
       for (std::size_t i = static_cast<std::size_t>(n); i < order.size(); ++i) marks[order[i]] = 1;
     }
+  }
 }
 
 }  // namespace
@@ -98,8 +106,7 @@ Network pruned(Network& network, const PruneForm& form) {
       mark_weakest(magnitudes[l], form.share, marks[l]);
     if (form.kind == PruneForm::Kind::kNonzero)
       for (std::size_t k = 0; k < marks[l].size(); ++k) marks[l][k] = layer.weight().value[k] == 0.0f ? 1 : 0;
-    if (form.kind == PruneForm::Kind::kNm && layer.topology() == nullptr)
-      mark_nm(layer, magnitudes[l], form.n, form.m, marks[l]);
+    if (form.kind == PruneForm::Kind::kNm) mark_nm(layer, magnitudes[l], form.n, form.m, marks[l]);
     keep_one(magnitudes[l], marks[l]);
   }
   return without_connections(network, marks);

@@ -21,8 +21,8 @@ struct PruneForm {
 PruneForm parse_prune_form(std::string_view option, std::string_view text);
 
 /// The network without them; every layer keeps a connection. Dense layers that lose some become sparse. The
-/// rest keeps its values. Ties go by position, the lowest first; "nm" takes dense layers only and leaves the
-/// others. Cost: O(weights).
+/// rest keeps its values. Ties go by position, the lowest first; cells of sparse layers without a connection
+/// count as the weakest. Cost: O(weights).
 Network pruned(Network& network, const PruneForm& form);
 
 }  // namespace tulle

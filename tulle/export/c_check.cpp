@@ -1,5 +1,7 @@
 #include "tulle/export/c_check.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -45,7 +47,9 @@ std::vector<float> pattern(std::int32_t features, const Scaling& scaling) {
 
 CComparison compare_with_engine(const CNet& net, const Model& model, bool scaled, const Split& data,
                                 std::int64_t rows) {
-  require(data.inputs.features == net.inputs(), "compare_with_engine: samples must be of the net's features");
+  require(data.inputs.features == net.inputs(),
+          fmt::format("samples, found {} features, expected {}, the model's", data.inputs.features,
+                      net.inputs()));
   CComparison result;
   const bool classes = !data.classes.empty();
   const std::int64_t samples = classes ? data.inputs.samples : std::min(rows, data.inputs.samples);
@@ -82,7 +86,9 @@ CComparison compare_with_engine(const CNet& net, const Model& model, bool scaled
 
 std::vector<kernels::ByteScale> calibrate(const CNet& net, const Model& model, bool scaled,
                                           const Split& data) {
-  require(data.inputs.features == net.inputs(), "calibrate: samples must be of the net's features");
+  require(data.inputs.features == net.inputs(),
+          fmt::format("samples, found {} features, expected {}, the model's", data.inputs.features,
+                      net.inputs()));
   constexpr std::int64_t kSamples = 1000;
   const std::int64_t samples = data.inputs.samples, count = std::min(samples, kSamples);
   std::vector<std::uint32_t> rows;

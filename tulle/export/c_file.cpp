@@ -86,7 +86,7 @@ Exported export_c_header(const std::string& path, Model& model, const ExportOpti
   tell_sizes(net, check, done.facts);
   if (how.samples.inputs.samples > 0)
     tell_comparison(compare_with_engine(net, model, scaled, how.samples), done.facts);
-  write_file_atomically(path, text);
+  if (!options.check_only) write_file_atomically(path, text);
   return done;
 }
 

@@ -227,6 +227,12 @@ CNet::CNet(const Network& network, const Scaling& scaling, const CNetOptions& wa
     part = std::max<std::int64_t>(part, layers.back().outputs);
   }
   if (input.mean.empty()) take_means(mean, input, layers.front());
+  for (std::size_t l = 0; l < network.size(); ++l)
+    for (const float bias : layers[l].bias)
+      if (!std::isfinite(bias))
+        throw Error(ErrorKind::kBadData,
+                    fmt::format("{}, found a number that is not finite, scaling included, expected numbers",
+                                network.layer(l).bias().name));
 }
 
 std::int64_t CNet::constant_bytes() const {

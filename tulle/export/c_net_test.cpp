@@ -241,6 +241,9 @@ TEST(CNet, RefusesWhatNeedsLibmAndWhatIsNoNumber) {
   const Network infinite = one_layer(1, {0, 1}, {0}, {std::numeric_limits<float>::infinity()});
   EXPECT_THAT(refusal([&] { CNet(infinite, {}, {}); }),
               HasSubstr("layers.0.weight, found a weight that is not"));
+  Network biased = one_layer(1, {0, 1}, {0}, {1.0f});
+  biased.layer(0).bias().value[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(refusal([&] { CNet(biased, {}, {}); }), HasSubstr("layers.0.bias, found a number that is not"));
   const Network large = one_layer(1, {0, 1}, {0}, {1e30f});
   EXPECT_THAT(refusal([&] { CNet(large, standard({0}, {1e-30f}), {}); }), HasSubstr("scaling included"));
 }

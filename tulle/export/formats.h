@@ -14,6 +14,7 @@ namespace tulle {
 
 /// How a model is written for other programs; a format reads what concerns it.
 struct ExportOptions {
+  bool check_only = false;    // all that may be refused is looked at, and nothing written
   bool preprocess = true;     // the file's model takes raw features and scales them itself
   bool probabilities = true;  // it answers as Predictor does; false: the sums before softmax or sigmoid
   std::string onnx_form = "sparse-init";  // of sparse layers: a name of onnx_forms(), or auto

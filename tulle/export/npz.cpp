@@ -81,7 +81,7 @@ void add_layer(Archive& archive, Layer& layer, std::size_t l) {
 
 }  // namespace
 
-Exported export_npz(const std::string& path, Model& model, const ExportOptions&) {
+Exported export_npz(const std::string& path, Model& model, const ExportOptions& options) {
   Archive archive;
   Network& network = model.network;
   for (std::size_t l = 0; l < network.size(); ++l) add_layer(archive, network.layer(l), l);
@@ -96,7 +96,7 @@ Exported export_npz(const std::string& path, Model& model, const ExportOptions&)
   archive.add("loss", std::span(&model.loss, 1), {});
   archive.add("classes", model.class_names, {as_count(model.class_names.size())});
   const std::string bytes = archive.finish();
-  write_file_atomically(path, bytes);
+  if (!options.check_only) write_file_atomically(path, bytes);
   return {.bytes = static_cast<std::int64_t>(bytes.size()), .facts = {}};
 }
 

@@ -182,7 +182,7 @@ std::vector<ExportFact> facts_of(const Network& network, const std::string& want
 Exported export_onnx(const std::string& path, Model& model, const ExportOptions& options) {
   find_name(onnx_forms(), "--onnx-form", options.onnx_form);
   const std::string bytes = onnx_model(path, model, options);
-  write_file_atomically(path, bytes);
+  if (!options.check_only) write_file_atomically(path, bytes);
   return {.bytes = static_cast<std::int64_t>(bytes.size()),
           .facts = facts_of(model.network, options.onnx_form)};
 }

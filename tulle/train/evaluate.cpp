@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tulle/base/check.h"
+#include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
 #include "tulle/base/parallel.h"
 #include "tulle/comm/collectives.h"
@@ -133,6 +134,10 @@ BatchCounts count(Model& model, const Split& split, const InferenceChoice& choic
                                : classes > 0
                                    ? split.classes.size()
                                    : split.targets.size() / static_cast<std::size_t>(split.target_width);
+  if (!sets && classes == 0 && split.target_width != model.network.outputs())
+    throw Error(ErrorKind::kBadData, "targets, found " + std::to_string(split.target_width) +
+                                         " for each sample, expected " +
+                                         std::to_string(model.network.outputs()) + ", the model's outputs");
   require(labelled == static_cast<std::size_t>(split.inputs.samples) &&
               std::ranges::all_of(split.classes, is_class) &&
               (!sets || std::cmp_equal(split.sets.count, classes)),

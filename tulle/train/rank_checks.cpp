@@ -9,6 +9,7 @@
 #include "tulle/train/build.h"
 #include "tulle/train/modes.h"
 #include "tulle/version.h"
+#include "tulle/vision/smlp_net.h"
 
 namespace tulle {
 
@@ -32,8 +33,9 @@ void agree_to_start(Communicator& comm, const Run& run) {
   agree(comm, items, ErrorKind::kConfig);
 }
 
-void check_last_batch(const Config& config, const Dataset& data, int ranks) {
-  if (config.model.kind != "smlp" || config.parallel.mode != "sync") return;
+void check_last_batch(const Config& config, const Network& network, const Dataset& data, int ranks) {
+  const SmlpNet* const net = smlp_of(network);
+  if (net == nullptr || mode_of(config, ranks).own_batches) return;
   const std::int64_t size = config.train.batch_size, samples = data.train.inputs.samples;
   const std::int64_t rest = config.train.last_batch == "keep" ? samples % size : 0;
   if (const std::int64_t least = rest > 0 ? rest : size; least < ranks)
@@ -42,6 +44,17 @@ void check_last_batch(const Config& config, const Dataset& data, int ranks) {
                             "each of {} ranks, but the smallest of {} samples has {}; or train.last_batch = "
                             "\"drop\"",
                             size, ranks, samples, least));
+  const SmlpShape& shape = net->shape();
+  if ((rest > 0 ? rest : size) == 1 && shape.stage_tokens(shape.stages() - 1) == 1)
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("train.batch_size, found {}, expected one that leaves no image alone, as each ends "
+                    "as one token and batch norm needs two, but {}",
+                    size,
+                    rest > 0 ? fmt::format("the last batch has {} % {} = 1 of the images; or "
+                                           "train.last_batch = \"drop\"",
+                                           samples, size)
+                             : "every batch has one"));
 }
 
 void check_shards(const Config& config, const Dataset& data, int ranks) {

@@ -9,8 +9,9 @@ namespace tulle {
 /// data, place and network. Throws AgreedError (kConfig) on all ranks, naming one that differs and in what.
 void agree_to_start(Communicator& comm, const Run& run);
 
-/// Of images every rank needs a sample of every batch: without one it would know no norm. Throws kConfig.
-void check_last_batch(const Config& config, const Dataset& data, int ranks);
+/// Of images every rank needs a sample of every batch, without which it would know no norm, and every batch
+/// two tokens where the network ends: one has no variance. Throws kConfig.
+void check_last_batch(const Config& config, const Network& network, const Dataset& data, int ranks);
 
 /// Where workers have shards of their own, each of them needs one batch. Throws kConfig.
 void check_shards(const Config& config, const Dataset& data, int ranks);

@@ -381,7 +381,7 @@ Ending train(Run& run, const Dataset& data, RunDirectory* directory, Observer& o
       throw Error(ErrorKind::kConfig,
                   fmt::format("parallel.ranks, found {}, expected at most {}, the training samples",
                               comm.size(), data.train.inputs.samples));
-    check_last_batch(run.config, data, comm.size());
+    check_last_batch(run.config, run.model.network, data, comm.size());
     check_shards(run.config, data, comm.size());
     if (spreads_neurons(run.config) && data.valid.inputs.samples > 0 && run.config.checkpoint.best != "last")
       throw Error(
