@@ -137,23 +137,18 @@ class StrongSolver {
   }
 
   // The strongest s of w + mu g, mu the best step along the strongest s of g. One pass: what w + mu g selects
-  // is in the support or among the strongest of g outside it.
+  // is in the support or among the strongest of g outside it. Weights of the support whose g is not among the
+  // strongest stay where they are: least squares moves them next.
   SparseWeights pursue(const SparseWeights& w, std::int64_t s) {
-    StepSlopes slopes(w, s);
-    design_.gradient(r_,
-                     [&](int part, std::int64_t neuron, std::int32_t first, std::span<const double> piece) {
-                       slopes.take(part, neuron, first, piece, [](std::int64_t, double g) { return g; });
-                     });
-    const std::vector<Candidate> elsewhere = slopes.elsewhere();
-    const std::vector<double>& at_support = slopes.at_support();
+    const SparseWeights none(options_.hidden_width, problem_.x.features());
+    const std::vector<Candidate> slope = strongest_step(design_, none, 1.0, r_, s + w.nonzeros());
     const auto sign_of = [&](std::int64_t neuron) {
       if (const SparseWeights::Block* block = w.find(neuron)) return block->sign;
       const SparseWeights::Block* gate = design_.gates().find(neuron);
       return gate == nullptr ? 1 : gate->sign;
     };
     Selector strongest(s);
-    for (const Candidate& c : elsewhere) strongest.push(c.place, c.value);
-    for (std::size_t k = 0; k < at_support.size(); ++k) strongest.push(w.places()[k], at_support[k]);
+    for (const Candidate& c : slope) strongest.push(c.place, c.value);
     const SparseWeights direction = weights_at(design_, strongest.finish(), sign_of);
     if (direction.nonzeros() == 0) return w;
     design_.bind(direction);
@@ -161,9 +156,14 @@ class StrongSolver {
     design_.multiply(direction.values(), image);
     const double mu = dot(direction.values(), direction.values()) / (dot(image, image) + 1e-8);
     Selector next(s);
-    for (const Candidate& c : elsewhere) next.push(c.place, mu * c.value);
-    for (std::size_t k = 0; k < at_support.size(); ++k)
-      next.push(w.places()[k], w.values()[k] + mu * at_support[k]);
+    std::size_t k = 0;
+    for (const Candidate& c : slope) {
+      for (; k < w.places().size() && w.places()[k] < c.place; ++k) next.push(w.places()[k], w.values()[k]);
+      const bool there = k < w.places().size() && w.places()[k] == c.place;
+      next.push(c.place, mu * c.value + (there ? w.values()[k] : 0.0));
+      if (there) ++k;
+    }
+    for (; k < w.places().size(); ++k) next.push(w.places()[k], w.values()[k]);
     return weights_at(design_, next.finish(), sign_of);
   }
 
