@@ -80,8 +80,9 @@ int recover_verb(const RecoverFlags& options, const ConfigFlags& flags) {
   set_thread_count(static_cast<int>(config.run.threads));
   const Signals& signals = catch_signals();
   const std::string folder = (std::filesystem::path(config.run.out) / config.run.name).string();
+  check_recovery_folder(folder);
+  const RecoverTask task = task_of(config);  // before there is a folder: bad input leaves nothing behind
   const RunDirectory directory = RunDirectory::open(folder);
-  const RecoverTask task = task_of(config);
   StatusLine line(options.quiet ? "none" : config.log.progress);
   bool told = options.quiet;
   const auto watch = [&](const RecoverStep& now) {

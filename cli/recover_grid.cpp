@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -37,7 +38,17 @@ std::string cell_name(const Json& record) {
                      record["seed"].get<std::int64_t>());
 }
 
-// Lines of cells that are done; a crash may have torn the last one.
+bool names_a_cell(const Json& record) {
+  const auto is = [&](const char* key, auto kind) {
+    const auto found = record.find(key);
+    return found != record.end() && (*found.*kind)();
+  };
+  return record.is_object() && is("method", &Json::is_string) &&
+         is("hidden_width", &Json::is_number_integer) && is("budget", &Json::is_number_integer) &&
+         is("seed", &Json::is_number_integer);
+}
+
+// Lines of cells that are done; a crash may have left the last one without its end.
 struct GridLines {
   std::vector<Json> records;
   std::uintmax_t bytes = 0;  // of the whole lines
@@ -48,7 +59,10 @@ GridLines read_lines(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   for (std::string text; std::getline(file, text) && !file.eof();) {
     Json record = Json::parse(text, nullptr, false);
-    if (record.is_discarded()) break;
+    if (record.is_discarded() || !names_a_cell(record))
+      throw Error(ErrorKind::kBadData,
+                  {.file = path, .line = static_cast<std::int64_t>(lines.records.size()) + 1},
+                  "line of a grid, found another, expected JSON with method, hidden_width, budget and seed");
     lines.records.push_back(std::move(record));
     lines.bytes += text.size() + 1;
   }
@@ -81,11 +95,34 @@ std::string csv_of(const std::vector<Json>& records) {
     std::vector<std::string> cells;
     for (const char* column : kColumns) {
       const Json value = record.value(column, Json());
-      cells.push_back(value.is_null() ? "" : value.is_string() ? value.get<std::string>() : value.dump());
+      const bool none = value.is_null() || (value.is_number_float() && !std::isfinite(value.get<double>()));
+      cells.push_back(none ? "" : value.is_string() ? value.get<std::string>() : value.dump());
     }
     text += fmt::format("{}\n", fmt::join(cells, ","));
   }
   return text;
+}
+
+Config cell_config(const Config& given, std::int64_t seed, std::int64_t width, std::int64_t budget,
+                   const std::string& method) {
+  Config config = given;
+  config.run.seed = seed;
+  set_config_value(config, "recover.hidden_width", fmt::format("{}", width));
+  set_config_value(config, "recover.nnz", fmt::format("{}", budget));
+  set_config_value(config, "recover.method", method);
+  return config;
+}
+
+// Refuses lists with what cannot be before anything is written.
+void check_cells(const Config& given, const GridOptions& grid) {
+  for (const std::int64_t width : grid.widths)
+    if (given.recover.task == "sensing" && width != 1)  // cells are known by the width that they have
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("--widths, found {}, expected 1 with recover.task = \"sensing\"", width));
+  for (const std::int64_t width : grid.widths)
+    for (const std::int64_t budget : grid.budgets)
+      for (const std::string& method : grid.methods)
+        check_recovery(cell_config(given, 0, width, budget, method));
 }
 
 }  // namespace
@@ -99,13 +136,19 @@ std::string recover_status(const RecoverTask& task, const RecoverStep& now) {
 bool recover_grid(const Config& given, const GridOptions& wanted, const std::atomic<bool>& stop, bool quiet) {
   GridOptions grid = wanted;
   if (grid.methods.empty()) grid.methods.push_back(given.recover.method);
+  const std::vector<std::int64_t> seeds = parse_seeds(grid.seeds);
+  check_cells(given, grid);
   const std::string folder = (std::filesystem::path(given.run.out) / given.run.name).string();
+  check_recovery_folder(folder, true);
   const RunDirectory directory = RunDirectory::open(folder);
   Config same = given;  // what all cells share
   same.recover.hidden_width = same.recover.nnz = 1;
   same.run.seed = 0;
   same.recover.method = "strong";
   same.run.threads = 0;
+  same.run.out = Config().run.out;  // nor does it matter where it is and what is shown
+  same.run.name = "recover";
+  same.log = Config().log;
   const std::string text = effective_config(same, {"what the cells of this grid share"}, kRecoverSections);
   const std::string config_path = folder + "/config.toml", lines_path = folder + "/grid.jsonl";
   if (const std::string there = read_text(config_path); !there.empty() && there != text)
@@ -123,15 +166,11 @@ bool recover_grid(const Config& given, const GridOptions& wanted, const std::ato
     if (!records.empty()) write_file_atomically(folder + "/grid.html", html_report({read_run(folder)}));
   };
   StatusLine line(quiet ? "none" : given.log.progress);
-  for (const std::int64_t seed : parse_seeds(grid.seeds))
+  for (const std::int64_t seed : seeds)
     for (const std::int64_t width : grid.widths)
       for (const std::int64_t budget : grid.budgets)
         for (const std::string& method : grid.methods) {
-          Config config = given;
-          config.run.seed = seed;
-          set_config_value(config, "recover.hidden_width", fmt::format("{}", width));
-          set_config_value(config, "recover.nnz", fmt::format("{}", budget));
-          set_config_value(config, "recover.method", method);
+          const Config config = cell_config(given, seed, width, budget, method);
           const Json cell{{"method", method}, {"hidden_width", width}, {"budget", budget}, {"seed", seed}};
           if (!done.insert(cell_name(cell)).second) continue;
           const RecoverTask task = task_of(config);

@@ -1,6 +1,7 @@
 #include <atomic>
 
 #include "bind.h"
+#include "tulle/base/error.h"
 #include "tulle/train/recover_run.h"
 
 namespace tulle::python {
@@ -23,6 +24,10 @@ nb::tuple recovered(const Config& config, const std::shared_ptr<Dataset>& data, 
   {
     nb::gil_scoped_release release;
     std::atomic<bool> stop{false};
+    if (folder.empty() && config.recover.gates != "sequential")
+      throw Error(ErrorKind::kConfig, "recover.gates, found '" + config.recover.gates +
+                                          "', expected 'sequential': a net with random gates is no model");
+    if (!folder.empty()) check_recovery_folder(folder);
     const RecoverTask task = data != nullptr ? data_task(*data, config.recover.bias) : task_of(config);
     const auto look = [&](const RecoverStep&) { look_for_interrupt(raised, stop); };
     if (!folder.empty()) {

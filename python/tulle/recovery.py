@@ -32,7 +32,7 @@ class SparseRecovery(Fitted, BaseEstimator):
         store(self, locals())
 
     def fit(self, X, y):
-        """X: dense [n, features]; y: labels, [n] numbers, or [n, targets] (any method but strong)."""
+        """X: dense [n, features]; y: labels, [n] numbers, or [n, targets]."""
         if self.task not in ("auto", "regression", "classification"):
             raise ValueError(f"task, found '{self.task}', expected auto, regression or classification")
         if is_sparse(X):

@@ -157,6 +157,29 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path, tulle):
     page = (folder / "grid.html").read_text()
     assert page.count("<svg") == 2 and "aiht" in page and "src=" not in page
     assert_refused(tulle(*grid, "--signs=alternate"), 78, "other options")
+    (tmp_path / "elsewhere").mkdir()
+    folder.rename(tmp_path / "elsewhere/other")
+    tulle(*grid, "--out=elsewhere", "--name=other", "--progress=none", check=True)  # what is shown and where does not matter
+
+
+def test_a_grid_of_sensing_goes_on(tmp_path, tulle):
+    grid = ["recover", "grid", "--task=sensing", "--method=iht", "--n=50", "--d=60", "--widths=1", "--budgets=3,4"]
+    tulle(*grid, check=True)
+    lines = (tmp_path / "out/recover/grid.jsonl").read_text()
+    tulle(*grid, check=True)
+    assert (tmp_path / "out/recover/grid.jsonl").read_text() == lines
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"method": "iht", "hidden_width": 2, "budget": 4}', '{"method": 1, "hidden_width": 2, "budget": 4, "seed": 0}'])
+def test_a_damaged_line_of_a_grid_is_told_and_nothing_lost(tmp_path, tulle, line):
+    grid = ["recover", "grid", "--method=iht", "--n=100", "--d=5", "--widths=2", "--budgets=4,5,6"]
+    tulle(*grid, check=True)
+    path = tmp_path / "out/recover/grid.jsonl"
+    lines = path.read_text().splitlines()
+    lines[1] = line
+    path.write_text("\n".join(lines) + "\n")
+    assert_refused(tulle(*grid), 65, "grid.jsonl:2: line of a grid, found another")
+    assert path.read_text().splitlines() == lines
 
 
 def test_a_grid_of_classes_tells_accuracy(tmp_path, tulle):
@@ -201,10 +224,62 @@ def test_on_a_terminal_one_line_tells_where_a_recovery_stands(tmp_path, tulle):
         (["--workspace=0"], 78, "recover.workspace, found 0"),
         (["--seed=1..3"], 78, "recover grid"),
         (["--steps=x"], 2, "recover.steps"),
+        (["--n=17592169267200", "--d=1048577"], 78, "recover.n, found 17592169267200, expected at least 1 and at most 2147483646"),
+        (["--hidden-width=5000000000"], 78, "recover.hidden_width, found 5000000000"),
+        (["--n=2147483646", "--d=2147483646"], 12, "out of memory"),
+        (["--method=aiht", "--gates=fixed", "--hidden-layers=2"], 78, "recover.gates, found 'fixed'"),
+        (["--nnz=1", "--outputs=2"], 78, "recover.nnz, found 1"),
+        (["--task=sensing"], 78, "recover.method, found 'strong', expected iht, aiht or htp"),
+        (["--task=sensing", "--method=iht", "--hidden-layers=2"], 78, "recover.hidden_layers, found 2, expected 1"),
+        (["--task=sensing", "--method=iht", "--outputs=2"], 78, "recover.outputs, found 2, expected 1"),
+        (["grid", "--widths=2,0", "--budgets=4"], 78, "recover.hidden_width, found 0"),
+        (["grid", "--widths=2", "--budgets=4,0"], 78, "recover.nnz, found 0"),
+        (["grid", "--widths=2", "--budgets=4", "--methods=aiht,lasso"], 78, "recover.method, found 'lasso'"),
+        (["grid", "--widths=2", "--budgets=4", "--seeds=x"], 2, "--seed, found 'x'"),
+        (["grid", "--task=sensing", "--method=iht", "--widths=2", "--budgets=4"], 78, "--widths, found 2, expected 1"),
     ],
 )
 def test_bad_options_are_refused(tulle, words, code, message):
     assert_refused(tulle("recover", *words), code, message)
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (["--task=classify", "--train=absent.csv"], 66),
+        (["--task=image", "--image=absent.png"], 66),
+        (["--task=sensing"], 78),
+        (["grid", "--widths=2,0", "--budgets=4"], 78),
+        (["grid", "--widths=2", "--budgets=4", "--seeds=x"], 2),
+    ],
+)
+def test_a_refusal_leaves_no_folder(tmp_path, tulle, words, code):
+    assert_refused(tulle("recover", *words), code, "")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name, owner", [("metrics.jsonl", "training"), ("ckpt-000010.safetensors", "training"), ("grid.jsonl", "grid")])
+def test_a_folder_with_anything_else_is_left_alone(tmp_path, tulle, name, owner):
+    folder = tmp_path / "out/recover"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("{}\n")
+    assert_refused(tulle(*PLANTED), 78, f"run folder, found {name} of a {owner}, expected none")
+    if owner == "training":
+        assert_refused(tulle("recover", "grid", "--n=100", "--d=5", "--widths=2", "--budgets=4"), 78, f"found {name} of a training")
+    assert contents(folder) == {name: b"{}\n"} or set(contents(folder)) == {name}
+
+
+def test_fixed_gates_are_those_that_predict(tmp_path, tulle):
+    record(tulle, *PLANTED)
+    found = record(tulle, *PLANTED, "--method=htp", "--gates=fixed", "--published")
+    result = json.loads((tmp_path / "out/recover/result.json").read_text())
+    assert found["psnr"] == pytest.approx(result["psnr_by_step"][-1], abs=1e-6)
+    assert not (tmp_path / "out/recover/model.safetensors").exists()  # that of the first recovery
+
+
+def test_very_wide_nets_are_not_matched(tulle):
+    found = record(tulle, "recover", "--n=40", "--d=20", "--method=iht", "--steps=1", "--hidden-width=9000", "--nnz=3000")
+    assert found["psnr"] is not None and "support_f1" not in found and "exact" not in found
 
 
 def test_labels_and_inputs_that_no_net_can_have_are_refused(tmp_path, tulle):

@@ -88,6 +88,14 @@ const Damage kDamages[] = {
      [](Parts& f) { f.edit("model", [](Json& m) { layer(m, 0)["inputs"] = 2147483646; }); }},
     {"InputsFewerThanColumns", "layers.0.weight",
      [](Parts& f) { f.edit("model", [](Json& m) { layer(m, 0)["inputs"] = 2; }); }},
+    {"DenseBeyondItsFile", "tensor 'layers.0.weight', found none",
+     [](Parts& f) {
+       f.edit("model", [](Json& m) {
+         layer(m, 0)["sparse"] = false;
+         layer(m, 0)["inputs"] = 8000000;
+         layer(m, 0)["outputs"] = 2147483646;
+       });
+     }},
     {"ChainBroken", "inputs of layer 1, found 5, expected 4",
      [](Parts& f) { f.edit("model", [](Json& m) { layer(m, 1)["inputs"] = 5; }); }},
     {"ChainBrokenAndHuge", "inputs of layer 1, found 2147483646",

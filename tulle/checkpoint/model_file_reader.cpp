@@ -99,6 +99,13 @@ class Reader {
     const TensorView* const view = file_.find(name);
     return view != nullptr && view->dtype == DType::BF16;
   }
+  // Refuses all but floats or bfloat16 of this shape, before memory is taken for them.
+  void check_numbers(const std::string& name, const std::vector<std::int64_t>& shape) const {
+    if (is_bf16(name))
+      (void)values<std::uint16_t>(name, DType::BF16, shape);
+    else
+      (void)values<float>(name, DType::F32, shape);
+  }
   // Floats or bfloat16, into what the parameter has of both.
   void read_numbers(const std::string& name, const std::vector<std::int64_t>& shape,
                     AlignedVector<float>& into, AlignedVector<std::uint16_t>& bf16_into) const {
@@ -179,6 +186,7 @@ class Reader {
       const std::int64_t nnz = columns == nullptr || columns->shape.size() != 1 ? 0 : columns->shape[0];
       const auto col = values<std::int32_t>(name + ".col", DType::I32, {nnz});
       shape = {nnz};
+      check_numbers(name + ".val", shape);
       try {
         layer = make_sparse_layer(options, Topology(options.outputs, options.inputs,
                                                     {crow.begin(), crow.end()}, {col.begin(), col.end()}));
@@ -189,6 +197,7 @@ class Reader {
       shape = {options.outputs, options.inputs};
       if (const TensorView* const view = file_.find(name); view != nullptr && view->shape.size() == 4)
         shape.insert(shape.end(), {1, 1});  // a convolution of 1 x 1
+      check_numbers(name, shape);
       layer = std::make_unique<DenseLinear>(options);
     }
     Parameter& weight = layer->weight();

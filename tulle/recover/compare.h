@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "tulle/recover/sparse_weights.h"
@@ -27,7 +28,11 @@ struct LayerMatch {
   bool exact() const { return common == planted && common == found && weight_error < 1e-3; }
 };
 
-/// Cost: O(n^3 + n^2 * nonzeros of a neuron) for n present neurons, by the Hungarian method (Kuhn 1955).
+/// More neurons than this take minutes and gigabytes to match.
+inline constexpr std::size_t kMostMatched = 1000;
+
+/// Cost: O(n^3 + n^2 * nonzeros of a neuron) for n present neurons, by the Hungarian method (Kuhn 1955);
+/// memory: 8 n^2 bytes.
 LayerMatch match_layers(const SparseWeights& found, const SparseWeights& planted);
 
 }  // namespace tulle

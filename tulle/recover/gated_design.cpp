@@ -15,19 +15,22 @@ namespace {
 using kernels::kTileRows;
 using kernels::kTileWords;
 
-constexpr std::int64_t kGroup = 16;         // neurons whose gradients are made by one product
-constexpr std::int64_t kFeatureTile = 128;  // features of it at least, where there are few neurons
-constexpr std::int64_t kPiecesOfPart = 4;   // wanted for each thread; more would make gates more often
-constexpr int kChunks = 16;                 // of tiles; each has its own sums
+constexpr std::int64_t kGroup = 16;  // neurons whose gradients are made by one product
+// Features of one product. Part of the definition: the sums of a product depend on its shape, so nothing that
+// differs between runs may choose it.
+constexpr std::int64_t kFeatureTile = 128;
+constexpr std::int64_t kPiecesOfPart = 4;  // wanted for each thread; more would make gates more often
+constexpr int kChunks = 16;                // of tiles; each has its own sums
 
 float random_gate(std::uint64_t seed, std::int64_t neuron, std::int32_t features, std::int64_t feature) {
   return Random{.seed = seed, .stream = Stream::kGates}.normal(
       static_cast<std::uint64_t>(neuron * features + feature));
 }
 
-// Bytes of one thread in gradient() for so many features at a time.
-std::int64_t tile_bytes(std::int64_t features_at_once, std::int32_t features, bool random) {
-  const std::int64_t sums = 12 * kGroup * features_at_once;  // f32 of a tile, f64 of all
+// Bytes of one part in gradient() for so many features at a time.
+std::int64_t part_bytes(std::int64_t features_at_once, std::int32_t features, bool random) {
+  const std::int64_t sums =
+      kGroup * (4 * kFeatureTile + 8 * features_at_once);  // f32 of a product, f64 of all
   const std::int64_t rows = 12 * kGroup * kTileRows + 16 * kTileRows + kGroup * kTileRows / 8;
   return sums + rows + (random ? 4 * kGroup * (features + kTileRows) : 0);
 }
@@ -268,19 +271,23 @@ void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink)
   if (count == 0) return;
   const std::int32_t d = x_.features();
   const std::int64_t groups = (count + kGroup - 1) / kGroup;
-  const int parts = gradient_parts();
-  // A number is the same in any piece.
+  int parts = gradient_parts();
+  // A number is the same in any piece of whole tiles, and in any part.
   const std::int64_t wanted = (kPiecesOfPart * parts + groups - 1) / groups;
-  std::int64_t at_once = std::min<std::int64_t>(d, std::max(kFeatureTile, (d + wanted - 1) / wanted));
-  while (at_once > 16 && parts * tile_bytes(at_once, d, random_gates()) > workspace_ / 2)
-    at_once = (at_once + 1) / 2;
-  const std::int64_t pieces = (d + at_once - 1) / at_once;
+  const std::int64_t feature_tiles = (d + kFeatureTile - 1) / kFeatureTile;
+  std::int64_t tiles_at_once = (feature_tiles + wanted - 1) / wanted;
+  const auto fits = [&] {
+    return parts * part_bytes(tiles_at_once * kFeatureTile, d, random_gates()) <= workspace_ / 2;
+  };
+  while (tiles_at_once > 1 && !fits()) tiles_at_once = (tiles_at_once + 1) / 2;
+  while (parts > 1 && !fits()) --parts;
+  const std::int64_t at_once = tiles_at_once * kFeatureTile, pieces = (d + at_once - 1) / at_once;
 
   parallel_parts(parts, [&](int part) {
     const Range range = even_range(groups * pieces, parts, part);
     if (range.begin == range.end) return;
     AlignedVector<float> gated(static_cast<std::size_t>(kGroup * kTileRows)),
-        product(static_cast<std::size_t>(kGroup * at_once));
+        product(static_cast<std::size_t>(kGroup * kFeatureTile));
     std::vector<double> sums(static_cast<std::size_t>(kGroup * at_once));
     std::uint64_t bits[kGroup * kTileWords];
     for (std::int64_t unit = range.begin; unit < range.end; ++unit) {
@@ -305,10 +312,16 @@ void GatedDesign::gradient(const ResidualOf& residual, const GradientSink& sink)
                     .bits = bits + k * kTileWords,
                     .again = first > 0},
                    gated.data() + k * kTileRows);
-        kernels::gemm(false, true, neurons, features, rows.count, gated.data(), kTileRows,
-                      x_.column(first) + rows.begin, x_.stride(), false, product.data(), at_once);
-        for (std::int64_t k = 0; k < neurons * at_once; ++k)
-          sums[static_cast<std::size_t>(k)] += product[static_cast<std::size_t>(k)];
+        for (std::int64_t from = 0; from < features; from += kFeatureTile) {
+          const std::int64_t width = std::min(kFeatureTile, features - from);
+          kernels::gemm(false, true, neurons, width, rows.count, gated.data(), kTileRows,
+                        x_.column(first + from) + rows.begin, x_.stride(), false, product.data(),
+                        kFeatureTile);
+          for (std::int64_t k = 0; k < neurons; ++k)
+            for (std::int64_t c = 0; c < width; ++c)
+              sums[static_cast<std::size_t>(k * at_once + from + c)] +=
+                  product[static_cast<std::size_t>(k * kFeatureTile + c)];
+        }
       }
       for (std::int64_t k = 0; k < neurons; ++k)
         sink(part, ids[k], static_cast<std::int32_t>(first),

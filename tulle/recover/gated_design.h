@@ -56,7 +56,7 @@ class GatedDesign {
   /// one after another, parts run at the same time; every number comes once, whatever the number of threads.
   using GradientSink =
       std::function<void(int part, std::int64_t neuron, std::int32_t first, std::span<const double> piece)>;
-  /// How many parts gradient() has.
+  /// How many parts gradient() has at most.
   static int gradient_parts() { return thread_count(); }
   /// A^T r for all features of all neurons that have gates, piece by piece. Cost: 2 * samples * features *
   /// neurons with gates, as products of single precision over 512 samples, summed in double; twice that with

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 #include <ostream>
@@ -68,9 +69,10 @@ void PrintTo(const Problem& p, std::ostream* out) {
 std::vector<Problem> problems() {
   std::vector<Problem> all;
   for (const char* gates : {"random", "vectors", "open"}) {
-    all.push_back({gates, 700, 5, 13, 20});   // one group, two tiles and a piece
-    all.push_back({gates, 33, 40, 7, 60});    // fewer samples than a tile, three groups
-    all.push_back({gates, 600, 3, 300, 50});  // features in pieces
+    all.push_back({gates, 700, 5, 13, 20});     // one group, two tiles and a piece
+    all.push_back({gates, 33, 40, 7, 60});      // fewer samples than a tile, three groups
+    all.push_back({gates, 600, 3, 300, 50});    // features in pieces
+    all.push_back({gates, 700, 20, 1100, 60});  // whose number follows threads and workspace
   }
   all.push_back({"vectors", 64, 150, 9, 11});  // so many neurons that a group takes all features
   return all;
@@ -139,8 +141,11 @@ TEST_P(EveryGate, GivesTheSameBitsForAnyThreadsAndWorkspace) {
     design.multiply(p.support.values(), y);
     design.multiply_transposed(r, g);
     y.insert(y.end(), g.begin(), g.end());
-    for (const Candidate& c : strongest_step(design, p.support, 0.1, r, 10))
-      y.push_back(c.value + static_cast<double>(c.place));
+    std::vector<double> all(static_cast<std::size_t>(p.m * p.d), 0.0);
+    design.gradient(r, [&](int, std::int64_t neuron, std::int32_t first, std::span<const double> piece) {
+      std::ranges::copy(piece, all.begin() + neuron * p.d + first);
+    });
+    y.insert(y.end(), all.begin(), all.end());
     return y;
   };
   const auto wanted = with_threads(1, [&] { return run(kWorkspace); });

@@ -74,7 +74,7 @@ class Trainer {
   // The sum of the loss over all samples after `steps` steps; 0 steps: now.
   double train(Network& network, std::int64_t steps) {
     for (std::size_t l = 0; l < network.size(); ++l) optimizer_->prepare(network.layer(l).weight());
-    for (std::int64_t t = 0; t < steps; ++t) {
+    for (std::int64_t t = 0; t < steps && !(options_.stop != nullptr && *options_.stop); ++t) {
       const double decay =
           cosine_
               ? 0.5 * (1.0 + std::cos(std::numbers::pi * static_cast<double>(t) / static_cast<double>(steps)))

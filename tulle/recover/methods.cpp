@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tulle/base/check.h"
 #include "tulle/base/error.h"
@@ -56,6 +57,10 @@ void check_choice(const RecoverMethod& how, const RecoverProblem& problem, const
         ErrorKind::kConfig,
         fmt::format("recover.gates, found '{}', expected 'sequential' with {} outputs and the method '{}'",
                     options.gates, problem.outputs, how.name));
+  if (options.gates == "fixed" && options.hidden_layers > 1)
+    throw Error(ErrorKind::kConfig, fmt::format("recover.gates, found 'fixed', expected 'sequential' with {} "
+                                                "hidden layers",
+                                                options.hidden_layers));
   if (options.select == "sketch" && (problem.outputs == 1 || !how.any_gates))
     throw Error(
         ErrorKind::kConfig,
@@ -82,10 +87,12 @@ std::span<const RecoverMethod> recover_methods() { return kMethods; }
 std::vector<std::string> sign_rules() { return {"auto", "positive", "alternate", "gate"}; }
 
 Recovery recover(std::string_view method, const RecoverProblem& problem, const RecoverOptions& given,
-                 const RecoverProgress& progress) {
+                 const RecoverProgress& told) {
   const RecoverMethod& how = find_name(recover_methods(), "recover.method", method);
   require(given.nnz > 0 && given.hidden_width > 0 && given.hidden_layers > 0,
           "recovery: at least one neuron and one nonzero");
+  require(given.hidden_width < std::numeric_limits<std::int32_t>::max(),
+          "recovery: neurons are numbered with 32 bits");
   require(static_cast<std::int64_t>(problem.y.size()) == problem.outputs * problem.x.padded(),
           "recovery: one number for each sample and output");
   require(given.start.neurons() == 0 ||
@@ -110,6 +117,11 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
 
   RecoverOptions options = given;
   options.nnz = given.nnz / given.hidden_layers;
+  bool stopped = false;
+  const RecoverProgress progress = [&](std::int64_t step, double loss, std::int64_t nonzeros) {
+    stopped = stopped || (told && !told(step, loss, nonzeros));
+    return !stopped;
+  };
   Recovery found;
   const Samples* x = &problem.x;
   Samples hidden;
@@ -126,7 +138,8 @@ Recovery recover(std::string_view method, const RecoverProblem& problem, const R
     const RecoverProblem here{
         .x = *x, .y = problem.y, .outputs = problem.outputs, .classify = problem.classify};
     Recovery layer = (problem.outputs == 1 ? how.solve : how.solve_outputs)(here, of_layer, progress);
-    if (std::isinf(layer.loss) && layer.losses.empty()) layer = nothing_found(here, options, layer);
+    if (stopped && std::isinf(layer.loss) && layer.losses.empty())
+      layer = nothing_found(here, options, layer);
     if (!std::isfinite(layer.loss))
       throw Error(ErrorKind::kDiverged,
                   fmt::format("recovery by {} diverged: the loss is not finite", method));

@@ -141,12 +141,16 @@ INSTANTIATE_TEST_SUITE_P(Oracle, EveryStep, ::testing::ValuesIn(all_steps()), []
 
 // Several outputs: the products P_j = A_j^T R of each neuron, dW1_j = P_j w2_j and dW2_j = P_j^T w1_j, which
 // the library never forms.
-class EveryOutputsStep : public ::testing::TestWithParam<bool> {};
+struct OutputsStep {
+  bool classify;
+  std::int64_t d, s;
+};
+class EveryOutputsStep : public ::testing::TestWithParam<OutputsStep> {};
 
 TEST_P(EveryOutputsStep, IsThatOfTheProductsOfEachNeuron) {
-  constexpr std::int64_t n = 200, d = 6, m = 4, k = 3, s = 24;
-  const bool classify = GetParam();
-  const Samples x = planted_samples(n, d, 1, 0);
+  constexpr std::int64_t n = 200, m = 4, k = 3;
+  const auto [classify, d, s] = GetParam();
+  const Samples x = planted_samples(n, static_cast<std::int32_t>(d), 1, 0);
   const MatrixXd X = matrix_of(x);
   const Random random{.seed = 4, .stream = Stream::kData};
   MatrixXd Y(n, k);
@@ -201,8 +205,14 @@ TEST_P(EveryOutputsStep, IsThatOfTheProductsOfEachNeuron) {
   EXPECT_LE((dense(found.net.output) - wanted2).norm(), 1e-6 * wanted2.norm());
 }
 
-INSTANTIATE_TEST_SUITE_P(Oracle, EveryOutputsStep, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "CrossEntropy" : "Squares"; });
+// Most slopes in the support, and most of the strongest outside it.
+INSTANTIATE_TEST_SUITE_P(Oracle, EveryOutputsStep,
+                         ::testing::Values(OutputsStep{false, 6, 24}, OutputsStep{true, 6, 24},
+                                           OutputsStep{false, 60, 20}, OutputsStep{true, 60, 20}),
+                         [](const auto& info) {
+                           return (info.param.classify ? "CrossEntropy" : "Squares") +
+                                  std::to_string(info.param.d);
+                         });
 
 }  // namespace
 }  // namespace tulle::testing

@@ -100,6 +100,12 @@ class OutputsSolver {
   }
 
  private:
+  // What a step needs of the slopes at W1.
+  struct Slopes {
+    std::vector<Candidate> elsewhere;
+    std::vector<double> at_support;
+  };
+
   bool started() const { return w_.first.nonzeros() > 0 && w_.second.nonzeros() > 0; }
   // The first values of a neuron that has none: its gate vector, and independent uniform output weights.
   double first_output(std::int64_t neuron, std::int64_t output) const {
@@ -154,29 +160,24 @@ class OutputsSolver {
                    rows.count, back);
       kernels::gate(back, rows.bits, rows.count, out);
     };
-    // The slopes at W1, each told once: sink(part, place, slope).
-    const auto for_slopes = [&](const auto& sink) {
+    // The slopes at W1, each told once: sink(part, neuron, first feature, slopes).
+    const auto for_slopes = [&](const GatedDesign::GradientSink& sink) {
       std::ranges::fill(of_second, 0.0);
-      design.gradient(
-          residual, [&](int at, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
-            for (std::size_t i = 0; i < piece.size(); ++i)
-              sink(static_cast<std::size_t>(at), neuron * d_ + from + static_cast<std::int64_t>(i), piece[i]);
-          });
+      design.gradient(residual, sink);
     };
-    // w - mu g, where g is the slope: the strongest s of it are among the support and the strongest of g.
-    const auto strongest_slopes = [&] {
-      std::vector<Selector> selectors(static_cast<std::size_t>(GatedDesign::gradient_parts()),
-                                      Selector(options_.nnz + w_.first.nonzeros()));
-      for_slopes(
-          [&](std::size_t at, std::int64_t place, double g) { selectors[at].push(place, g, key(place, g)); });
-      for (std::size_t at = 1; at < selectors.size(); ++at) selectors[0].merge(selectors[at]);
-      return selectors[0].finish();
+    Slopes slope;
+    const auto keep_slopes = [&] {
+      StepSlopes slopes(w_.first, options_.nnz);
+      for_slopes([&](int at, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
+        slopes.take(at, neuron, from, piece, [&](std::int64_t place, double g) { return key(place, g); });
+      });
+      slope = {.elsewhere = slopes.elsewhere(), .at_support = slopes.at_support()};
     };
-    std::vector<Candidate> slope;
-    if (!sketch_) slope = strongest_slopes();
+    if (!sketch_) keep_slopes();
     const auto largest_slope = [&] {
       double largest = 0.0;
-      for (const Candidate& c : slope) largest = std::max(largest, std::abs(c.value));
+      for (const Candidate& c : slope.elsewhere) largest = std::max(largest, std::abs(c.value));
+      for (const double g : slope.at_support) largest = std::max(largest, std::abs(g));
       for (const double g : of_second) largest = std::max(largest, std::abs(g));
       return largest;
     };
@@ -201,12 +202,15 @@ class OutputsSolver {
         sketch_.emplace(CountSketch::width_for(options_.nnz, m_ * (d_ + k)),
                         std::ldexp(largest > 0.0 ? largest : 1.0, -32), options_.seed);
       }
-      for_slopes([&](std::size_t, std::int64_t place, double g) { sketch_->add(place, -mu * g); });
+      for_slopes([&](int, std::int64_t neuron, std::int32_t from, std::span<const double> piece) {
+        std::int64_t place = neuron * d_ + from;
+        for (const double g : piece) sketch_->add(place++, -mu * g);
+      });
       for (std::size_t b = 0; b < neurons; ++b)
         for (std::int64_t o = 0; o < k; ++o)
           sketch_->add(m_ * d_ + neuron_of(first, b) * k + o,
                        -mu * of_second[b * static_cast<std::size_t>(k) + static_cast<std::size_t>(o)]);
-      slope = strongest_slopes();
+      keep_slopes();
     }
     r = std::vector<double>();
     p = std::vector<double>();
@@ -222,22 +226,16 @@ class OutputsSolver {
   }
 
   // The strongest s of w - mu g over both layers.
-  TwoLayers thresholded(const std::vector<Candidate>& slope, const std::vector<double>& of_second, double mu,
-                        bool first, std::size_t neurons) const {
+  TwoLayers thresholded(const Slopes& slope, const std::vector<double>& of_second, double mu, bool first,
+                        std::size_t neurons) const {
     const std::int64_t k = problem_.outputs, offset = m_ * d_;
     Selector selector(options_.nnz);
     const auto push = [&](std::int64_t place, double value) {
       selector.push(place, value, key(place, value));
     };
-    std::size_t e = 0;
-    const std::span<const std::int64_t> places = w_.first.places();
-    for (const Candidate& c : slope) {
-      for (; e < places.size() && places[e] < c.place; ++e) push(places[e], w_.first.values()[e]);
-      double value = -mu * c.value;
-      if (e < places.size() && places[e] == c.place) value += w_.first.values()[e++];
-      push(c.place, value);
-    }
-    for (; e < places.size(); ++e) push(places[e], w_.first.values()[e]);
+    for (std::size_t e = 0; e < slope.at_support.size(); ++e)
+      push(w_.first.places()[e], w_.first.values()[e] - mu * slope.at_support[e]);
+    for (const Candidate& c : slope.elsewhere) push(c.place, -mu * c.value);
     for (std::size_t b = 0; b < neurons; ++b) {
       const std::int64_t neuron = neuron_of(first, b);
       const SparseWeights::Block* const block = w_.second.find(neuron);

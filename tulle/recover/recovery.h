@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -33,6 +34,8 @@ struct RecoverOptions {
   std::string select = "auto";
   std::uint64_t seed = 0;
   std::int64_t workspace = 32 << 20;  // bytes
+  /// Asked by `imp` within its rounds, which are long; true: as if RecoverProgress said so. Null: never.
+  const std::atomic<bool>* stop = nullptr;
   /// Where a method begins, with the gates of these weights; of 0 neurons: where it begins by itself. One
   /// output and one hidden layer only.
   SparseWeights start{};

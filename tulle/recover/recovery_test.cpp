@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <limits>
 
@@ -400,6 +401,29 @@ TEST(Thresholding, TakesBatches) {
   const Recovery found =
       recover("aiht", p.problem(), {.hidden_width = 5, .nnz = 10, .steps = 10, .batch = 300});
   EXPECT_LT(found.loss, 0.2 * dot(p.y, p.y));
+}
+
+TEST(Imp, ThatDivergesIsNoEmptyNet) {
+  Planted p(100, 5, 2, 4, 1);
+  for (double& y : p.y) y *= 1e60;  // infinite in single precision, squares are not in double
+  try {
+    (void)recover("imp", p.problem(), {.hidden_width = 2, .nnz = 4, .steps = 3});
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kDiverged);
+  }
+}
+
+TEST(Imp, IsStoppedWithinARound) {
+  const Planted p(100, 5, 2, 4, 1);
+  const std::atomic<bool> stop{true};
+  RecoverOptions options{.hidden_width = 2, .nnz = 4, .steps = std::int64_t{1} << 40, .stop = &stop};
+  int rounds = 0;
+  (void)recover("imp", p.problem(), options, [&](std::int64_t, double, std::int64_t) {
+    ++rounds;
+    return false;
+  });
+  EXPECT_EQ(rounds, 1);
 }
 
 TEST(ImpRounds, AreThoseOfThePublishedCode) {

@@ -1,10 +1,14 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <new>
 #include <span>
 #include <vector>
 
 #include "tulle/base/aligned.h"
+#include "tulle/base/checked_size.h"
 #include "tulle/data/dataset.h"
 #include "tulle/kernels/gated.h"
 
@@ -17,13 +21,13 @@ namespace tulle {
 class Samples {
  public:
   Samples() = default;
-  /// All zero. Memory: 4 * features * stride bytes.
+  /// All zero. Memory: 4 * features * stride bytes. Throws std::bad_alloc.
   Samples(std::int64_t count, std::int32_t features)
       : count_(count),
         padded_((count + kernels::kGateRows - 1) / kernels::kGateRows * kernels::kGateRows),
         stride_((padded_ / kLine | 1) * kLine),
         features_(features),
-        values_(static_cast<std::size_t>(stride_ * features)) {}
+        values_(size_of(stride_, features)) {}
 
   std::int64_t count() const { return count_; }
   std::int64_t padded() const { return padded_; }
@@ -35,6 +39,14 @@ class Samples {
 
  private:
   static constexpr std::int64_t kLine = 16;  // floats
+
+  // More than can be addressed is more than there is.
+  static std::size_t size_of(std::int64_t stride, std::int32_t features) {
+    const std::uint64_t values =
+        checked_multiply(static_cast<std::uint64_t>(stride), static_cast<std::uint64_t>(features));
+    if (values > std::numeric_limits<std::ptrdiff_t>::max() / sizeof(float)) throw std::bad_alloc();
+    return values;
+  }
 
   std::int64_t count_ = 0, padded_ = 0, stride_ = 0;
   std::int32_t features_ = 0;

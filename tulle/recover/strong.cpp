@@ -137,7 +137,8 @@ class StrongSolver {
   }
 
   // The strongest s of w + mu g, mu the best step along the strongest s of g. One pass: what w + mu g selects
-  // is in the support or among the strongest of g outside it.
+  // is in the support or among the strongest of g outside it. Weights of the support whose g is not among the
+  // strongest stay where they are: least squares moves them next.
   SparseWeights pursue(const SparseWeights& w, std::int64_t s) {
     const SparseWeights none(options_.hidden_width, problem_.x.features());
     const std::vector<Candidate> slope = strongest_step(design_, none, 1.0, r_, s + w.nonzeros());

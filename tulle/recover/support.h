@@ -46,6 +46,49 @@ SparseWeights weights_at(const GatedDesign& design, std::span<const Candidate> f
 std::vector<Candidate> strongest_step(const GatedDesign& design, const SparseWeights& base, double step,
                                       std::span<const double> r, std::int64_t count);
 
+/// What a step along a gradient needs of it, from the pieces that GatedDesign::gradient() passes: its numbers
+/// at the places of a support, and the strongest `count` elsewhere. Support and values of w + step * gradient
+/// are exactly those that all of it would give.
+class StepSlopes {
+ public:
+  /// `support` must outlive the pieces.
+  StepSlopes(const SparseWeights& support, std::int64_t count)
+      : support_(support),
+        at_support_(static_cast<std::size_t>(support.nonzeros()), 0.0),
+        selectors_(static_cast<std::size_t>(GatedDesign::gradient_parts()), Selector(count)) {}
+
+  /// key(place, number): what is compared elsewhere.
+  template <class Key>
+  void take(int part, std::int64_t neuron, std::int32_t first, std::span<const double> piece,
+            const Key& key) {
+    Selector& selector = selectors_[static_cast<std::size_t>(part)];
+    const SparseWeights::Block* const block = support_.find(neuron);
+    auto k = static_cast<std::size_t>(block == nullptr ? 0 : block->begin);
+    const auto end = static_cast<std::size_t>(block == nullptr ? 0 : block->end);
+    while (k < end && support_.feature()[k] < first) ++k;
+    std::int64_t place = neuron * support_.features() + first;
+    for (const double number : piece) {
+      if (k < end && support_.places()[k] == place)
+        at_support_[k++] = number;
+      else
+        selector.push(place, number, key(place, number));
+      ++place;
+    }
+  }
+  /// By place.
+  std::vector<Candidate> elsewhere() {
+    for (std::size_t part = 1; part < selectors_.size(); ++part) selectors_[0].merge(selectors_[part]);
+    selectors_.resize(1, Selector(1));
+    return selectors_[0].finish();
+  }
+  const std::vector<double>& at_support() const { return at_support_; }
+
+ private:
+  const SparseWeights& support_;
+  std::vector<double> at_support_;
+  std::vector<Selector> selectors_;
+};
+
 /// At most `iterations` of conjugate gradients on min ||A_S v - y||^2 + ridge ||v||^2 from the v given, for
 /// the design's bound support (CGLS: no normal matrix). `r` becomes y - A_S v. Ends where ||A^T r||^2 <
 /// 1e-20. Cost: 4 * samples * |S| each.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tulle/base/check.h"
 #include "tulle/base/error.h"
 #include "tulle/base/random.h"
 #include "tulle/recover/planted.h"
@@ -45,6 +46,7 @@ RecoverTask planted_task(const PlantedOptions& options) {
   const auto d = static_cast<std::int32_t>(options.features);
   std::int32_t inputs = d;
   const std::int64_t each = options.nnz / (options.hidden_layers + (options.outputs > 1 ? 1 : 0));
+  require(each > 0, "planted task: at least one nonzero a layer");
   for (std::int64_t l = 0; l < options.hidden_layers; ++l) {
     const bool last = l + 1 == options.hidden_layers;
     SparseWeights layer = planted_weights(options.hidden_width, inputs, each, last && options.mixed_signs,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <ctime>
@@ -174,10 +175,13 @@ void add_line(RunRecord& run, const Json& line) {
                                 .connections = line.value("connections", std::int64_t{0}),
                                 .neurons = line.value("neurons", std::vector<std::int64_t>{})});
   } else if (event == "inputs") {
+    const auto degree = line.value("degree", std::vector<std::int64_t>{});
+    const auto possible = [](std::int64_t d) { return d >= 0 && d < std::int64_t{1} << 31; };  // of targets
+    if (!std::ranges::all_of(degree, possible)) return;
     run.inputs = {.height = line.value("height", 0),
                   .width = line.value("width", 0),
                   .channels = line.value("channels", 0),
-                  .degree = line.value("degree", std::vector<std::int64_t>{})};
+                  .degree = degree};
   } else if (event == "result") {
     run.result = result_of(line);
   } else if (event == "end") {

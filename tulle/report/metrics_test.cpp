@@ -56,6 +56,16 @@ EpochRecord epoch_at(int epoch, std::int64_t step) {
   return record;
 }
 
+TEST_F(Metrics, DegreesThatNoInputCanHaveAreNoInputs) {
+  for (const char* degree : {"-1,2", "3,9223372036854775807"}) {
+    testing::write_text(
+        folder_ / "metrics.jsonl",
+        std::string("{\"event\":\"inputs\",\"height\":1,\"width\":2,\"channels\":1,\"degree\":[") + degree +
+            "]}\n");
+    EXPECT_FALSE(read_metrics(folder_.path()).inputs.has_value()) << degree;
+  }
+}
+
 TEST_F(Metrics, WhatIsWrittenReadsBack) {
   EpochRecord epoch = epoch_at(3, 1407);
   epoch.train_loss = 0.25;

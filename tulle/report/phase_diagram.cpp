@@ -17,11 +17,11 @@ constexpr int kCell = 48, kMargin = 56;
 std::string phase_figure(const PhaseDiagram& diagram) {
   const auto columns = static_cast<int>(diagram.columns.size()), rows = static_cast<int>(diagram.rows.size());
   std::string svg = fmt::format(
-      "<figure class=\"card\"><figcaption><h3>{0} <small>{1}</small></h3></figcaption>"
+      "<figure class=\"card\"><figcaption><h3>{0} <small>{1}{4}</small></h3></figcaption>"
       "<svg role=\"img\" class=\"phase\" style=\"max-width:{2}px\" viewBox=\"0 0 {2} {3}\" font-size=\"12\">"
       "<title>{0} in {1} by width and nonzeros</title>",
       escape_html(diagram.title), escape_html(diagram.unit), kMargin + columns * kCell,
-      kMargin + rows * kCell);
+      kMargin + rows * kCell, diagram.note.empty() ? "" : "; " + escape_html(diagram.note));
   const auto text = [&](int x, int y, const std::string& what, const char* style = "") {
     svg += fmt::format("<text x=\"{}\" y=\"{}\" class=\"mid\"{}>{}</text>", x, y, style, what);
   };

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -17,6 +18,7 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr std::size_t kMostWidths = 100;             // and budgets of a diagram
 constexpr std::uintmax_t kLargestPicture = 200'000;  // bytes that a page can hold
 
 std::string text_of(const std::string& path) {
@@ -117,11 +119,19 @@ std::vector<PhaseDiagram> read_diagrams(const std::string& grid_lines) {
     } catch (const Json::exception&) {  // a torn line, or values of another kind than ours
     }
   }
+  // A page with more could not be read.
+  std::string note;
+  for (const auto& [list, name] : {std::pair(&widths, "widths"), std::pair(&budgets, "budgets")}) {
+    if (list->size() <= kMostWidths) continue;
+    note += fmt::format("{}the first {} of {} {}", note.empty() ? "" : ", ", kMostWidths, list->size(), name);
+    list->erase(std::next(list->begin(), kMostWidths), list->end());
+  }
   std::vector<PhaseDiagram> diagrams;
   for (const auto& [method, cells] : methods) {
     if (cells.means.empty()) continue;
     PhaseDiagram diagram{.title = method,
                          .unit = "",
+                         .note = note,
                          .rows = {widths.begin(), widths.end()},
                          .columns = {budgets.begin(), budgets.end()},
                          .values = {}};

@@ -106,6 +106,18 @@ TEST_F(ReadRun, AGridIsTheMeanOverItsSeedsAndADashWhereNothingWasRun) {
   EXPECT_THAT(phase_figure(diagram), HasSubstr(">\u2013</text>"));
 }
 
+TEST_F(ReadRun, OfAHugeGridTheFirstHundredWidthsAndBudgetsAreShown) {
+  std::string lines;
+  for (int i = 1; i <= 150; ++i)
+    lines += R"({"task":"planted","method":"iht","hidden_width":)" + std::to_string(i) + R"(,"budget":)" +
+             std::to_string(1000 + i) + R"(,"psnr":1.0})" + "\n";
+  write("grid.jsonl", lines);
+  const PhaseDiagram diagram = read_run(folder_).recovery->diagrams.at(0);
+  EXPECT_EQ(diagram.rows.size(), 100u);
+  EXPECT_EQ(diagram.columns.size(), 100u);
+  EXPECT_THAT(phase_figure(diagram), HasSubstr("the first 100 of 150 widths, the first 100 of 150 budgets"));
+}
+
 TEST(Samples, ShowAMistakeWithWhatItIs) {
   const Picture picture{.shape = {.channels = 1, .height = 1, .width = 2}, .bytes = {0, 255}};
   const std::string html =

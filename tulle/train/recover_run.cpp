@@ -2,16 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
 #include <utility>
 
 #include "tulle/base/clock.h"
+#include "tulle/base/name_table.h"
 #include "tulle/checkpoint/atomic_file.h"
 #include "tulle/checkpoint/model_file.h"
 #include "tulle/data/load.h"
 #include "tulle/recover/compare.h"
+#include "tulle/recover/gated_design.h"
 #include "tulle/report/memory.h"
 #include "tulle/train/build.h"
 
@@ -94,9 +97,57 @@ void add_bytes(const RecoverTask& task, const SparseNet& net, std::span<const do
       decibels(1.0, squares / static_cast<double>(shown.bytes.size()));  // of bytes, as others count it
 }
 
+// f(x) of what was found. A net with fixed gates is A w for these, no ReLU net of its own weights.
+std::vector<double> outputs_of(const Config& config, const RecoverTask& task, bool fresh,
+                               const SparseNet& net) {
+  if (config.recover.gates == "sequential" || task.linear) return task_outputs(task, fresh, net);
+  const Samples& x = fresh ? task.fresh_x : task.x;
+  GatedDesign design(x, net.weights.neurons(), config.recover.workspace << 20);
+  design.set_random_gates(static_cast<std::uint64_t>(config.run.seed));
+  design.bind(net.weights);
+  std::vector<double> y(static_cast<std::size_t>(x.padded()));
+  design.multiply(net.weights.values(), y);
+  return y;
+}
+
+void check_sensing(const Config::Recover& r) {
+  const auto refuse = [](std::string_view key, const std::string& found, std::string_view expected) {
+    throw Error(ErrorKind::kConfig, fmt::format("recover.{}, found {}, expected {} with recover.task = "
+                                                "\"sensing\"",
+                                                key, found, expected));
+  };
+  if (!find_name(recover_methods(), "recover.method", r.method).any_gates)
+    refuse("method", "'" + r.method + "'", "iht, aiht or htp");
+  if (r.hidden_layers != 1) refuse("hidden_layers", fmt::format("{}", r.hidden_layers), "1");
+  if (r.outputs != 1) refuse("outputs", fmt::format("{}", r.outputs), "1");
+}
+
 }  // namespace
 
+void check_recovery(const Config& config) {
+  const Config::Recover& r = config.recover;
+  if (r.task == "sensing") check_sensing(r);
+  const std::int64_t layers = r.hidden_layers + (r.outputs > 1 ? 1 : 0);
+  if (r.task == "planted" && r.nnz < layers)
+    throw Error(ErrorKind::kConfig,
+                fmt::format("recover.nnz, found {}, expected at least one for each of {} planted layers",
+                            r.nnz, layers));
+}
+
+void check_recovery_folder(const std::string& folder, bool grid) {
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    const bool other_grid = name == "grid.jsonl" && !grid;
+    if (name == "metrics.jsonl" || name.starts_with("ckpt-") || other_grid)
+      throw Error(ErrorKind::kConfig, {.file = folder},
+                  fmt::format("run folder, found {} of a {}, expected none; choose another --name", name,
+                              other_grid ? "grid" : "training"));
+  }
+}
+
 RecoverTask task_of(const Config& config) {
+  check_recovery(config);
   const Config::Recover& r = config.recover;
   const auto seed = static_cast<std::uint64_t>(config.run.seed);
   if (r.task == "planted")
@@ -137,6 +188,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
                          .select = r.select,
                          .seed = static_cast<std::uint64_t>(config.run.seed),
                          .workspace = r.workspace << 20};
+  options.stop = &stop;
   if (task.linear) options.descent_steps = 3;
   if (!r.start_from.empty())
     options.start = to_weights(load_model(r.start_from).model, task, options.hidden_width);
@@ -170,7 +222,7 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
               {"seconds", seconds},
               {"bytes_beyond_data", memory.peak()},
               {"peak_rss", peak_rss_bytes()}};
-  const std::vector<double> outputs = task_outputs(task, false, net);
+  const std::vector<double> outputs = outputs_of(config, task, false, net);
   const auto add_fit = [&](bool fresh, std::span<const double> of, const std::string& prefix) {
     const Fit fit = measure(task, fresh, of);
     if (!task.classify) {  // of several classes outputs are no estimates of labels
@@ -181,8 +233,9 @@ Json recover_once(const Config& config, const RecoverTask& task, const std::atom
   };
   add_fit(false, outputs, "");
   if (!task.classify) add_trivial(task, record);
-  if (task.fresh_x.count() > 0) add_fit(true, task_outputs(task, true, net), "fresh_");
-  if (task.planted && task.planted->below.empty() && net.below.empty() && net.fused()) {
+  if (task.fresh_x.count() > 0) add_fit(true, outputs_of(config, task, true, net), "fresh_");
+  if (task.planted && task.planted->below.empty() && net.below.empty() && net.fused() &&
+      std::max(net.weights.blocks().size(), task.planted->weights.blocks().size()) <= kMostMatched) {
     const LayerMatch match = match_layers(net.weights, task.planted->weights);
     record["support_precision"] = match.precision();
     record["support_recall"] = match.recall();
@@ -200,17 +253,19 @@ Json recover_into(const Config& config, const RecoverTask& task, const std::stri
   Json record = recover_once(config, task, stop, found, watch);
   SparseNet& net = found.net;
   write_file_atomically(folder + "/config.toml", effective_config(config, {}, kRecoverSections));
-  if (config.recover.gates == "sequential") {  // a net with random gates is no ReLU net
+  std::error_code none;  // what an earlier recovery left here would look like this one's
+  if (config.recover.gates == "sequential") {
     Model model = to_model(task, net, static_cast<std::uint64_t>(config.run.seed));
     save_model(folder + "/model.safetensors", model);
+  } else {  // a net with random gates is no ReLU net
+    std::filesystem::remove(folder + "/model.safetensors", none);
   }
   if (config.recover.task == "image") {
     const std::vector<double> original(task.y.begin(), task.y.end());
     write_file_atomically(folder + "/original.png", encode_png(picture_of(task.image, original)));
     write_file_atomically(folder + "/reconstruction.png",
-                          encode_png(picture_of(task.image, task_outputs(task, false, net))));
-  } else {  // what an earlier recovery left here would look like this one's
-    std::error_code none;
+                          encode_png(picture_of(task.image, outputs_of(config, task, false, net))));
+  } else {
     for (const char* name : {"/original.png", "/reconstruction.png"})
       std::filesystem::remove(folder + name, none);
   }

@@ -12,6 +12,13 @@
 
 namespace tulle {
 
+/// Refuses what cannot be whatever the data are. Throws tulle::Error (kConfig).
+void check_recovery(const Config& config);
+
+/// Refuses a folder that holds what is not a recovery's: a training, or a grid unless `grid`. Throws
+/// tulle::Error (kConfig).
+void check_recovery_folder(const std::string& folder, bool grid = false);
+
 /// The task that the [recover] and [data] keys describe. Throws tulle::Error.
 RecoverTask task_of(const Config& config);
 
