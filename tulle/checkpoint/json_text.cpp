@@ -6,26 +6,12 @@
 #include <charconv>
 
 #include "tulle/base/error.h"
+#include "tulle/base/utf8.h"
 
 namespace tulle {
 namespace {
 
 bool is_continuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
-
-/// Bytes of the UTF-8 sequence at the start of `text`, 0 if it is none.
-std::size_t utf8_sequence(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  const std::size_t length = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-  if (length == 0 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if (!is_continuation(text[i])) return 0;
-  // Longer than needed, a surrogate, or beyond U+10FFFF.
-  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) >= 0xa0)) return 0;
-  if ((lead == 0xf0 && byte(1) < 0x90) || (lead == 0xf4 && byte(1) >= 0x90)) return 0;
-  return length;
-}
 
 void append_utf8(std::string& text, std::uint32_t code) {
   const auto add = [&](std::uint32_t byte) { text += static_cast<char>(byte); };
@@ -206,16 +192,6 @@ std::string in_quotes(std::string_view text) {
   std::size_t length = kLongest;
   while (length > 0 && is_continuation(text[length])) --length;
   return fmt::format("'{}...'", text.substr(0, length));
-}
-
-std::size_t valid_utf8_length(std::string_view text) {
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const std::size_t length = utf8_sequence(text.substr(at));
-    if (length == 0) break;
-    at += length;
-  }
-  return at;
 }
 
 }  // namespace tulle

@@ -73,7 +73,4 @@ std::string json_quoted(std::string_view text);
 /// `text` in quotes for a message, cut if it is long.
 std::string in_quotes(std::string_view text);
 
-/// Where `text` stops being UTF-8 (RFC 3629), or its length.
-std::size_t valid_utf8_length(std::string_view text);
-
 }  // namespace tulle

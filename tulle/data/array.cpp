@@ -41,14 +41,12 @@ const Array* find(std::span<const Array> arrays, std::string_view name) {
 
 std::string shape_text(const Array& array) { return fmt::format("({})", fmt::join(array.shape, ", ")); }
 
-void check_finite(float value, const Array& array, std::int64_t i, const std::string& file,
-                  const ReadOptions& options) {
+void check_finite(float value, std::string_view array, std::int64_t row, std::int64_t column,
+                  const std::string& file, const ReadOptions& options) {
   if (std::isfinite(value) || options.allow_nonfinite) return;
-  refuse(file,
-         fmt::format("array '{}', found {} at row {}, expected finite numbers of 32-bit floating point; "
-                     "data.nan = \"zero\" or \"drop\" allows it",
-                     array.name, value,
-                     array.shape.empty() || array.shape[0] == 0 ? 0 : i / (array.size() / array.shape[0])));
+  refuse(file, fmt::format("array '{}', found {} at row {}, column {}, expected finite numbers of 32-bit "
+                           "floating point; data.nan = \"zero\" or \"drop\" allows it",
+                           array, value, row, column));
 }
 
 Features dense_features(const Array& array, const std::string& file, const ReadOptions& options) {
@@ -73,7 +71,7 @@ Features dense_features(const Array& array, const std::string& file, const ReadO
   inputs.floats.resize(static_cast<std::size_t>(count));
   for (std::int64_t i = 0; i < count; ++i) {
     const auto value = static_cast<float>(array.at(i));
-    check_finite(value, array, i, file, options);
+    check_finite(value, array.name, i / features, i % features, file, options);
     inputs.floats[static_cast<std::size_t>(i)] = value;
   }
   return inputs;
@@ -108,7 +106,7 @@ AlignedVector<Entry> sparse_entries(std::span<const Array> arrays, const std::st
   AlignedVector<Entry> entries(static_cast<std::size_t>(data.size()));
   const auto fill = [&](std::int64_t k, std::int64_t row, std::int64_t column) {
     const auto value = static_cast<float>(data.at(k));
-    check_finite(value, data, k, file, options);
+    check_finite(value, data.name, row, column, file, options);
     entries[static_cast<std::size_t>(k)] = {row, static_cast<std::int32_t>(column), value};
   };
   if (format == "coo") {
@@ -179,6 +177,7 @@ Features sparse_features(std::span<const Array> arrays, const std::string& file,
                                  next->column, row));
       if (again) {
         sparse.values.back() += next->value;
+        check_finite(sparse.values.back(), "data", row, next->column, file, options);
         continue;
       }
       sparse.columns.push_back(next->column);
@@ -189,8 +188,9 @@ Features sparse_features(std::span<const Array> arrays, const std::string& file,
   return inputs;
 }
 
-// One label a sample, or a row of 0 and 1.
-RawLabels labels_of(const Array& array, const std::string& file, const ReadOptions& options) {
+// One label a sample, or a row of 0 and 1. one_sample: there is no more than one.
+RawLabels labels_of(const Array& array, bool one_sample, const std::string& file,
+                    const ReadOptions& options) {
   RawLabels labels;
   if (array.type == Array::Type::kBytes)
     refuse(file, fmt::format("array '{}', found text, expected numbers", array.name));
@@ -198,7 +198,7 @@ RawLabels labels_of(const Array& array, const std::string& file, const ReadOptio
   std::int64_t rows = array.shape.empty() ? 1 : array.shape[0];
   const std::int64_t width = rows == 0 ? 1 : array.size() / rows;
   // MATLAB has no vectors: labels may lie in one row.
-  const bool lies = array.shape.size() == 2 && rows == 1 && array.shape[1] > 1;
+  const bool lies = array.shape.size() == 2 && rows == 1 && array.shape[1] > 1 && !one_sample;
   if (lies) rows = array.shape[1];
   if (options.max_rows > 0) rows = std::min(rows, options.max_rows);
   if (width <= 1 || lies) {
@@ -211,9 +211,9 @@ RawLabels labels_of(const Array& array, const std::string& file, const ReadOptio
     for (std::int64_t c = 0; c < width; ++c) {
       const double value = array.at(i * width + c);
       if (value != 0.0 && value != 1.0)
-        refuse(file, fmt::format(
-                         "array '{}', found {} in row {}, expected 0 or 1 where a sample has several labels",
-                         array.name, value, i));
+        refuse(file, fmt::format("array '{}', found {} in row {}, expected 0 or 1 where a sample has several "
+                                 "labels; data.task = \"regression\" takes one number a sample",
+                                 array.name, value, i));
       if (value == 1.0) labels.sets.labels.push_back(static_cast<std::int32_t>(c));
     }
     labels.sets.row_ptr.push_back(static_cast<std::int64_t>(labels.sets.labels.size()));
@@ -253,7 +253,8 @@ std::size_t array_bytes(const Array& array, std::size_t available, const std::st
   for (const std::int64_t side : array.shape) {
     if (side < 0)
       refuse(file, fmt::format("array '{}', found a side of {}, expected 0 or more", array.name, side));
-    if (side != 0 && bytes > std::numeric_limits<std::uint64_t>::max() / static_cast<std::uint64_t>(side))
+    // So that no product of the first sides overflows size(), either, whatever follows.
+    if (side != 0 && bytes > std::numeric_limits<std::int64_t>::max() / static_cast<std::uint64_t>(side))
       refuse(file, fmt::format("array '{}', found shape {}, expected one that fits the file", array.name,
                                shape_text(array)));
     bytes *= static_cast<std::uint64_t>(side);
@@ -284,11 +285,13 @@ RawSplit split_of(std::span<const Array> arrays, const std::string& file, const 
     return array;
   };
   RawSplit split;
+  bool one_sample = false;
   const std::string_view given = options.arrays;
   const Array* x = choose({"X", "x", "inputs"}, given.substr(0, comma));
   const Array* const y = choose({"y", "Y", "labels"}, given.substr(std::min(comma + 1, given.size())));
   if (x == nullptr && find(arrays, "shape") != nullptr && find(arrays, "data") != nullptr) {
     split.inputs = sparse_features(arrays, file, options);
+    one_sample = needed(arrays, "shape", file).at(0) == 1.0;
   } else {
     if (x == nullptr && arrays.size() == 1) x = &arrays[0];
     if (x == nullptr && y == nullptr) {
@@ -297,14 +300,16 @@ RawSplit split_of(std::span<const Array> arrays, const std::string& file, const 
       refuse(file, fmt::format("arrays, found {}, expected X (and y); data.arrays names others",
                                fmt::join(known, ", ")));
     }
-    if (x != nullptr && x->shape.size() <= 1) {  // a file of labels alone
-      split.labels = labels_of(*x, file, options);
+    const auto is_column = [](const Array& array) { return array.shape.size() == 2 && array.shape[1] == 1; };
+    if (x != nullptr && (x->shape.size() <= 1 || (options.labels_alone && is_column(*x)))) {
+      split.labels = labels_of(*x, /*one_sample=*/false, file, options);
       split.inputs.samples = static_cast<std::int64_t>(split.labels.size());
       return split;
     }
     if (x != nullptr) split.inputs = dense_features(*x, file, options);
+    one_sample = x != nullptr && x->shape[0] == 1;
   }
-  if (y != nullptr) split.labels = labels_of(*y, file, options);
+  if (y != nullptr) split.labels = labels_of(*y, one_sample, file, options);
   return split;
 }
 

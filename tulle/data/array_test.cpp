@@ -160,6 +160,17 @@ TEST(Npz, RefusesSparseMatricesThatContradictThemselves) {
   EXPECT_THAT(refusal([&] { from_npz(members); }), HasSubstr("found column 2 twice in row 2"));
 }
 
+TEST(Npz, WhatIsNotFiniteInASparseMatrixIsToldByRowAndColumn) {
+  std::vector<Member> members = saved("csr");
+  members[4].second = npy("<f8", "(3,)", raw<double>({5, 7, kInfinity}));
+  EXPECT_THAT(refusal([&] { from_npz(members); }), HasSubstr("array 'data', found inf at row 2, column 2"));
+  members = saved("csr");
+  members[0].second = npy("<i4", "(3,)", raw<std::int32_t>({1, 2, 2}));
+  members[4].second = npy("<f8", "(3,)", raw<double>({5, 3e38, 3e38}));
+  EXPECT_THAT(refusal([&] { from_npz(members, {.duplicates = "sum"}); }),
+              HasSubstr("array 'data', found inf at row 2, column 2"));
+}
+
 TEST(Npz, RefusesNamesThatLeadOutOfTheArchive) {
   const std::string array = npy("|u1", "(1, 1)", "a");
   for (const char* name : {"../X.npy", "/X.npy", "a/../../X.npy"})
@@ -180,6 +191,20 @@ TEST(Npz, LabelRowsOfZerosAndOnesAreSets) {
                 from_npz({x, {"y.npy", npy("|u1", "(2, 2)", "\x01\x02\x01\x01")}});
               }),
               HasSubstr("found 2 in row 0"));
+}
+
+TEST(Npz, LabelsInOneRowAreThoseOfManySamplesOrTheSetOfOne) {
+  const Member y{"y.npy", npy("|u1", "(1, 3)", std::string("\x01\x00\x01", 3))};
+  const RawSplit one = from_npz({{"X.npy", npy("|u1", "(1, 2)", "ab")}, y});
+  EXPECT_THAT(one.labels.sets.row_ptr, ElementsAre(0, 2));
+  EXPECT_THAT(one.labels.sets.labels, ElementsAre(0, 2));
+  const RawSplit three = from_npz({{"X.npy", npy("|u1", "(3, 1)", "abc")}, y});
+  EXPECT_THAT(three.labels.numbers, ElementsAre(1, 0, 1));
+}
+
+TEST(Npy, AShapeWhoseFirstSidesOverflowIsRefusedEvenIfItIsEmpty) {
+  EXPECT_THAT(refusal([] { from_npy(npy("|u1", "(4611686018427387904, 2, 0)", "")); }),
+              HasSubstr("expected one that fits the file"));
 }
 
 TEST(Mat, ReadsPlainAndCompressedArraysStoredAsSmallerTypes) {

@@ -175,9 +175,11 @@ namespace {
 // most 1.
 double draw_beta(double alpha, const Random& random, std::uint64_t index) {
   for (;; index += 2) {
-    const double x = std::pow(static_cast<double>(random.uniform(index)), 1.0 / alpha);
-    const double y = std::pow(static_cast<double>(random.uniform(index + 1)), 1.0 / alpha);
+    const double u = static_cast<double>(random.uniform(index));
+    const double v = static_cast<double>(random.uniform(index + 1));
+    const double x = std::pow(u, 1.0 / alpha), y = std::pow(v, 1.0 / alpha);
     if (x + y > 0.0 && x + y <= 1.0) return x / (x + y);
+    if (x + y == 0.0 && u != v) return u > v ? 1.0 : 0.0;  // both underflow: one is nothing beside the other
   }
 }
 

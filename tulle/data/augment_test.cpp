@@ -230,6 +230,19 @@ INSTANTIATE_TEST_SUITE_P(Kinds, Mixing,
                          ::testing::Values(Augmentation{.mixup = 0.8}, Augmentation{.cutmix = 1.0},
                                            Augmentation{.mixup = 0.4, .cutmix = 0.5}));
 
+TEST(MixingShare, OfATinyAlphaIsAllOrNothing) {
+  double mean = 0.0;
+  constexpr int kDraws = 1000;
+  for (int i = 0; i < kDraws; ++i) {
+    const float share = draw_mix(kShape, {.mixup = 1e-12}, {.seed = 1, .stream = Stream::kAugment},
+                                 static_cast<std::uint64_t>(i) << 16)
+                            .share;
+    EXPECT_TRUE(share == 0.0f || share == 1.0f);
+    mean += static_cast<double>(share) / kDraws;
+  }
+  EXPECT_NEAR(mean, 0.5, 0.05);
+}
+
 TEST(MixingShare, FollowsTheBetaLaw) {
   double mean = 0.0, square = 0.0;
   constexpr int kDraws = 20000;

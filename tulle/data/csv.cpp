@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "tulle/base/error.h"
+#include "tulle/base/utf8.h"
 #include "tulle/data/csv_scanner.h"
+#include "tulle/data/number_text.h"
 #include "tulle/data/readers.h"
 
 namespace tulle {
@@ -39,14 +41,6 @@ std::string_view trimmed(std::string_view text) {
   return first == std::string_view::npos ? "" : text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-// from_chars does not tell too large from too small. "1e-400" is a zero; what has no negative exponent counts
-// as infinite, and so do 300 digits and more, which could outweigh one.
-template <class T>
-T out_of_range(std::string_view text) {
-  const bool small = text.size() < 300 && (text.find("e-") != text.npos || text.find("E-") != text.npos);
-  return small ? T{0} : std::numeric_limits<T>::infinity();
-}
-
 // A decimal number, "nan", "inf", or nothing at all, which counts as NaN; no hexadecimal, no locale.
 template <class T>
 std::optional<T> parse_number(std::string_view text) {
@@ -62,7 +56,7 @@ std::optional<T> parse_number(std::string_view text) {
     double wide = 0.0;
     if (std::from_chars(text.data(), last, wide).ec == std::errc{}) return static_cast<float>(wide);
   }
-  return out_of_range<T>(text);
+  return is_below_one(text) ? T{0} : std::numeric_limits<T>::infinity();
 }
 
 std::optional<std::int64_t> parse_index(std::string_view text) {
@@ -123,6 +117,19 @@ FirstLine look_at(CsvScanner scanner, const std::string& label_column) {
   return line;
 }
 
+// Whether the first line names the labels that numbers below it are: a field that is no number above one that
+// is.
+bool names_numbers(CsvScanner scanner, std::int64_t label) {
+  const auto is_number = [&] {
+    for (std::int64_t c = 0; c < label && scanner.in_line(); ++c) scanner.field();
+    if (!scanner.in_line()) return false;
+    const std::string_view text = trimmed(scanner.field().text);
+    while (scanner.in_line()) scanner.field();
+    return !text.empty() && parse_number<double>(text).has_value();
+  };
+  return !is_number() && scanner.start_line() && is_number();
+}
+
 struct Layout {
   std::int64_t columns = 0;
   std::int64_t label = kNone;
@@ -130,7 +137,7 @@ struct Layout {
 };
 
 // Decides by the first line. A column that is asked for by name needs a header; else, under "auto", the first
-// line is one if something beside the label is no number.
+// line is one if something beside the label is no number, or the label is none and that of the next line is.
 Layout lay_out(const CsvScanner& scanner, const ReadOptions& options) {
   const std::string& wanted = options.label_column;
   const FirstLine line = look_at(scanner, wanted);
@@ -156,6 +163,7 @@ Layout lay_out(const CsvScanner& scanner, const ReadOptions& options) {
   }
   for (std::int64_t c = 0; c < columns && guess; ++c)
     layout.header = layout.header || (c != layout.label && !line.is_number[static_cast<std::size_t>(c)]);
+  if (guess && !layout.header && layout.label != kNone) layout.header = names_numbers(scanner, layout.label);
   return layout;
 }
 
@@ -175,18 +183,24 @@ class Labels {
   void add(const CsvField& field, std::int64_t column, const CsvScanner& scanner) {
     const std::string_view text = field.quoted ? field.text : trimmed(field.text);
     if (text.empty()) scanner.refuse(fmt::format("column {}", column + 1), "nothing", "a label");
+    if (valid_utf8_length(text) != text.size())
+      scanner.refuse(fmt::format("column {}", column + 1), "a label in another encoding", "text in UTF-8");
     // Quotes say that a name is meant: "01005" keeps its zero.
     numeric_ = numeric_ && !field.quoted && parse_number<double>(text).has_value();
     texts_.push_back(text);
   }
   RawLabels labels() const {
     RawLabels labels;
-    for (const std::string_view text : texts_) {
-      if (numeric_)
-        labels.numbers.push_back(*parse_number<double>(text));
-      else
-        labels.names.emplace_back(text);
+    if (!numeric_) {
+      labels.names.assign(texts_.begin(), texts_.end());
+      return labels;
     }
+    bool as_usual = true;
+    for (const std::string_view text : texts_) {
+      labels.numbers.push_back(*parse_number<double>(text));
+      as_usual = as_usual && text == fmt::format("{}", labels.numbers.back());
+    }
+    if (!as_usual) labels.texts.assign(texts_.begin(), texts_.end());
     return labels;
   }
 

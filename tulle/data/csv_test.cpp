@@ -15,6 +15,7 @@ namespace tulle::testing {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::FloatEq;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -122,7 +123,10 @@ TEST(Csv, NumbersTooSmallForFloatAreZeroAndTooLargeOnesAreRefused) {
     EXPECT_THAT(refusal([&] { read_csv("1,1\n1," + text + "\n", unlabelled()); }),
                 StartsWith("f.csv:2: column 2, found " + (text.empty() ? "nothing" : "'" + text + "'") +
                            ", expected a finite number"));
-  const std::string digits(400, '1');
+  const std::string digits(400, '1'), zeros(400, '0');
+  EXPECT_THAT(read_csv("0." + zeros + "1,-." + zeros + "1\n", unlabelled()).inputs.floats, ElementsAre(0, 0));
+  EXPECT_THAT(read_csv("0." + zeros + "1e399," + digits + "e-800\n", unlabelled()).inputs.floats,
+              ElementsAre(FloatEq(0.01f), 0));
   refusal([&] { read_csv(digits + "e-10\n", unlabelled()); });
 }
 
@@ -175,6 +179,20 @@ TEST(Csv, UnderAutoAFirstLineThatIsNotAllNumbersIsAHeader) {
   EXPECT_EQ(read_csv("1,2,cat\n1,2,dog\n").inputs.samples, 2);  // the label may be a name
   EXPECT_EQ(read_csv("cat,1\ndog,2\n", {.label_column = "0"}).inputs.samples, 2);
   EXPECT_EQ(read_csv(",1\n,2\n", {.label_column = "none", .allow_nonfinite = true}).inputs.samples, 2);
+}
+
+TEST(Csv, ANameAboveLabelsThatAreNumbersIsAHeaderEvenIfTheFeaturesAreCalledByNumbers) {
+  EXPECT_THAT(read_csv("0,1,label\n5,6,1\n7,8,0\n").labels.numbers, ElementsAre(1, 0));
+  EXPECT_THAT(read_csv("label\n0\n1\n", {.label_column = "first"}).labels.numbers, ElementsAre(0, 1));
+  EXPECT_THAT(read_csv("label,0\n1,5\n0,6\n", {.label_column = "first"}).labels.numbers, ElementsAre(1, 0));
+  EXPECT_EQ(read_csv("0,cat\n1,dog\n2,7\n").inputs.samples, 3);
+  EXPECT_EQ(read_csv("0,cat\n").inputs.samples, 1);
+}
+
+TEST(Csv, LabelsThatAreNotUtf8AreRefusedWithTheLine) {
+  EXPECT_EQ(refusal([] { read_csv("1,a\n2,caf\xe9\n"); }),
+            "f.csv:2: column 2, found a label in another encoding, expected text in UTF-8");
+  EXPECT_THAT(read_csv("1,caf\xc3\xa9\n").labels.names, ElementsAre("caf\xc3\xa9"));
 }
 
 TEST(Csv, HeaderYesNoAndSkipAreObeyed) {

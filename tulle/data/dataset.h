@@ -77,6 +77,7 @@ struct RawLabels {
   std::vector<double> numbers;
   std::vector<std::string> names;
   LabelSets sets{};
+  std::vector<std::string> texts{};  // of the numbers, where one is written in another way than 12
 
   std::size_t size() const {
     if (!sets.empty()) return sets.row_ptr.size() - 1;

@@ -78,7 +78,7 @@ class Inflater {
     while (true) {
       const int status = step();
       if (status == Z_STREAM_END) {
-        if (left() == 0 || wrapper_ == Wrapper::kZlib) break;
+        if (left() == 0 || wrapper_ == Wrapper::kZlib || only_zeros_left()) break;
         inflateReset(&stream_);  // the next member
       } else if (status == Z_MEM_ERROR) {
         throw std::bad_alloc();
@@ -96,6 +96,12 @@ class Inflater {
   std::size_t left() const { return packed_.size() - consumed(); }
   std::size_t consumed() const {
     return static_cast<std::size_t>(reinterpret_cast<const std::byte*>(stream_.next_in) - packed_.data());
+  }
+
+  // Tapes and block devices pad what is written to them.
+  bool only_zeros_left() const {
+    return std::all_of(packed_.begin() + static_cast<std::ptrdiff_t>(consumed()), packed_.end(),
+                       [](std::byte byte) { return byte == std::byte{0}; });
   }
 
   // One call of inflate() into room that is there or is made.

@@ -108,6 +108,14 @@ TEST(ReadContent, AFileBeyondTheLimitIsRefusedBeforeItIsRead) {
               HasSubstr("expected at most 8589934592 bytes"));
 }
 
+TEST(ReadContent, ZerosAfterTheLastMemberArePadding) {
+  const TemporaryDirectory folder;
+  write_text(folder / "file", packed("one") + packed("two") + std::string(512, '\0'));
+  EXPECT_EQ(text_of(read_content(folder / "file")), "onetwo");
+  write_text(folder / "file", packed("one") + std::string(512, '\0') + "x");
+  refusal([&] { read_content(folder / "file"); });
+}
+
 TEST(ReadContent, MinusIsStandardInputUpToTheLimit) {
   const TemporaryDirectory folder;
   const std::string content(3 << 20, 'x');

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <unordered_map>
 
 #include "tulle/base/error.h"
@@ -63,7 +64,9 @@ std::vector<std::int32_t> classes_of(const RawLabels& labels, const std::vector<
   std::vector<std::int32_t> classes(labels.size(), -1);
   for (std::size_t row = 0; row < classes.size(); ++row) {
     const std::string label = labels.numbers.empty() ? labels.names[row] : text_of(labels.numbers[row]);
-    const auto found = class_of.find(label);
+    // "01" is a name where the training labels were names.
+    auto found = labels.texts.empty() ? class_of.end() : class_of.find(labels.texts[row]);
+    if (found == class_of.end()) found = class_of.find(label);
     if (found != class_of.end())
       classes[row] = found->second;
     else if (!ignore_unknown)
@@ -75,6 +78,13 @@ std::vector<std::int32_t> classes_of(const RawLabels& labels, const std::vector<
               class_names.size()));
   }
   return classes;
+}
+
+LabelSets sets_of_one(std::vector<std::int32_t> classes, std::int32_t count) {
+  LabelSets sets{.row_ptr = std::vector<std::int64_t>(classes.size() + 1), .labels = {}, .count = count};
+  std::iota(sets.row_ptr.begin(), sets.row_ptr.end(), std::int64_t{0});
+  sets.labels = std::move(classes);
+  return sets;
 }
 
 std::vector<float> targets_of(const RawLabels& labels, const std::string& file) {

@@ -21,6 +21,9 @@ std::vector<std::string> class_names_of(const RawLabels& labels, const std::stri
 std::vector<std::int32_t> classes_of(const RawLabels& labels, const std::vector<std::string>& class_names,
                                      const std::string& file, bool ignore_unknown);
 
+/// Sets of one label each, of `count` there are.
+LabelSets sets_of_one(std::vector<std::int32_t> classes, std::int32_t count);
+
 /// Labels as numbers to be met (regression).
 /// Throws tulle::Error (kBadData) for names and for what is not finite.
 std::vector<float> targets_of(const RawLabels& labels, const std::string& file);

@@ -46,6 +46,13 @@ TEST(Classes, AreTheLabelsPlacesAmongTheNamesWhateverTheyWereWrittenLike) {
   EXPECT_THAT(classes_of(names({"1", "-1"}), {"-1", "1"}, "f", false), ElementsAre(1, 0));
 }
 
+TEST(Classes, ANumberIsTheNameItIsWrittenAsWhereThereIsOne) {
+  RawLabels written = numbers({1, 2});
+  written.texts = {"01", "2"};
+  EXPECT_THAT(classes_of(written, {"01", "2", "x"}, "f", false), ElementsAre(0, 1));
+  EXPECT_THAT(classes_of(written, {"1", "2"}, "f", false), ElementsAre(0, 1));
+}
+
 TEST(Classes, AnUnknownLabelIsRefusedWithItsRowOrIgnored) {
   EXPECT_EQ(refusal([] {
               classes_of(numbers({1, 7}), {"-1", "1"}, "f", false);

@@ -63,8 +63,14 @@ bool is_libsvm(std::span<const std::byte> bytes) {
   std::string_view start(reinterpret_cast<const char*>(bytes.data()),
                          std::min<std::size_t>(bytes.size(), 4096));
   if (start.find('\0') != std::string_view::npos) return false;
+  while (start.starts_with('#') || start.starts_with('\n') || start.starts_with("\r\n"))
+    start.remove_prefix(std::min(start.find('\n'), start.size() - 1) + 1);
   const std::size_t line = start.find('\n');
   start = start.substr(0, line);
+  // A set of labels.
+  if (const std::size_t end = start.find_first_not_of("0123456789,");
+      end != std::string_view::npos && end > 0 && (start[end] == ' ' || start[end] == '\t'))
+    start.remove_prefix(end);
   const std::size_t colon = start.find(':');
   if (colon == std::string_view::npos || colon == 0 || start.find_first_of(",;\"") < colon) return false;
   const std::size_t blank = start.find_last_of(" \t", colon);
@@ -80,11 +86,12 @@ RawSplit read_libsvm(std::span<const std::byte> bytes, const std::string& name, 
   SparseRows& rows = split.inputs.sparse;
   rows.row_ptr.push_back(0);
   SparseText text(content, name);
-  const bool sets = content.find(',') != std::string_view::npos && has_sets(text);
+  const bool sets = options.label_sets || (content.find(',') != std::string_view::npos && has_sets(text));
   if (sets) split.labels.sets.row_ptr.push_back(0);
   const std::int32_t least = std::max(options.index_base, 0);
   while (split.inputs.samples != options.max_rows || options.max_rows == 0) {
     if (!text.start_line(/*skip_empty=*/!sets)) break;
+    if (text.ends()) continue;  // a sample without labels starts with a blank
     const bool none = text.starts_blank();
     if (sets)
       add_set(text, none ? std::string_view{} : text.field(), split.labels.sets);
@@ -99,10 +106,15 @@ RawSplit read_libsvm(std::span<const std::byte> bytes, const std::string& name, 
   if (split.index_base == 1)
     for (std::int32_t& column : rows.columns) --column;
   const std::int64_t found = text.largest() + 1 - split.index_base;
-  if (options.features > 0 && found > options.features)
+  const std::int32_t most =
+      options.features > 0 ? options.features : std::numeric_limits<std::int32_t>::max();
+  if (found > most)
     throw Error(ErrorKind::kBadData, {.file = name},
                 fmt::format("index, found {}, expected at most {} of {} features", text.largest(),
-                            options.features - 1 + split.index_base, options.features));
+                            std::int64_t{most} - 1 + split.index_base, most));
+  if (options.features <= 0)
+    text.check_count("features", found, rows.columns.size(), "; data.features tells how many there are");
+  text.check_count("labels", split.labels.sets.count, split.labels.sets.labels.size(), "");
   split.inputs.features =
       options.features > 0 ? options.features : static_cast<std::int32_t>(std::max<std::int64_t>(found, 0));
   return split;

@@ -42,11 +42,13 @@ Sources fashion_mnist() {
 
 // Of a format that needs none.
 void check_no_files(const DataOptions& options) {
-  if (options.train.empty() && options.test.empty()) return;
-  throw Error(
-      ErrorKind::kConfig,
-      fmt::format("data.train and data.test, found a file, expected none with data.format = \"{}\"{}",
-                  options.format, options.format == kFashionMnist ? "; use \"idx\" for other files" : ""));
+  for (const std::string& file : {options.train, options.train_labels, options.test, options.test_labels})
+    if (!file.empty())
+      throw Error(ErrorKind::kConfig,
+                  fmt::format("data.train and data.test, found the file {}, expected none with data.format = "
+                              "\"{}\"{}",
+                              file, options.format,
+                              options.format == kFashionMnist ? "; use \"idx\" for other files" : ""));
 }
 
 Sources training_sources(const DataOptions& options) {
@@ -58,13 +60,19 @@ Sources training_sources(const DataOptions& options) {
     throw Error(ErrorKind::kConfig,
                 "data.train, found nothing, expected a file; data.format = \"fashion-mnist\" "
                 "needs none");
+  if (options.test.empty() && !options.test_labels.empty())
+    throw Error(ErrorKind::kConfig, "data.test_labels, found a file, expected data.test to name its inputs");
   return {source(options.train, options.train_labels), source(options.test, options.test_labels)};
 }
 
 // What a trained model is used on.
 Source use_source(const DataOptions& options) {
   const bool built_in = options.train.empty() && options.format == kFashionMnist;
-  if (built_in || options.train == kFashionMnist) return fashion_mnist().test;
+  if (built_in || options.train == kFashionMnist) {
+    if (!options.train_labels.empty())
+      throw Error(ErrorKind::kConfig, "data.train_labels, found a file, expected none with fashion-mnist");
+    return fashion_mnist().test;
+  }
   if (options.train.empty()) throw Error(ErrorKind::kConfig, "data.train, found nothing, expected a file");
   return source(options.train, options.train_labels);
 }
@@ -85,6 +93,7 @@ ReadOptions read_options(const DataOptions& options) {
   return {.sep = options.sep,
           .header = options.header,
           .label_column = options.label_column,
+          .label_sets = options.label_sets,
           .index_base = options.index_base,
           .duplicates = options.duplicates,
           .arrays = options.arrays,
@@ -155,12 +164,21 @@ void drop_unknown(Split& split) {
   keep_rows(split, known);
 }
 
+// How many labels a sample has.
+enum class Labelling { kAsFound, kOne, kSets };
+
 // No class names: regression.
 Split labelled_split(RawSplit raw, const Source& from, const DataOptions& options,
-                     const std::vector<std::string>& class_names) {
+                     const std::vector<std::string>& class_names, Labelling labelling) {
   Split split;
   split.inputs = std::move(raw.inputs);
   if (!raw.labels.sets.empty()) {
+    if (class_names.empty())
+      refuse(
+          from.labels,
+          "labels, found several of a sample, expected one number of each with data.task = \"regression\"");
+    if (labelling == Labelling::kOne)
+      refuse(from.labels, "labels, found several of a sample, expected one of each as in the training data");
     split.sets = std::move(raw.labels.sets);
     if (split.sets.count > static_cast<std::int32_t>(class_names.size()))
       refuse(from.labels, fmt::format("labels, found {}, expected {} as in the training data",
@@ -171,6 +189,9 @@ Split labelled_split(RawSplit raw, const Source& from, const DataOptions& option
   } else {
     split.classes = classes_of(raw.labels, class_names, from.labels, options.ignore_unknown_labels);
     drop_unknown(split);
+    if (labelling == Labelling::kSets)
+      split.sets =
+          sets_of_one(std::exchange(split.classes, {}), static_cast<std::int32_t>(class_names.size()));
   }
   treat_nonfinite(split, options.nan);
   if (split.inputs.samples == 0)
@@ -223,15 +244,16 @@ Dataset load_dataset(const DataOptions& options) {
     data.description = options.format == kFashionMnist ? options.format : raw.reader;
     data.index_base = raw.index_base;
     if (!options.regression) data.class_names = class_names_of(raw.labels, from.train.labels);
-    data.train = labelled_split(std::move(raw), from.train, options, data.class_names);
+    data.train = labelled_split(std::move(raw), from.train, options, data.class_names, Labelling::kAsFound);
   }
   if (!from.test.inputs.empty()) {
-    RawSplit raw = read_labelled(of_training(options, {.class_names = {},
-                                                       .features = data.train.inputs.features,
-                                                       .index_base = data.index_base}),
-                                 from.test);
+    const Labelling labelling = data.train.sets.empty() ? Labelling::kOne : Labelling::kSets;
+    DataOptions of_test = of_training(
+        options, {.class_names = {}, .features = data.train.inputs.features, .index_base = data.index_base});
+    of_test.label_sets = labelling == Labelling::kSets;
+    RawSplit raw = read_labelled(of_test, from.test);
     check_features(raw.inputs, data.train.inputs.features, from.test.inputs, "the training data");
-    data.test = labelled_split(std::move(raw), from.test, options, data.class_names);
+    data.test = labelled_split(std::move(raw), from.test, options, data.class_names, labelling);
   }
   prepare_dataset(data, options);
   for (const Split* const split : {&data.train, &data.valid, &data.test})
@@ -241,8 +263,15 @@ Dataset load_dataset(const DataOptions& options) {
 
 void prepare_dataset(Dataset& data, const DataOptions& options) {
   check_options(options);
-  if (options.valid_fraction > 0.0 && data.valid.inputs.samples == 0)
+  if (options.valid_fraction > 0.0 && data.valid.inputs.samples == 0) {
     data.valid = split_off(data.train, options.valid_fraction, data.class_names.size(), options.seed);
+    if (data.valid.inputs.samples == 0)
+      throw Error(
+          ErrorKind::kConfig,
+          fmt::format("data.valid_fraction, found {}, expected 0 or a larger share: it takes none of {} "
+                      "training samples",
+                      options.valid_fraction, data.train.inputs.samples));
+  }
   for (const Split* const split : {&data.valid, &data.test})
     if (data.class_names.empty() && split->inputs.samples > 0)
       require(
@@ -259,7 +288,8 @@ Split load_labelled_split(const DataOptions& options, const DataFacts& model) {
   const Source from = use_source(options);
   RawSplit raw = read_labelled(of_training(options, model), from);
   check_inputs_fit(raw, model, from.inputs);
-  return labelled_split(std::move(raw), from, options, model.class_names);
+  return labelled_split(std::move(raw), from, options, model.class_names,
+                        model.one_label ? Labelling::kOne : Labelling::kAsFound);
 }
 
 Features load_inputs(const DataOptions& options, const DataFacts& model) {

@@ -26,6 +26,7 @@ struct DataOptions {
   int resize = 0;             // images: ReadOptions::resize
   bool skip_bad_images = false;
   bool decode_late = false;
+  bool label_sets = false;    // ReadOptions, for what is not load_dataset()
   bool test_images = false;   // of an archive with several splits, for what is not load_dataset()
   std::string nan = "error";  // error, zero, drop (the sample)
   std::uint64_t seed = 1;     // of the validation split
@@ -54,8 +55,9 @@ void prepare_dataset(Dataset& data, const DataOptions& options);
 struct DataFacts {
   std::vector<std::string> class_names;  // empty: regression
   std::int32_t features = 0;
-  int index_base = -1;  // of LIBSVM text; -1: not known
-  ImageShape image{};   // of images
+  int index_base = -1;     // of LIBSVM text; -1: not known
+  ImageShape image{};      // of images
+  bool one_label = false;  // of each sample: sets of labels are refused
 };
 
 /// The data in options.train with labels, for such a model. "fashion-mnist" as format or file name means its

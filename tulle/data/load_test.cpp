@@ -96,6 +96,10 @@ TEST_F(Load, ATestLabelUnseenInTrainingIsRefusedOrLeftOut) {
   EXPECT_THAT(refusal([&] { load_dataset(none); }), HasSubstr("found none that may be used"));
 }
 
+TEST_F(Load, ATestFileWhoseNamesAreAllDigitsIsReadAsTheTrainingDataWere) {
+  EXPECT_THAT(load_dataset(options("1,01\n2,02\n3,x\n", "4,02\n5,01\n")).test.classes, ElementsAre(1, 0));
+}
+
 TEST_F(Load, FractionsAndNanAreNoClasses) {
   EXPECT_THAT(refusal([&] { load_dataset(options("1,1\n2,0.5\n")); }),
               HasSubstr("label of row 2, found 0.5"));
@@ -184,6 +188,17 @@ TEST_F(Load, OptionsThatCannotBeAreConfigErrors) {
   DataOptions both = options("1,a\n");
   both.format = "fashion-mnist";
   EXPECT_THAT(config_error(both), HasSubstr("expected none with data.format"));
+  both.train = "";
+  for (std::string* const file : {&both.train_labels, &both.test, &both.test_labels}) {
+    *file = "y";
+    EXPECT_THAT(config_error(both), HasSubstr("found the file y, expected none with data.format"));
+    *file = "";
+  }
+  wanted = options("1,a\n2,b\n");
+  wanted.test_labels = "y";
+  EXPECT_THAT(config_error(wanted), HasSubstr("data.test_labels, found a file"));
+  refusal([] { load_labelled_split({.train = "fashion-mnist", .train_labels = "y"}, {}); },
+          ErrorKind::kConfig);
   refusal([] { load_dataset({.train = "/nowhere"}); }, ErrorKind::kMissingInput);
 }
 
@@ -277,6 +292,43 @@ TEST_F(Load, LabelSetsAreMatchedByNumber) {
   wanted.train = write("more", "1 3 5\n4 0:1\n");
   EXPECT_THAT(refusal([&] { load_labelled_split(wanted, facts(data.class_names, 3)); }),
               HasSubstr("labels, found 5, expected 4"));
+}
+
+TEST_F(Load, TestLabelsAreSetsIfThoseOfTheTrainingAreAndNotElse) {
+  DataOptions wanted = options("0,2 1:1\n1 2:1\n", "1 1:1\n 2:1\n2 1:3\n");
+  const Dataset data = load_dataset(wanted);
+  EXPECT_THAT(data.test.sets.row_ptr, ElementsAre(0, 1, 1, 2));
+  EXPECT_THAT(data.test.sets.labels, ElementsAre(1, 2));
+  EXPECT_THAT(data.test.classes, IsEmpty());
+  wanted.test = write("test.csv", "7,8,2\n9,9,1\n");  // of another reader
+  wanted.format = "auto";
+  EXPECT_THAT(load_dataset(wanted).test.sets.labels, ElementsAre(2, 1));
+  wanted = options("0 1:1\n1 2:1\n", "0,1 1:1\n");
+  EXPECT_EQ(
+      refusal([&] { load_dataset(wanted); }),
+      wanted.test + ": labels, found several of a sample, expected one of each as in the training data");
+  wanted.train = wanted.test;
+  DataFacts model = facts({"0", "1"}, 2);
+  EXPECT_EQ(load_labelled_split(wanted, model).sets.labels.size(), 2u);
+  model.one_label = true;
+  EXPECT_THAT(refusal([&] { load_labelled_split(wanted, model); }), HasSubstr("found several of a sample"));
+}
+
+TEST_F(Load, RegressionRefusesSeveralLabelsOfASample) {
+  DataOptions wanted = options("0,2 1:1\n1 2:1\n");
+  wanted.regression = true;
+  EXPECT_EQ(
+      refusal([&] { load_dataset(wanted); }),
+      wanted.train +
+          ": labels, found several of a sample, expected one number of each with data.task = \"regression\"");
+}
+
+TEST_F(Load, AFractionThatTakesNoSampleIsRefused) {
+  DataOptions wanted = options("1,a\n2,b\n3,a\n4,b\n");
+  wanted.valid_fraction = 0.01;
+  EXPECT_EQ(
+      refusal([&] { load_dataset(wanted); }, ErrorKind::kConfig),
+      "data.valid_fraction, found 0.01, expected 0 or a larger share: it takes none of 4 training samples");
 }
 
 TEST_F(Load, NonfiniteSparseValuesAreTreatedAsAskedFor) {

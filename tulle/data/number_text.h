@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -22,6 +23,25 @@ inline const char* scan_index(const char* at, const char* end, std::int64_t& ind
     if (index > kLargest) return nullptr;
   }
   return at == start ? nullptr : at;
+}
+
+/// Whether the size of a decimal number is below 1: what from_chars() finds out of range is a zero then, and
+/// infinite else.
+inline bool is_below_one(std::string_view number) {
+  const std::size_t e = std::min(number.find_first_of("eE"), number.size());
+  const std::string_view digits = number.substr(0, e);
+  const std::size_t first = digits.find_first_of("123456789"), point = std::min(digits.find('.'), e);
+  if (first == std::string_view::npos) return true;
+  // The power of ten of the first digit that counts.
+  std::int64_t power = static_cast<std::int64_t>(point) - static_cast<std::int64_t>(first) - (first < point);
+  std::int64_t exponent = 0;
+  std::size_t at = e + 1;
+  const bool down = at < number.size() && number[at] == '-';
+  if (at < number.size() && (number[at] == '-' || number[at] == '+')) ++at;
+  for (; at < number.size() && exponent < (std::int64_t{1} << 56); ++at)
+    exponent = exponent * 10 + (number[at] - '0');
+  power += down ? -exponent : exponent;
+  return power < 0;
 }
 
 /// A float at the start of [at, end), correctly rounded; null if there is none. What is too large becomes
@@ -70,9 +90,7 @@ inline const char* scan_float(const char* at, const char* end, float& value) {
     if (std::from_chars(from, end, wide).ec == std::errc{})
       value = static_cast<float>(wide);
     else
-      value = text.find("e-") != text.npos || text.find("E-") != text.npos
-                  ? 0.0f
-                  : (negative ? -HUGE_VALF : HUGE_VALF);
+      value = is_below_one(text) ? 0.0f : (negative ? -HUGE_VALF : HUGE_VALF);
   }
   return next;
 }

@@ -88,8 +88,12 @@ const ReaderInfo& choose(const std::string& format, std::span<const std::byte> b
                          const std::string& path) {
   const ReaderInfo& named = find_name(readers(), "data.format", format == "fashion-mnist" ? "idx" : format);
   if (named.read != nullptr) return named;
-  for (const ReaderInfo& reader : kReaders)
-    if (reader.fits != nullptr && reader.fits(bytes)) return reader;
+  for (const ReaderInfo& reader : kReaders) {
+    if (reader.fits == nullptr || !reader.fits(bytes)) continue;
+    // Any text may be separated values: a name that says LIBSVM knows better.
+    const auto* const libsvm = std::ranges::find(kReaders, std::string_view("libsvm"), &ReaderInfo::name);
+    return reader.fits == is_text && has_ending(*libsvm, path) ? *libsvm : reader;
+  }
   for (const ReaderInfo& reader : kReaders)
     if (has_ending(reader, path)) return reader;
   throw Error(
@@ -118,6 +122,7 @@ RawSplit read_file(const std::string& format, const std::string& path, const Rea
 RawLabels read_labels(const std::string& format, const std::string& path, const ReadOptions& options) {
   ReadOptions label_options = options;
   label_options.label_column = "first";
+  label_options.labels_alone = true;
   RawSplit split = read_file(format, path, label_options);
   if (split.inputs.features != 0)
     throw Error(ErrorKind::kBadData, {.file = path},

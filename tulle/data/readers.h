@@ -17,6 +17,7 @@ struct ReadOptions {
   std::string header = "auto";        // auto, yes, no; skip: leave the first line aside, whatever it holds
   std::string label_column = "last";  // first, last, none, an index from 0, or a name in the header
   // For LIBSVM alone:
+  bool label_sets = false;           // every sample has a set of labels, even if no line has several
   int index_base = -1;               // 0, 1, or -1: 0 if index 0 occurs, else 1
   std::string duplicates = "error";  // or sum: the same index twice in a row
   // For archives and files of several arrays alone:
@@ -26,6 +27,8 @@ struct ReadOptions {
   bool skip_bad_images = false;  // leave out what cannot be decoded
   bool decode_late = false;      // whenever a sample is asked for; only headers are looked at before
   bool test_images = false;      // of an archive with several splits: "test", "val" or "valid", not "train"
+  // For arrays alone:
+  bool labels_alone = false;  // one column holds labels, not a feature
   // For all:
   std::int32_t features = 0;     // LIBSVM: how many; 0: as many as occur
   std::int64_t max_rows = 0;     // 0: all

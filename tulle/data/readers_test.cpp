@@ -117,6 +117,28 @@ TEST(ReadFile, AutoGoesByTheNameWhereTheContentIsOfNoKnownKind) {
   EXPECT_THAT(refusal([&] { read_file("auto", folder / "x.what", {}); }), HasSubstr("data.format names one"));
 }
 
+TEST(ReadFile, ANameThatSaysLibsvmIsBelievedOfAnyText) {
+  const TemporaryDirectory folder;
+  for (const std::string text : {"# my data\n1 1:1\n", "1\n2 2:1\n", "\n# a\r\n# b\n1 1:1\n"})
+    for (const std::string name : {"x.libsvm", "x.svm"}) {
+      write_text(folder / name, text);
+      EXPECT_EQ(read_file("auto", folder / name, {}).reader, "libsvm") << text;
+    }
+  write_text(folder / "x", "# my data\n1 1:1\n");
+  EXPECT_EQ(read_file("auto", folder / "x", {}).reader, "libsvm");
+  write_text(folder / "x", "# a,b\n1,1\n");
+  EXPECT_EQ(read_file("auto", folder / "x", {.header = "skip"}).reader, "csv");
+}
+
+TEST(ReadFile, ATextIsNoCifarWhateverItsSize) {
+  const TemporaryDirectory folder;
+  std::string text;
+  for (int i = 0; i < 767; ++i) text += "1,0\n";
+  text += "1.5,0\n";  // 3074 bytes, the second one is a comma
+  write_text(folder / "x", text);
+  EXPECT_EQ(read_file("auto", folder / "x", {}).reader, "csv");
+}
+
 TEST(ReadFile, AnUnknownFormatIsAConfigErrorWithAHint) {
   const TemporaryDirectory folder;
   write_text(folder / "x", "1,2\n");
@@ -130,6 +152,8 @@ TEST(ReadLabels, TakesFilesOfLabelsAloneInEitherFormat) {
   write_text(folder / "images", idx_head(0x08, {1, 2}) + "ab");
   EXPECT_THAT(read_labels("auto", folder / "idx", {}).numbers, ElementsAre(1, 2));
   EXPECT_THAT(read_labels("auto", folder / "csv", {.label_column = "none"}).numbers, ElementsAre(-1, 1));
+  write_text(folder / "column.npy", npy("<f8", "(2, 1)", raw<double>({16777217, 1})));
+  EXPECT_THAT(read_labels("auto", folder / "column.npy", {}).numbers, ElementsAre(16777217, 1));
   EXPECT_THAT(refusal([&] { read_labels("auto", folder / "images", {}); }),
               HasSubstr("label file, found 2 features"));
 }

@@ -87,11 +87,11 @@ void SparseText::read_row(std::int32_t base, bool add_equal, bool allow_nonfinit
     rows.values.push_back(value);
     at_ = last;
   }
-  if (!sorted) sort_row(first, add_equal, rows);
+  if (!sorted) sort_row(first, add_equal, allow_nonfinite, rows);
   rows.row_ptr.push_back(static_cast<std::int64_t>(rows.columns.size()));
 }
 
-void SparseText::sort_row(std::size_t first, bool add_equal, SparseRows& rows) {
+void SparseText::sort_row(std::size_t first, bool add_equal, bool allow_nonfinite, SparseRows& rows) {
   std::vector<std::pair<std::int32_t, float>> row;
   for (std::size_t k = first; k < rows.columns.size(); ++k) row.emplace_back(rows.columns[k], rows.values[k]);
   std::ranges::stable_sort(row, {}, &std::pair<std::int32_t, float>::first);
@@ -103,11 +103,22 @@ void SparseText::sort_row(std::size_t first, bool add_equal, SparseRows& rows) {
       rows.values.push_back(value);
     } else if (add_equal) {
       rows.values.back() += value;
+      if (!std::isfinite(rows.values.back()) && !allow_nonfinite)
+        refuse("values", fmt::format("a sum of {} at index {}", rows.values.back(), column),
+               "a finite number of 32-bit floating point");
     } else {
       refuse("index", fmt::format("{} twice", column),
              "each once in a row; data.duplicates = \"sum\" adds them");
     }
   }
+}
+
+void SparseText::check_count(std::string_view what, std::int64_t count, std::size_t stored,
+                             std::string_view hint) const {
+  const std::int64_t most = (std::int64_t{1} << 22) + 1024 * static_cast<std::int64_t>(stored);
+  if (count > most)
+    refuse(what, fmt::format("{}", count),
+           fmt::format("at most {} where {} are stored{}", most, stored, hint));
 }
 
 void SparseText::refuse(std::string_view what, std::string_view found, std::string_view expected) const {

@@ -23,12 +23,19 @@ class SparseText {
   bool starts_blank() const { return at_ != line_end_ && is_blank(*at_); }
   /// The next field up to a blank; empty at the end of the line.
   std::string_view field();
+  /// Whether nothing is left of the line.
+  bool ends() const { return at_ == line_end_; }
   /// The remaining fields as one row: indices from `base` on, sorted; equal ones are refused, or added up.
   void read_row(std::int32_t base, bool add_equal, bool allow_nonfinite, SparseRows& rows);
   /// The largest index seen so far, as the file counts; -1 if there was none. The smallest likewise.
   std::int64_t largest() const { return largest_; }
   std::int64_t smallest() const { return smallest_; }
   std::int64_t line() const { return line_; }
+
+  /// Refuses so many features or labels that arrays of them would take memory which the `stored` ones do not
+  /// account for.
+  void check_count(std::string_view what, std::int64_t count, std::size_t stored,
+                   std::string_view hint) const;
 
   [[noreturn]] void refuse(std::string_view what, std::string_view found, std::string_view expected) const;
 
@@ -38,7 +45,7 @@ class SparseText {
     while (at_ != line_end_ && is_blank(*at_)) ++at_;
   }
   std::string_view rest_of_field() const;
-  void sort_row(std::size_t first, bool add_equal, SparseRows& rows);
+  void sort_row(std::size_t first, bool add_equal, bool allow_nonfinite, SparseRows& rows);
 
   const char* at_;
   const char* end_;

@@ -60,6 +60,8 @@ TEST(ScanFloat, EqualsTheCLibraryOnEveryKindOfNumber) {
                                  "inf",
                                  "-inf",
                                  "nan"};
+  texts.push_back("0." + std::string(400, '0') + "1");
+  texts.push_back(std::string(400, '1') + "e-900");
   for (int i = 0; i < 20000; ++i) {
     std::string text = below(2) == 0 ? "-" : "";
     for (std::uint64_t d = below(12); d > 0; --d) text += static_cast<char>('0' + below(10));
@@ -116,6 +118,43 @@ TEST(Libsvm, ReadsSetsOfLabelsWhereACommaOccurs) {
   EXPECT_THAT(refusal([] { libsvm("1,-3 1:1\n"); }), HasSubstr("label, found -3"));
 }
 
+TEST(Libsvm, LinesWithoutACharacterAreNoSamplesOfSetsEither) {
+  const RawSplit split = libsvm("1,3 1:1\n\n \n\r\n0 1:2\n\n");
+  EXPECT_THAT(split.labels.sets.row_ptr, ElementsAre(0, 2, 2, 3));
+  EXPECT_EQ(split.inputs.samples, 3);
+  EXPECT_EQ(libsvm("1,3 1:1\n\n0 1:2\n", {.max_rows = 2}).inputs.samples, 2);
+}
+
+TEST(Libsvm, ReadsSetsWithoutACommaWhereToldSo) {
+  const RawSplit split = libsvm("3 1:1\n 2:1\n", {.label_sets = true});
+  EXPECT_THAT(split.labels.sets.row_ptr, ElementsAre(0, 1, 1));
+  EXPECT_THAT(split.labels.sets.labels, ElementsAre(3));
+}
+
+TEST(Libsvm, RefusesFeaturesAndLabelsThatAFewBytesClaim) {
+  EXPECT_THAT(refusal([] { libsvm("1 0:1 2147483647:1\n"); }),
+              HasSubstr("index, found 2147483647, expected at most 2147483646 of 2147483647 features"));
+  EXPECT_THAT(
+      refusal([] { libsvm("1 2147483647:1\n"); }),
+      HasSubstr("features, found 2147483647, expected at most 4195328 where 1 are stored; data.features"));
+  EXPECT_EQ(libsvm("1 1:1\n", {.features = 2147483647}).inputs.features, 2147483647);
+  EXPECT_THAT(refusal([] { libsvm("1,2147483646 1:1\n"); }),
+              HasSubstr("labels, found 2147483647, expected at most 4196352 where 2 are stored"));
+  EXPECT_THAT(refusal([] { xmc("1 5 2147483647\n0 1:1\n"); }),
+              HasSubstr("labels of the first line, found 2147483647"));
+  EXPECT_THAT(refusal([] { xmc("1 2147483647 5\n0 1:1\n"); }),
+              HasSubstr("features of the first line, found 2147483647"));
+}
+
+TEST(Libsvm, ASumThatIsNotFiniteIsRefusedLikeAValue) {
+  const ReadOptions sum{.duplicates = "sum"};
+  EXPECT_THAT(refusal([&] { libsvm("1 1:1\n1 3:3e38 3:3e38\n", sum); }),
+              HasSubstr("f:2: values, found a sum of inf at index 3"));
+  EXPECT_EQ(
+      libsvm("1 3:3e38 3:3e38\n", {.duplicates = "sum", .allow_nonfinite = true}).inputs.sparse.values[0],
+      kInfinity);
+}
+
 TEST(Libsvm, RefusesWithTheLine) {
   EXPECT_THAT(refusal([] { libsvm("1 1:1\n1 2:x\n"); }),
               HasSubstr("f:2: field, found '2:x', expected index:value"));
@@ -145,9 +184,11 @@ TEST(Libsvm, StopsAtAsManyRowsAsAskedFor) {
 }
 
 TEST(Libsvm, IsToldFromOtherTexts) {
-  for (const char* yes : {"1 1:1\n", "+1 5:0.3 7:2\n", "-1.5 qid:1 3:1\n"})
+  for (const char* yes :
+       {"1 1:1\n", "1,3 2:1\n", " 2:1\n", "# a\n\n0 1:1\n", "+1 5:0.3 7:2\n", "-1.5 qid:1 3:1\n"})
     EXPECT_TRUE(is_libsvm(bytes_of(yes))) << yes;
-  for (const char* no : {"1,2,3\n", "a b c\n", "x;12:30;y\n", "12:30 x\n", "", "time,at 12:30\n"})
+  for (const char* no :
+       {"1,2,3\n", "# 1 1:1", "1,2 a:1\n", "a b c\n", "x;12:30;y\n", "12:30 x\n", "", "time,at 12:30\n"})
     EXPECT_FALSE(is_libsvm(bytes_of(no))) << no;
 }
 

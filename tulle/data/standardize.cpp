@@ -67,22 +67,27 @@ void fit_maxabs(const Vector& values, std::size_t features, Scaling& scaling) {
   for (std::size_t f = 0; f < features; ++f) scaling.deviation[f] = usable(high[f]);
 }
 
-// What is not stored is 0 and counts.
+// What is not stored is 0 and counts. Two passes: a difference of sums of squares is not 0 for equal values.
 void fit_sparse(const Features& train, bool by_deviation, Scaling& scaling) {
   const auto features = static_cast<std::size_t>(train.features);
-  std::vector<double> sum(features, 0.0), squares(features, 0.0), largest(features, 0.0);
-  for (std::size_t k = 0; k < train.sparse.columns.size(); ++k) {
-    const auto f = static_cast<std::size_t>(train.sparse.columns[k]);
-    const double x = train.sparse.values[k];
-    sum[f] += x;
-    squares[f] += x * x;
-    largest[f] = std::max(largest[f], std::abs(x));
+  const auto for_stored = [&](const auto& body) {
+    for (std::size_t k = 0; k < train.sparse.columns.size(); ++k)
+      body(static_cast<std::size_t>(train.sparse.columns[k]), static_cast<double>(train.sparse.values[k]));
+  };
+  if (!by_deviation) {
+    std::vector<double> largest(features, 0.0);
+    for_stored([&](std::size_t f, double x) { largest[f] = std::max(largest[f], std::abs(x)); });
+    for (std::size_t f = 0; f < features; ++f) scaling.deviation[f] = usable(largest[f]);
+    return;
   }
   const auto samples = static_cast<double>(train.samples);
-  for (std::size_t f = 0; f < features; ++f) {
-    const double mean = sum[f] / samples, variance = std::max(squares[f] / samples - mean * mean, 0.0);
-    scaling.deviation[f] = usable(by_deviation ? std::sqrt(variance) : largest[f]);
-  }
+  std::vector<double> mean(features, 0.0), squares(features, 0.0), stored(features, 0.0);
+  for_stored([&](std::size_t f, double x) { mean[f] += x, ++stored[f]; });
+  for (double& sum : mean) sum /= samples;
+  for_stored([&](std::size_t f, double x) { squares[f] += (x - mean[f]) * (x - mean[f]); });
+  for (std::size_t f = 0; f < features; ++f)
+    scaling.deviation[f] =
+        usable(std::sqrt((squares[f] + (samples - stored[f]) * mean[f] * mean[f]) / samples));
 }
 
 // Samples are made twice, a few at a time: means, then deviations.

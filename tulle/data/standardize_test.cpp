@@ -75,6 +75,18 @@ TEST(FitScaling, AFeatureThatDoesNotVaryHasDeviationZeroWhateverItsValue) {
     }
 }
 
+TEST(FitScaling, ASparseFeatureThatDoesNotVaryHasDeviationZeroToo) {
+  Features sparse{.samples = 1000, .features = 2, .bytes = {}, .floats = {}, .sparse = {}};
+  sparse.sparse.row_ptr = {0};
+  for (int i = 0; i < 1000; ++i) {
+    sparse.sparse.columns.push_back(0);
+    sparse.sparse.values.push_back(0.1f);
+    if (i % 4 == 0) sparse.sparse.columns.push_back(1), sparse.sparse.values.push_back(4.0f);
+    sparse.sparse.row_ptr.push_back(static_cast<std::int64_t>(sparse.sparse.columns.size()));
+  }
+  EXPECT_THAT(fit_scaling("standard", sparse).deviation, ElementsAre(0, FloatEq(std::sqrt(3.0f))));
+}
+
 TEST(FitScaling, OneSampleGivesDeviationZeroAndItsOwnMean) {
   const Scaling scaling = fit_scaling("standard", floats(1, {7, -2}));
   EXPECT_THAT(scaling.mean, ElementsAre(7, -2));

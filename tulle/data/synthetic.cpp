@@ -91,6 +91,16 @@ void check(const SyntheticOptions& o) {
         fmt::format("synthetic.clusters, found {} for each of {} classes, expected at most {} in all, the "
                     "corners of {} informative features",
                     o.clusters, o.classes, std::int64_t{1} << o.informative, o.informative));
+  // In doubles, which do not overflow.
+  constexpr double kMostBytes = 0x1p34;
+  const double informative = o.informative, shapes = static_cast<double>(clusters) * (informative + 1.0);
+  const double bytes = sizeof(float) * informative * (shapes + o.redundant);
+  if (bytes > kMostBytes)
+    throw Error(
+        ErrorKind::kConfig,
+        fmt::format("synthetic.informative, found {} with {} clusters in all and {} redundant features, "
+                    "which take {:.0f} bytes, expected at most {:.0f}",
+                    o.informative, clusters, o.redundant, bytes, kMostBytes));
 }
 
 }  // namespace

@@ -154,11 +154,14 @@ TEST(SyntheticTask, RowsCanBeTakenOut) {
 }
 
 TEST(SyntheticTask, RefusesWhatCannotBe) {
-  SyntheticOptions few = small(), many = small();
+  SyntheticOptions few = small(), many = small(), large = small(), redundant = small();
   few.features = 13;
   many.informative = 2;
   many.clusters = 3;
-  for (const SyntheticOptions& options : {few, many}) {
+  large.features = large.informative = 2000000000;  // more bytes than 64 bits count
+  redundant.features = 2000000000;
+  redundant.informative = 40000, redundant.redundant = 1000000;
+  for (const SyntheticOptions& options : {few, many, large, redundant}) {
     try {
       (void)synthetic_dataset(options);
       ADD_FAILURE();

@@ -90,6 +90,8 @@ RawSplit read_xmc(std::span<const std::byte> bytes, const std::string& name, con
   if (split.inputs.samples < wanted)
     text.refuse("samples", fmt::format("{}", split.inputs.samples),
                 fmt::format("{} as the first line says", head[0]));
+  text.check_count("features of the first line", head[1], split.inputs.sparse.columns.size(), "");
+  text.check_count("labels of the first line", head[2], split.labels.sets.labels.size(), "");
   if (wanted == head[0] && text.start_line(/*skip_empty=*/true))
     text.refuse("samples", "more", fmt::format("{} as the first line says", head[0]));
   return split;

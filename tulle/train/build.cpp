@@ -343,7 +343,8 @@ DataFacts facts_of(const Model& model) {
   return {.class_names = model.class_names,
           .features = model.network.inputs(),
           .index_base = model.index_base,
-          .image = model.image};
+          .image = model.image,
+          .one_label = model.loss == "cross-entropy"};
 }
 
 Model build_model(const Config& config, const Dataset& data, const Share& share) {

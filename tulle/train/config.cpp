@@ -10,6 +10,7 @@
 
 #include "tulle/base/error.h"
 #include "tulle/base/name_table.h"
+#include "tulle/base/utf8.h"
 #include "tulle/checkpoint/json_text.h"
 #include "tulle/data/augment.h"
 #include "tulle/evolve/rule.h"
