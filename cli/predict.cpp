@@ -101,6 +101,9 @@ int predict_rows(const PredictOptions& options, PrecisionFlags& precision, Confi
   LoadedModel loaded = load_model(options.model);
   if (!options.data.empty()) config.data.train = options.data;
   if (!config.given.contains("data.label_column")) config.data.label_column = "none";
+  if (config.data.nan == "drop")
+    throw Error(ErrorKind::kConfig,
+                "data.nan, found 'drop', expected 'error' or 'zero': every row has a prediction");
   Features inputs = load_inputs(data_options(config), facts_of(loaded.model));
   const InferenceChoice choice = precision.choice(loaded.model, config, inputs);
   const std::vector<float> outputs = predict(loaded.model, std::move(inputs), choice);

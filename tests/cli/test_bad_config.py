@@ -122,7 +122,7 @@ def test_a_config_file_that_is_not_there_is_a_missing_input(tulle):
 
 
 def test_a_folder_is_no_config_file(tulle):
-    assert_refused(tulle("train", "."), 78, "found", "expected a TOML file")
+    assert_refused(tulle("train", "."), 78, "found", "expected a file")
 
 
 # name: (arguments, exit code, what the line must say)

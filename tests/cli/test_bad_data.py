@@ -225,6 +225,12 @@ USE = {
         65,
         ["a.csv:1", "found 'nan'", "expected"],
     ),
+    "predict_dropping_rows": (
+        {"a.csv": csv_text(INPUTS)},
+        ["predict", "out/run/model.safetensors", "--data=a.csv", "--set=data.nan=drop"],
+        78,
+        ["data.nan", "found 'drop'", "expected"],
+    ),
     "predict_nothing": (
         {},
         ["predict", "out/run/model.safetensors"],

@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fmt/format.h>
+#include <locale.h>
 
 #include <cerrno>
 #include <memory>
@@ -24,6 +25,24 @@ bool leads_out(const std::string& name) {
   }
   return false;
 }
+
+// libarchive gives names in the letters of the locale, and none at all where that lacks one.
+class Utf8Locale {
+ public:
+  Utf8Locale()
+      : utf8_(newlocale(LC_CTYPE_MASK, "C.UTF-8", locale_t{})),
+        before_(utf8_ == locale_t{} ? locale_t{} : uselocale(utf8_)) {}
+  ~Utf8Locale() {
+    if (utf8_ == locale_t{}) return;
+    uselocale(before_);
+    freelocale(utf8_);
+  }
+  Utf8Locale(const Utf8Locale&) = delete;
+  Utf8Locale& operator=(const Utf8Locale&) = delete;
+
+ private:
+  locale_t utf8_, before_;  // of this thread alone
+};
 
 std::string message_of(archive* reader) {
   const char* const text = archive_error_string(reader);
@@ -51,6 +70,7 @@ void for_members(std::span<const std::byte> bytes, const std::string& file, std:
                  const std::function<void(Member)>& visit) {
   const std::unique_ptr<archive, int (*)(archive*)> reader(archive_read_new(), archive_read_free);
   if (reader == nullptr) throw std::bad_alloc();
+  const Utf8Locale spelling;
   archive_read_support_format_tar(reader.get());
   archive_read_support_format_zip(reader.get());
   if (archive_read_open_memory(reader.get(), bytes.data(), bytes.size()) != ARCHIVE_OK)
@@ -65,7 +85,8 @@ void for_members(std::span<const std::byte> bytes, const std::string& file, std:
       refuse(file, "archive", message_of(reader.get()), "whole members");
     const char* const path = archive_entry_pathname(entry);
     if (path == nullptr) refuse(file, "archive member", "no name", "one");
-    const std::string name = path;
+    std::string name = path;
+    while (name.starts_with("./")) name.erase(0, 2);  // as `tar cf x.tar -C folder .` has them
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) != nullptr) continue;
     if (archive_entry_is_encrypted(entry) == 1)
       refuse(file, fmt::format("archive member '{}'", name), "an encrypted one", "a plain one");

@@ -42,6 +42,15 @@ TEST(ZipWriter, StoresMembersThatAreReadBackAsTheyWere) {
   EXPECT_LT(zip.size(), large.size() + 1000) << "no padding";
 }
 
+TEST(Members, HaveNamesThatTheLocaleCannotSpell) {
+  std::string zip = zip_of({{"a", {"1"}}, {"\xc3\xa9", {"2"}}});
+  for (std::size_t at = 0; (at = zip.find("PK", at)) != std::string::npos; ++at) {
+    if (zip[at + 2] == 3) zip[at + 7] |= 8;  // names are in UTF-8: as Python's zipfile tells it
+    if (zip[at + 2] == 1) zip[at + 9] |= 8;
+  }
+  EXPECT_THAT(members_of(zip), ElementsAre(Pair("a", "1"), Pair("\xc3\xa9", "2")));
+}
+
 TEST(ZipWriter, WritesTheSameBytesForTheSameMembers) {
   EXPECT_EQ(zip_of({{"a", {"1"}}, {"b", {"2"}}}), zip_of({{"a", {"1"}}, {"b", {"2"}}}));
 }

@@ -27,6 +27,7 @@
 #pragma GCC diagnostic pop
 
 #include "tulle/base/parallel.h"
+#include "tulle/base/utf8.h"
 #include "tulle/data/archive.h"
 #include "tulle/data/gzip.h"
 #include "tulle/data/picture.h"
@@ -59,26 +60,27 @@ std::string class_of(const std::string& name) {
                      last - (before == std::string::npos ? 0 : before + 1));
 }
 
-// "train/cat/1.jpg": train; "cat/1.jpg": nothing.
-std::string split_of(const std::string& name) {
-  const std::size_t first = name.find('/');
-  return first == std::string::npos || name.find('/', first + 1) == std::string::npos ? ""
-                                                                                      : name.substr(0, first);
-}
+enum class Role { kAny, kTrain, kTest };
 
-bool is_test(const std::string& split) { return split == "test" || split == "val" || split == "valid"; }
+// By the first folder above the class that says so: "train/cat/1.jpg", or "pets/train/cat/1.jpg".
+Role role_of(const std::string& name) {
+  std::size_t begin = 0;
+  for (std::size_t end = name.find('/');
+       end != std::string::npos && name.find('/', end + 1) != std::string::npos;
+       begin = end + 1, end = name.find('/', begin)) {
+    const std::string split = name.substr(begin, end - begin);
+    if (split == "train") return Role::kTrain;
+    if (split == "test" || split == "val" || split == "valid") return Role::kTest;
+  }
+  return Role::kAny;
+}
 
 // Of training and test images, where there are both, those that are wanted; of these the first max_rows.
 std::set<std::string> chosen(std::vector<std::string> names, const ReadOptions& options) {
-  const auto role = [](const std::string& name) {
-    const std::string split = split_of(name);
-    return split == "train" ? 1 : is_test(split) ? 2 : 0;
-  };
-  const bool both =
-      std::ranges::find(names, 1, role) != names.end() && std::ranges::find(names, 2, role) != names.end();
-  if (both)
-    std::erase_if(names,
-                  [&](const std::string& name) { return role(name) != (options.test_images ? 2 : 1); });
+  const bool both = std::ranges::find(names, Role::kTrain, role_of) != names.end() &&
+                    std::ranges::find(names, Role::kTest, role_of) != names.end();
+  const Role wanted = options.test_images ? Role::kTest : Role::kTrain;
+  if (both) std::erase_if(names, [&](const std::string& name) { return role_of(name) != wanted; });
   if (options.max_rows > 0 && static_cast<std::int64_t>(names.size()) > options.max_rows)
     names.resize(static_cast<std::size_t>(options.max_rows));
   return {names.begin(), names.end()};
@@ -134,6 +136,9 @@ void copy_planes(const Picture& picture, int channels, Value* out) {
 void check_labels(const std::string& file, RawLabels& labels) {
   if (labels.names.empty()) refuse(file, "images", "none", "JPEG or PNG files in a folder for each class");
   if (std::ranges::any_of(labels.names, &std::string::empty)) labels.names.clear();  // no folders: no labels
+  for (const std::string& name : labels.names)
+    if (valid_utf8_length(name) != name.size())
+      refuse(file, fmt::format("folder '{}'", name), "another encoding", "a name in UTF-8");
 }
 
 // Images as they come, gathered into one split. Files are kept until there are enough for all threads; then
@@ -225,16 +230,17 @@ class EncodedImages final : public SampleSource {
     if (resize_ > 0) shape.height = shape.width = resize_;
     common_.meet(shape, image.name);
     identity_ = checksum(image.bytes, checksum(std::as_bytes(std::span(image.name)), identity_));
-    if (in_folder) image.bytes = {};
-    bytes_ += image.bytes.size() + image.name.size() + sizeof(image);
-    images_.push_back(std::move(image));
+    const std::span<const std::byte> kept = in_folder ? std::span<const std::byte>() : keep(image.bytes);
+    images_.push_back({std::move(image.name), kept});
+    bytes_ += kept.size() + images_.back().name.size() + sizeof(images_.back());
   }
 
   void row(std::uint32_t sample, std::span<float> out) const override {
-    const Member& image = images_[sample];
+    const Encoded& image = images_[sample];
     Content read;
     if (image.bytes.empty()) read = read_content((std::filesystem::path(file_) / image.name).string());
-    const Picture picture = decoded(image.bytes.empty() ? read : image.bytes, file_, image.name, resize_);
+    const Picture picture = decoded(image.bytes.empty() ? std::span<const std::byte>(read) : image.bytes,
+                                    file_, image.name, resize_);
     if (picture.shape.height != common_.shape().height || picture.shape.width != common_.shape().width)
       refuse(file_, fmt::format("image '{}'", image.name), "another size than at the start", "the same");
     copy_planes(picture, common_.shape().channels, out.data());
@@ -244,7 +250,7 @@ class EncodedImages final : public SampleSource {
 
   static RawSplit split_of(std::shared_ptr<const EncodedImages> source) {
     RawSplit split;
-    for (const Member& image : source->images_) split.labels.names.push_back(class_of(image.name));
+    for (const Encoded& image : source->images_) split.labels.names.push_back(class_of(image.name));
     check_labels(source->file_, split.labels);
     split.image = source->common_.shape();
     split.inputs.samples = std::ssize(source->images_);
@@ -256,9 +262,24 @@ class EncodedImages final : public SampleSource {
   }
 
  private:
+  struct Encoded {
+    std::string name;
+    std::span<const std::byte> bytes;  // none: they lie in the folder
+  };
+
+  // Many images share a block: with data.scratch each block is a file that stays open.
+  std::span<const std::byte> keep(std::span<const std::byte> bytes) {
+    if (blocks_.empty() || blocks_.back().capacity() - blocks_.back().size() < bytes.size())
+      blocks_.emplace_back().reserve(std::max({bytes.size(), bytes_ / 4, std::size_t{1} << 20}));
+    Content& block = blocks_.back();
+    const auto first = block.insert(block.end(), bytes.begin(), bytes.end());
+    return {block.data() + (first - block.begin()), bytes.size()};
+  }
+
   std::string file_;
   int resize_;
-  std::vector<Member> images_;
+  std::vector<Encoded> images_;
+  std::vector<Content> blocks_;
   std::size_t bytes_ = 0;
   std::uint64_t identity_ = 0;
   CommonShape common_;
@@ -340,10 +361,17 @@ RawSplit read_image_folder(const std::string& path, const ReadOptions& options) 
   namespace fs = std::filesystem;
   std::vector<std::string> names;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
-    const std::string name = fs::relative(entry.path(), path).generic_string();
-    if (entry.is_regular_file() && is_image(name))
+    // Not fs::relative(), which goes to where a link points.
+    const std::string name = entry.path().lexically_relative(path).generic_string();
+    std::error_code ignored;  // of a link that leads nowhere or in a circle
+    const bool link = entry.is_symlink(), folder = entry.is_directory(ignored);
+    if (link && folder)
+      refuse(path, fmt::format("folder '{}'", name), "a link to one", "a folder of its own");
+    if (is_image(name) && entry.is_regular_file(ignored))
       names.push_back(name);
-    else if (entry.is_directory() && fs::is_empty(entry.path()))
+    else if (is_image(name) && link && !options.skip_bad_images)
+      refuse(path, fmt::format("image '{}'", name), "a link to no file", "a file");
+    else if (folder && fs::is_empty(entry.path()))
       refuse(path, fmt::format("folder '{}'", name), "no files", "images of the class it is named after");
   }
   std::ranges::sort(names);

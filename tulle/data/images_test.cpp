@@ -115,6 +115,52 @@ TEST(Images, AnArchiveOfSeveralSplitsGivesTheOneThatIsWanted) {
   EXPECT_THAT(read_images(one, "f", {.test_images = true}).inputs.bytes, ElementsAre('t'));
 }
 
+TEST(Images, SplitsAreFoundBelowADotAndBelowOneTopFolder) {
+  for (const std::string top : {"./", "././", "pets/", "./pets/"}) {
+    const auto bytes =
+        bytes_of(tar({{top + "train/a/1.png", png(1, 1, 1, "t")}, {top + "val/a/2.png", png(1, 1, 1, "v")}}));
+    EXPECT_THAT(read_images(bytes, "f", {}).inputs.bytes, ElementsAre('t')) << top;
+    EXPECT_THAT(read_images(bytes, "f", {.test_images = true}).inputs.bytes, ElementsAre('v')) << top;
+  }
+  // A class may be called like a split.
+  EXPECT_THAT(from_tar({{"test/1.png", png(1, 1, 1, "x")}, {"train/2.png", png(1, 1, 1, "y")}}).labels.names,
+              ElementsAre("test", "train"));
+  EXPECT_EQ(from_tar({{"./1.png", png(1, 1, 1, "x")}}).labels.size(), 0u);
+}
+
+TEST(Images, AFolderWhoseNameIsNotUtf8IsRefused) {
+  EXPECT_THAT(refusal([] {
+                from_tar({{"caf\xe9/1.png", png(1, 1, 1, "x")}});
+              }),
+              HasSubstr("expected a name in UTF-8"));
+}
+
+TEST(Images, ALinkIsAnImageOfTheFolderItLiesIn) {
+  const TemporaryDirectory folder;
+  for (const std::string name : {"all", "data", "data/cat", "data/dog"})
+    std::filesystem::create_directory(folder / name);
+  write_text(folder / "all/1.png", png(1, 1, 1, "x"));
+  write_text(folder / "data/dog/2.png", png(1, 1, 1, "y"));
+  std::filesystem::create_symlink(folder / "all/1.png", folder / "data/cat/1.png");
+  const RawSplit split = read_file("auto", folder / "data", {});
+  EXPECT_THAT(split.labels.names, ElementsAre("cat", "dog"));
+  EXPECT_THAT(split.inputs.bytes, ElementsAre('x', 'y'));
+}
+
+TEST(Images, LinksThatLeadNowhereAreBadImagesAndLinksToFoldersAreRefused) {
+  const TemporaryDirectory folder;
+  for (const std::string name : {"cat", "dog"}) std::filesystem::create_directory(folder / name);
+  write_text(folder / "cat/1.png", png(1, 1, 1, "x"));
+  write_text(folder / "dog/2.png", png(1, 1, 1, "y"));
+  std::filesystem::create_symlink("3.png", folder / "dog/3.png");  // to itself
+  EXPECT_THAT(refusal([&] { read_file("auto", folder.path(), {}); }),
+              HasSubstr("image 'dog/3.png', found a link to no file"));
+  EXPECT_EQ(read_file("auto", folder.path(), {.skip_bad_images = true}).inputs.samples, 2);
+  std::filesystem::create_directory_symlink(folder / "dog", folder / "cow");
+  EXPECT_THAT(refusal([&] { read_file("auto", folder.path(), {.skip_bad_images = true}); }),
+              HasSubstr("folder 'cow', found a link to one"));
+}
+
 TEST(Images, DamagedOnesAreLeftOutWhereThatIsAskedFor) {
   const auto bytes =
       bytes_of(tar({{"a/1.png", png(1, 1, 1, "x").substr(0, 40)}, {"b/2.png", png(1, 1, 1, "y")}}));

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <set>
@@ -234,6 +235,14 @@ TEST(ConfigFile, ThatCannotBeReadIsRefusedAndAnEmptyOneGivesTheDefaults) {
   Config config;
   refusal([&] { read_config_file(config, folder / "none"); }, ErrorKind::kMissingInput);
   refusal([&] { read_config_file(config, folder.path()); }, ErrorKind::kConfig);
+  refusal([&] { read_config_file(config, "/dev/zero"); }, ErrorKind::kConfig);
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_THAT(refusal([&] { read_config_file(config, folder / "pipe"); }, ErrorKind::kConfig),
+              HasSubstr("expected a file"));
+  write_text(folder / "large", "");
+  std::filesystem::resize_file(folder / "large", (16 << 20) + 1);
+  EXPECT_THAT(refusal([&] { read_config_file(config, folder / "large"); }, ErrorKind::kConfig),
+              HasSubstr("size, found 16777217 bytes"));
   write_text(folder / "binary", std::string("\x89PNG\0\xff", 6));
   refusal([&] { read_config_file(config, folder / "binary"); }, ErrorKind::kConfig);
   write_text(folder / "empty", "");

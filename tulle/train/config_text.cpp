@@ -2,10 +2,11 @@
 #include <toml++/toml.h>
 
 #include <filesystem>
-#include <fstream>
+#include <span>
 #include <sstream>
 
 #include "tulle/base/error.h"
+#include "tulle/base/file_ops.h"
 #include "tulle/base/name_table.h"
 #include "tulle/train/config.h"
 
@@ -120,15 +121,23 @@ void read_config_text(Config& config, std::string_view text, const std::string& 
 }
 
 void read_config_file(Config& config, const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw system_error(errno, path, "open the config file");
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file || std::filesystem::is_directory(path))
-    throw Error(ErrorKind::kConfig, {.file = path},
-                "found something that cannot be read as text, expected a TOML file");
+  constexpr std::uint64_t kMostBytes = std::uint64_t{16} << 20;
+  std::string text;
+  try {
+    FileOps& files = real_file_ops();
+    std::uint64_t size = 0;
+    const FileHandle file = open_for_reading(files, path, &size);
+    if (size > kMostBytes)
+      throw Error(ErrorKind::kBadData, {.file = path},
+                  fmt::format("size, found {} bytes, expected at most {}", size, kMostBytes));
+    text.resize(size);
+    read_exactly(files, file, path, 0, std::as_writable_bytes(std::span(text)));
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kBadData) throw;
+    throw Error(ErrorKind::kConfig, error.what());
+  }
   std::string base = std::filesystem::path(path).parent_path().string();
-  read_config_text(config, text.str(), path, base.empty() ? "." : base);
+  read_config_text(config, text, path, base.empty() ? "." : base);
 }
 
 void set_config_value(Config& config, std::string_view name, std::string_view text) {

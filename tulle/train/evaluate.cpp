@@ -94,6 +94,8 @@ void count_right(Panels<const float> z, std::span<const float> targets, std::int
 
 namespace {
 
+constexpr std::size_t kMostConfused = 4096;  // classes: the confusion is their square
+
 // What batches add up to; sums that round are kept apart, so that they are added in the same order however
 // many ranks there are.
 struct BatchCounts {
@@ -142,7 +144,7 @@ BatchCounts count(Model& model, const Split& split, const InferenceChoice& choic
               std::ranges::all_of(split.classes, is_class) &&
               (!sets || std::cmp_equal(split.sets.count, classes)),
           "evaluate: every sample must have labels that the model knows");
-  std::vector<std::int64_t> confusion(sets ? 0 : classes * classes, 0);
+  std::vector<std::int64_t> confusion(sets || classes > kMostConfused ? 0 : classes * classes, 0);
   BatchCounts counts;
   std::int64_t samples = 0, right[3] = {};
   for_outputs(

@@ -13,7 +13,8 @@ struct Evaluation {
   double loss = 0.0;      // mean over the samples, by their weights if they have any
   double accuracy = 0.0;  // share of right classes, by weight too; 0 for regression
   std::int64_t samples = 0;
-  std::vector<std::int64_t> confusion;  // [true class][predicted class], empty for regression and label sets
+  /// [true class][predicted class]; empty for regression, label sets and more than 4,096 classes.
+  std::vector<std::int64_t> confusion;
   /// Of label sets: the share of the 1, 3 and 5 largest outputs that are wanted, on average. The first is the
   /// accuracy.
   std::vector<double> precision_at;

@@ -41,6 +41,19 @@ TEST(Evaluate, CountsRightAnswersAndWhichWereTakenForWhich) {
   EXPECT_NEAR(found.loss, loss, 1e-6);
 }
 
+TEST(Evaluate, OfMoreClassesThan4096KeepsNoConfusion) {
+  constexpr std::int32_t kClasses = 4097;
+  std::vector<std::unique_ptr<Layer>> layers;
+  layers.push_back(std::make_unique<DenseLinear>(LayerOptions{.inputs = 1, .outputs = kClasses}));
+  Model model{.network = Network(std::move(layers)),
+              .loss = "cross-entropy",
+              .class_names = std::vector<std::string>(kClasses, "c")};
+  model.network.layer(0).weight().value[7] = 1.0f;
+  const Evaluation found = evaluate(model, split_of({2, 1}, {7, 8}));
+  EXPECT_TRUE(found.confusion.empty());
+  EXPECT_DOUBLE_EQ(found.accuracy, 0.5);
+}
+
 TEST(Evaluate, TakesTheMeanByTheWeightsOfTheSamples) {
   Model model = sign_model();
   Split weighted = split_of({2, -1, -3}, {0, 0, 1}), repeated = split_of({2, 2, -1, -3}, {0, 0, 0, 1});
