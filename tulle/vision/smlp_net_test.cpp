@@ -250,7 +250,7 @@ TEST(SmlpNet, CountsAllTokensOfALastChunkThatHasMoreTilesThanTheFirst) {
   const auto pixels_of_image = static_cast<std::ptrdiff_t>(images.size()) / c.images;
   std::vector<std::vector<float>> gradients[2];
   for (const bool last_first : {false, true}) {
-    if (last_first) std::ranges::rotate(images, images.end() - 123 * pixels_of_image);
+    if (last_first) std::rotate(images.begin(), images.end() - 123 * pixels_of_image, images.end());
     Network network = make(c);
     PanelBuffer memory;
     network.forward({.training = true}, panels_of(images, c.images, memory));
