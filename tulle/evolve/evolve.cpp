@@ -387,6 +387,8 @@ class Event {
   void look_at_last_step(const Work& work, GrowInput& input) const {
     input.inputs = network_.layer_inputs(work.l);
     input.errors = network_.errors(work.l);
+    require(!work.layer->gates_errors(),
+            "evolve: this rule needs dL/dz, which a compact layer does not leave behind; use the fast form");
     require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
   }
 

@@ -373,6 +373,18 @@ TEST(ShrinkingLayers, CountAllThatCameBackAsRegrown) {
   }
 }
 
+TEST(CompactLayers, WhichGateTheirErrorsAreRefusedToRulesThatLookAtThem) {
+  Dice dice;
+  Network net = make_network({.sizes = {10, 10, 2}, .densities = {0.6}, .storage = Storage::kCompact}, dice);
+  ASSERT_TRUE(net.layer(0).gates_errors());
+  try {
+    (void)evolve(net, evolution_of("magnitude", "gradient", law_of("zero")), {.zeta = 0.5});
+    ADD_FAILURE() << "accepted";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("use the fast form"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(EvolveTogether, TellsWhatCameBackAndWhoIsIsolated) {
   Network net = network({0.02});
   const std::vector<std::uint64_t> old = net.layer(0).topology()->keys();
