@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 
+#include "tulle/base/parallel.h"
 #include "tulle/evolve/drop.h"
 #include "tulle/sparse/selection.h"
 
@@ -8,9 +10,16 @@ namespace tulle {
 
 void drop_threshold(const DropInput& input, std::span<std::uint8_t> marks) {
   std::vector<float> scores(marks.size());
-  for (std::size_t k = 0; k < scores.size(); ++k) scores[k] = std::abs(input.weights[k]);
   const auto limit = static_cast<float>(input.threshold);
-  const auto weak = std::count_if(scores.begin(), scores.end(), [limit](float w) { return w < limit; });
+  std::atomic<std::int64_t> weak = 0;
+  parallel_ranges(std::ssize(scores), 1 << 14, [&](Range range) {
+    std::int64_t here = 0;
+    for (auto k = static_cast<std::size_t>(range.begin); k < static_cast<std::size_t>(range.end); ++k) {
+      scores[k] = std::abs(input.weights[k]);
+      here += scores[k] < limit ? 1 : 0;
+    }
+    weak += here;
+  });
   std::int64_t counts[] = {weak, input.topology.nnz()};
   input.share.sum(counts);
   mark_weakest_of_each_sign(scores, 0, std::min(counts[0], share_of(input.zeta, counts[1])), marks,

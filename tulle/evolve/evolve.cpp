@@ -49,6 +49,21 @@ namespace {
 // for each connection of a layer, would add up.
 constexpr std::int64_t kSideBySide = std::int64_t{1} << 24;
 
+/// What a layer has left, connection by connection, once it has shrunk to its budget.
+struct Rest {
+  std::vector<std::uint8_t> gone{};  // flags of all connections; none: nothing had to go
+  Topology topology{};
+  std::vector<float> weights{}, gradients{}, pending{};
+};
+
+// Those of the values whose connections stay.
+std::vector<float> left_of(std::span<const float> values, std::span<const std::uint8_t> gone) {
+  std::vector<float> left;
+  for (std::size_t k = 0; k < values.size(); ++k)
+    if (gone[k] == 0) left.push_back(values[k]);
+  return left;
+}
+
 /// One event at work: the layers go through each stage together, because some choices look at all of them.
 class Event {
  public:
@@ -89,6 +104,7 @@ class Event {
         widen(work.layer->weight());
         shrink_to_budget(work);
         mark(work);
+        mark_what_shrank(work);
         drop(work);
         grow(work);
         if (bf16) narrow(work.layer->weight());
@@ -108,7 +124,8 @@ class Event {
     std::int64_t budget = 0;  // connections after the event
     std::int64_t count = 0;   // to grow
     std::vector<float> pending{};
-    std::vector<std::uint8_t> marks{};
+    Rest rest{};
+    std::vector<std::uint8_t> marks{};  // of what goes: first of the rest's connections, then of all
     Topology kept{};
     LayerEvolution result{};
   };
@@ -124,6 +141,7 @@ class Event {
       mark_over_all_layers();
     else
       for_layers([&](Work& work) { mark(work); });
+    for (Work& work : work_) mark_what_shrank(work);
     if (how_.chain_removal) mark_chains();
     for_layers([&](Work& work) { drop(work); });
     if (how_.grow->grow != nullptr && how_.redistribute != Redistribute::kNone) redistribute();
@@ -145,6 +163,15 @@ class Event {
   }
 
   void mark(Work& work) const { work.marks = marks_of(*how_.drop, drop_input(work), how_.min_fan_in); }
+  // One set of marks for all that goes: drop and grow see what the shrink took as they see the rest.
+  static void mark_what_shrank(Work& work) {
+    if (work.rest.gone.empty()) return;
+    std::size_t k = 0;
+    for (std::uint8_t& gone : work.rest.gone)
+      if (gone == 0) gone = work.marks[k++];
+    work.marks = std::move(work.rest.gone);
+    work.rest = {};
+  }
   void drop(Work& work) const {
     work.kept = kept(*work.layer->topology(), work.marks);
     const std::int64_t left = work.share.sum(work.kept.nnz());
@@ -181,11 +208,16 @@ class Event {
   }
 
   DropInput drop_input(const Topology& topology, std::size_t l, const Parameter& weight,
-                       std::vector<float>& pending, const RowShare& share = {}) const {
+                       std::vector<float>& pending) const {
     if (how_.drop->needs_pending) pending = pending_steps(weight);
+    return drop_input(topology, l, weight.value, weight.gradient, pending, {});
+  }
+  DropInput drop_input(const Topology& topology, std::size_t l, std::span<const float> weights,
+                       std::span<const float> gradients, std::span<const float> pending,
+                       const RowShare& share) const {
     return {.topology = topology,
-            .weights = weight.value,
-            .gradients = weight.gradient,
+            .weights = weights,
+            .gradients = gradients,
             .pending = pending,
             .zeta = event_.zeta,
             .learning_rate = event_.learning_rate,
@@ -195,8 +227,19 @@ class Event {
             .random = random(Stream::kDrop, l),
             .share = share};
   }
+  // The rule chooses among what the shrink has left.
   DropInput drop_input(Work& work) const {
-    return drop_input(*work.layer->topology(), work.l, work.layer->weight(), work.pending, work.share);
+    const Topology& all = *work.layer->topology();
+    const Parameter& weight = work.layer->weight();
+    if (how_.drop->needs_pending) work.pending = pending_steps(weight);
+    Rest& rest = work.rest;
+    if (rest.gone.empty())
+      return drop_input(all, work.l, weight.value, weight.gradient, work.pending, work.share);
+    rest.topology = kept(all, rest.gone);
+    rest.weights = left_of(weight.value, rest.gone);
+    rest.gradients = left_of(weight.gradient, rest.gone);
+    rest.pending = left_of(work.pending, rest.gone);
+    return drop_input(rest.topology, work.l, rest.weights, rest.gradients, rest.pending, work.share);
   }
 
   void set_budgets() {
@@ -215,29 +258,30 @@ class Event {
     const AlignedVector<float>& weights = work.layer->weight().value;
     std::vector<float> magnitudes(weights.size());
     std::ranges::transform(weights, magnitudes.begin(), [](float w) { return std::abs(w); });
-    std::vector<std::uint8_t> marks(weights.size(), 0);
-    mark_weakest_of_each_sign(magnitudes, 0, excess, marks, work.share);
-    work.layer->replace(without(*work.layer->topology(), marks), {});
+    work.rest.gone.assign(weights.size(), 0);
+    mark_weakest_of_each_sign(magnitudes, 0, excess, work.rest.gone, work.share);
   }
 
   void mark_over_all_layers() {
+    std::vector<DropInput> inputs;
     std::vector<float> scores;
     for (Work& work : work_) {
-      std::vector<float> own(work.layer->weight().value.size());
-      how_.drop->score(drop_input(work), own);
+      inputs.push_back(drop_input(work));
+      std::vector<float> own(inputs.back().weights.size());
+      how_.drop->score(inputs.back(), own);
       scores.insert(scores.end(), own.begin(), own.end());
     }
     std::vector<std::uint8_t> marks(scores.size(), 0);
     mark_weakest_of_each_sign(scores, 0, share_of(event_.zeta, static_cast<std::int64_t>(scores.size())),
                               marks);
     std::size_t first = 0;
-    for (Work& work : work_) {
-      const std::size_t size = work.layer->weight().value.size();
-      work.marks.assign(marks.begin() + static_cast<std::ptrdiff_t>(first),
-                        marks.begin() + static_cast<std::ptrdiff_t>(first + size));
-      keep_at_least(work, std::span(scores).subspan(first, size));
-      if (how_.min_fan_in > 0)
-        spare_strongest(*work.layer->topology(), work.layer->weight().value, how_.min_fan_in, work.marks);
+    for (std::size_t i = 0; i < work_.size(); ++i) {
+      const std::size_t size = inputs[i].weights.size();
+      std::vector<std::uint8_t>& own = work_[i].marks;
+      own.assign(marks.begin() + static_cast<std::ptrdiff_t>(first),
+                 marks.begin() + static_cast<std::ptrdiff_t>(first + size));
+      keep_at_least(work_[i], std::span(scores).subspan(first, size));
+      if (how_.min_fan_in > 0) spare_strongest(inputs[i].topology, inputs[i].weights, how_.min_fan_in, own);
       first += size;
     }
   }
@@ -343,6 +387,8 @@ class Event {
   void look_at_last_step(const Work& work, GrowInput& input) const {
     input.inputs = network_.layer_inputs(work.l);
     input.errors = network_.errors(work.l);
+    require(!work.layer->gates_errors(),
+            "evolve: this rule needs dL/dz, which a compact layer does not leave behind; use the fast form");
     require(input.errors.batch > 0, "evolve: this rule needs a batch whose errors were kept");
   }
 

@@ -339,6 +339,52 @@ TEST_F(EvolveTogether, WhatWasDroppedStaysAwayIfItMayNotRegrow) {
   EXPECT_EQ(events[0].after, 600);
 }
 
+// A layer of 60 connections that shrinks to 40, of which 36 are renewed.
+LayerEvolution shrink(bool regrow_dropped, bool stages, std::vector<std::uint64_t>& old) {
+  Dice dice;
+  Network net = make_network({.sizes = {10, 10, 2}, .densities = {0.6}}, dice);
+  old = net.layer(0).topology()->keys();
+  Evolution how = evolution_of("magnitude", "random", law_of("zero"));
+  how.distribution = "uniform";
+  how.regrow_dropped = regrow_dropped;
+  how.global = stages;
+  return evolve(net, how, {.seed = 3, .step = 5, .zeta = 0.9, .density = 0.4})[0];
+}
+
+TEST(ShrinkingLayers, DoNotGrowBackWhatTheyDropIfItMayNotRegrow) {
+  for (const bool stages : {false, true}) {
+    std::vector<std::uint64_t> old;
+    const LayerEvolution event = shrink(false, stages, old);
+    EXPECT_EQ(event.dropped, 56);
+    EXPECT_EQ(event.after, 40);
+    EXPECT_EQ(event.regrown, 0);
+    for (const std::uint64_t key : event.grown_cells) EXPECT_FALSE(std::ranges::binary_search(old, key));
+  }
+}
+
+TEST(ShrinkingLayers, CountAllThatCameBackAsRegrown) {
+  for (const bool stages : {false, true}) {
+    std::vector<std::uint64_t> old;
+    const LayerEvolution event = shrink(true, stages, old);
+    EXPECT_EQ(event.after, 40);
+    EXPECT_EQ(event.regrown, std::ranges::count_if(event.grown_cells, [&](std::uint64_t key) {
+                return std::ranges::binary_search(old, key);
+              }));
+  }
+}
+
+TEST(CompactLayers, WhichGateTheirErrorsAreRefusedToRulesThatLookAtThem) {
+  Dice dice;
+  Network net = make_network({.sizes = {10, 10, 2}, .densities = {0.6}, .storage = Storage::kCompact}, dice);
+  ASSERT_TRUE(net.layer(0).gates_errors());
+  try {
+    (void)evolve(net, evolution_of("magnitude", "gradient", law_of("zero")), {.zeta = 0.5});
+    ADD_FAILURE() << "accepted";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("use the fast form"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(EvolveTogether, TellsWhatCameBackAndWhoIsIsolated) {
   Network net = network({0.02});
   const std::vector<std::uint64_t> old = net.layer(0).topology()->keys();

@@ -80,8 +80,10 @@ float gradient_of(const GrowInput& input, std::uint64_t cell) {
   for (std::int32_t p = 0; p < input.inputs.count(); ++p) {
     const float* const x = input.inputs.panel(p) + source * lanes;
     const float* const e = input.errors.panel(p) + target * lanes;
-    for (std::int64_t line = 0; line < lanes; line += kLine)
-      for (std::int64_t i = 0; i < kLine; ++i) sums[i] += x[line + i] * e[line + i];
+    for (std::int64_t line = 0; line < lanes; line += kLine) {
+      const std::int64_t wide = std::min(kLine, lanes - line);  // a panel may be narrower than a line
+      for (std::int64_t i = 0; i < wide; ++i) sums[i] += x[line + i] * e[line + i];
+    }
   }
   float sum = 0.0f;
   for (const float part : sums) sum += part;

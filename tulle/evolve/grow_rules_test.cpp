@@ -113,6 +113,21 @@ TEST_F(GrowRules, GuidedFindsEnoughEvenWhereNothingIsAtWork) {
   }
 }
 
+TEST(CellGradients, SumOverTheSamplesOfPanelsOfAnyWidth) {
+  const Topology none = Topology::from_keys(4, 5, {});
+  const std::vector<std::uint64_t> cells{0, 7, 19};
+  const std::vector<float> expected{12.0f, 32.0f, 80.0f};
+  for (const int width : {2, 4, 8, 16}) {
+    PanelBuffer inputs_memory, errors_memory;
+    const Panels<float> inputs = inputs_memory.view(5, 2, width), errors = errors_memory.view(4, 2, width);
+    for (std::int32_t sample = 0; sample < 2; ++sample) {
+      for (std::int32_t s = 0; s < 5; ++s) inputs.at(sample, s) = static_cast<float>(s + 1 + 10 * sample);
+      for (std::int32_t t = 0; t < 4; ++t) errors.at(sample, t) = static_cast<float>(t + 1);
+    }
+    EXPECT_EQ(cell_gradients({.taken = none, .inputs = inputs, .errors = errors}, cells), expected) << width;
+  }
+}
+
 TEST_F(GrowRules, MomentumGrowsTheLargestSumsOfGradientsOverTheStepsGathered) {
   constexpr double kMomentum = 0.5;
   const Topology before = random_topology(13, 17, 90, {.seed = 5});

@@ -98,7 +98,7 @@ class Network {
     if (architecture_) architecture_->keep_errors(keep);
   }
   /// dL/dz of layer l in the last backward(), of the mean loss; valid until the next forward() if errors were
-  /// kept.
+  /// kept. Of layers that gate their errors (Layer::gates_errors()) it is dL/da, before their derivative.
   Panels<const float> errors(std::size_t l) {
     return architecture_ ? architecture_->errors(l) : Panels<const float>(gradient_of(l));
   }

@@ -1,6 +1,7 @@
 #include "tulle/optim/clipping.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -23,9 +24,16 @@ void clip_by_norm(std::span<Parameter* const> parameters, double limit) {
         const auto first = static_cast<std::size_t>(piece * kGrain);
         const std::size_t end =
             std::min(first + static_cast<std::size_t>(kGrain), parameter->gradient.size());
-        for (std::size_t i = first; i < end; ++i)
-          sums[static_cast<std::size_t>(piece)] +=
-              static_cast<double>(parameter->gradient[i]) * parameter->gradient[i];
+        // Eight sums side by side: one alone would wait for each addition.
+        std::array<double, 8> lanes{};
+        std::size_t i = first;
+        for (; i + lanes.size() <= end; i += lanes.size())
+          for (std::size_t j = 0; j < lanes.size(); ++j)
+            lanes[j] += static_cast<double>(parameter->gradient[i + j]) * parameter->gradient[i + j];
+        for (std::size_t j = 0; i < end; ++i, ++j)
+          lanes[j] += static_cast<double>(parameter->gradient[i]) * parameter->gradient[i];
+        sums[static_cast<std::size_t>(piece)] =
+            ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
       }
     });
     for (const double sum : sums) squares += sum;

@@ -9,6 +9,7 @@
 
 #include "tulle/base/parallel.h"
 #include "tulle/kernels/test_problem.h"
+#include "tulle/optim/clipping.h"
 #include "tulle/optim/optimizer.h"
 #include "tulle/optim/pytorch_sequences.h"
 #include "tulle/optim/reference.h"
@@ -213,6 +214,25 @@ TEST_P(EveryOptimizer, StepsTheSameBitsForAnyThreadCount) {
     values[k] = used_parameter(*optimizer, Kind::kWeight, 5 * kGrain + 3, dice).value;
     EXPECT_EQ(values[k], values[0]) << threads[k] << " threads";
   }
+}
+
+TEST(ClipByNorm, BringsTheNormDownToTheLimitWithTheSameBitsForAnyThreadCount) {
+  const auto size = static_cast<std::size_t>(3 * kGrain + 5);  // whole pieces and some entries more
+  std::vector<AlignedVector<float>> clipped;
+  for (const int threads : {1, 2, 3}) {
+    set_thread_count(threads);
+    Dice dice;
+    Parameter parameter("p", Kind::kWeight, size);
+    for (float& g : parameter.gradient) g = dice.value();
+    Parameter* const all[] = {&parameter};
+    clip_by_norm(all, 2.0);
+    double squares = 0.0;
+    for (const float g : parameter.gradient) squares += static_cast<double>(g) * g;
+    EXPECT_NEAR(std::sqrt(squares), 2.0, 1e-5);
+    clipped.push_back(parameter.gradient);
+    EXPECT_EQ(clipped.back(), clipped.front()) << threads << " threads";
+  }
+  set_thread_count(0);
 }
 
 TEST_P(EveryOptimizer, StepsOnFromACopiedState) {

@@ -22,7 +22,8 @@ std::span<const PatternInfo> patterns();
 
 /// Targets and sources lie on one ring; each target takes the sources nearest to it, as many as its even
 /// share of m, and then each connection moves with probability `rewire` to any source that the target has
-/// not. Cost: O(m log m / rows). Throws std::invalid_argument if m exceeds the cells or rewire is not 0 to 1.
+/// not. Cost: O(m log d) for d = m / rows sources a target, and O(rewire * m * d) for those that move. Throws
+/// std::invalid_argument if m exceeds the cells or rewire is not 0 to 1.
 /// Source: Watts and Strogatz 1998, doi:10.1038/30918, for two sets of neurons.
 Topology watts_strogatz_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, double rewire,
                                  const Random& key);

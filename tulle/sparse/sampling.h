@@ -40,7 +40,8 @@ void sort_keys(std::span<std::uint64_t> keys, std::uint64_t limit);
 Topology random_topology(std::int32_t rows, std::int32_t cols, std::int64_t m, const Random& key);
 
 /// Every target has exactly fan_in distinct sources, uniformly drawn (Floyd's algorithm per row). Cost: O(nnz
-/// log fan_in).
+/// log fan_in), and O(nnz * fan_in) for moving a row's sources aside, in whole vectors, as each one is
+/// inserted in order.
 Topology fixed_fan_in_topology(std::int32_t rows, std::int32_t cols, std::int32_t fan_in, const Random& key);
 
 /// Which neurons get a connection although none was drawn for them.

@@ -57,8 +57,9 @@ const KeyInfo kKeys[] = {
     {"run.threads", [](Config& c) -> Field { return &c.run.threads; }, "0: all cores this process may use", 0,
      4096},
     {"run.storage", [](Config& c) -> Field { return &c.run.storage; },
-     "how sparse layers keep their connections while they train; the results are the same", -kNone, kNone,
-     false, [] { return names_or("auto", storages()); }},
+     "how sparse layers keep their connections while they train; the results are the same, but for roundings "
+     "where samples are sparse or model.dtype is bf16",
+     -kNone, kNone, false, [] { return names_or("auto", storages()); }},
     {"run.memory_limit", [](Config& c) -> Field { return &c.run.memory_limit; },
      "a training whose plan needs more is refused: bytes (\"6G\"), auto (what this machine has left) or "
      "none"},
