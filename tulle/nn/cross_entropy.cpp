@@ -1,47 +1,48 @@
 #include <algorithm>
 #include <cmath>
-#include <vector>
+#include <limits>
 
-#include "tulle/nn/loss.h"
+#include "tulle/nn/outputwise.h"
 
 namespace tulle {
 
 LossResult cross_entropy(Panels<const float> z, const Targets& targets, const LossOptions& options,
                          Panels<float> gradient) {
-  const std::int32_t classes = z.features;
+  constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+  const bool clips = options.ce_clip > 0.0;
+  const double lowest = clips ? std::log(options.ce_clip) : -kNoLimit;
+  const double highest = clips ? std::log1p(-options.ce_clip) : kNoLimit;
   const auto smoothing = static_cast<float>(options.label_smoothing);
+  const float kept = 1.0f - smoothing, shared = smoothing / static_cast<float>(z.features);
   const float inverse_batch = 1.0f / static_cast<float>(z.batch);
-  LossResult result;
-  std::vector<float> p(static_cast<std::size_t>(classes));
-  for (std::int32_t b = 0; b < z.batch; ++b) {
-    float largest = z.at(b, 0);
-    for (std::int32_t c = 1; c < classes; ++c) largest = std::max(largest, z.at(b, c));
-    double sum = 0.0;
-    for (std::int32_t c = 0; c < classes; ++c) {
-      p[static_cast<std::size_t>(c)] = std::exp(z.at(b, c) - largest);
-      sum += p[static_cast<std::size_t>(c)];
+  return sum_over_samples(z, targets, options, gradient, [&](LossLanes& lanes) {
+    for (std::int32_t c = 0; c < lanes.outputs; ++c) lanes.see(c, lanes.z + c * lanes.stride);
+    LossLanes::Each<double> log_sum{};
+    LossLanes::Each<float> sum{};
+    for (std::int32_t c = 0; c < lanes.outputs; ++c)
+      for (std::int32_t l = 0; l < lanes.count; ++l) {
+        const auto i = static_cast<std::size_t>(l);
+        const std::int64_t at = c * lanes.stride + l;
+        const float p = std::exp(lanes.z[at] - lanes.largest[i]);
+        log_sum[i] += p;
+        if (lanes.gradient != nullptr) lanes.gradient[at] = p;  // until the sum is known
+      }
+    for (std::size_t i = 0; i < log_sum.size(); ++i) {
+      sum[i] = static_cast<float>(log_sum[i]);
+      log_sum[i] = std::log(log_sum[i]);
     }
-    const double log_sum = std::log(sum);
-    const float weight = options.weight_of(b, targets);
-    double loss = 0.0;
-    for (std::int32_t c = 0; c < classes; ++c) {
-      const float wanted =
-          (1.0f - smoothing) * targets.at(b, c, classes) + smoothing / static_cast<float>(classes);
-      double log_p = static_cast<double>(z.at(b, c)) - largest - log_sum;
-      if (options.ce_clip > 0.0)
-        log_p = std::clamp(log_p, std::log(options.ce_clip), std::log1p(-options.ce_clip));
-      if (wanted != 0.0f) loss -= wanted * log_p;
-      if (gradient)
-        gradient.at(b, c) =
-            weight * (p[static_cast<std::size_t>(c)] / static_cast<float>(sum) - wanted) * inverse_batch;
-    }
-    result.loss_sum += weight * loss;
-    if (is_right(z, b, targets)) ++result.correct;
-  }
-  if (gradient)
-    for (std::int32_t b = z.batch; b < z.count() * z.width; ++b)
-      for (std::int32_t c = 0; c < classes; ++c) gradient.at(b, c) = 0.0f;
-  return result;
+    lanes.each_output(targets, [&](std::int32_t, std::int64_t at, const float* wanted) {
+      for (std::int32_t l = 0; l < lanes.count; ++l) {
+        const auto i = static_cast<std::size_t>(l);
+        const float y = kept * wanted[l] + shared;
+        const double log_p =
+            std::clamp(static_cast<double>(lanes.z[at + l]) - lanes.largest[i] - log_sum[i], lowest, highest);
+        if (y != 0.0f) lanes.loss[i] -= y * log_p;
+        if (lanes.gradient != nullptr)
+          lanes.gradient[at + l] = lanes.weight[i] * (lanes.gradient[at + l] / sum[i] - y) * inverse_batch;
+      }
+    });
+  });
 }
 
 }  // namespace tulle

@@ -72,5 +72,7 @@ std::int32_t arg_max(Panels<const float> z, std::int32_t sample);
 
 /// Whether the largest of several outputs is the sample's class, or one that is wanted to be 1.
 bool is_right(Panels<const float> z, std::int32_t sample, const Targets& targets);
+/// The same, of a sample whose largest output is known: what arg_max() gives.
+bool is_right(std::int32_t guess, std::int32_t outputs, std::int32_t sample, const Targets& targets);
 
 }  // namespace tulle

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "tulle/nn/loss.h"
 
@@ -22,19 +23,26 @@ constexpr LossInfo kLosses[] = {
 std::span<const LossInfo> losses() { return kLosses; }
 
 std::int32_t arg_max(Panels<const float> z, std::int32_t sample) {
+  const float* const lane = &z.at(sample, 0);
   std::int32_t best = -1;
+  float largest = std::numeric_limits<float>::quiet_NaN();
   for (std::int32_t c = 0; c < z.features; ++c)
-    if (const float value = z.at(sample, c); value == value && (best < 0 || value > z.at(sample, best)))
+    if (const float value = lane[static_cast<std::int64_t>(c) * z.width];
+        value == value && !(value <= largest)) {
       best = c;
+      largest = value;
+    }
   return best;
 }
 
 bool is_right(Panels<const float> z, std::int32_t sample, const Targets& targets) {
-  if (z.features < 2) return false;
-  const std::int32_t guess = arg_max(z, sample);
-  if (guess < 0) return false;
+  return is_right(arg_max(z, sample), z.features, sample, targets);
+}
+
+bool is_right(std::int32_t guess, std::int32_t outputs, std::int32_t sample, const Targets& targets) {
+  if (outputs < 2 || guess < 0) return false;
   if (!targets.classes.empty()) return guess == targets.classes[static_cast<std::size_t>(sample)];
-  return targets.at(sample, guess, z.features) == 1.0f;
+  return targets.at(sample, guess, outputs) == 1.0f;
 }
 
 void predictions(std::string_view loss, Panels<const float> z, std::span<float> out) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "tulle/base/parallel.h"
 #include "tulle/nn/loss.h"
 #include "tulle/nn/test_network.h"
 
@@ -170,6 +171,68 @@ TEST_P(EveryLoss, DoesNotSeeThePaddedLanes) {
   const LossResult after = GetParam().compute(z, {.classes = classes}, {}, {});
   EXPECT_EQ(before.loss_sum, after.loss_sum);
   EXPECT_EQ(before.correct, after.correct);
+}
+
+// More samples and outputs than one line of lanes holds, and panels of every width; the last is not full.
+struct ManyLanes {
+  Rows z;
+  std::vector<std::int32_t> classes;
+  std::vector<float> values;  // empty: classes
+  Targets targets() const { return {.classes = classes, .values = values}; }
+  Targets of_sample(std::size_t b) const {
+    if (values.empty()) return {.classes = std::span(classes).subspan(b, 1)};
+    return {.classes = {}, .values = std::span(values).subspan(b * z[0].size(), z[0].size())};
+  }
+};
+constexpr int kAllWidths[] = {2, 4, 8, 16, 32, 64, 128};
+
+ManyLanes many_lanes(std::string_view loss) {
+  Dice dice;
+  ManyLanes many;
+  for (std::int32_t b = 0; b < 149; ++b) {
+    many.z.emplace_back();
+    for (std::int32_t c = 0; c < 331; ++c) {
+      many.z.back().push_back(4.0f * dice.value());
+      if (loss != "cross-entropy") many.values.push_back(dice.below(3) == 0 ? 1.0f : 0.0f);
+    }
+    if (loss == "cross-entropy") many.classes.push_back(between(dice, 0, 330));
+  }
+  return many;
+}
+
+TEST_P(EveryLoss, OfABatchIsThatOfItsSamplesInTheirOrder) {
+  const ManyLanes many = many_lanes(GetParam().name);
+  double loss_sum = 0.0;
+  std::int64_t correct = 0;
+  Rows gradient;
+  for (std::size_t b = 0; b < many.z.size(); ++b) {
+    const Found alone = compute(GetParam(), {many.z[b]}, many.of_sample(b));
+    loss_sum += alone.result.loss_sum;
+    correct += alone.result.correct;
+    gradient.push_back(alone.gradient[0]);
+    for (float& slope : gradient.back()) slope *= 1.0f / static_cast<float>(many.z.size());
+  }
+  for (const int width : kAllWidths) {
+    const Found found = compute(GetParam(), many.z, many.targets(), 0.0, width);
+    EXPECT_EQ(found.result.loss_sum, loss_sum) << "width " << width;
+    EXPECT_EQ(found.result.correct, correct) << "width " << width;
+    EXPECT_TRUE(found.gradient == gradient) << "width " << width;
+    for (const float value : found.padding) ASSERT_EQ(value, 0.0f) << "width " << width;
+  }
+}
+
+TEST_P(EveryLoss, IsTheSameForAnyNumberOfThreads) {
+  const ManyLanes many = many_lanes(GetParam().name);
+  for (const int width : kAllWidths) {
+    set_thread_count(1);
+    const Found one = compute(GetParam(), many.z, many.targets(), 0.0, width);
+    set_thread_count(3);
+    const Found three = compute(GetParam(), many.z, many.targets(), 0.0, width);
+    set_thread_count(0);
+    EXPECT_EQ(one.result.loss_sum, three.result.loss_sum) << "width " << width;
+    EXPECT_EQ(one.result.correct, three.result.correct) << "width " << width;
+    EXPECT_TRUE(one.gradient == three.gradient) << "width " << width;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Losses, EveryLoss, ::testing::ValuesIn(losses().begin(), losses().end()),
