@@ -17,8 +17,7 @@ constexpr NumberingInfo kNumberings[] = {
     {"drawn", "hidden neurons in the order in which they are drawn", "", nullptr},
     {"by-source",
      "hidden neurons in the order of their first inputs, so that these are read one after the other: the "
-     "same "
-     "random network with other names, faster where activations exceed the caches",
+     "same random network with other names, faster where activations exceed the caches",
      "", rows_by_first_source},
 };
 
