@@ -75,9 +75,10 @@ int eval(const EvalOptions& options, PrecisionFlags& precision, Config config) {
   if (!result.precision_at.empty())
     fmt::print("precision at 1, 3, 5: {:.2f} %, {:.2f} %, {:.2f} %\n", 100.0 * result.precision_at[0],
                100.0 * result.precision_at[1], 100.0 * result.precision_at[2]);
-  if (result.confusion.empty()) return kOk;
-  fmt::print("accuracy  {:.2f} %\n\n{:<24} {:>9} {:>9} {:>9}\n", 100.0 * result.accuracy, "class", "samples",
-             "recall", "precision");
+  if (classes == 0 || !result.precision_at.empty()) return kOk;
+  fmt::print("accuracy  {:.2f} %\n", 100.0 * result.accuracy);
+  if (result.confusion.empty()) return kOk;  // of too many classes
+  fmt::print("\n{:<24} {:>9} {:>9} {:>9}\n", "class", "samples", "recall", "precision");
   for (const auto& row : per_class)
     fmt::print("{:<24} {:>9} {:>7.2f} % {:>7.2f} %\n", escape_control(row["class"].get<std::string>()),
                row["samples"].get<std::int64_t>(), 100.0 * row["recall"].get<double>(),

@@ -23,7 +23,7 @@ class SMLPNetClassifier(ClassifierMixin, Fitted, BaseEstimator):
 
     X: images [n, height, width], [n, height, width, channels], or with ``channels="first"`` [n, channels, height,
     width]; uint8 is kept as bytes. Parameters are config keys by their leaf names; ``config`` takes every other one
-    (``tulle list config``), e.g. ``config={"augment": ["hflip", "crop:4"], "topology.density": 0.1}``.
+    (``tulle list config``), e.g. ``config={"augment": ["hflip", "crop:0.5"], "topology.density": 0.1}``.
 
     variant   a name of ``tulle list variants``, or "none": patch, width, depths, expansion say it
     """

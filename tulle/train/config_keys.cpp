@@ -483,8 +483,9 @@ const KeyInfo kKeys[] = {
     {"recover.hidden_layers", [](Config& c) -> Field { return &c.recover.hidden_layers; },
      "hidden layers; found one after another", 1, 1000},
     {"recover.steps", [](Config& c) -> Field { return &c.recover.steps; },
-     "outer steps, of imp: of a round; 0: 15 (iht, aiht, htp; image: 100), 40 a start (strong), 300 (imp)", 0,
-     kCount},
+     "outer steps, of imp: of a round; 0: 15 (iht, aiht, htp; image: 100), 40 a start (strong), 300 (imp; "
+     "published: 15)",
+     0, kCount},
     {"recover.batch", [](Config& c) -> Field { return &c.recover.batch; },
      "samples of a step of iht, aiht, htp and imp; 0: all", 0, kCount},
     {"recover.starts", [](Config& c) -> Field { return &c.recover.starts; }, "starts of strong; 0: 40", 0,
