@@ -4,8 +4,8 @@
 >>> clf.fit(X, y, eval_set=(Xv, yv), callbacks=[EarlyStopping(5), Progress()])
 
 The interpreter's lock is taken once an epoch, for events and batches where a callback overrides their method, and
-about 20 times a second to look for Ctrl-C. What a callback raises stops the training, after a checkpoint where there is a run directory, and
-arrives unchanged.
+about 20 times a second to look for Ctrl-C. What a callback raises stops the training, after a checkpoint where there
+is a run directory, and arrives unchanged.
 """
 
 import json

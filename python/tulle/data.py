@@ -20,7 +20,9 @@ def read(path, format="auto", **options):
 
 
 def read_labels(path, format="auto"):
-    """The labels of a file that holds labels alone: an IDX or array of one dimension, an array or separated values of one column."""
+    """The labels of a file that holds labels alone: an IDX or array of one dimension, an array or separated values of
+    one column.
+    """
     return _labels(_core.read_labels(str(path), format))
 
 
